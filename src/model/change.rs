@@ -1,0 +1,66 @@
+//! Everything that may alter the cluster's state.
+
+use super::ids::PodUid;
+use super::node::{Namespace, Node};
+use super::pod::Pod;
+use super::pool::PoolSpec;
+
+/// What a watch is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Nodes.
+    Nodes,
+    /// Namespaces.
+    Namespaces,
+    /// Pods of all namespaces.
+    Pods,
+}
+
+impl Kind {
+    /// All kinds, in the order in which they are worth listing.
+    pub const ALL: [Self; 3] = [Self::Nodes, Self::Namespaces, Self::Pods];
+
+    /// The resource's plural name, as in an API path.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Nodes => "nodes",
+            Self::Namespaces => "namespaces",
+            Self::Pods => "pods",
+        }
+    }
+}
+
+/// One alteration; `ClusterState::apply` is the only place that carries it out.
+///
+/// A list is `RelistBegin`, one `…Seen` per object, `RelistEnd`: what was known before and not seen
+/// in between is gone. A list that breaks off has no `RelistEnd` and so removes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A list starts.
+    RelistBegin(Kind),
+    /// A list is complete.
+    RelistEnd(Kind),
+    /// A node was listed, added or modified.
+    NodeSeen(Box<Node>),
+    /// A node was deleted.
+    NodeGone {
+        /// The node's name.
+        name: Box<str>,
+    },
+    /// A namespace was listed, added or modified.
+    NamespaceSeen(Namespace),
+    /// A namespace was deleted.
+    NamespaceGone {
+        /// The namespace's name.
+        name: Box<str>,
+    },
+    /// A pod was listed, added or modified.
+    PodSeen(Box<Pod>),
+    /// A pod was deleted.
+    PodGone {
+        /// The pod's identity.
+        uid: PodUid,
+    },
+    /// A policy with these pools is in force.
+    PoolsSet(Vec<PoolSpec>),
+}

@@ -1,0 +1,22 @@
+//! The vocabulary: plain values that every other room speaks in.
+//!
+//! Nothing here reads a clock, a file, a socket or the environment, and nothing here can fail except
+//! parsing a quantity. If two rooms need to agree on a word, the word lives here.
+
+mod change;
+mod ids;
+mod node;
+mod pod;
+mod pool;
+mod quantity;
+mod reason;
+mod requests;
+
+pub use change::{Change, Kind};
+pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick};
+pub use node::{Conditions, DomainLevel, Effect, Namespace, Node, Taint};
+pub use pod::{Nomination, Owner, Pod, Priority, QosClaim, Refusal, Toleration};
+pub use pool::{NodeMatcher, PoolSpec, glob};
+pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};
+pub use reason::Reason;
+pub use requests::{Ask, ContainerKind, PodAsk};

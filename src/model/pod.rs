@@ -1,0 +1,152 @@
+//! Pods, reduced to what a placement depends on.
+
+use super::ids::{AppKey, PodUid};
+use super::node::{Effect, Taint};
+use super::quantity::Requests;
+use super::reason::Reason;
+
+/// `spec.priority`.
+pub type Priority = i32;
+
+/// A toleration. An empty key tolerates every taint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Toleration {
+    /// The taint's key, empty for all.
+    pub key: Box<str>,
+    /// `Some` for operator `Equal`, `None` for `Exists`.
+    pub value: Option<Box<str>>,
+    /// The effect it is limited to, `None` for all.
+    pub effect: Option<Effect>,
+}
+
+impl Toleration {
+    /// True when a pod with this toleration may ignore `taint`.
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        self.effect.is_none_or(|effect| effect == taint.effect)
+            && (self.key.is_empty() || self.key == taint.key)
+            && self.value.as_ref().is_none_or(|value| *value == taint.value)
+    }
+}
+
+/// The controller that owns a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// `ReplicaSet`, `StatefulSet`, `CloneSet`, `DaemonSet`, …
+    pub kind: Box<str>,
+    /// The owner's name.
+    pub name: Box<str>,
+    /// The owner's identity.
+    pub app: AppKey,
+}
+
+/// What a pod's QoS label claims about it. A claim can only lower the class that policy grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QosClaim {
+    /// Best effort: `koordinator.sh/qosClass: BE` or its Alibaba twin.
+    Offline,
+    /// Any latency-sensitive level: LS, LSR, LSE, SYSTEM.
+    Online,
+}
+
+/// `PodScheduled=False`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Refusal {
+    /// The reason of ours that the condition's message names, if it names one.
+    pub reason: Option<Reason>,
+}
+
+/// A pod as a watch event or a scheduler's request describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// The pod's identity.
+    pub uid: PodUid,
+    /// The UID as the API server wrote it, for the writes that are fenced by it.
+    pub uid_text: Box<str>,
+    /// The pod's namespace.
+    pub namespace: Box<str>,
+    /// The pod's name.
+    pub name: Box<str>,
+    /// `metadata.resourceVersion` as a number, 0 when it is not one.
+    pub resource_version: u64,
+    /// What it asks of a node.
+    pub requests: Requests,
+    /// `spec.priority`, 0 when absent.
+    pub priority: Priority,
+    /// `spec.priorityClassName`, empty when absent.
+    pub priority_class: Box<str>,
+    /// `spec.schedulerName`.
+    pub scheduler: Box<str>,
+    /// What its QoS label claims.
+    pub qos_claim: Option<QosClaim>,
+    /// Its controller.
+    pub owner: Option<Owner>,
+    /// Its tolerations.
+    pub tolerations: Box<[Toleration]>,
+    /// `spec.nodeName`.
+    pub node: Option<Box<str>>,
+    /// `status.nominatedNodeName`.
+    pub nominated: Option<Box<str>>,
+    /// `PodScheduled=False`, if that is its condition.
+    pub refusal: Option<Refusal>,
+    /// Phase `Succeeded` or `Failed`: it holds nothing any more.
+    pub terminal: bool,
+    /// Has a `deletionTimestamp`: it holds its place but counts for no spread.
+    pub terminating: bool,
+    /// Has scheduling gates.
+    pub gated: bool,
+    /// Mounts a PersistentVolumeClaim, whose binding may delay the pod's for minutes.
+    pub claims_volumes: bool,
+}
+
+impl Pod {
+    /// The app whose replicas this pod spreads against.
+    pub fn app(&self) -> Option<AppKey> {
+        self.owner.as_ref().map(|owner| owner.app)
+    }
+
+    /// True when it asks for neither CPU nor memory (QoS class BestEffort, as far as requests tell).
+    pub fn is_best_effort(&self) -> bool {
+        self.requests.base.cpu_milli == 0 && self.requests.base.memory_bytes == 0
+    }
+
+    /// True when kube-scheduler may still place it.
+    pub fn is_pending(&self) -> bool {
+        self.node.is_none() && !self.terminal && !self.terminating
+    }
+}
+
+/// An unbound pod's claim on a node (`status.nominatedNodeName`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nomination {
+    /// Who claims.
+    pub uid: PodUid,
+    /// Pods of lower priority must respect the claim.
+    pub priority: Priority,
+    /// What it claims.
+    pub requests: Requests,
+    /// Its app, for domain shares.
+    pub app: Option<AppKey>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tolerations_match_as_kubernetes_matches_them() {
+        let taint = Taint { key: "k".into(), value: "v".into(), effect: Effect::NoSchedule };
+        let cases = [
+            ("", None, None, true),
+            ("k", None, None, true),
+            ("k", Some("v"), None, true),
+            ("k", Some("w"), None, false),
+            ("other", None, None, false),
+            ("k", None, Some(Effect::NoSchedule), true),
+            ("k", None, Some(Effect::NoExecute), false),
+        ];
+        for (key, value, effect, want) in cases {
+            let toleration = Toleration { key: key.into(), value: value.map(Into::into), effect };
+            assert_eq!(toleration.tolerates(&taint), want, "{toleration:?}");
+        }
+    }
+}
