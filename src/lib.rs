@@ -3,4 +3,7 @@
 //! The rooms in reading order; each may name only those above it (`tests/architecture.rs`):
 //! see `docs/ARCHITECTURE.md` for the drawing and the invariants.
 
+pub mod cluster;
 pub mod model;
+pub mod policy;
+pub mod rules;

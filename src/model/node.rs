@@ -113,6 +113,17 @@ impl Node {
     pub fn label(&self, key: &str) -> Option<&str> {
         label(&self.labels, key)
     }
+
+    /// True when both describe the same node in the same state, whatever their resource versions:
+    /// a heartbeat changes nothing that a placement depends on.
+    pub fn same_facts(&self, other: &Self) -> bool {
+        self.uid == other.uid
+            && self.allocatable == other.allocatable
+            && self.extended == other.extended
+            && self.conditions == other.conditions
+            && self.taints == other.taints
+            && self.labels == other.labels
+    }
 }
 
 /// A namespace and its labels.

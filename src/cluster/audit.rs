@@ -1,0 +1,136 @@
+//! Recounts every sum from the pods and nodes themselves and compares.
+//!
+//! The counters are kept by adding and subtracting; the recount only adds. Whatever differs is a bug
+//! of ours (or a cosmic ray), so it is reported, and repaired by taking the recount over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::cow::Sharded;
+use super::occupancy::{AppRow, Place, PoolUse};
+use super::state::ClusterState;
+use crate::model::{Amounts, NodeOrd, PodUid};
+
+/// A sum that was not what a recount gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    /// Which sum: `node`, `extended`, `pool`, `app`, `place`, `pods` or `nominee`.
+    pub what: &'static str,
+    /// How many rows of it differ.
+    pub rows: usize,
+}
+
+/// Everything that follows from where the pods are.
+struct Recount {
+    used: Vec<Amounts>,
+    extended: Vec<Vec<i64>>,
+    pools: Vec<PoolUse>,
+    apps: BTreeMap<u128, AppRow>,
+    places: FxHashMap<PodUid, Place>,
+    num_pods: usize,
+}
+
+impl ClusterState {
+    /// Compares every sum with a recount. Empty means that all agree.
+    pub fn audit(&self) -> Vec<Difference> {
+        let recount = self.recount();
+        let used = recount.used.iter().enumerate();
+        let node = used.filter(|(at, used)| self.now.used(NodeOrd(*at as u32)) != **used).count();
+        let columns = self.now.extended.iter().zip(&recount.extended);
+        let extended = columns.filter(|(column, want)| *column.used != **want).count();
+        let rows = self.now.pool_use.iter().zip(&recount.pools);
+        let pool = rows.filter(|(have, want)| have != want).count();
+        let apps = recount.apps.iter();
+        let app = apps.filter(|(key, row)| self.now.apps.get(**key).map(|it| &**it) != Some(row));
+        let app = app.count() + self.now.apps.len().abs_diff(recount.apps.len());
+        let places = recount.places.iter();
+        let place = places.filter(|(uid, place)| self.places.get(uid) != Some(place)).count()
+            + self.places.len().abs_diff(recount.places.len());
+        let pods = usize::from(self.now.num_pods != recount.num_pods);
+        let nominees = self.now.nominees.iter();
+        let nominee = nominees.filter(|(uid, _)| self.now.pending.get(*uid).is_none()).count();
+        [
+            ("node", node),
+            ("extended", extended),
+            ("pool", pool),
+            ("app", app),
+            ("place", place),
+            ("pods", pods),
+            ("nominee", nominee),
+        ]
+        .into_iter()
+        .filter(|(_, rows)| *rows > 0)
+        .map(|(what, rows)| Difference { what, rows })
+        .collect()
+    }
+
+    /// Takes the recount over.
+    pub fn repair(&mut self) {
+        let recount = self.recount();
+        let columns = &mut self.now.columns;
+        let column = |of: fn(&Amounts) -> i64| Arc::new(recount.used.iter().map(of).collect());
+        columns.used_cpu_milli = column(|it| it.cpu_milli);
+        columns.used_memory_bytes = column(|it| it.memory_bytes);
+        columns.used_ephemeral_bytes = column(|it| it.ephemeral_bytes);
+        columns.used_pods = column(|it| it.pods);
+        let extended = Arc::make_mut(&mut self.now.extended);
+        for (column, used) in extended.iter_mut().zip(recount.extended) {
+            column.used = Arc::new(used);
+        }
+        self.now.pool_use = Arc::new(recount.pools);
+        self.now.apps = Sharded::default();
+        for (key, row) in recount.apps {
+            self.now.apps.insert(key, Arc::new(row));
+        }
+        self.places = recount.places;
+        self.now.num_pods = recount.num_pods;
+        let orphans = self.now.nominees.iter().map(|(uid, _)| uid);
+        let orphans: Vec<u128> =
+            orphans.filter(|uid| self.now.pending.get(*uid).is_none()).collect();
+        orphans.into_iter().for_each(|uid| {
+            self.now.nominees.remove(uid);
+        });
+        self.dirty = true;
+    }
+
+    fn recount(&self) -> Recount {
+        let rows = self.now.capacity();
+        let mut recount = Recount {
+            used: vec![Amounts::default(); rows],
+            extended: vec![vec![0; rows]; self.now.extended.len()],
+            pools: vec![PoolUse::default(); self.now.pools.len()],
+            apps: BTreeMap::new(),
+            places: FxHashMap::default(),
+            num_pods: 0,
+        };
+        for (at, pods) in self.now.pods.iter().enumerate() {
+            let ord = NodeOrd(at as u32);
+            for record in pods {
+                recount.used[at] += record.requests;
+                for &(resource, amount) in &record.extended {
+                    if let Some(column) = recount.extended.get_mut(usize::from(resource.0)) {
+                        column[at] += amount;
+                    }
+                }
+                if let Some(app) = record.spreading_app() {
+                    recount.apps.entry(app).or_default().count(ord, 1);
+                }
+                recount.places.insert(PodUid(record.uid), Place::On(ord));
+                recount.num_pods += 1;
+            }
+        }
+        for ord in self.now.live_nodes() {
+            if let Some(row) = recount.pools.get_mut(self.now.pool(ord).index()) {
+                row.used += recount.used[ord.index()];
+                row.allocatable += self.now.allocatable(ord);
+                row.nodes += 1;
+            }
+        }
+        for (uid, _) in self.now.pending.iter() {
+            recount.places.insert(PodUid(uid), Place::Pending);
+        }
+        recount
+    }
+}

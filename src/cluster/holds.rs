@@ -1,0 +1,316 @@
+//! Holds: what we answered and no watch has confirmed yet.
+//!
+//! We do not bind, so after an answer the winner is unknown until the watch tells. In-tree fit
+//! protects plain requests in the meantime; our own limits would be overrun by back-to-back filters
+//! without a note of the pod's request on every node that was answered, once per pool and domain.
+//!
+//! ```text
+//!   filter answers ──▶ held ──▶ released by: a snapshot that counts the pod · its next filter ·
+//!                               a newer PodScheduled=False · deletion · TTL
+//! ```
+//!
+//! A hold is never the truth: it lives in the memory of the replica that answered, and expires.
+
+use rustc_hash::FxHashMap;
+
+use super::occupancy::{ResourceOrd, claim_of};
+use super::rows::bounded;
+use super::snapshot::Snapshot;
+use super::state::Settled;
+use crate::model::{Amounts, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Requests, Tick};
+
+/// How long a hold may live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldLimits {
+    /// For a pod whose binding takes one write.
+    pub ttl_ms: u64,
+    /// For a pod with volumes, whose binding may wait for a provisioner.
+    pub volume_ttl_ms: u64,
+}
+
+impl Default for HoldLimits {
+    fn default() -> Self {
+        Self { ttl_ms: 30_000, volume_ttl_ms: 600_000 }
+    }
+}
+
+/// What a pod that was answered may still take.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// The nodes that were answered.
+    pub nodes: Vec<NodeOrd>,
+    /// The pools of these nodes, each once.
+    pub pools: Vec<PoolOrd>,
+    /// Who holds how much.
+    pub claim: Nomination,
+    /// The claim's extended requests by ordinal.
+    pub extended: Vec<(ResourceOrd, i64)>,
+    /// When it ends by itself.
+    pub expires: Tick,
+    /// Of the pod as it was in the request.
+    pub resource_version: u64,
+}
+
+/// What is taken beside the snapshot's sums, as the pod under decision sees it: holds of other pods,
+/// nominations of its priority and above, and (negative) the victims of a preemption.
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    /// CPU in milli-cores, by node.
+    pub cpu_milli: Vec<i64>,
+    /// Memory in bytes, by node.
+    pub memory_bytes: Vec<i64>,
+    /// Ephemeral storage in bytes, by node.
+    pub ephemeral_bytes: Vec<i64>,
+    /// Pods, by node.
+    pub pods: Vec<i64>,
+    /// Sums by pool.
+    pub pools: Vec<Amounts>,
+    /// Extended resources, few: `(node, resource, amount)`.
+    pub extended: Vec<(NodeOrd, ResourceOrd, i64)>,
+    /// Possible places of the same app's unconfirmed replicas, grouped by replica: each group counts
+    /// once per failure domain.
+    pub replicas: Vec<(u32, NodeOrd)>,
+    /// Replicas of the same app that a preemption would remove.
+    pub removed_replicas: Vec<NodeOrd>,
+}
+
+impl Extra {
+    /// Makes every column long enough for a snapshot.
+    pub fn fit(&mut self, snapshot: &Snapshot) {
+        let rows = snapshot.capacity();
+        for column in
+            [&mut self.cpu_milli, &mut self.memory_bytes, &mut self.ephemeral_bytes, &mut self.pods]
+        {
+            if column.len() < rows {
+                column.resize(rows, 0);
+            }
+        }
+        if self.pools.len() < snapshot.pools.len() {
+            self.pools.resize(snapshot.pools.len(), Amounts::default());
+        }
+    }
+
+    /// Adds (`sign` 1) or takes away (−1) amounts on a node.
+    pub fn shift_node(&mut self, ord: NodeOrd, amounts: Amounts, sign: i64) {
+        let at = ord.index();
+        for (column, amount) in [
+            (&mut self.cpu_milli, amounts.cpu_milli),
+            (&mut self.memory_bytes, amounts.memory_bytes),
+            (&mut self.ephemeral_bytes, amounts.ephemeral_bytes),
+            (&mut self.pods, amounts.pods),
+        ] {
+            if let Some(cell) = column.get_mut(at) {
+                *cell += amount * sign;
+            }
+        }
+    }
+
+    /// Adds (`sign` 1) or takes away (−1) amounts in a pool.
+    pub fn shift_pool(&mut self, pool: PoolOrd, amounts: Amounts, sign: i64) {
+        if let Some(row) = self.pools.get_mut(pool.index()) {
+            if sign < 0 {
+                *row -= amounts;
+            } else {
+                *row += amounts;
+            }
+        }
+    }
+}
+
+/// All holds of a replica, and the sums over them.
+#[derive(Debug, Default)]
+pub struct Holds {
+    limits: HoldLimits,
+    by_uid: FxHashMap<PodUid, Hold>,
+    sums: Extra,
+}
+
+impl Holds {
+    /// No holds yet, with these limits.
+    pub fn new(limits: HoldLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Number of pods that hold something.
+    pub fn len(&self) -> usize {
+        self.by_uid.len()
+    }
+
+    /// True when nobody holds anything.
+    pub fn is_empty(&self) -> bool {
+        self.by_uid.is_empty()
+    }
+
+    /// A pod's hold.
+    pub fn get(&self, uid: PodUid) -> Option<&Hold> {
+        self.by_uid.get(&uid)
+    }
+
+    /// Notes that `pod` may take its request on any of `nodes`. Replaces what it held before.
+    pub fn place(&mut self, snapshot: &Snapshot, pod: &Pod, nodes: &[NodeOrd], now: Tick) {
+        self.release(pod.uid);
+        if nodes.is_empty() {
+            return;
+        }
+        self.sums.fit(snapshot);
+        let ttl_ms =
+            if pod.claims_volumes { self.limits.volume_ttl_ms } else { self.limits.ttl_ms };
+        let mut claim = claim_of(pod);
+        claim.requests.base = bounded(claim.requests.base);
+        let hold = Hold {
+            nodes: nodes.to_vec(),
+            pools: pools_of(snapshot, nodes),
+            extended: extended_of(snapshot, &claim.requests),
+            claim,
+            expires: now.plus_ms(ttl_ms),
+            resource_version: pod.resource_version,
+        };
+        shift_hold(&mut self.sums, &hold, 1);
+        self.by_uid.insert(pod.uid, hold);
+    }
+
+    /// Ends a pod's hold; false when it had none.
+    pub fn release(&mut self, uid: PodUid) -> bool {
+        let Some(hold) = self.by_uid.remove(&uid) else {
+            return false;
+        };
+        shift_hold(&mut self.sums, &hold, -1);
+        true
+    }
+
+    /// Takes note of what a publication settled; true when a hold ended.
+    pub fn settle(&mut self, settled: Settled) -> bool {
+        match settled {
+            Settled::Placed(uid) | Settled::Gone(uid) => self.release(uid),
+            Settled::Refused { uid, resource_version } => {
+                // The condition of an earlier attempt may reach us after the answer of this one.
+                let newer = |hold: &Hold| resource_version > hold.resource_version;
+                self.by_uid.get(&uid).is_some_and(newer) && self.release(uid)
+            }
+            Settled::Recycled(ord) => {
+                let sums = &mut self.sums;
+                for hold in self.by_uid.values_mut().filter(|hold| hold.nodes.contains(&ord)) {
+                    hold.nodes.retain(|it| *it != ord);
+                    sums.shift_node(ord, hold.claim.requests.base, -1);
+                    sums.extended.retain(|(node, _, _)| *node != ord);
+                }
+                false
+            }
+        }
+    }
+
+    /// Ends what has lived too long; gives the number of holds that ended.
+    pub fn expire(&mut self, now: Tick) -> usize {
+        let over = self.by_uid.iter().filter(|(_, hold)| hold.expires <= now);
+        let over: Vec<PodUid> = over.map(|(uid, _)| *uid).collect();
+        over.iter().filter(|uid| self.release(**uid)).count()
+    }
+
+    /// Sums anew over the pools of another policy.
+    pub fn repool(&mut self, snapshot: &Snapshot) {
+        self.sums = Extra::default();
+        self.sums.fit(snapshot);
+        for hold in self.by_uid.values_mut() {
+            hold.pools = pools_of(snapshot, &hold.nodes);
+            shift_hold(&mut self.sums, hold, 1);
+        }
+    }
+
+    /// Lends `decide` what is taken beside the snapshot's sums, as `pod` sees it: every hold but its
+    /// own, and nominations of other pods of its priority and above.
+    pub fn seen_by<T>(
+        &mut self,
+        snapshot: &Snapshot,
+        pod: &Pod,
+        decide: impl FnOnce(&mut Extra) -> T,
+    ) -> T {
+        self.sums.fit(snapshot);
+        let own = self.by_uid.get(&pod.uid).cloned();
+        if let Some(own) = &own {
+            shift_hold(&mut self.sums, own, -1);
+        }
+        let claims = self.claims_seen_by(snapshot, pod);
+        for (ord, requests) in &claims {
+            self.sums.shift_node(*ord, *requests, 1);
+            self.sums.shift_pool(snapshot.pool(*ord), *requests, 1);
+        }
+        self.gather_replicas(snapshot, pod);
+        let out = decide(&mut self.sums);
+        self.sums.replicas.clear();
+        self.sums.removed_replicas.clear();
+        for (ord, requests) in &claims {
+            self.sums.shift_node(*ord, *requests, -1);
+            self.sums.shift_pool(snapshot.pool(*ord), *requests, -1);
+        }
+        if let Some(own) = &own {
+            shift_hold(&mut self.sums, own, 1);
+        }
+        out
+    }
+
+    /// Nominations that `pod` must respect; one that its owner also holds there counts once.
+    fn claims_seen_by(&self, snapshot: &Snapshot, pod: &Pod) -> Vec<(NodeOrd, Amounts)> {
+        if snapshot.nominees.is_empty() {
+            return Vec::new();
+        }
+        let nominees = snapshot.nominees.iter().map(|(_, nominee)| nominee).filter(|nominee| {
+            let claim = &nominee.claim;
+            let held = |hold: &Hold| hold.nodes.contains(&nominee.node);
+            claim.uid != pod.uid
+                && claim.priority >= pod.priority
+                && !self.by_uid.get(&claim.uid).is_some_and(held)
+        });
+        nominees.map(|nominee| (nominee.node, bounded(nominee.claim.requests.base))).collect()
+    }
+
+    fn gather_replicas(&mut self, snapshot: &Snapshot, pod: &Pod) {
+        let Some(app) = pod.app() else {
+            return;
+        };
+        let mut group = 0;
+        for hold in self.by_uid.values().filter(|it| it.claim.uid != pod.uid) {
+            if hold.claim.app == Some(app) {
+                self.sums.replicas.extend(hold.nodes.iter().map(|ord| (group, *ord)));
+                group += 1;
+            }
+        }
+        for (_, nominee) in snapshot.nominees.iter() {
+            let claim = &nominee.claim;
+            let other = claim.uid != pod.uid && !self.by_uid.contains_key(&claim.uid);
+            if other && claim.app == Some(app) && claim.priority >= pod.priority {
+                self.sums.replicas.push((group, nominee.node));
+                group += 1;
+            }
+        }
+    }
+}
+
+fn pools_of(snapshot: &Snapshot, nodes: &[NodeOrd]) -> Vec<PoolOrd> {
+    let mut pools: Vec<PoolOrd> = nodes.iter().map(|ord| snapshot.pool(*ord)).collect();
+    pools.sort_unstable();
+    pools.dedup();
+    pools
+}
+
+fn extended_of(snapshot: &Snapshot, requests: &Requests) -> Vec<(ResourceOrd, i64)> {
+    let known = requests.extended.iter();
+    known.filter_map(|it| Some((snapshot.resource(&it.name)?, it.amount))).collect()
+}
+
+fn shift_hold(sums: &mut Extra, hold: &Hold, sign: i64) {
+    for ord in &hold.nodes {
+        sums.shift_node(*ord, hold.claim.requests.base, sign);
+        for &(resource, amount) in &hold.extended {
+            if sign > 0 {
+                sums.extended.push((*ord, resource, amount));
+            } else if let Some(at) =
+                sums.extended.iter().position(|it| *it == (*ord, resource, amount))
+            {
+                sums.extended.swap_remove(at);
+            }
+        }
+    }
+    for pool in &hold.pools {
+        sums.shift_pool(*pool, hold.claim.requests.base, sign);
+    }
+}

@@ -1,0 +1,25 @@
+//! The state: one writer, immutable readers.
+//!
+//! [`ClusterState::apply`] is the only mutator. [`ClusterState::publish`] gives an immutable
+//! [`Snapshot`] of columns; a request reads one snapshot and never waits for the writer.
+//! Nothing here knows an API server, a policy's classes or a clock: time arrives as a `Tick`.
+
+mod audit;
+mod cow;
+mod holds;
+mod names;
+mod occupancy;
+mod rows;
+mod snapshot;
+mod state;
+mod topology;
+
+pub use audit::Difference;
+pub use cow::{Paged, Sharded};
+pub use holds::{Extra, Hold, HoldLimits, Holds};
+pub use names::Names;
+pub use occupancy::{AppRow, Nominee, PodRecord, PoolUse, ResourceOrd};
+pub use rows::tie;
+pub use snapshot::{Columns, ExtendedColumn, Snapshot};
+pub use state::{Applied, ClusterState, Settled};
+pub use topology::Topology;

@@ -1,0 +1,91 @@
+//! Node names ↔ dense ordinals. An ordinal is recycled when its node and all its pods are gone.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::model::NodeOrd;
+
+/// The table of names; cloning it is cheap, changing it copies it when a snapshot shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    ords: Arc<FxHashMap<Arc<str>, NodeOrd>>,
+    names: Arc<Vec<Option<Arc<str>>>>,
+    free: Arc<Vec<NodeOrd>>,
+}
+
+impl Names {
+    /// The ordinal of a name.
+    pub fn ord(&self, name: &str) -> Option<NodeOrd> {
+        self.ords.get(name).copied()
+    }
+
+    /// The name of an ordinal; empty for one that is not in use.
+    pub fn name(&self, ord: NodeOrd) -> &str {
+        self.names.get(ord.index()).and_then(|name| name.as_deref()).unwrap_or("")
+    }
+
+    /// Number of ordinals ever handed out: the length of every column.
+    pub fn capacity(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Number of names in use.
+    pub fn len(&self) -> usize {
+        self.ords.len()
+    }
+
+    /// True when no name is in use.
+    pub fn is_empty(&self) -> bool {
+        self.ords.is_empty()
+    }
+
+    /// The ordinal of `name`, a recycled or new one when it has none; `true` when it had none.
+    pub fn intern(&mut self, name: &str) -> (NodeOrd, bool) {
+        if let Some(ord) = self.ord(name) {
+            return (ord, false);
+        }
+        let name: Arc<str> = name.into();
+        let names = Arc::make_mut(&mut self.names);
+        let ord = match Arc::make_mut(&mut self.free).pop() {
+            Some(ord) => ord,
+            None => {
+                names.push(None);
+                NodeOrd((names.len() - 1) as u32)
+            }
+        };
+        if let Some(slot) = names.get_mut(ord.index()) {
+            *slot = Some(name.clone());
+        }
+        Arc::make_mut(&mut self.ords).insert(name, ord);
+        (ord, true)
+    }
+
+    /// Gives an ordinal back.
+    pub fn release(&mut self, ord: NodeOrd) {
+        let slot = Arc::make_mut(&mut self.names).get_mut(ord.index());
+        if let Some(name) = slot.and_then(Option::take) {
+            Arc::make_mut(&mut self.ords).remove(&name);
+            Arc::make_mut(&mut self.free).push(ord);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinals_are_dense_and_recycled() {
+        let mut names = Names::default();
+        let (a, new) = names.intern("a");
+        let (b, _) = names.intern("b");
+        assert_eq!((a, new, b, names.intern("a")), (NodeOrd(0), true, NodeOrd(1), (a, false)));
+        let before = names.clone();
+        names.release(a);
+        assert_eq!((names.ord("a"), names.name(a), names.len()), (None, "", 1));
+        assert_eq!(names.intern("c"), (a, true));
+        assert_eq!((before.name(a), names.name(a), names.capacity()), ("a", "c", 2));
+        assert_eq!(names.name(NodeOrd::UNKNOWN), "");
+    }
+}

@@ -1,0 +1,159 @@
+//! Who sits where: packed records of placed pods, claims of nominated ones, rows per app and pool.
+
+use std::sync::Arc;
+
+use crate::model::{Amounts, AppKey, NodeOrd, Nomination, Pod, PodUid, Priority, QosClaim};
+
+/// Index of an extended resource in the snapshot's extended columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceOrd(pub u16);
+
+/// A placed pod, reduced to what later decisions ask of it. 500,000 of these must stay small: a
+/// `k8s_openapi::Pod` is 68 KB.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodRecord {
+    /// The pod's UID.
+    pub uid: u128,
+    /// Its app, 0 when it has no controller.
+    pub app: u128,
+    /// `metadata.resourceVersion`, to drop events that come late.
+    pub resource_version: u64,
+    /// A hash of `namespace/name`, by which `why` finds it again.
+    pub name_hash: u64,
+    /// Its request on the node; `pods` is 1.
+    pub requests: Amounts,
+    /// Its extended requests.
+    pub extended: Box<[(ResourceOrd, i64)]>,
+    /// The namespace, shared between all its pods.
+    pub namespace: Option<Arc<str>>,
+    /// The PriorityClass, shared between all its pods.
+    pub priority_class: Option<Arc<str>>,
+    /// `spec.priority`.
+    pub priority: Priority,
+    /// The QoS label's claim.
+    pub qos_claim: Option<QosClaim>,
+    /// Holds its place, but counts for no spread.
+    pub terminating: bool,
+    /// Stamp of the list or event that last spoke of it.
+    pub seen: u8,
+}
+
+impl PodRecord {
+    /// The app whose share of a failure domain it counts for.
+    pub fn spreading_app(&self) -> Option<u128> {
+        (self.app != 0 && !self.terminating).then_some(self.app)
+    }
+}
+
+/// The nodes that carry an app's replicas, sorted by ordinal, with the number of replicas on each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppRow {
+    /// `(node, replicas)`.
+    pub nodes: Vec<(NodeOrd, u32)>,
+}
+
+impl AppRow {
+    /// Adds (`+1`) or removes (`-1`) a replica.
+    pub fn count(&mut self, ord: NodeOrd, delta: i32) {
+        match self.nodes.binary_search_by_key(&ord, |(node, _)| *node) {
+            Ok(at) => {
+                let replicas = self.nodes[at].1.saturating_add_signed(delta);
+                if replicas == 0 {
+                    self.nodes.remove(at);
+                } else {
+                    self.nodes[at].1 = replicas;
+                }
+            }
+            Err(at) if delta > 0 => self.nodes.insert(at, (ord, delta.unsigned_abs())),
+            Err(_) => {}
+        }
+    }
+
+    /// Replicas on all nodes.
+    pub fn total(&self) -> u32 {
+        self.nodes.iter().map(|(_, replicas)| replicas).sum()
+    }
+}
+
+/// A nomination and the node that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nominee {
+    /// The nominated node.
+    pub node: NodeOrd,
+    /// The claim.
+    pub claim: Nomination,
+}
+
+/// Sums over a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Σ requests of the pods on its nodes.
+    pub used: Amounts,
+    /// Σ allocatable of its nodes.
+    pub allocatable: Amounts,
+    /// Number of its nodes.
+    pub nodes: u32,
+}
+
+/// A hash of `namespace/name` that is the same in every process.
+pub(super) fn name_hash(namespace: &str, name: &str) -> u64 {
+    let bytes = namespace.bytes().chain([b'/']).chain(name.bytes());
+    // FNV-1a, finished with a mixer: the low bits of short names must differ too.
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    mix(hash)
+}
+
+/// Finishes a 64-bit hash (splitmix64): every input bit reaches every output bit.
+pub(super) fn mix(mut hash: u64) -> u64 {
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// The claim of a pending pod on its nominated node.
+pub(super) fn claim_of(pod: &Pod) -> Nomination {
+    Nomination {
+        uid: pod.uid,
+        priority: pod.priority,
+        requests: pod.requests.clone(),
+        app: pod.app(),
+    }
+}
+
+/// The app of a pod as a record keeps it.
+pub(super) fn app_of(pod: &Pod) -> u128 {
+    pod.app().map_or(0, |AppKey(key)| key)
+}
+
+/// Where a known pod is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On a node.
+    On(NodeOrd),
+    /// Not placed yet.
+    Pending,
+}
+
+/// Finds a record on a node.
+pub(super) fn position(records: &[PodRecord], uid: PodUid) -> Option<usize> {
+    records.iter().position(|record| record.uid == uid.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn app_rows_stay_sorted_and_drop_empty_nodes() {
+        let mut row = AppRow::default();
+        for ord in [5, 1, 5, 3] {
+            row.count(NodeOrd(ord), 1);
+        }
+        assert_eq!(row.nodes, [(NodeOrd(1), 1), (NodeOrd(3), 1), (NodeOrd(5), 2)]);
+        row.count(NodeOrd(1), -1);
+        row.count(NodeOrd(9), -1);
+        assert_eq!((row.total(), row.nodes.len()), (3, 2));
+    }
+}

@@ -1,0 +1,345 @@
+//! The rows of the state: nodes, and the sums that pods leave on them.
+
+use std::sync::Arc;
+
+use super::occupancy::{AppRow, Place, PodRecord, PoolUse, ResourceOrd, mix, name_hash, position};
+use super::snapshot::{Columns, ExtendedColumn};
+use super::state::{ClusterState, Settled};
+use crate::model::{
+    Amounts, DomainLevel, DomainOrd, Kind, Node, NodeOrd, PodUid, PoolOrd, PoolSpec,
+};
+
+/// Most extended resources that are counted; what comes later is left to kube-scheduler alone.
+const MAX_EXTENDED: usize = 64;
+/// Most distinct taint sets; more would be taints that change all the time.
+const MAX_TAINT_SETS: usize = u16::MAX as usize;
+
+impl ClusterState {
+    /// Takes a node's facts over; false when they are the ones that we had (a heartbeat) or older.
+    pub(super) fn node_seen(&mut self, mut node: Node) -> bool {
+        let ord = self.intern(&node.name);
+        let at = ord.index();
+        self.seen_nodes.insert(ord, self.epochs[Kind::Nodes as usize]);
+        node.allocatable = bounded(node.allocatable);
+        if let Some(Some(old)) = self.now.nodes.get(at) {
+            if old.resource_version > node.resource_version {
+                return false;
+            }
+            if old.same_facts(&node) {
+                if let Some(slot) = self.now.nodes.get_mut(at) {
+                    *slot = Some(Arc::new(node));
+                }
+                return false;
+            }
+        }
+        self.pool_totals(ord, -1);
+        let taint_set = self.taint_set(&node);
+        let columns = &mut self.now.columns;
+        set(&mut columns.allocatable_cpu_milli, at, node.allocatable.cpu_milli);
+        set(&mut columns.allocatable_memory_bytes, at, node.allocatable.memory_bytes);
+        set(&mut columns.allocatable_ephemeral_bytes, at, node.allocatable.ephemeral_bytes);
+        set(&mut columns.allocatable_pods, at, node.allocatable.pods);
+        set(&mut columns.conditions, at, node.conditions);
+        set(&mut columns.taint_set, at, taint_set);
+        set(&mut columns.live, at, true);
+        self.publish_extended(ord, &node);
+        let pool = pool_of(&self.now.pools, &node);
+        set(&mut self.now.columns.pool, at, pool);
+        self.locate(ord, &node);
+        if let Some(slot) = self.now.nodes.get_mut(at) {
+            *slot = Some(Arc::new(node));
+        }
+        self.pool_totals(ord, 1);
+        true
+    }
+
+    pub(super) fn node_gone(&mut self, name: &str) {
+        let Some(ord) = self.now.names.ord(name).filter(|ord| self.now.is_live(*ord)) else {
+            return;
+        };
+        self.pool_totals(ord, -1);
+        let at = ord.index();
+        let columns = &mut self.now.columns;
+        set(&mut columns.live, at, false);
+        set(&mut columns.pool, at, PoolOrd::NONE);
+        for column in &mut columns.domains {
+            set(column, at, DomainOrd::NONE);
+        }
+        if let Some(slot) = self.now.nodes.get_mut(at) {
+            *slot = None;
+        }
+        self.seen_nodes.remove(&ord);
+        self.incomplete.remove(&ord);
+        self.recycle(ord);
+    }
+
+    pub(super) fn set_pools(&mut self, mut pools: Vec<PoolSpec>) {
+        pools.truncate(PoolOrd::MAX_POOLS);
+        self.now.pool_use = Arc::new(vec![PoolUse::default(); pools.len()]);
+        self.now.pools = Arc::new(pools);
+        let live: Vec<NodeOrd> = self.now.live_nodes().collect();
+        for ord in live {
+            if let Some(node) = self.now.nodes.get(ord.index()).cloned().flatten() {
+                let pool = pool_of(&self.now.pools, &node);
+                set(&mut self.now.columns.pool, ord.index(), pool);
+                self.pool_totals(ord, 1);
+            }
+        }
+    }
+
+    /// The ordinal of a name, with an empty row when it is new.
+    pub(super) fn intern(&mut self, name: &str) -> NodeOrd {
+        let (ord, new) = self.now.names.intern(name);
+        if new {
+            self.fit_columns();
+            set(&mut self.now.columns.name_hash, ord.index(), name_hash("", name));
+        }
+        ord
+    }
+
+    /// Puts a record on a node and into every sum.
+    pub(super) fn put(&mut self, ord: NodeOrd, record: PodRecord) {
+        let uid = PodUid(record.uid);
+        self.places.insert(uid, Place::On(ord));
+        self.account(ord, &record, 1);
+        if let Some(pods) = self.now.pods.get_mut(ord.index()) {
+            pods.push(record);
+        }
+    }
+
+    /// Takes a record off a node and out of every sum.
+    pub(super) fn take(&mut self, ord: NodeOrd, uid: PodUid) {
+        let Some(pods) = self.now.pods.get_mut(ord.index()) else {
+            return;
+        };
+        if let Some(at) = position(pods, uid) {
+            let record = pods.swap_remove(at);
+            self.account(ord, &record, -1);
+            self.recycle(ord);
+        }
+    }
+
+    fn account(&mut self, ord: NodeOrd, record: &PodRecord, sign: i64) {
+        let at = ord.index();
+        shift_used(&mut self.now.columns, at, record.requests, sign);
+        for &(resource, amount) in &record.extended {
+            let column = Arc::make_mut(&mut self.now.extended).get_mut(usize::from(resource.0));
+            if let Some(column) = column {
+                shift(&mut column.used, at, amount, sign);
+            }
+        }
+        let pool = self.now.pool(ord);
+        if let Some(row) = Arc::make_mut(&mut self.now.pool_use).get_mut(pool.index()) {
+            signed(&mut row.used, record.requests, sign);
+        }
+        self.now.num_pods = self.now.num_pods.saturating_add_signed(sign as isize);
+        if let Some(app) = record.spreading_app() {
+            self.count_replica(app, ord, sign as i32);
+        }
+    }
+
+    fn count_replica(&mut self, app: u128, ord: NodeOrd, delta: i32) {
+        let Some(row) = self.now.apps.entry(app, Arc::<AppRow>::default) else {
+            return;
+        };
+        Arc::make_mut(row).count(ord, delta);
+        if row.nodes.is_empty() {
+            self.now.apps.remove(app);
+        }
+    }
+
+    /// Adds or removes a whole node to or from its pool's sums.
+    fn pool_totals(&mut self, ord: NodeOrd, sign: i64) {
+        if !self.now.is_live(ord) {
+            return;
+        }
+        let (used, allocatable) = (self.now.used(ord), self.now.allocatable(ord));
+        let pool = self.now.pool(ord);
+        if let Some(row) = Arc::make_mut(&mut self.now.pool_use).get_mut(pool.index()) {
+            signed(&mut row.used, used, sign);
+            signed(&mut row.allocatable, allocatable, sign);
+            row.nodes = row.nodes.saturating_add_signed(sign as i32);
+        }
+    }
+
+    fn locate(&mut self, ord: NodeOrd, node: &Node) {
+        let (path, grown) = self.topology.place(node);
+        self.set_path(ord, node, path);
+        if !grown {
+            return;
+        }
+        let waiting: Vec<NodeOrd> = self.incomplete.iter().copied().collect();
+        for ord in waiting {
+            if let Some(node) = self.now.nodes.get(ord.index()).cloned().flatten() {
+                let (path, _) = self.topology.place(&node);
+                self.set_path(ord, &node, path);
+            }
+        }
+        self.now.topology = Arc::new(self.topology.clone());
+    }
+
+    fn set_path(&mut self, ord: NodeOrd, node: &Node, path: [DomainOrd; 4]) {
+        for (column, domain) in self.now.columns.domains.iter_mut().zip(path) {
+            set(column, ord.index(), domain);
+        }
+        let narrowest = DomainLevel::ALL.iter().rposition(|it| node.label(it.label()).is_some());
+        let known = &path[..narrowest.map_or(0, |at| at + 1)];
+        if known.contains(&DomainOrd::NONE) {
+            self.incomplete.insert(ord);
+        } else {
+            self.incomplete.remove(&ord);
+        }
+    }
+
+    fn taint_set(&mut self, node: &Node) -> u16 {
+        let sets = &self.now.taint_sets;
+        let at = sets.iter().position(|set| **set == *node.taints).unwrap_or_else(|| {
+            let sets = Arc::make_mut(&mut self.now.taint_sets);
+            if sets.len() < MAX_TAINT_SETS {
+                sets.push(node.taints.clone());
+            }
+            sets.len() - 1
+        });
+        at as u16
+    }
+
+    fn publish_extended(&mut self, ord: NodeOrd, node: &Node) {
+        for it in &node.extended {
+            self.resource(&it.name);
+        }
+        let columns = Arc::make_mut(&mut self.now.extended);
+        for column in columns {
+            let published = node.extended.iter().find(|it| *it.name == *column.name);
+            set(&mut column.allocatable, ord.index(), published.map_or(-1, |it| it.amount));
+        }
+    }
+
+    /// The ordinal of an extended resource; `None` when there are too many to count.
+    pub(super) fn resource(&mut self, name: &str) -> Option<ResourceOrd> {
+        if let Some(known) = self.now.resource(name) {
+            return Some(known);
+        }
+        if self.now.extended.len() >= MAX_EXTENDED {
+            return None;
+        }
+        let rows = self.now.capacity();
+        Arc::make_mut(&mut self.now.extended).push(ExtendedColumn {
+            name: name.into(),
+            allocatable: Arc::new(vec![-1; rows]),
+            used: Arc::new(vec![0; rows]),
+        });
+        self.now.resource(name)
+    }
+
+    fn drop_claims_on(&mut self, ord: NodeOrd) {
+        let claims = self.now.nominees.iter().filter(|(_, nominee)| nominee.node == ord);
+        let claims: Vec<u128> = claims.map(|(uid, _)| uid).collect();
+        for uid in claims {
+            self.now.nominees.remove(uid);
+        }
+    }
+
+    /// Gives the ordinal back once neither a node nor a pod uses it.
+    fn recycle(&mut self, ord: NodeOrd) {
+        if !self.now.is_live(ord) && self.now.pods_on(ord).is_empty() {
+            self.drop_claims_on(ord);
+            self.now.names.release(ord);
+            self.settled.push(Settled::Recycled(ord));
+        }
+    }
+
+    /// Makes every column as long as the table of names.
+    fn fit_columns(&mut self) {
+        let rows = self.now.capacity();
+        let columns = &mut self.now.columns;
+        fit(&mut columns.live, rows, false);
+        for column in [
+            &mut columns.allocatable_cpu_milli,
+            &mut columns.allocatable_memory_bytes,
+            &mut columns.allocatable_ephemeral_bytes,
+            &mut columns.allocatable_pods,
+            &mut columns.used_cpu_milli,
+            &mut columns.used_memory_bytes,
+            &mut columns.used_ephemeral_bytes,
+            &mut columns.used_pods,
+        ] {
+            fit(column, rows, 0);
+        }
+        fit(&mut columns.conditions, rows, Default::default());
+        fit(&mut columns.taint_set, rows, 0);
+        fit(&mut columns.pool, rows, PoolOrd::NONE);
+        for column in &mut columns.domains {
+            fit(column, rows, DomainOrd::NONE);
+        }
+        fit(&mut columns.name_hash, rows, 0);
+        for column in Arc::make_mut(&mut self.now.extended) {
+            fit(&mut column.allocatable, rows, -1);
+            fit(&mut column.used, rows, 0);
+        }
+        while self.now.nodes.len() < rows {
+            self.now.nodes.grow();
+            self.now.pods.grow();
+        }
+    }
+}
+
+/// Amounts that sums can be made of: a hostile `1e30` stays "more than any node has" (256 Ti), and
+/// what is added can be taken away again exactly, which saturated sums could not promise.
+pub(super) fn bounded(amounts: Amounts) -> Amounts {
+    const MOST: i64 = 1 << 48;
+    Amounts {
+        cpu_milli: amounts.cpu_milli.clamp(0, MOST),
+        memory_bytes: amounts.memory_bytes.clamp(0, MOST),
+        ephemeral_bytes: amounts.ephemeral_bytes.clamp(0, MOST),
+        pods: amounts.pods.clamp(0, MOST),
+    }
+}
+
+/// The first pool that matches.
+fn pool_of(pools: &[PoolSpec], node: &Node) -> PoolOrd {
+    let at = pools.iter().position(|pool| pool.matcher.matches(node));
+    at.map_or(PoolOrd::NONE, |at| PoolOrd(at as u8))
+}
+
+fn fit<T: Clone>(column: &mut Arc<Vec<T>>, rows: usize, empty: T) {
+    if column.len() < rows {
+        Arc::make_mut(column).resize(rows, empty);
+    }
+}
+
+/// Sets a cell; does not copy a shared column when nothing changes.
+fn set<T: Clone + PartialEq>(column: &mut Arc<Vec<T>>, at: usize, value: T) {
+    if column.get(at) != Some(&value)
+        && let Some(cell) = Arc::make_mut(column).get_mut(at)
+    {
+        *cell = value;
+    }
+}
+
+fn shift(column: &mut Arc<Vec<i64>>, at: usize, amount: i64, sign: i64) {
+    if amount != 0
+        && let Some(cell) = Arc::make_mut(column).get_mut(at)
+    {
+        *cell = cell.saturating_add(amount.saturating_mul(sign));
+    }
+}
+
+fn shift_used(columns: &mut Columns, at: usize, amounts: Amounts, sign: i64) {
+    shift(&mut columns.used_cpu_milli, at, amounts.cpu_milli, sign);
+    shift(&mut columns.used_memory_bytes, at, amounts.memory_bytes, sign);
+    shift(&mut columns.used_ephemeral_bytes, at, amounts.ephemeral_bytes, sign);
+    shift(&mut columns.used_pods, at, amounts.pods, sign);
+}
+
+fn signed(sum: &mut Amounts, amounts: Amounts, sign: i64) {
+    if sign < 0 {
+        *sum -= amounts;
+    } else {
+        *sum += amounts;
+    }
+}
+
+/// The tie-break between a pod and a node: the same in every replica and every process.
+pub fn tie(pod: PodUid, node_name_hash: u64) -> u64 {
+    mix(node_name_hash ^ (pod.0 as u64) ^ ((pod.0 >> 64) as u64).rotate_left(32))
+}

@@ -1,0 +1,184 @@
+//! What a request reads: an immutable picture of the cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::cow::{Paged, Sharded};
+use super::names::Names;
+use super::occupancy::{AppRow, Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
+use super::topology::Topology;
+use crate::model::{
+    Amounts, AppKey, Conditions, DomainLevel, DomainOrd, Generation, Namespace, Node, NodeOrd, Pod,
+    PodUid, PoolOrd, PoolSpec, Taint,
+};
+
+/// One array per attribute of a node, indexed by ordinal, copied only when changed while shared.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// The node exists (a name may be known only because a pod names it).
+    pub live: Arc<Vec<bool>>,
+    /// Allocatable CPU in milli-cores.
+    pub allocatable_cpu_milli: Arc<Vec<i64>>,
+    /// Allocatable memory in bytes.
+    pub allocatable_memory_bytes: Arc<Vec<i64>>,
+    /// Allocatable ephemeral storage in bytes.
+    pub allocatable_ephemeral_bytes: Arc<Vec<i64>>,
+    /// Most pods.
+    pub allocatable_pods: Arc<Vec<i64>>,
+    /// Σ requested CPU in milli-cores.
+    pub used_cpu_milli: Arc<Vec<i64>>,
+    /// Σ requested memory in bytes.
+    pub used_memory_bytes: Arc<Vec<i64>>,
+    /// Σ requested ephemeral storage in bytes.
+    pub used_ephemeral_bytes: Arc<Vec<i64>>,
+    /// Number of pods.
+    pub used_pods: Arc<Vec<i64>>,
+    /// What keeps pods away.
+    pub conditions: Arc<Vec<Conditions>>,
+    /// Index into [`Snapshot::taint_sets`].
+    pub taint_set: Arc<Vec<u16>>,
+    /// The pool that the node belongs to.
+    pub pool: Arc<Vec<PoolOrd>>,
+    /// The node's domain, one column per [`DomainLevel`].
+    pub domains: [Arc<Vec<DomainOrd>>; 4],
+    /// A hash of the node's name, for ties: ordinals differ between replicas, names do not.
+    pub name_hash: Arc<Vec<u64>>,
+}
+
+/// An extended resource that some node publishes or some pod asks for.
+#[derive(Clone, Debug, Default)]
+pub struct ExtendedColumn {
+    /// The resource's name.
+    pub name: Arc<str>,
+    /// What each node publishes; −1 where it publishes none.
+    pub allocatable: Arc<Vec<i64>>,
+    /// Σ requests on each node.
+    pub used: Arc<Vec<i64>>,
+}
+
+/// An immutable picture of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Counts pictures.
+    pub generation: Generation,
+    /// Names ↔ ordinals.
+    pub names: Names,
+    /// Per-node attributes.
+    pub columns: Columns,
+    /// Extended resources, by [`ResourceOrd`].
+    pub extended: Arc<Vec<ExtendedColumn>>,
+    /// Distinct sets of taints; few, so a request judges each once.
+    pub taint_sets: Arc<Vec<Box<[Taint]>>>,
+    /// The nodes themselves.
+    pub nodes: Paged<Option<Arc<Node>>>,
+    /// The pods on each node.
+    pub pods: Paged<Vec<PodRecord>>,
+    /// Pods without a node, by UID.
+    pub pending: Sharded<Arc<Pod>>,
+    /// Claims of nominated pods, by UID.
+    pub nominees: Sharded<Arc<Nominee>>,
+    /// Where each app's replicas are, by [`AppKey`].
+    pub apps: Sharded<Arc<AppRow>>,
+    /// The pools of the policy in force.
+    pub pools: Arc<Vec<PoolSpec>>,
+    /// Sums per pool.
+    pub pool_use: Arc<Vec<PoolUse>>,
+    /// Namespaces by name.
+    pub namespaces: Arc<BTreeMap<Box<str>, Namespace>>,
+    /// The graph behind the domain columns, for names.
+    pub topology: Arc<Topology>,
+    /// Number of placed pods.
+    pub num_pods: usize,
+}
+
+impl Snapshot {
+    /// Length of every column.
+    pub fn capacity(&self) -> usize {
+        self.names.capacity()
+    }
+
+    /// Ordinals of all existing nodes, in the order of ordinals.
+    pub fn live_nodes(&self) -> impl Iterator<Item = NodeOrd> + '_ {
+        let live = self.columns.live.iter().enumerate();
+        live.filter(|(_, live)| **live).map(|(at, _)| NodeOrd(at as u32))
+    }
+
+    /// True when the node exists.
+    pub fn is_live(&self, ord: NodeOrd) -> bool {
+        self.columns.live.get(ord.index()).copied().unwrap_or(false)
+    }
+
+    /// A node's allocatable amounts.
+    pub fn allocatable(&self, ord: NodeOrd) -> Amounts {
+        let at = |column: &[i64]| column.get(ord.index()).copied().unwrap_or(0);
+        Amounts {
+            cpu_milli: at(&self.columns.allocatable_cpu_milli),
+            memory_bytes: at(&self.columns.allocatable_memory_bytes),
+            ephemeral_bytes: at(&self.columns.allocatable_ephemeral_bytes),
+            pods: at(&self.columns.allocatable_pods),
+        }
+    }
+
+    /// Σ requests on a node.
+    pub fn used(&self, ord: NodeOrd) -> Amounts {
+        let at = |column: &[i64]| column.get(ord.index()).copied().unwrap_or(0);
+        Amounts {
+            cpu_milli: at(&self.columns.used_cpu_milli),
+            memory_bytes: at(&self.columns.used_memory_bytes),
+            ephemeral_bytes: at(&self.columns.used_ephemeral_bytes),
+            pods: at(&self.columns.used_pods),
+        }
+    }
+
+    /// A node's pool.
+    pub fn pool(&self, ord: NodeOrd) -> PoolOrd {
+        self.columns.pool.get(ord.index()).copied().unwrap_or(PoolOrd::NONE)
+    }
+
+    /// A node's domain on a level.
+    pub fn domain(&self, level: DomainLevel, ord: NodeOrd) -> DomainOrd {
+        let column = &self.columns.domains[level as usize];
+        column.get(ord.index()).copied().unwrap_or(DomainOrd::NONE)
+    }
+
+    /// The ordinal of an extended resource.
+    pub fn resource(&self, name: &str) -> Option<ResourceOrd> {
+        let at = self.extended.iter().position(|column| *column.name == *name)?;
+        u16::try_from(at).ok().map(ResourceOrd)
+    }
+
+    /// The pods on a node.
+    pub fn pods_on(&self, ord: NodeOrd) -> &[PodRecord] {
+        self.pods.get(ord.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The placed pod with this UID on this node.
+    pub fn pod_on(&self, ord: NodeOrd, uid: PodUid) -> Option<&PodRecord> {
+        self.pods_on(ord).iter().find(|record| record.uid == uid.0)
+    }
+
+    /// The pending pod with this UID.
+    pub fn pending(&self, uid: PodUid) -> Option<&Arc<Pod>> {
+        self.pending.get(uid.0)
+    }
+
+    /// A pending pod by name. Walks all of them: not for the request path.
+    pub fn pending_by_name(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
+        let mut pods = self.pending.iter().map(|(_, pod)| pod);
+        pods.find(|pod| *pod.namespace == *namespace && *pod.name == *name)
+    }
+
+    /// A placed pod by name, with its node. Walks all of them: not for the request path.
+    pub fn placed_by_name(&self, namespace: &str, name: &str) -> Option<(NodeOrd, &PodRecord)> {
+        let hash = name_hash(namespace, name);
+        let nodes = self.pods.iter().enumerate();
+        nodes
+            .flat_map(|(at, pods)| pods.iter().map(move |pod| (NodeOrd(at as u32), pod)))
+            .find(|(_, pod)| pod.name_hash == hash && pod.namespace.as_deref() == Some(namespace))
+    }
+
+    /// Where an app's replicas are.
+    pub fn app(&self, app: AppKey) -> Option<&AppRow> {
+        self.apps.get(app.0).map(|row| &**row)
+    }
+}

@@ -1,0 +1,300 @@
+//! The one mutable thing: `apply` takes a change in, `publish` gives a picture out.
+//!
+//! A pod is in one of three states, and every sum follows from where it is:
+//!
+//! ```text
+//!            PodSeen, no node            PodSeen, with a node
+//!   unknown ────────────────▶ pending ─────────────────────▶ placed
+//!      ▲  ▲                      │  PodGone, terminal,          │
+//!      │  └──────────────────────┘  or not seen in a relist     │
+//!      └────────────────────────────────────────────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::occupancy::{Nominee, Place, PodRecord, app_of, claim_of, name_hash, position};
+use super::rows::bounded;
+use super::snapshot::Snapshot;
+use super::topology::Topology;
+use crate::model::{Change, Generation, Kind, NodeOrd, Pod, PodUid};
+
+/// Deleted pods are remembered this long (in deletions) so that a late event cannot revive one.
+const MAX_TOMBSTONES: usize = 4096;
+
+/// Something that may end a hold or interest whoever waits for a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The pod is counted on its node.
+    Placed(PodUid),
+    /// The pod is gone or has ended.
+    Gone(PodUid),
+    /// The API server says `PodScheduled=False` as of this resource version.
+    Refused {
+        /// The pod.
+        uid: PodUid,
+        /// Of the event that said so.
+        resource_version: u64,
+    },
+    /// The ordinal will be used for another node.
+    Recycled(NodeOrd),
+}
+
+/// What one `apply` did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// A picture published now would differ from the last one.
+    pub changed: bool,
+    /// Objects that a complete list no longer had: deletions that no watch told us of.
+    pub swept: usize,
+}
+
+/// The state of the cluster. See the module's drawing.
+#[derive(Debug, Default)]
+pub struct ClusterState {
+    /// The picture being drawn; publishing clones it, which is cheap.
+    pub(super) now: Snapshot,
+    /// Where each known pod is.
+    pub(super) places: FxHashMap<PodUid, Place>,
+    pub(super) topology: Topology,
+    /// Nodes whose labels leave a domain out that a neighbour's may fill in.
+    pub(super) incomplete: FxHashSet<NodeOrd>,
+    pub(super) settled: Vec<Settled>,
+    /// Names shared by many records.
+    pub(super) shared_texts: FxHashSet<Arc<str>>,
+    tombstones: VecDeque<PodUid>,
+    buried: FxHashSet<PodUid>,
+    /// Stamp of the running (or last) list, per kind.
+    pub(super) epochs: [u8; 3],
+    /// Stamps of nodes, namespaces and pending pods; placed pods carry their own.
+    pub(super) seen_nodes: FxHashMap<NodeOrd, u8>,
+    seen_namespaces: FxHashMap<Box<str>, u8>,
+    seen_pending: FxHashMap<PodUid, u8>,
+    pub(super) dirty: bool,
+}
+
+impl ClusterState {
+    /// Carries a change out. Total: a change that makes no sense changes nothing.
+    pub fn apply(&mut self, change: Change) -> Applied {
+        let swept = match change {
+            Change::RelistBegin(kind) => {
+                self.epochs[kind as usize] = self.epochs[kind as usize].wrapping_add(1);
+                return Applied::default();
+            }
+            Change::RelistEnd(kind) => self.sweep(kind),
+            Change::NodeSeen(node) => {
+                if !self.node_seen(*node) {
+                    return Applied::default();
+                }
+                0
+            }
+            Change::NodeGone { name } => {
+                self.node_gone(&name);
+                0
+            }
+            Change::NamespaceSeen(namespace) => {
+                let stamp = self.epochs[Kind::Namespaces as usize];
+                self.seen_namespaces.insert(namespace.name.clone(), stamp);
+                Arc::make_mut(&mut self.now.namespaces).insert(namespace.name.clone(), namespace);
+                0
+            }
+            Change::NamespaceGone { name } => {
+                self.seen_namespaces.remove(&name);
+                Arc::make_mut(&mut self.now.namespaces).remove(&name);
+                0
+            }
+            Change::PodSeen(pod) => {
+                if !self.pod_seen(&pod) {
+                    return Applied::default();
+                }
+                0
+            }
+            Change::PodGone { uid } => {
+                self.pod_gone(uid);
+                0
+            }
+            Change::PoolsSet(pools) => {
+                self.set_pools(pools);
+                0
+            }
+        };
+        self.dirty = true;
+        Applied { changed: true, swept }
+    }
+
+    /// The picture as it stands, and what settled since the last one. A holder of a hold must look at
+    /// the picture *after* it has drained what settled, or it would count a pod twice or not at all.
+    pub fn publish(&mut self) -> (Arc<Snapshot>, Vec<Settled>) {
+        if self.dirty {
+            self.now.generation = Generation(self.now.generation.0 + 1);
+            self.dirty = false;
+        }
+        (Arc::new(self.now.clone()), std::mem::take(&mut self.settled))
+    }
+
+    fn pod_seen(&mut self, pod: &Pod) -> bool {
+        if self.buried.contains(&pod.uid) {
+            return false;
+        }
+        if self.known_version(pod.uid).is_some_and(|known| known > pod.resource_version) {
+            self.stamp(pod.uid);
+            return false;
+        }
+        if pod.terminal {
+            self.pod_gone(pod.uid);
+            return true;
+        }
+        let placed_before = matches!(self.places.get(&pod.uid), Some(Place::On(_)));
+        self.remove(pod.uid);
+        match &pod.node {
+            Some(node) => {
+                let ord = self.intern(node);
+                let record = self.record_of(pod);
+                self.put(ord, record);
+                if !placed_before {
+                    self.settled.push(Settled::Placed(pod.uid));
+                }
+            }
+            None => self.put_pending(pod),
+        }
+        true
+    }
+
+    fn put_pending(&mut self, pod: &Pod) {
+        if pod.refusal.is_some() {
+            let resource_version = pod.resource_version;
+            self.settled.push(Settled::Refused { uid: pod.uid, resource_version });
+        }
+        let nominated = pod.nominated.as_deref().and_then(|name| self.now.names.ord(name));
+        if let Some(node) = nominated.filter(|_| pod.is_pending()) {
+            let nominee = Arc::new(Nominee { node, claim: claim_of(pod) });
+            self.now.nominees.insert(pod.uid.0, nominee);
+        }
+        self.now.pending.insert(pod.uid.0, Arc::new(pod.clone()));
+        self.places.insert(pod.uid, Place::Pending);
+        self.seen_pending.insert(pod.uid, self.epochs[Kind::Pods as usize]);
+    }
+
+    fn pod_gone(&mut self, uid: PodUid) {
+        self.remove(uid);
+        self.settled.push(Settled::Gone(uid));
+        if self.buried.insert(uid) {
+            self.tombstones.push_back(uid);
+        }
+        if self.tombstones.len() > MAX_TOMBSTONES
+            && let Some(oldest) = self.tombstones.pop_front()
+        {
+            self.buried.remove(&oldest);
+        }
+    }
+
+    fn record_of(&mut self, pod: &Pod) -> PodRecord {
+        let extended = pod.requests.extended.iter();
+        let extended: Vec<_> = extended
+            .filter_map(|it| Some((self.resource(&it.name)?, it.amount.clamp(0, 1 << 48))))
+            .collect();
+        PodRecord {
+            uid: pod.uid.0,
+            app: app_of(pod),
+            resource_version: pod.resource_version,
+            name_hash: name_hash(&pod.namespace, &pod.name),
+            requests: bounded(pod.requests.base),
+            extended: extended.into(),
+            namespace: Some(self.share(&pod.namespace)),
+            priority_class: Some(self.share(&pod.priority_class)),
+            priority: pod.priority,
+            qos_claim: pod.qos_claim,
+            terminating: pod.terminating,
+            seen: self.epochs[Kind::Pods as usize],
+        }
+    }
+
+    /// One copy of a text that many records carry.
+    fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(shared) = self.shared_texts.get(text) {
+            return shared.clone();
+        }
+        // Namespaces come and go: what no record uses any more is dropped before the set doubles.
+        if self.shared_texts.len() == self.shared_texts.capacity() {
+            self.shared_texts.retain(|shared| Arc::strong_count(shared) > 1);
+        }
+        let shared: Arc<str> = text.into();
+        self.shared_texts.insert(shared.clone());
+        shared
+    }
+
+    fn known_version(&self, uid: PodUid) -> Option<u64> {
+        match self.places.get(&uid)? {
+            Place::Pending => Some(self.now.pending.get(uid.0)?.resource_version),
+            Place::On(ord) => Some(self.now.pod_on(*ord, uid)?.resource_version),
+        }
+    }
+
+    /// Marks a known pod as seen by the running list without changing anything else.
+    fn stamp(&mut self, uid: PodUid) {
+        let stamp = self.epochs[Kind::Pods as usize];
+        match self.places.get(&uid) {
+            Some(Place::Pending) => {
+                self.seen_pending.insert(uid, stamp);
+            }
+            Some(Place::On(ord)) => {
+                let pods = self.now.pods.get_mut(ord.index());
+                if let Some(record) = pods.and_then(|pods| {
+                    let at = position(pods, uid)?;
+                    pods.get_mut(at)
+                }) {
+                    record.seen = stamp;
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn sweep(&mut self, kind: Kind) -> usize {
+        let stamp = self.epochs[kind as usize];
+        match kind {
+            Kind::Nodes => {
+                let names =
+                    self.now.live_nodes().filter(|ord| self.seen_nodes.get(ord) != Some(&stamp));
+                let names: Vec<Box<str>> =
+                    names.map(|ord| self.now.names.name(ord).into()).collect();
+                names.iter().for_each(|name| self.node_gone(name));
+                names.len()
+            }
+            Kind::Namespaces => {
+                let before = self.now.namespaces.len();
+                let seen = &self.seen_namespaces;
+                let kept =
+                    self.now.namespaces.iter().filter(|(name, _)| seen.get(*name) == Some(&stamp));
+                let kept: BTreeMap<_, _> = kept.map(|(k, v)| (k.clone(), v.clone())).collect();
+                self.now.namespaces = Arc::new(kept);
+                self.seen_namespaces.retain(|_, seen| *seen == stamp);
+                before - self.now.namespaces.len()
+            }
+            Kind::Pods => {
+                let placed = self.now.pods.iter().flatten().filter(|it| it.seen != stamp);
+                let pending = self.seen_pending.iter().filter(|(_, seen)| **seen != stamp);
+                let mut gone: Vec<PodUid> = placed.map(|record| PodUid(record.uid)).collect();
+                gone.extend(pending.map(|(uid, _)| *uid));
+                gone.sort_unstable();
+                gone.iter().for_each(|uid| self.pod_gone(*uid));
+                gone.len()
+            }
+        }
+    }
+
+    /// Takes a pod out of wherever it is, with all its traces.
+    fn remove(&mut self, uid: PodUid) {
+        match self.places.remove(&uid) {
+            None => {}
+            Some(Place::Pending) => {
+                self.now.pending.remove(uid.0);
+                self.now.nominees.remove(uid.0);
+                self.seen_pending.remove(&uid);
+            }
+            Some(Place::On(ord)) => self.take(ord, uid),
+        }
+    }
+}

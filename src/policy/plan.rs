@@ -1,0 +1,243 @@
+//! The compiled policy: per class, the rules that have something to do, with their parameters in flat
+//! slots. Nothing here is looked up by name while a request waits.
+
+use std::sync::Arc;
+
+use super::grant::Grant;
+use crate::model::{Amounts, ClassOrd, NodeMatcher, PoolOrd, PoolSpec};
+use crate::rules::{CATALOGUE, ClassParams, Filter, PoolParams, Rule, Scorer, Share, SpreadParams};
+
+/// How a class is treated where rules do not decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Fails open: in doubt its pods are let through.
+    Online,
+    /// Fails static: in doubt its pods wait.
+    Offline,
+    /// Who matches nothing.
+    Default,
+    /// Never moved, never a victim, never held up.
+    Exempt,
+}
+
+/// A pool as the policy describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// The pool's name.
+    pub name: String,
+    /// Who belongs.
+    pub matcher: NodeMatcher,
+    /// Virtual nodes.
+    pub elastic: bool,
+    /// Σ requests on a node, of allocatable.
+    pub allocation: Share,
+    /// Σ requests over an elastic pool.
+    pub limit: Option<Amounts>,
+}
+
+/// A class as the policy describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassSettings {
+    /// The class's name.
+    pub name: String,
+    /// How it is treated.
+    pub role: Role,
+    /// Who gets it.
+    pub grant: Grant,
+    /// The pools open to it, in order. `None`: it names none.
+    pub pools: Option<Vec<PoolOrd>>,
+    /// How its replicas spread.
+    pub spread: Option<SpreadParams>,
+    /// Never a victim of preemption.
+    pub protected: bool,
+    /// Its own `allocation`, over the pools'.
+    pub allocation: Option<Share>,
+    /// Weights by scorer name; a scorer that is not named has its default weight.
+    pub weights: Vec<(String, u32)>,
+}
+
+/// A whole policy, resolved and checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `metadata.name`.
+    pub name: String,
+    /// Pools in order; the first that matches a node wins.
+    pub pools: Vec<PoolSettings>,
+    /// Classes in order; the first that grants wins. `default` and `exempt` are always among them.
+    pub classes: Vec<ClassSettings>,
+}
+
+/// A hard rule with its name.
+pub struct FilterRule {
+    /// As in the catalogue.
+    pub name: &'static str,
+    /// The rule.
+    pub filter: Box<dyn Filter>,
+}
+
+/// A soft rule with its name and weight.
+pub struct ScorerRule {
+    /// As in the catalogue.
+    pub name: &'static str,
+    /// Its weight, above 0.
+    pub weight: u32,
+    /// The rule.
+    pub scorer: Box<dyn Scorer>,
+}
+
+/// A compiled class.
+pub struct Class {
+    /// The class's name.
+    pub name: String,
+    /// How it is treated.
+    pub role: Role,
+    /// Who gets it.
+    pub grant: Grant,
+    /// Never a victim of preemption: declared, or exempt.
+    pub protected: bool,
+    /// Its settings as the rules see them.
+    pub params: ClassParams,
+    /// Hard rules in the order of evaluation.
+    pub filters: Vec<FilterRule>,
+    /// Soft rules with weights above 0.
+    pub scorers: Vec<ScorerRule>,
+    /// `poolOrder` has a weight: pools are in disjoint bands, whatever the other scorers say.
+    pub ordered: bool,
+    /// Answers to it bear limits of ours that in-tree fit does not protect: they need holds.
+    pub bears_limits: bool,
+}
+
+/// A compiled policy.
+pub struct Plan {
+    /// `metadata.name`.
+    pub name: String,
+    /// SHA-256 of the source, in hex.
+    pub hash: String,
+    /// The pools, for the state to recognise nodes by.
+    pub pools: Vec<PoolSpec>,
+    /// The classes, in order of grants.
+    pub classes: Vec<Class>,
+    /// Who matches nothing.
+    pub default_class: ClassOrd,
+    /// Whom a QoS label lowers a pod to.
+    pub offline_class: Option<ClassOrd>,
+}
+
+impl Plan {
+    /// Compiles checked settings. `hash` identifies their source.
+    pub fn build(settings: &Settings, hash: String) -> Arc<Self> {
+        let pools = settings.pools.iter().map(|pool| PoolSpec {
+            name: pool.name.clone(),
+            matcher: pool.matcher.clone(),
+            elastic: pool.elastic,
+            limit: pool.limit,
+        });
+        let mut classes: Vec<Class> =
+            settings.classes.iter().map(|class| build_class(class, &settings.pools)).collect();
+        let with_role = |classes: &[Class], role| {
+            let at = classes.iter().position(|class| class.role == role);
+            at.map(|at| ClassOrd(at as u8))
+        };
+        if with_role(&classes, Role::Default).is_none() {
+            classes.push(build_class(&default_class(), &settings.pools));
+        }
+        Arc::new(Self {
+            name: settings.name.clone(),
+            hash,
+            pools: pools.collect(),
+            default_class: with_role(&classes, Role::Default).unwrap_or(ClassOrd(0)),
+            offline_class: with_role(&classes, Role::Offline),
+            classes,
+        })
+    }
+
+    /// A class by ordinal.
+    pub fn class(&self, ord: ClassOrd) -> &Class {
+        &self.classes[ord.index().min(self.classes.len() - 1)]
+    }
+}
+
+/// The class of who matches nothing, where the policy does not describe it.
+pub fn default_class() -> ClassSettings {
+    ClassSettings {
+        name: "default".to_owned(),
+        role: Role::Default,
+        grant: Grant::default(),
+        pools: None,
+        spread: None,
+        protected: false,
+        allocation: None,
+        weights: Vec::new(),
+    }
+}
+
+fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
+    let params = ClassParams {
+        pools: pools
+            .iter()
+            .map(|pool| PoolParams {
+                elastic: pool.elastic,
+                allocation: class.allocation.unwrap_or(pool.allocation),
+                limit: pool.limit,
+            })
+            .collect(),
+        order: open_pools(class, pools),
+        spread: class.spread,
+    };
+    let (mut filters, mut scorers) = (Vec::new(), Vec::new());
+    for spec in CATALOGUE {
+        let weight = class.weights.iter().find(|(name, _)| name == spec.name);
+        let weight = weight.map_or(spec.default_weight, |(_, weight)| *weight);
+        if spec.scores && weight == 0 {
+            continue;
+        }
+        match (spec.build)(&params) {
+            Some(Rule::Filter(filter)) => filters.push(FilterRule { name: spec.name, filter }),
+            Some(Rule::Scorer(scorer)) => {
+                scorers.push(ScorerRule { name: spec.name, weight, scorer });
+            }
+            None => {}
+        }
+    }
+    let bears_limits = bears_limits(&params);
+    Class {
+        name: class.name.clone(),
+        role: class.role,
+        grant: class.grant.clone(),
+        protected: class.protected || class.role == Role::Exempt,
+        ordered: scorers.iter().any(|rule| rule.name == "poolOrder"),
+        params,
+        filters,
+        scorers,
+        bears_limits,
+    }
+}
+
+/// The pools open to a class. A class that names none may go anywhere, except that `default` never
+/// goes to an elastic pool: nobody who was granted nothing spends money.
+fn open_pools(class: &ClassSettings, pools: &[PoolSettings]) -> Option<Vec<PoolOrd>> {
+    let elastic = |pool: &PoolOrd| pools.get(pool.index()).is_some_and(|pool| pool.elastic);
+    let default = class.role == Role::Default;
+    match &class.pools {
+        Some(order) if default => Some(order.iter().copied().filter(|it| !elastic(it)).collect()),
+        Some(order) => Some(order.clone()),
+        None if default && pools.iter().any(|pool| pool.elastic) => {
+            let all = (0..pools.len()).map(|at| PoolOrd(at as u8));
+            Some(all.filter(|it| !elastic(it)).chain([PoolOrd::NONE]).collect())
+        }
+        None => None,
+    }
+}
+
+/// True when a limit that only we know bounds some node that the class may go to.
+fn bears_limits(params: &ClassParams) -> bool {
+    let open = |at: usize| {
+        let order = params.order.as_ref();
+        order.is_none_or(|order| order.contains(&PoolOrd(at as u8)))
+    };
+    let pools = params.pools.iter().enumerate().filter(|(at, _)| open(*at));
+    params.spread.is_some_and(|spread| spread.max_share_permille.is_some())
+        || pools.into_iter().any(|(_, pool)| {
+            pool.limit.is_some() || (!pool.elastic && pool.allocation != Share::ALL)
+        })
+}

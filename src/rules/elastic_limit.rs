@@ -1,0 +1,44 @@
+//! Filter: an elastic pool takes no more than its `limit`, summed over all its nodes.
+//!
+//! A virtual node's own capacity is fiction, so the sum over the pool is the only bound there is.
+
+use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec};
+use crate::model::{Amounts, PoolOrd, Reason};
+
+/// The catalogue's entry.
+pub(super) static SPEC: RuleSpec = RuleSpec {
+    name: "elasticLimit",
+    summary: "an elastic pool takes no more than its `limit`",
+    default_weight: 0,
+    build,
+    scores: false,
+};
+
+struct ElasticLimit {
+    limits: Vec<(PoolOrd, Amounts)>,
+}
+
+fn build(class: &ClassParams) -> Option<Rule> {
+    let pools = class.pools.iter().enumerate();
+    let limits = pools.filter_map(|(at, pool)| Some((PoolOrd(at as u8), pool.limit?)));
+    let limits: Vec<_> = limits.collect();
+    (!limits.is_empty()).then(|| Rule::Filter(Box::new(ElasticLimit { limits })))
+}
+
+impl Filter for ElasticLimit {
+    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+        let pools = &cx.snapshot.columns.pool;
+        for &(pool, limit) in &self.limits {
+            let mut after = cx.pod.requests.base;
+            after +=
+                cx.snapshot.pool_use.get(pool.index()).map_or(Amounts::default(), |it| it.used);
+            after += cx.extra.pools.get(pool.index()).copied().unwrap_or_default();
+            let over = after.cpu_milli > limit.cpu_milli
+                || after.memory_bytes > limit.memory_bytes
+                || after.pods > limit.pods;
+            if over {
+                offer.refuse(Reason::ElasticLimit, |at| pools[at] == pool);
+            }
+        }
+    }
+}

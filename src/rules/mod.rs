@@ -1,0 +1,123 @@
+//! The rules: one file each, listed once in [`CATALOGUE`]; its order is the order of evaluation.
+//!
+//! A [`Filter`] refuses nodes and gives no points; a [`Scorer`] gives 0..=1000 points and refuses
+//! nothing. Both run over a whole offer at once: one dynamic call per rule and request, then a plain
+//! loop over columns. No rule holds state, a cache, a clock or a client: what it needs is a column,
+//! a parameter of the class ([`ClassParams`]), or a fact about the pod in [`Cx`].
+
+mod params;
+
+mod bin_pack;
+mod domain_share;
+mod elastic_limit;
+mod failure_spread;
+mod node_state;
+mod pool_admission;
+mod pool_order;
+mod resources_fit;
+mod shape_match;
+
+use crate::cluster::{Extra, ResourceOrd, Snapshot};
+use crate::model::{NodeOrd, Pod, Reason};
+
+pub use params::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
+
+/// What a rule looks at; always the first argument.
+#[derive(Clone, Copy)]
+pub struct Cx<'a> {
+    /// The cluster.
+    pub snapshot: &'a Snapshot,
+    /// What is taken beside the snapshot's sums.
+    pub extra: &'a Extra,
+    /// The pod to be placed.
+    pub pod: &'a Pod,
+    /// The pod's extended requests by ordinal; what no node publishes and no pod asked for before
+    /// has none and is left to kube-scheduler.
+    pub extended: &'a [(ResourceOrd, i64)],
+}
+
+/// The nodes under decision and the verdict on each, by position.
+pub struct Offer<'a> {
+    /// The nodes, in the order of the request; none is [`NodeOrd::UNKNOWN`] unless its verdict is
+    /// already [`Reason::UnknownNode`].
+    pub nodes: &'a [NodeOrd],
+    /// [`Reason::Kept`] until a rule objects; the first objection stands.
+    pub verdicts: &'a mut [Reason],
+}
+
+impl Offer<'_> {
+    /// Refuses every node that is still in and for which `objects` holds.
+    pub fn refuse(&mut self, reason: Reason, mut objects: impl FnMut(usize) -> bool) {
+        for (ord, verdict) in self.nodes.iter().zip(self.verdicts.iter_mut()) {
+            if *verdict == Reason::Kept && objects(ord.index()) {
+                *verdict = reason;
+            }
+        }
+    }
+}
+
+/// A hard rule.
+pub trait Filter: Send + Sync {
+    /// Refuses nodes of the offer.
+    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>);
+}
+
+/// A soft rule.
+pub trait Scorer: Send + Sync {
+    /// Writes 0..=[`MAX_POINTS`] for each node; `points` is as long as `nodes` and zeroed.
+    fn score(&self, cx: &Cx<'_>, nodes: &[NodeOrd], points: &mut [u32]);
+}
+
+/// The most points a scorer gives.
+pub const MAX_POINTS: u32 = 1000;
+
+/// A rule as built for one class.
+pub enum Rule {
+    /// A hard rule.
+    Filter(Box<dyn Filter>),
+    /// A soft rule.
+    Scorer(Box<dyn Scorer>),
+}
+
+/// An entry of the catalogue.
+pub struct RuleSpec {
+    /// The rule's name: in `scoring:` of a policy, in explanations, in `policies/README.md`.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// For a scorer, its weight when the policy does not say; 0 for a filter.
+    pub default_weight: u32,
+    /// Builds the rule for a class; `None` when the class gives it nothing to do.
+    pub build: fn(&ClassParams) -> Option<Rule>,
+    /// True for a scorer.
+    pub scores: bool,
+}
+
+/// Every rule there is, in the order of evaluation.
+pub static CATALOGUE: &[&RuleSpec] = &[
+    &node_state::SPEC,
+    &pool_admission::SPEC,
+    &resources_fit::SPEC,
+    &elastic_limit::SPEC,
+    &domain_share::SPEC,
+    &pool_order::SPEC,
+    &bin_pack::PACK,
+    &bin_pack::SPREAD,
+    &failure_spread::SPEC,
+    &shape_match::SPEC,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_filters_come_first() {
+        let names: std::collections::BTreeSet<_> = CATALOGUE.iter().map(|it| it.name).collect();
+        assert_eq!(names.len(), CATALOGUE.len());
+        let first_scorer = CATALOGUE.iter().position(|it| it.scores).unwrap_or(CATALOGUE.len());
+        assert!(CATALOGUE.iter().skip(first_scorer).all(|it| it.scores));
+        let filters = CATALOGUE.iter().filter(|it| !it.scores);
+        assert!(filters.into_iter().all(|it| it.default_weight == 0));
+    }
+}

@@ -1,0 +1,67 @@
+//! Filter: no pod on a node that is cordoned, not ready, under pressure, or tainted against it.
+//!
+//! A condition is judged as the taint that Kubernetes derives from it, so a DaemonSet's tolerations
+//! work as its owner expects, and a node is refused even before the taint is written.
+
+use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec};
+use crate::model::{Conditions, Effect, Pod, Reason, Taint};
+
+/// The catalogue's entry.
+pub(super) static SPEC: RuleSpec = RuleSpec {
+    name: "nodeState",
+    summary: "no pod on a node that is cordoned, not ready, under pressure or tainted against it",
+    default_weight: 0,
+    build,
+    scores: false,
+};
+
+struct NodeState;
+
+fn build(_class: &ClassParams) -> Option<Rule> {
+    Some(Rule::Filter(Box::new(NodeState)))
+}
+
+/// Condition, the taint that stands for it, the reason.
+const CONDITIONS: [(Conditions, &str, Reason); 6] = [
+    (Conditions::CORDONED, "node.kubernetes.io/unschedulable", Reason::Cordoned),
+    (Conditions::NOT_READY, "node.kubernetes.io/not-ready", Reason::NotReady),
+    (Conditions::MEMORY_PRESSURE, "node.kubernetes.io/memory-pressure", Reason::Pressure),
+    (Conditions::DISK_PRESSURE, "node.kubernetes.io/disk-pressure", Reason::Pressure),
+    (Conditions::PID_PRESSURE, "node.kubernetes.io/pid-pressure", Reason::Pressure),
+    (Conditions::NETWORK_UNAVAILABLE, "node.kubernetes.io/network-unavailable", Reason::Pressure),
+];
+
+impl Filter for NodeState {
+    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+        let columns = &cx.snapshot.columns;
+        let conditions = &columns.conditions;
+        for (condition, key, reason) in CONDITIONS {
+            if !ignores(cx.pod, condition, key) {
+                offer.refuse(reason, |at| conditions[at].intersects(condition));
+            }
+        }
+        let sets = cx.snapshot.taint_sets.iter();
+        let hostile: Vec<bool> =
+            sets.map(|set| set.iter().any(|it| keeps_off(cx.pod, it))).collect();
+        if hostile.contains(&true) {
+            let set_of = &columns.taint_set;
+            offer.refuse(Reason::Tainted, |at| hostile[usize::from(set_of[at])]);
+        }
+    }
+}
+
+fn keeps_off(pod: &Pod, taint: &Taint) -> bool {
+    taint.effect != Effect::PreferNoSchedule
+        && !pod.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+}
+
+fn ignores(pod: &Pod, condition: Conditions, key: &str) -> bool {
+    // Kubernetes lets every pod but a best-effort one onto a node under memory pressure.
+    if condition == Conditions::MEMORY_PRESSURE && !pod.is_best_effort() {
+        return true;
+    }
+    let taint = Taint { key: key.into(), value: "".into(), effect: Effect::NoSchedule };
+    // Admission gives every pod a toleration of not-ready:NoExecute, which says only how long it may
+    // stay; NoSchedule is what keeps new pods away.
+    pod.tolerations.iter().any(|toleration| toleration.tolerates(&taint))
+}

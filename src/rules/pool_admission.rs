@@ -1,0 +1,35 @@
+//! Filter: a class goes only to the pools that its policy opens to it.
+
+use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec};
+use crate::model::{PoolOrd, Reason};
+
+/// The catalogue's entry.
+pub(super) static SPEC: RuleSpec = RuleSpec {
+    name: "poolAdmission",
+    summary: "a class goes only to the pools in its `pools` list",
+    default_weight: 0,
+    build,
+    scores: false,
+};
+
+struct PoolAdmission {
+    /// By pool ordinal, and at the end for a node in no pool.
+    open: [bool; PoolOrd::MAX_POOLS + 1],
+}
+
+fn build(class: &ClassParams) -> Option<Rule> {
+    let order = class.order.as_ref()?;
+    let mut open = [false; PoolOrd::MAX_POOLS + 1];
+    for pool in order {
+        open[pool.index().min(PoolOrd::MAX_POOLS)] = true;
+    }
+    Some(Rule::Filter(Box::new(PoolAdmission { open })))
+}
+
+impl Filter for PoolAdmission {
+    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+        let pools = &cx.snapshot.columns.pool;
+        offer
+            .refuse(Reason::PoolClosed, |at| !self.open[pools[at].index().min(PoolOrd::MAX_POOLS)]);
+    }
+}

@@ -1,0 +1,36 @@
+//! Score: the first pool of the class's list is worth most, the last one nothing.
+
+use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scorer};
+use crate::model::{NodeOrd, PoolOrd};
+
+/// The catalogue's entry.
+pub(super) static SPEC: RuleSpec = RuleSpec {
+    name: "poolOrder",
+    summary: "prefer pools in the order of the class's `pools` list",
+    default_weight: 100,
+    build,
+    scores: true,
+};
+
+struct PoolOrder {
+    points: [u32; PoolOrd::MAX_POOLS + 1],
+}
+
+fn build(class: &ClassParams) -> Option<Rule> {
+    let order = class.order.as_ref().filter(|order| order.len() > 1)?;
+    let mut points = [0; PoolOrd::MAX_POOLS + 1];
+    let steps = order.len() as u32 - 1;
+    for (rank, pool) in order.iter().enumerate() {
+        points[pool.index().min(PoolOrd::MAX_POOLS)] = MAX_POINTS * (steps - rank as u32) / steps;
+    }
+    Some(Rule::Scorer(Box::new(PoolOrder { points })))
+}
+
+impl Scorer for PoolOrder {
+    fn score(&self, cx: &Cx<'_>, nodes: &[NodeOrd], points: &mut [u32]) {
+        let pools = &cx.snapshot.columns.pool;
+        for (ord, points) in nodes.iter().zip(points) {
+            *points = self.points[pools[ord.index()].index().min(PoolOrd::MAX_POOLS)];
+        }
+    }
+}

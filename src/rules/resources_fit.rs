@@ -1,0 +1,123 @@
+//! Filter: requests fit into what the node has left, and into the share that the class may fill.
+//!
+//! In-tree fit has judged plain requests already, on a fresher picture than ours; it is repeated here
+//! because holds, nominations and the planner see what it cannot. The `allocation` limit is ours
+//! alone: a pod refused by it alone cannot preempt, because in-tree it fits.
+
+use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec, Share};
+use crate::model::{PoolOrd, Reason};
+
+/// The catalogue's entry.
+pub(super) static SPEC: RuleSpec = RuleSpec {
+    name: "resourcesFit",
+    summary: "requests fit into the node, and into the pool's `allocation` of it",
+    default_weight: 0,
+    build,
+    scores: false,
+};
+
+struct ResourcesFit {
+    /// By pool ordinal, at the end for a node in no pool; elastic pools have no entry of their own.
+    shares: [Share; PoolOrd::MAX_POOLS + 1],
+    elastic: [bool; PoolOrd::MAX_POOLS + 1],
+    limits: bool,
+}
+
+fn build(class: &ClassParams) -> Option<Rule> {
+    let mut rule = ResourcesFit {
+        shares: [Share::ALL; PoolOrd::MAX_POOLS + 1],
+        elastic: [false; PoolOrd::MAX_POOLS + 1],
+        limits: false,
+    };
+    for (at, pool) in class.pools.iter().enumerate().take(PoolOrd::MAX_POOLS) {
+        rule.shares[at] = pool.allocation;
+        rule.elastic[at] = pool.elastic;
+        rule.limits |= pool.allocation != Share::ALL && !pool.elastic;
+    }
+    Some(Rule::Filter(Box::new(rule)))
+}
+
+impl Filter for ResourcesFit {
+    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+        self.fits_node(cx, offer);
+        for &(resource, amount) in cx.extended {
+            let Some(column) = cx.snapshot.extended.get(usize::from(resource.0)) else {
+                continue;
+            };
+            offer.refuse(Reason::Insufficient, |at| {
+                let held = cx.extra.extended.iter();
+                let held = held.filter(|(node, it, _)| node.index() == at && *it == resource);
+                let held: i64 = held.map(|(_, _, amount)| amount).sum();
+                // A node that does not publish it is not judged: kube-scheduler refuses it there, or
+                // was told to ignore the resource.
+                column.allocatable[at] >= 0
+                    && column.used[at].saturating_add(held).saturating_add(amount)
+                        > column.allocatable[at]
+            });
+        }
+        if self.limits {
+            self.fits_allocation(cx, offer);
+        }
+    }
+}
+
+impl ResourcesFit {
+    fn fits_node(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+        let ask = cx.pod.requests.base;
+        let (columns, extra) = (&cx.snapshot.columns, cx.extra);
+        let lacks = |ask: i64, used: &[i64], extra: &[i64], allocatable: &[i64], at: usize| {
+            // kube-scheduler does not look at a resource that the pod does not ask for.
+            ask > 0 && used[at].saturating_add(extra[at]).saturating_add(ask) > allocatable[at]
+        };
+        let pools = &columns.pool;
+        offer.refuse(Reason::Insufficient, |at| {
+            let cpu = (&columns.used_cpu_milli, &columns.allocatable_cpu_milli);
+            let memory = (&columns.used_memory_bytes, &columns.allocatable_memory_bytes);
+            let ephemeral = (&columns.used_ephemeral_bytes, &columns.allocatable_ephemeral_bytes);
+            let pods = (&columns.used_pods, &columns.allocatable_pods);
+            !self.elastic[slot(pools[at])]
+                && (lacks(ask.cpu_milli, cpu.0, &extra.cpu_milli, cpu.1, at)
+                    || lacks(ask.memory_bytes, memory.0, &extra.memory_bytes, memory.1, at)
+                    || lacks(
+                        ask.ephemeral_bytes,
+                        ephemeral.0,
+                        &extra.ephemeral_bytes,
+                        ephemeral.1,
+                        at,
+                    )
+                    || lacks(ask.pods, pods.0, &extra.pods, pods.1, at))
+        });
+    }
+
+    fn fits_allocation(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+        let ask = cx.pod.requests.base;
+        let (columns, extra) = (&cx.snapshot.columns, cx.extra);
+        let pools = &columns.pool;
+        offer.refuse(Reason::AllocationLimit, |at| {
+            let share = self.shares[slot(pools[at])];
+            let over = |permille: u32, ask: i64, used: i64, extra: i64, allocatable: i64| {
+                ask > 0
+                    && used.saturating_add(extra).saturating_add(ask)
+                        > Share::of(permille, allocatable)
+            };
+            !self.elastic[slot(pools[at])]
+                && (over(
+                    share.cpu_permille,
+                    ask.cpu_milli,
+                    columns.used_cpu_milli[at],
+                    extra.cpu_milli[at],
+                    columns.allocatable_cpu_milli[at],
+                ) || over(
+                    share.memory_permille,
+                    ask.memory_bytes,
+                    columns.used_memory_bytes[at],
+                    extra.memory_bytes[at],
+                    columns.allocatable_memory_bytes[at],
+                ))
+        });
+    }
+}
+
+fn slot(pool: PoolOrd) -> usize {
+    pool.index().min(PoolOrd::MAX_POOLS)
+}
