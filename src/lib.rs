@@ -4,6 +4,12 @@
 //! see `docs/ARCHITECTURE.md` for the drawing and the invariants.
 
 pub mod cluster;
+pub mod engine;
 pub mod model;
 pub mod policy;
 pub mod rules;
+
+#[cfg(feature = "live")]
+pub mod metrics;
+#[cfg(feature = "live")]
+pub mod writer;

@@ -1,0 +1,274 @@
+//! The desk: what a replica remembers between calls, and the decisions that use it.
+
+use std::sync::Arc;
+
+use super::filter::{MAX_HELD_NODES, Tally, judge, shortlist};
+use super::preempt::{Candidate, acceptable};
+use super::rank::{Ranker, scores};
+use super::refusals::{RefusalLimits, Refusals};
+use super::{Case, World, fresh_verdicts};
+use crate::cluster::{HoldLimits, Holds, Settled};
+use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
+
+/// Holds, refusals and buffers of one replica.
+#[derive(Debug, Default)]
+pub struct Desk {
+    holds: Holds,
+    refusals: Refusals,
+    ranker: Ranker,
+    verdicts: Vec<Reason>,
+    plan_generation: u64,
+}
+
+/// A filter's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The pod's class.
+    pub class: ClassOrd,
+    /// The pod claims a higher class than it was granted.
+    pub claimed_more: bool,
+    /// Positions of the offered names that are accepted, ascending. The rest is left out, or refused
+    /// by name when nothing is accepted.
+    pub accepted: Vec<u32>,
+    /// When nothing is accepted: the one position that is named, and why.
+    pub refused: Option<(u32, Reason)>,
+    /// How many nodes were refused for which reason.
+    pub tally: Tally,
+}
+
+/// A pod to be rung: a refusal of ours no longer holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// What it had been refused for.
+    pub reason: Reason,
+}
+
+impl Desk {
+    /// An empty desk with these limits.
+    pub fn new(holds: HoldLimits, refusals: RefusalLimits) -> Self {
+        Self { holds: Holds::new(holds), refusals: Refusals::new(refusals), ..Self::default() }
+    }
+
+    /// The holds.
+    pub fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
+    /// The refused pods.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// Takes note of what a publication settled. Call for all of them *before* loading the world that
+    /// a decision is made on: then the snapshot counts what the holds no longer do.
+    pub fn settle(&mut self, settled: Settled) {
+        match settled {
+            Settled::Placed(uid) | Settled::Gone(uid) => self.refusals.forget(uid),
+            Settled::Recycled(ord) => self.refusals.recycled(ord),
+            Settled::Refused { .. } => {}
+        }
+        self.holds.settle(settled);
+    }
+
+    /// Ends holds that have lived too long; gives their number.
+    pub fn expire(&mut self, now: Tick) -> usize {
+        self.holds.expire(now)
+    }
+
+    /// Which of the offered nodes may take the pod; notes holds and refusals.
+    pub fn filter(
+        &mut self,
+        world: &World,
+        pod: &Arc<Pod>,
+        nodes: &[NodeOrd],
+        now: Tick,
+    ) -> Answer {
+        self.follow(world);
+        let granted = world.classify(pod);
+        let class = world.class(granted.class);
+        // A new filter of the same pod proves that its earlier attempt is dead.
+        self.holds.release(pod.uid);
+        fresh_verdicts(&world.snapshot, nodes, &mut self.verdicts);
+        let (verdicts, ranker) = (&mut self.verdicts, &mut self.ranker);
+        let accepted = self.holds.seen_by(&world.snapshot, pod, |extra| {
+            let case = Case { world, class, pod, extra };
+            judge(case, nodes, verdicts);
+            let kept = verdicts.iter().filter(|it| **it == Reason::Kept).count();
+            if class.bears_limits && kept > MAX_HELD_NODES {
+                let most = MAX_HELD_NODES;
+                let mut best = shortlist(ranker, case, nodes, verdicts, most);
+                best.sort_unstable();
+                return best;
+            }
+            let kept = (0_u32..).zip(&*verdicts).filter(|(_, it)| **it == Reason::Kept);
+            kept.map(|(at, _)| at).collect()
+        });
+        if class.bears_limits && pod.is_pending() {
+            let held: Vec<NodeOrd> = accepted.iter().map(|at| nodes[*at as usize]).collect();
+            self.holds.place(&world.snapshot, pod, &held, now);
+        }
+        let refused = self.note_refusal(world, pod, nodes, &accepted, now);
+        Answer {
+            class: granted.class,
+            claimed_more: granted.claimed_more,
+            accepted,
+            refused,
+            tally: Tally::of(&self.verdicts),
+        }
+    }
+
+    /// Notes a refusal decided elsewhere (a degraded answer), so that the pod is rung later.
+    pub fn refuse(
+        &mut self,
+        world: &World,
+        pod: &Arc<Pod>,
+        nodes: &[NodeOrd],
+        why: Reason,
+        now: Tick,
+    ) {
+        if pod.is_pending() {
+            let nodes = Some(nodes.into());
+            self.refusals.note(pod, nodes, why, world.plan_generation, now);
+        }
+    }
+
+    /// After a restart: pods whose `PodScheduled` message names a reason of ours wait for our bell.
+    pub fn adopt_refusals(&mut self, world: &World, now: Tick) -> usize {
+        let pending = world.snapshot.pending.iter().map(|(_, pod)| pod);
+        let mut adopted = 0;
+        for pod in pending.filter(|pod| pod.is_pending() && !pod.gated) {
+            let reason = pod.refusal.and_then(|refusal| refusal.reason);
+            if let Some(reason) = reason.filter(|_| self.refusals.get(pod.uid).is_none()) {
+                self.refusals.note(pod, None, reason, world.plan_generation, now);
+                adopted += 1;
+            }
+        }
+        adopted
+    }
+
+    /// Scores 0..=10 for the offered nodes, by position.
+    pub fn prioritize(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) -> Vec<u32> {
+        self.follow(world);
+        let class = world.class(world.classify(pod).class);
+        let known = (0..nodes.len()).filter(|at| world.snapshot.is_live(nodes[*at]));
+        let known: Vec<usize> = known.collect();
+        let ords: Vec<NodeOrd> = known.iter().map(|at| nodes[*at]).collect();
+        let ranker = &mut self.ranker;
+        let known_scores = self.holds.seen_by(&world.snapshot, pod, |extra| {
+            scores(ranker.rank(Case { world, class, pod, extra }, &ords), class)
+        });
+        let mut out = vec![0; nodes.len()];
+        for (at, score) in known.into_iter().zip(known_scores) {
+            out[at] = score;
+        }
+        out
+    }
+
+    /// True for each candidate that in-tree preemption may go on with.
+    pub fn preempt(&mut self, world: &World, pod: &Pod, candidates: &[Candidate]) -> Vec<bool> {
+        self.follow(world);
+        self.holds.seen_by(&world.snapshot, pod, |extra| acceptable(world, pod, extra, candidates))
+    }
+
+    /// May the pod still be bound to the node? Asked between filter and bind.
+    pub fn admit(&mut self, world: &World, pod: &Pod, node: NodeOrd) -> Reason {
+        self.follow(world);
+        let mut verdicts = Vec::new();
+        fresh_verdicts(&world.snapshot, &[node], &mut verdicts);
+        self.holds.seen_by(&world.snapshot, pod, |extra| {
+            let class = world.class(world.classify(pod).class);
+            judge(Case { world, class, pod, extra }, &[node], &mut verdicts);
+        });
+        verdicts.first().copied().unwrap_or(Reason::UnknownNode)
+    }
+
+    /// Pods whose refusal no longer holds, at most `most`; each is marked as rung.
+    ///
+    /// `budget` bounds the number of (pod, node) pairs looked at, so that a request never waits long
+    /// for the desk.
+    pub fn rings(&mut self, world: &World, now: Tick, most: usize, mut budget: usize) -> Vec<Ring> {
+        self.follow(world);
+        let mut rings = Vec::new();
+        let all: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
+        for uid in self.refusals.due(now) {
+            let Some(refused) = self.refusals.get(uid).cloned() else {
+                continue;
+            };
+            let nodes = refused.nodes.as_deref().unwrap_or(&all);
+            if rings.len() >= most || budget < nodes.len() {
+                break;
+            }
+            budget -= nodes.len();
+            if self.passes_somewhere(world, &refused.pod, nodes) {
+                self.refusals.rang(uid, now);
+                rings.push(Ring { pod: refused.pod.clone(), reason: refused.reason });
+            }
+        }
+        rings
+    }
+
+    /// What `sigma why` shows is decided with the same holds as the real answer.
+    pub(super) fn seen_by<T>(
+        &mut self,
+        world: &World,
+        pod: &Pod,
+        decide: impl FnOnce(&mut crate::cluster::Extra) -> T,
+    ) -> T {
+        self.follow(world);
+        self.holds.seen_by(&world.snapshot, pod, decide)
+    }
+
+    fn passes_somewhere(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) -> bool {
+        let class = world.class(world.classify(pod).class);
+        fresh_verdicts(&world.snapshot, nodes, &mut self.verdicts);
+        let verdicts = &mut self.verdicts;
+        self.holds.seen_by(&world.snapshot, pod, |extra| {
+            judge(Case { world, class, pod, extra }, nodes, verdicts);
+        });
+        self.verdicts.contains(&Reason::Kept)
+    }
+
+    fn note_refusal(
+        &mut self,
+        world: &World,
+        pod: &Arc<Pod>,
+        nodes: &[NodeOrd],
+        accepted: &[u32],
+        now: Tick,
+    ) -> Option<(u32, Reason)> {
+        if !accepted.is_empty() {
+            self.refusals.forget(pod.uid);
+            return None;
+        }
+        let tally = Tally::of(&self.verdicts);
+        let found = tally.most_common()?;
+        let generation = world.plan_generation;
+        let still_true = |reason: Reason| tally.count(reason) > 0;
+        let reason = self.refusals.sticky_reason(pod.uid, found, still_true, generation, now);
+        if pod.is_pending() {
+            self.refusals.note(pod, Some(nodes.into()), reason, generation, now);
+        }
+        let named = self.verdicts.iter().position(|it| *it == reason).unwrap_or(0);
+        Some((named as u32, reason))
+    }
+
+    /// Follows a change of policy: holds are summed over its pools.
+    fn follow(&mut self, world: &World) {
+        if self.plan_generation != world.plan_generation {
+            self.plan_generation = world.plan_generation;
+            self.holds.repool(&world.snapshot);
+        }
+    }
+
+    /// Sums the holds anew, after a decision broke off in the middle.
+    pub fn recover(&mut self, world: &World) {
+        self.holds.repool(&world.snapshot);
+    }
+
+    /// True when the pod holds something; for tests and the status page.
+    pub fn is_held(&self, uid: PodUid) -> bool {
+        self.holds.get(uid).is_some()
+    }
+}

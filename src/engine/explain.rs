@@ -1,0 +1,95 @@
+//! Why: the same rules once more, with every verdict and every point kept.
+
+use super::filter::{Tally, judge};
+use super::rank::{Ranker, best, scores};
+use super::{Case, Desk, World, fresh_verdicts};
+use crate::model::{NodeOrd, Pod, Reason};
+use crate::rules::Cx;
+
+/// Why a pod may go where.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The pod's class.
+    pub class: String,
+    /// It claims a higher class than it was granted.
+    pub claimed_more: bool,
+    /// Verdicts over all nodes that were looked at.
+    pub tally: Tally,
+    /// The best nodes, best first, and then examples of refused ones.
+    pub nodes: Vec<NodeExplanation>,
+}
+
+/// One node's verdict, and its points if it is in.
+#[derive(Clone, Debug)]
+pub struct NodeExplanation {
+    /// The node.
+    pub node: NodeOrd,
+    /// The verdict.
+    pub verdict: Reason,
+    /// What `prioritize` would say if all nodes were offered: 0..=10.
+    pub score: u32,
+    /// Points by scorer.
+    pub points: Vec<RulePoints>,
+}
+
+/// A scorer's word on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RulePoints {
+    /// The scorer.
+    pub rule: &'static str,
+    /// Its weight.
+    pub weight: u32,
+    /// 0..=1000.
+    pub points: u32,
+}
+
+/// Explains a pod over `nodes`: the `most` best ones in full, and one refused node per reason.
+pub fn explain(
+    desk: &mut Desk,
+    world: &World,
+    pod: &Pod,
+    nodes: &[NodeOrd],
+    most: usize,
+) -> Explanation {
+    let granted = world.classify(pod);
+    let class = world.class(granted.class);
+    let mut verdicts = Vec::new();
+    fresh_verdicts(&world.snapshot, nodes, &mut verdicts);
+    let explained = desk.seen_by(world, pod, |extra| {
+        let case = Case { world, class, pod, extra };
+        judge(case, nodes, &mut verdicts);
+        let kept = nodes.iter().zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
+        let kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
+        let mut ranker = Ranker::default();
+        let ranks = ranker.rank(case, &kept);
+        let scores = scores(ranks, class);
+        let order = best(ranks, most);
+        let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &world.extended_of(pod) };
+        let explained = order.into_iter().map(|at| {
+            let points = class.scorers.iter().map(|rule| {
+                let mut points = [0];
+                rule.scorer.score(&cx, &[kept[at]], &mut points);
+                RulePoints { rule: rule.name, weight: rule.weight, points: points[0] }
+            });
+            NodeExplanation {
+                node: kept[at],
+                verdict: Reason::Kept,
+                score: scores[at],
+                points: points.collect(),
+            }
+        });
+        explained.collect::<Vec<_>>()
+    });
+    let example = |reason: Reason| {
+        let at = verdicts.iter().position(|it| *it == reason)?;
+        let node = nodes[at];
+        Some(NodeExplanation { node, verdict: reason, score: 0, points: Vec::new() })
+    };
+    let refused = Reason::ALL.into_iter().filter_map(example);
+    Explanation {
+        class: class.name.clone(),
+        claimed_more: granted.claimed_more,
+        tally: Tally::of(&verdicts),
+        nodes: explained.into_iter().chain(refused).collect(),
+    }
+}

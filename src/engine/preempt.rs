@@ -1,0 +1,84 @@
+//! Which candidates for preemption kube-scheduler may go on with.
+//!
+//! In-tree preemption knows nothing of our limits: without this check victims would die for a node
+//! that filter refuses a moment later. A candidate is dropped whole when a victim is protected, when
+//! we do not know a victim, or when our rules would refuse the pod even with the victims gone. We
+//! never add a victim and never take one out.
+
+use super::filter::judge;
+use super::{Case, World};
+use crate::cluster::{Extra, PodRecord};
+use crate::model::{NodeOrd, Pod, PodUid, Reason};
+
+/// A node and the pods that in-tree preemption would evict from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The node.
+    pub node: NodeOrd,
+    /// Its victims, most important first.
+    pub victims: Vec<PodUid>,
+}
+
+/// True for each candidate that may stand.
+pub(super) fn acceptable(
+    world: &World,
+    pod: &Pod,
+    extra: &mut Extra,
+    candidates: &[Candidate],
+) -> Vec<bool> {
+    let class = world.class(world.classify(pod).class);
+    let mut stands = |candidate: &Candidate| {
+        let Some(victims) = known_victims(world, candidate) else {
+            return false;
+        };
+        let protected = |it: &&PodRecord| world.class(world.classify_placed(it)).protected;
+        if victims.is_empty() || victims.iter().any(protected) {
+            return false;
+        }
+        relieve(world, pod, extra, candidate.node, &victims, -1);
+        let mut verdict = [Reason::Kept];
+        judge(Case { world, class, pod, extra }, &[candidate.node], &mut verdict);
+        relieve(world, pod, extra, candidate.node, &victims, 1);
+        verdict == [Reason::Kept]
+    };
+    candidates.iter().map(&mut stands).collect()
+}
+
+/// The records of all victims, or `None` when we do not know one of them there.
+fn known_victims<'a>(world: &'a World, candidate: &Candidate) -> Option<Vec<&'a PodRecord>> {
+    if !world.snapshot.is_live(candidate.node) {
+        return None;
+    }
+    let record = |uid: &PodUid| world.snapshot.pod_on(candidate.node, *uid);
+    candidate.victims.iter().map(record).collect()
+}
+
+/// Takes the victims out of (−1) or puts them back into (1) the sums.
+fn relieve(
+    world: &World,
+    pod: &Pod,
+    extra: &mut Extra,
+    node: NodeOrd,
+    victims: &[&PodRecord],
+    sign: i64,
+) {
+    let pool = world.snapshot.pool(node);
+    for victim in victims {
+        extra.shift_node(node, victim.requests, sign);
+        extra.shift_pool(pool, victim.requests, sign);
+        for &(resource, amount) in &victim.extended {
+            if sign < 0 {
+                extra.extended.push((node, resource, -amount));
+            } else {
+                extra.extended.retain(|it| *it != (node, resource, -amount));
+            }
+        }
+        if victim.spreading_app().is_some() && victim.spreading_app() == pod.app().map(|it| it.0) {
+            if sign < 0 {
+                extra.removed_replicas.push(node);
+            } else {
+                extra.removed_replicas.pop();
+            }
+        }
+    }
+}

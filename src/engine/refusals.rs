@@ -1,0 +1,160 @@
+//! Pods that were refused: the text that each was given, and when to ring it.
+//!
+//! kube-scheduler may see an event before we do, ask again, get a stale refusal and then sleep five
+//! minutes. So a refusal is remembered with the nodes that it was about, and whenever one of those
+//! nodes would pass now, the pod is rung.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::model::{NodeOrd, Pod, PodUid, Reason, Tick};
+
+/// Bounds on what is remembered and how often a pod is rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusalLimits {
+    /// Most pods remembered; beyond it, the one that was not heard of for longest is forgotten.
+    pub max_pods: usize,
+    /// Wait between a pod's first and second ring; doubles up to `max_gap_ms`.
+    pub min_gap_ms: u64,
+    /// Longest wait between two rings of a pod.
+    pub max_gap_ms: u64,
+    /// A text may change after this long, when its reason no longer holds for any node.
+    pub text_dwell_ms: u64,
+}
+
+impl Default for RefusalLimits {
+    fn default() -> Self {
+        Self { max_pods: 20_000, min_gap_ms: 1_000, max_gap_ms: 30_000, text_dwell_ms: 300_000 }
+    }
+}
+
+/// What is known of a refused pod.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    pub(super) pod: Arc<Pod>,
+    /// The nodes that were refused to it: each had passed in-tree. `None`: not known, so all.
+    pub(super) nodes: Option<Box<[NodeOrd]>>,
+    pub(super) reason: Reason,
+    plan_generation: u64,
+    text_since: Tick,
+    last_call: Tick,
+    rings: u32,
+    next_ring: Tick,
+}
+
+/// All refused pods of a replica.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    limits: RefusalLimits,
+    by_uid: FxHashMap<PodUid, Refused>,
+}
+
+impl Refusals {
+    /// Nobody refused yet, with these limits.
+    pub fn new(limits: RefusalLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Number of refused pods.
+    pub fn len(&self) -> usize {
+        self.by_uid.len()
+    }
+
+    /// True when nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.by_uid.is_empty()
+    }
+
+    /// The reason that a pod was told last.
+    pub fn reason(&self, uid: PodUid) -> Option<Reason> {
+        self.by_uid.get(&uid).map(|refused| refused.reason)
+    }
+
+    /// The reason that this refusal shall name. It stays what it was as long as the policy does,
+    /// because the offered window moves and a text that moves with it wakes the pod at once; only
+    /// one that has long been untrue of every node is given up.
+    pub(super) fn sticky_reason(
+        &self,
+        uid: PodUid,
+        found: Reason,
+        still_true: impl Fn(Reason) -> bool,
+        plan_generation: u64,
+        now: Tick,
+    ) -> Reason {
+        let Some(before) = self.by_uid.get(&uid) else {
+            return found;
+        };
+        let fresh = now.since_ms(before.text_since) < self.limits.text_dwell_ms;
+        let keeps =
+            before.plan_generation == plan_generation && (fresh || still_true(before.reason));
+        if keeps { before.reason } else { found }
+    }
+
+    /// Remembers a refusal.
+    pub(super) fn note(
+        &mut self,
+        pod: &Arc<Pod>,
+        nodes: Option<Box<[NodeOrd]>>,
+        reason: Reason,
+        plan_generation: u64,
+        now: Tick,
+    ) {
+        if self.by_uid.len() >= self.limits.max_pods && !self.by_uid.contains_key(&pod.uid) {
+            let oldest = self.by_uid.iter().min_by_key(|(uid, it)| (it.last_call, **uid));
+            if let Some(uid) = oldest.map(|(uid, _)| *uid) {
+                self.by_uid.remove(&uid);
+            }
+        }
+        let before = self.by_uid.get(&pod.uid);
+        let same_text =
+            before.filter(|it| it.reason == reason && it.plan_generation == plan_generation);
+        let refused = Refused {
+            pod: pod.clone(),
+            nodes,
+            reason,
+            plan_generation,
+            text_since: same_text.map_or(now, |it| it.text_since),
+            last_call: now,
+            rings: before.map_or(0, |it| it.rings),
+            next_ring: before.map_or(now, |it| it.next_ring),
+        };
+        self.by_uid.insert(pod.uid, refused);
+    }
+
+    /// Forgets a pod that is accepted, placed or gone.
+    pub(super) fn forget(&mut self, uid: PodUid) {
+        self.by_uid.remove(&uid);
+    }
+
+    /// An ordinal changed hands: what was refused there is no longer about that node.
+    pub(super) fn recycled(&mut self, ord: NodeOrd) {
+        for refused in self.by_uid.values_mut() {
+            if let Some(nodes) = refused.nodes.as_mut().filter(|nodes| nodes.contains(&ord)) {
+                let kept: Vec<NodeOrd> = nodes.iter().copied().filter(|it| *it != ord).collect();
+                *nodes = kept.into();
+            }
+        }
+    }
+
+    /// Pods that may be rung now, highest priority first, then by UID.
+    pub(super) fn due(&self, now: Tick) -> Vec<PodUid> {
+        let due = self.by_uid.values().filter(|it| it.next_ring <= now);
+        let mut due: Vec<&Refused> = due.collect();
+        due.sort_unstable_by_key(|it| (std::cmp::Reverse(it.pod.priority), it.pod.uid));
+        due.into_iter().map(|it| it.pod.uid).collect()
+    }
+
+    pub(super) fn get(&self, uid: PodUid) -> Option<&Refused> {
+        self.by_uid.get(&uid)
+    }
+
+    /// A pod is about to be rung: the next ring must wait.
+    pub(super) fn rang(&mut self, uid: PodUid, now: Tick) {
+        if let Some(refused) = self.by_uid.get_mut(&uid) {
+            let gap = self.limits.min_gap_ms << refused.rings.min(16);
+            refused.rings += 1;
+            refused.next_ring = now.plus_ms(gap.min(self.limits.max_gap_ms));
+        }
+    }
+}

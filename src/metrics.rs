@@ -1,0 +1,226 @@
+//! The one Prometheus registry. The core returns counts; only the edges record them here.
+//!
+//! Names follow Prometheus (`_total`, `_seconds`) and Kubernetes; labels are closed sets, so the
+//! number of series is bounded whatever a tenant does.
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Every metric of the process.
+pub struct Metrics {
+    registry: Registry,
+    /// Handler time by verb, in seconds.
+    pub verb_seconds: HistogramVec,
+    /// Answers by verb and result (`ok`, `degraded`, `error`).
+    pub verb_results: IntCounterVec,
+    /// Names offered, by verb.
+    pub names_offered: IntCounterVec,
+    /// Names returned, by verb.
+    pub names_returned: IntCounterVec,
+    /// Refused nodes by reason.
+    pub rejections: IntCounterVec,
+    /// Filter answers without any node, by the reason that they named.
+    pub refusals: IntCounterVec,
+    /// Pods whose QoS label claimed more than the policy granted.
+    pub claimed_not_granted: IntCounter,
+    /// Malformed requests by verb.
+    pub bad_requests: IntCounterVec,
+    /// Panics caught in handlers.
+    pub panics: IntCounter,
+    /// Open connections of the verbs listener.
+    pub connections: IntGauge,
+    /// Connections closed for being slow or idle, or refused because there were too many.
+    pub connections_dropped: IntCounterVec,
+    /// Seconds since a watch last heard of its server, by resource.
+    pub watch_age_seconds: IntGaugeVec,
+    /// 1 once the first list of a resource is in.
+    pub watch_synced: IntGaugeVec,
+    /// Lists started, by resource.
+    pub watch_lists: IntGaugeVec,
+    /// Reconnects, by resource.
+    pub watch_reconnects: IntGaugeVec,
+    /// Objects that could not be decoded, by resource.
+    pub undecodable_objects: IntGaugeVec,
+    /// Objects that a complete list no longer had: deletions that no event told of, by resource.
+    pub lost_deletes: IntCounterVec,
+    /// What the state holds: nodes, placed pods, pending pods, namespaces, apps, nominations.
+    pub state_objects: IntGaugeVec,
+    /// Generation of the published snapshot.
+    pub snapshot_generation: IntGauge,
+    /// Generation of the policy in force.
+    pub policy_generation: IntGauge,
+    /// Policies that could not be loaded.
+    pub policy_load_errors: IntCounter,
+    /// 1 while the policy on disk is not the one in force.
+    pub policy_stale: IntGauge,
+    /// Pods with a hold.
+    pub assumed_pods: IntGauge,
+    /// Holds that ended by TTL.
+    pub holds_expired: IntCounter,
+    /// Refused pods that wait for the doorbell.
+    pub refused_pods: IntGauge,
+    /// Doorbells by outcome.
+    pub doorbells: IntCounterVec,
+    /// Binds by outcome.
+    pub binds: IntCounterVec,
+    /// Audits done.
+    pub audits: IntCounter,
+    /// Rows that an audit found different, by sum.
+    pub audit_differences: IntCounterVec,
+    /// The build, as a constant 1.
+    pub build_info: IntGaugeVec,
+}
+
+/// Handler times: 10 µs to 1 s.
+const SECONDS: [f64; 14] = [
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+    0.25, 1.0,
+];
+
+impl Metrics {
+    /// All metrics, at zero.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(Some("sigma".to_owned()), None)?;
+        let of = Registrar(&registry);
+        let seconds = HistogramOpts::new("verb_duration_seconds", "Handler time by verb.");
+        let verb_seconds = HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["verb"])?;
+        registry.register(Box::new(verb_seconds.clone()))?;
+        let metrics = Self {
+            verb_seconds,
+            verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
+            names_offered: of.counters("names_offered_total", "Node names offered.", &["verb"])?,
+            names_returned: of.counters(
+                "names_returned_total",
+                "Node names returned.",
+                &["verb"],
+            )?,
+            rejections: of.counters("rejections_total", "Refused nodes.", &["reason"])?,
+            refusals: of.counters(
+                "refusals_total",
+                "Filter answers without a node.",
+                &["reason"],
+            )?,
+            claimed_not_granted: of
+                .counter("claimed_not_granted_total", "Pods that claimed more than granted.")?,
+            bad_requests: of.counters("bad_requests_total", "Malformed requests.", &["verb"])?,
+            panics: of.counter("panics_total", "Panics caught in handlers.")?,
+            connections: of.gauge("connections", "Open connections of the verbs listener.")?,
+            connections_dropped: of.counters(
+                "connections_dropped_total",
+                "Connections dropped.",
+                &["why"],
+            )?,
+            watch_age_seconds: of.gauges(
+                "watch_age_seconds",
+                "Since a watch heard of its server.",
+                &["resource"],
+            )?,
+            watch_synced: of.gauges("watch_synced", "First list is in.", &["resource"])?,
+            watch_lists: of.gauges("watch_lists", "Lists started.", &["resource"])?,
+            watch_reconnects: of.gauges("watch_reconnects", "Reconnects.", &["resource"])?,
+            undecodable_objects: of.gauges(
+                "undecodable_objects",
+                "Objects skipped as undecodable.",
+                &["resource"],
+            )?,
+            lost_deletes: of.counters(
+                "lost_deletes_total",
+                "Deletions found by a list.",
+                &["resource"],
+            )?,
+            state_objects: of.gauges("state_objects", "What the state holds.", &["kind"])?,
+            snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
+            policy_generation: of.gauge("policy_generation", "Policy in force.")?,
+            policy_load_errors: of.counter("policy_load_errors_total", "Policies refused.")?,
+            policy_stale: of.gauge("policy_stale", "The policy on disk is not in force.")?,
+            assumed_pods: of.gauge("assumed_pods", "Pods with a hold.")?,
+            holds_expired: of.counter("holds_expired_total", "Holds that ended by TTL.")?,
+            refused_pods: of.gauge("refused_pods", "Pods that wait for the doorbell.")?,
+            doorbells: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
+            binds: of.counters("binds_total", "Binds.", &["outcome"])?,
+            audits: of.counter("audits_total", "Audits done.")?,
+            audit_differences: of.counters(
+                "audit_differences_total",
+                "Rows found different.",
+                &["sum"],
+            )?,
+            build_info: of.gauges("build_info", "The build.", &["version"])?,
+            registry: registry.clone(),
+        };
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        prometheus::default_registry().register(Box::new(process)).or_else(
+            |error| match error {
+                prometheus::Error::AlreadyReg => Ok(()),
+                other => Err(other),
+            },
+        )?;
+        Ok(metrics)
+    }
+
+    /// The text exposition, with the process's own metrics.
+    pub fn text(&self) -> String {
+        let mut families = self.registry.gather();
+        families.extend(prometheus::gather());
+        let mut text = Vec::new();
+        // Encoding into memory fails only on an empty family, which `gather` does not give.
+        let _ = TextEncoder::new().encode(&families, &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// Makes and registers in one step.
+struct Registrar<'a>(&'a Registry);
+
+impl Registrar<'_> {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let metric = IntCounter::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let metric = IntGauge::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_processes_worth_of_metrics_can_live_side_by_side() -> Result<(), prometheus::Error> {
+        let (one, two) = (Metrics::new()?, Metrics::new()?);
+        one.audits.inc();
+        assert!(one.text().contains("sigma_audits_total 1"));
+        assert!(two.text().contains("sigma_audits_total 0"));
+        assert!(two.text().contains("sigma_build_info"));
+        Ok(())
+    }
+}

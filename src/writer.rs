@@ -1,0 +1,272 @@
+//! The single owner of the state: drains changes, applies them, publishes what requests read.
+//!
+//! ```text
+//!   watches ─┐                      ┌─▶ World (snapshot + plan), read by every decision
+//!   policy  ─┼─▶ queue ─▶ apply ────┤
+//!   audit   ─┘                      └─▶ what settled, drained by the desk before it reads a World
+//! ```
+//!
+//! Order matters and is kept here alone: a World is stored before what it settled is queued, and the
+//! desk drains the queue before it loads a World. So a hold ends only once the snapshot counts it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cluster::{ClusterState, Difference, Settled, Snapshot};
+use crate::engine::{Desk, World};
+use crate::metrics::Metrics;
+use crate::model::{Change, Tick};
+use crate::policy::Plan;
+
+/// Most changes applied between two publications.
+const BATCH: usize = 64;
+/// Changes that may wait; a watch that is ahead of the writer waits in its socket.
+const QUEUE: usize = 1024;
+
+/// The process's clock: milliseconds since it started, which no one can set back.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Now.
+    pub fn now(self) -> Tick {
+        Tick(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// What everyone reads: the World, and the desk that decides on it.
+pub struct Board {
+    world: ArcSwap<World>,
+    settled: Mutex<Vec<Settled>>,
+    desk: Mutex<Desk>,
+    /// The process's clock.
+    pub clock: Clock,
+}
+
+impl Board {
+    /// A board before anything is known.
+    pub fn new(plan: Arc<Plan>, desk: Desk, clock: Clock) -> Self {
+        let mut state = ClusterState::default();
+        state.apply(Change::PoolsSet(plan.pools.clone()));
+        let (snapshot, _) = state.publish();
+        let world = World { snapshot, plan, plan_generation: 1 };
+        Self {
+            world: ArcSwap::from_pointee(world),
+            settled: Mutex::default(),
+            desk: Mutex::new(desk),
+            clock,
+        }
+    }
+
+    /// The World as last published.
+    pub fn world(&self) -> Arc<World> {
+        self.world.load_full()
+    }
+
+    /// Decides: with the desk up to date, on the newest World, at this moment.
+    pub fn decide<T>(&self, decide: impl FnOnce(&mut Desk, &World, Tick) -> T) -> T {
+        let mut desk = self.desk();
+        let settled = std::mem::take(&mut *lock(&self.settled));
+        let world = self.world.load();
+        for it in settled {
+            desk.settle(it);
+        }
+        decide(&mut desk, &world, self.clock.now())
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(|poisoned| {
+            // A decision panicked half-way: what the desk lent to it may not have come back.
+            self.desk.clear_poison();
+            let mut desk = poisoned.into_inner();
+            desk.recover(&self.world.load());
+            desk
+        })
+    }
+
+    fn publish(&self, world: World, settled: Vec<Settled>) {
+        self.world.store(Arc::new(world));
+        lock(&self.settled).extend(settled);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Something for the writer to do.
+enum Input {
+    Plan(Arc<Plan>, oneshot::Sender<u64>),
+    Audit(oneshot::Sender<Vec<Difference>>),
+}
+
+/// Talks to the writer.
+#[derive(Clone)]
+pub struct WriterHandle {
+    changes: mpsc::Sender<Change>,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl WriterHandle {
+    /// Where watches send what they see; waits when the writer is behind.
+    pub fn changes(&self) -> mpsc::Sender<Change> {
+        self.changes.clone()
+    }
+
+    /// Puts a policy in force; gives its generation once it is, `None` when the writer has stopped.
+    pub async fn set_plan(&self, plan: Arc<Plan>) -> Option<u64> {
+        let (done, in_force) = oneshot::channel();
+        self.inputs.send(Input::Plan(plan, done)).await.ok()?;
+        in_force.await.ok()
+    }
+
+    /// Recounts everything, repairs what differs, and tells what did.
+    pub async fn audit(&self) -> Option<Vec<Difference>> {
+        let (done, report) = oneshot::channel();
+        self.inputs.send(Input::Audit(done)).await.ok()?;
+        report.await.ok()
+    }
+}
+
+/// Starts the writer on the current runtime. It ends when every handle is gone.
+pub fn spawn(
+    board: Arc<Board>,
+    metrics: Arc<Metrics>,
+) -> (WriterHandle, tokio::task::JoinHandle<()>) {
+    let (changes, changes_in) = mpsc::channel(QUEUE);
+    let (inputs, inputs_in) = mpsc::channel(8);
+    let mut writer = Writer::new(board, metrics);
+    let task = tokio::spawn(async move { writer.run(changes_in, inputs_in).await });
+    (WriterHandle { changes, inputs }, task)
+}
+
+struct Writer {
+    state: ClusterState,
+    board: Arc<Board>,
+    metrics: Arc<Metrics>,
+    plan: Arc<Plan>,
+    plan_generation: u64,
+    counted: Instant,
+}
+
+impl Writer {
+    fn new(board: Arc<Board>, metrics: Arc<Metrics>) -> Self {
+        let world = board.world();
+        let mut state = ClusterState::default();
+        state.apply(Change::PoolsSet(world.plan.pools.clone()));
+        metrics.policy_generation.set(world.plan_generation as i64);
+        Self {
+            state,
+            board,
+            metrics,
+            plan: world.plan.clone(),
+            plan_generation: world.plan_generation,
+            counted: Instant::now(),
+        }
+    }
+
+    async fn run(
+        &mut self,
+        mut changes: mpsc::Receiver<Change>,
+        mut inputs: mpsc::Receiver<Input>,
+    ) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                biased;
+                input = inputs.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => return,
+                },
+                count = changes.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.apply(&mut batch);
+                    // A storm of changes must leave the other core's requests their share.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: &mut Vec<Change>) {
+        let mut changed = false;
+        for change in batch.drain(..) {
+            let ended = match change {
+                Change::RelistEnd(kind) => Some(kind),
+                _ => None,
+            };
+            let applied = self.state.apply(change);
+            changed |= applied.changed;
+            if let Some(kind) = ended.filter(|_| applied.swept > 0) {
+                let lost = self.metrics.lost_deletes.with_label_values(&[kind.resource()]);
+                lost.inc_by(applied.swept as u64);
+            }
+        }
+        if changed {
+            self.publish();
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Plan(plan, done) => {
+                self.state.apply(Change::PoolsSet(plan.pools.clone()));
+                self.plan = plan;
+                self.plan_generation += 1;
+                self.publish();
+                self.metrics.policy_generation.set(self.plan_generation as i64);
+                // Whoever asked may have given up waiting; the policy is in force all the same.
+                let _ = done.send(self.plan_generation);
+            }
+            Input::Audit(done) => {
+                let differences = self.state.audit();
+                if !differences.is_empty() {
+                    self.state.repair();
+                    self.publish();
+                }
+                self.metrics.audits.inc();
+                for it in &differences {
+                    let metric = self.metrics.audit_differences.with_label_values(&[it.what]);
+                    metric.inc_by(it.rows as u64);
+                }
+                let _ = done.send(differences);
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let (snapshot, settled) = self.state.publish();
+        if self.counted.elapsed() > Duration::from_millis(500) {
+            self.counted = Instant::now();
+            count(&self.metrics, &snapshot);
+        }
+        let (plan, plan_generation) = (self.plan.clone(), self.plan_generation);
+        self.board.publish(World { snapshot, plan, plan_generation }, settled);
+    }
+}
+
+/// Shows the size of what was published.
+pub fn count(metrics: &Metrics, snapshot: &Snapshot) {
+    let nodes = snapshot.live_nodes().count();
+    for (kind, count) in [
+        ("nodes", nodes),
+        ("pods", snapshot.num_pods),
+        ("pending_pods", snapshot.pending.len()),
+        ("nominations", snapshot.nominees.len()),
+        ("apps", snapshot.apps.len()),
+        ("namespaces", snapshot.namespaces.len()),
+    ] {
+        metrics.state_objects.with_label_values(&[kind]).set(count as i64);
+    }
+    metrics.snapshot_generation.set(snapshot.generation.0 as i64);
+}
