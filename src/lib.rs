@@ -4,3 +4,6 @@
 //! see `docs/ARCHITECTURE.md` for the drawing and the invariants.
 
 pub mod model;
+
+#[cfg(feature = "live")]
+pub mod k8s;
