@@ -1,14 +1,28 @@
 //! Talking to a Kubernetes API server: watching what the cluster is, and the few writes that sigma
-//! makes. It decides nothing and keeps no copy of the cluster: what it learns leaves as a [`Change`].
+//! makes. It decides nothing and keeps no copy of the cluster: what it learns leaves as a
+//! [`Change`](crate::model::Change).
 //!
 //! ```text
-//! driver ── asks ──> watch (what next?)      slim ──> decode ──> model
-//!   │ └── wire: requests, lines, errors        ▲
-//!   └──────────── each object ─────────────────┘
+//! driver ─── asks ───> watch     (what next: pure)
+//!   ├──── wire, client           (requests, lines, errors)
+//!   ├──── health                 (what /readyz and the metrics read)
+//!   └──── objects ──> slim ──> decode ──> model
+//! writes, events ──> wire
 //! ```
-//!
-//! [`Change`]: crate::model::Change
 
 mod asks;
 pub mod decode;
+mod driver;
+#[cfg(test)]
+mod driver_tests;
+#[cfg(test)]
+mod fake;
+mod health;
+mod objects;
 pub mod slim;
+mod watch;
+mod wire;
+
+pub use driver::{spawn, spawn_with};
+pub use health::{KindHealth, WatchHealth};
+pub use watch::WatchOptions;
