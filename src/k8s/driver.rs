@@ -84,7 +84,10 @@ impl Driver {
         };
         let Some(end) = end else { return Ok(()) };
         let wait = self.course.ended(&end, self.started.elapsed(), fastrand::f64());
-        if let End::Failed(failure) = end {
+        // No pause means that the next request is another one: the server does not stream lists.
+        if let End::Failed(failure) = end
+            && !wait.is_zero()
+        {
             let retry_ms = wait.as_millis();
             tracing::warn!(kind = self.kind.resource(), retry_ms, "{}", failure.text);
             self.update(|it| {
@@ -271,9 +274,7 @@ impl Driver {
     }
 
     fn advance(&mut self, version: &str) {
-        self.course.advanced(version);
-        // The objects of a list have versions too, but none that the watch has reached.
-        if let Ask::Watch { .. } = self.course.next() {
+        if self.course.advanced(version) {
             self.update(|it| version.clone_into(&mut it.resource_version));
         }
     }

@@ -150,13 +150,16 @@ impl Course {
         completes
     }
 
-    /// An event or a bookmark with this resource version was read.
-    pub(super) fn advanced(&mut self, version: &str) {
-        if let Ask::Watch { from } = &mut self.stage
-            && !version.is_empty()
-        {
-            *from = version.into();
-            self.num_refused = 0;
+    /// An event or a bookmark with this resource version was read. True when the watch has got so
+    /// far: the objects of a list have versions too, but none that may be resumed from.
+    pub(super) fn advanced(&mut self, version: &str) -> bool {
+        match &mut self.stage {
+            Ask::Watch { from } if !version.is_empty() => {
+                *from = version.into();
+                self.num_refused = 0;
+                true
+            }
+            _ => false,
         }
     }
 
