@@ -11,10 +11,12 @@
 //! ```
 
 mod asks;
+pub mod client;
 pub mod decode;
 mod driver;
 #[cfg(test)]
 mod driver_tests;
+pub mod events;
 #[cfg(test)]
 mod fake;
 mod health;
@@ -22,6 +24,7 @@ mod objects;
 pub mod slim;
 mod watch;
 mod wire;
+pub mod writes;
 
 pub use driver::{spawn, spawn_with};
 pub use health::{KindHealth, WatchHealth};
