@@ -3,13 +3,16 @@
 //! The rooms in reading order; each may name only those above it (`tests/architecture.rs`):
 //! see `docs/ARCHITECTURE.md` for the drawing and the invariants.
 
-pub mod cluster;
-pub mod engine;
 pub mod model;
-pub mod policy;
+pub mod cluster;
 pub mod rules;
+pub mod policy;
+pub mod engine;
 
+// Below this line is the only place that touches the outside world.
 #[cfg(feature = "live")]
 pub mod metrics;
+#[cfg(feature = "live")]
+pub mod k8s;
 #[cfg(feature = "live")]
 pub mod writer;

@@ -1,0 +1,142 @@
+//! Resource lists as written, turned into amounts; and which of them a pod's request is made of.
+
+use crate::model::{
+    Amounts, Ask, ContainerKind, ExtendedAmount, PodAsk, Requests, parse_milli, parse_value,
+};
+
+use super::decode::DecodeError;
+use super::slim::{SlimAmounts, SlimContainer, SlimContainerStatus, SlimPod, SlimQuantity};
+
+/// What a pod asks for, counted as kube-scheduler 1.36 counts it.
+pub(super) fn requests(pod: &SlimPod) -> Result<Requests, DecodeError> {
+    let infeasible = resize_is_infeasible(pod);
+    let mut containers = Vec::new();
+    for (at, container) in pod.spec.init_containers.iter().enumerate() {
+        let path = || format!("spec.initContainers[{at}].resources.requests");
+        let kind = match container.restart_policy.as_str() {
+            "Always" => ContainerKind::Sidecar,
+            _ => ContainerKind::Init,
+        };
+        // Only what stays can be resized: the status of a finished init container means nothing.
+        let status = match kind {
+            ContainerKind::Sidecar => find(&pod.status.init_container_statuses, container),
+            _ => None,
+        };
+        containers.push((kind, container_ask(container, status, infeasible, &path)?));
+    }
+    for (at, container) in pod.spec.containers.iter().enumerate() {
+        let path = || format!("spec.containers[{at}].resources.requests");
+        let status = find(&pod.status.container_statuses, container);
+        let ask = container_ask(container, status, infeasible, &path)?;
+        containers.push((ContainerKind::Regular, ask));
+    }
+    let overhead = ask(&pod.spec.overhead, &|| "spec.overhead".to_owned())?;
+    let pod_level = pod_level(pod, infeasible)?;
+    Ok(PodAsk { containers, pod_level, overhead: Some(overhead) }.total())
+}
+
+/// A node's amounts; everything that is not one of the four base resources, sorted by name.
+pub(super) fn capacity(
+    amounts: &SlimAmounts,
+    path: &dyn Fn() -> String,
+) -> Result<(Amounts, Box<[ExtendedAmount]>), DecodeError> {
+    let mut ask = Ask::default();
+    for (name, quantity) in &amounts.0 {
+        match &**name {
+            "pods" => ask.base.pods = value(quantity, name, path)?,
+            _ => set(&mut ask, name, quantity, path)?,
+        }
+    }
+    ask.extended.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((ask.base, ask.extended.into()))
+}
+
+fn container_ask(
+    container: &SlimContainer,
+    status: Option<&SlimContainerStatus>,
+    infeasible: bool,
+    path: &dyn Fn() -> String,
+) -> Result<Ask, DecodeError> {
+    let wanted = ask(&container.resources.requests, path)?;
+    let Some((status, actual)) = status.and_then(|it| Some((it, it.resources.as_ref()?))) else {
+        return Ok(wanted);
+    };
+    let status_path = |field: &str| format!("status.containerStatuses[{}].{field}", status.name);
+    let actual = ask(&actual.requests, &|| status_path("resources.requests"))?;
+    let allocated = ask(&status.allocated_resources, &|| status_path("allocatedResources"))?;
+    Ok(effective(wanted, actual, &allocated, infeasible))
+}
+
+fn pod_level(pod: &SlimPod, infeasible: bool) -> Result<Option<Ask>, DecodeError> {
+    let wanted = ask(&pod.spec.resources.requests, &|| "spec.resources.requests".to_owned())?;
+    if wanted == Ask::default() {
+        return Ok(None);
+    }
+    let Some(actual) = &pod.status.resources else { return Ok(Some(wanted)) };
+    let actual = ask(&actual.requests, &|| "status.resources.requests".to_owned())?;
+    let path = || "status.allocatedResources".to_owned();
+    let allocated = ask(&pod.status.allocated_resources, &path)?;
+    Ok(Some(effective(wanted, actual, &allocated, infeasible)))
+}
+
+/// Of a request that is being resized the largest figure counts, except that a wish which the node
+/// has refused for good counts no more.
+fn effective(wanted: Ask, actual: Ask, allocated: &Ask, infeasible: bool) -> Ask {
+    let given = actual.max(allocated);
+    if infeasible { given } else { wanted.max(&given) }
+}
+
+fn resize_is_infeasible(pod: &SlimPod) -> bool {
+    let pending = pod.status.conditions.iter().find(|it| it.kind == "PodResizePending");
+    pending.is_some_and(|it| it.reason == "Infeasible") || pod.status.resize == "Infeasible"
+}
+
+fn find<'a>(
+    statuses: &'a [SlimContainerStatus],
+    container: &SlimContainer,
+) -> Option<&'a SlimContainerStatus> {
+    statuses.iter().find(|status| status.name == container.name)
+}
+
+fn ask(amounts: &SlimAmounts, path: &dyn Fn() -> String) -> Result<Ask, DecodeError> {
+    let mut ask = Ask::default();
+    for (name, quantity) in &amounts.0 {
+        set(&mut ask, name, quantity, path)?;
+    }
+    Ok(ask)
+}
+
+fn set(
+    ask: &mut Ask,
+    name: &str,
+    quantity: &SlimQuantity,
+    path: &dyn Fn() -> String,
+) -> Result<(), DecodeError> {
+    match name {
+        "cpu" => {
+            ask.base.cpu_milli = parse_milli(&quantity.0)
+                .map_err(|why| DecodeError::Quantity { field: field(path, name), why })?;
+        }
+        "memory" => ask.base.memory_bytes = value(quantity, name, path)?,
+        "ephemeral-storage" => ask.base.ephemeral_bytes = value(quantity, name, path)?,
+        _ => {
+            let amount = value(quantity, name, path)?;
+            // A JSON object may name a key twice; as in Go the last one counts.
+            ask.extended.retain(|it| *it.name != *name);
+            ask.extended.push(ExtendedAmount { name: name.into(), amount });
+        }
+    }
+    Ok(())
+}
+
+fn value(
+    quantity: &SlimQuantity,
+    name: &str,
+    path: &dyn Fn() -> String,
+) -> Result<i64, DecodeError> {
+    parse_value(&quantity.0).map_err(|why| DecodeError::Quantity { field: field(path, name), why })
+}
+
+fn field(path: &dyn Fn() -> String, name: &str) -> String {
+    format!("{}.{name}", path())
+}

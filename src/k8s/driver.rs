@@ -1,0 +1,348 @@
+//! The shell of a watch: asks `watch` what comes next, does it over HTTP, and sends on what it reads.
+//!
+//! One task per kind. It ends when nobody receives any more, and never because of the API server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kube::Client;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::model::{Change, Kind};
+
+use super::decode::DecodeError;
+use super::health::WatchHealth;
+use super::objects::{self, Read};
+use super::watch::{Ask, Course, End, Failure, WatchOptions};
+use super::wire::{self, Line, Lines, RawEvent, RawPage, RawStatus};
+
+/// Watches one kind for as long as `out` has a receiver.
+pub fn spawn(
+    client: Client,
+    kind: Kind,
+    out: mpsc::Sender<Change>,
+    health: Arc<WatchHealth>,
+) -> JoinHandle<()> {
+    spawn_with(client, kind, out, health, WatchOptions::default())
+}
+
+/// As [`spawn`], with other times and sizes.
+pub fn spawn_with(
+    client: Client,
+    kind: Kind,
+    out: mpsc::Sender<Change>,
+    health: Arc<WatchHealth>,
+    options: WatchOptions,
+) -> JoinHandle<()> {
+    let course = Course::new(&options);
+    let started = Instant::now();
+    let warnings = Warnings::default();
+    let driver = Driver { client, kind, out, health, options, course, started, warnings };
+    tokio::spawn(driver.run())
+}
+
+struct Driver {
+    client: Client,
+    kind: Kind,
+    out: mpsc::Sender<Change>,
+    health: Arc<WatchHealth>,
+    options: WatchOptions,
+    course: Course,
+    started: Instant,
+    warnings: Warnings,
+}
+
+/// Nobody receives any more.
+struct Abandoned;
+
+/// What a line means for the connection it came on.
+enum Heard {
+    /// Nothing.
+    Going,
+    /// The list is complete; from here on the connection is a watch.
+    Listed,
+    /// The server ends it.
+    Failed(Failure),
+}
+
+impl Driver {
+    async fn run(mut self) {
+        while self.turn().await.is_ok() {}
+        tracing::debug!(kind = self.kind.resource(), "watch ends: nobody receives any more");
+    }
+
+    /// One request, and the pause after it.
+    async fn turn(&mut self) -> Result<(), Abandoned> {
+        let ask = self.course.next();
+        let end = match &ask {
+            Ask::Page { after } => self.page(&ask, after.is_none()).await?,
+            Ask::Stream | Ask::Watch { .. } => Some(self.follow(&ask).await?),
+        };
+        let Some(end) = end else { return Ok(()) };
+        let wait = self.course.ended(&end, self.started.elapsed(), fastrand::f64());
+        // No pause means that the next request is another one: the server does not stream lists.
+        if let End::Failed(failure) = end
+            && !wait.is_zero()
+        {
+            let retry_ms = wait.as_millis();
+            tracing::warn!(kind = self.kind.resource(), retry_ms, "{}", failure.text);
+            self.update(|it| {
+                it.num_failures += 1;
+                it.error = Some(failure.text);
+            });
+        }
+        tokio::select! {
+            () = sleep(wait) => Ok(()),
+            () = self.out.closed() => Err(Abandoned),
+        }
+    }
+
+    /// Reads one page of a list.
+    async fn page(&mut self, ask: &Ask, is_first: bool) -> Result<Option<End>, Abandoned> {
+        let limit = self.options.page_timeout;
+        let body = match timeout(limit, self.fetch_page(ask)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(failure)) => return Ok(Some(End::Failed(failure))),
+            Err(_) => return Ok(Some(self.failed(&format!("no page within {limit:?}")))),
+        };
+        let page: RawPage<'_> = match serde_json::from_slice(&body) {
+            Ok(page) => page,
+            Err(error) => return Ok(Some(self.failed(&format!("unreadable page: {error}")))),
+        };
+        let Some(version) = page.metadata.resource_version.as_deref().filter(|it| !it.is_empty())
+        else {
+            return Ok(Some(self.failed("a list without resourceVersion")));
+        };
+        self.heard();
+        if is_first {
+            self.begin().await?;
+        }
+        for object in page.items.unwrap_or_default() {
+            match objects::seen(self.kind, object) {
+                Ok(read) => self.send_object(read.change).await?,
+                Err(error) => self.undecodable(object, &error),
+            }
+        }
+        let next = page.metadata.r#continue.as_deref().filter(|token| !token.is_empty());
+        if self.course.page_read(version, next) {
+            self.listed(version).await?;
+        }
+        Ok(None)
+    }
+
+    async fn fetch_page(&self, ask: &Ask) -> Result<Bytes, Failure> {
+        let what = format!("list {}", self.kind.resource());
+        let request = wire::request(self.kind, ask, &self.options);
+        let response = wire::send(&self.client, request, &what).await?;
+        let body = wire::collect(response.into_body(), self.options.max_page_bytes).await;
+        body.map_err(|error| self.failure(&error))
+    }
+
+    /// Follows a watch, or a streamed list that becomes one, to its end.
+    async fn follow(&mut self, ask: &Ask) -> Result<End, Abandoned> {
+        let window = self.options.watch_timeout + self.options.silence_margin;
+        let opened = Instant::now();
+        let mut deadline = opened + window;
+        let mut lines = match timeout_at(deadline, self.open(ask)).await {
+            Ok(Ok(lines)) => lines,
+            Ok(Err(failure)) => return Ok(End::Failed(failure)),
+            Err(_) => return Ok(self.failed(&format!("no answer within {window:?}"))),
+        };
+        let mut is_list = *ask == Ask::Stream;
+        if is_list {
+            self.begin().await?;
+        }
+        let mut num_lines = 0;
+        loop {
+            let line = match timeout_at(deadline, lines.next()).await {
+                Ok(Ok(Some(line))) => line,
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => return Ok(End::Failed(self.failure(&error))),
+                // We were sent events but no end: the window is over by our clock, so take it.
+                Err(_) if num_lines > 0 && !is_list => break,
+                Err(_) => return Ok(self.failed(&format!("silent for {window:?}"))),
+            };
+            num_lines += 1;
+            match self.hear(line).await? {
+                // A list may take its time as long as it goes on; a watch has one window.
+                Heard::Going if is_list => deadline = Instant::now() + window,
+                Heard::Going => {}
+                Heard::Listed => {
+                    is_list = false;
+                    deadline = Instant::now() + window;
+                }
+                Heard::Failed(failure) => return Ok(End::Failed(failure)),
+            }
+        }
+        Ok(End::Closed { lived: opened.elapsed(), num_lines })
+    }
+
+    async fn open(&self, ask: &Ask) -> Result<Lines, Failure> {
+        let what = format!("watch {}", self.kind.resource());
+        let request = wire::request(self.kind, ask, &self.options);
+        let response = wire::send(&self.client, request, &what).await?;
+        if matches!(ask, Ask::Watch { .. }) {
+            self.update(|it| it.num_reconnects += 1);
+        }
+        Ok(Lines::new(response.into_body(), self.options.max_line_bytes))
+    }
+
+    async fn hear(&mut self, line: Line) -> Result<Heard, Abandoned> {
+        self.heard();
+        let Line::Text(line) = line else {
+            let max = self.options.max_line_bytes;
+            self.unreadable("unknown", &format!("an event longer than {max} bytes"));
+            return Ok(Heard::Going);
+        };
+        if line.trim_ascii().is_empty() {
+            return Ok(Heard::Going);
+        }
+        let event: RawEvent<'_> = match serde_json::from_slice(&line) {
+            Ok(event) => event,
+            Err(error) => {
+                self.unreadable("unknown", &format!("not a watch event: {error}"));
+                return Ok(Heard::Going);
+            }
+        };
+        match &*event.kind {
+            "ADDED" | "MODIFIED" => {
+                self.pass(event.object, objects::seen(self.kind, event.object)).await?;
+            }
+            "DELETED" => self.pass(event.object, objects::gone(self.kind, event.object)).await?,
+            "BOOKMARK" => return self.bookmark(event.object).await,
+            "ERROR" => return Ok(Heard::Failed(self.error_event(event.object))),
+            other => self.unreadable("unknown", &format!("unknown event type {other:?}")),
+        }
+        Ok(Heard::Going)
+    }
+
+    /// Sends an object on, or skips it; in both cases the watch has got so far.
+    async fn pass(
+        &mut self,
+        object: &RawValue,
+        read: Result<Read, DecodeError>,
+    ) -> Result<(), Abandoned> {
+        match read {
+            Ok(Read { change, version }) => {
+                self.send_object(change).await?;
+                self.advance(&version);
+            }
+            Err(error) => {
+                self.undecodable(object, &error);
+                self.advance(&objects::identity(object).metadata.resource_version);
+            }
+        }
+        Ok(())
+    }
+
+    async fn bookmark(&mut self, object: &RawValue) -> Result<Heard, Abandoned> {
+        let meta = objects::identity(object).metadata;
+        let ends_list = meta.annotations.initial_events_end == "true";
+        if ends_list && self.course.initial_events_end(&meta.resource_version) {
+            self.listed(&meta.resource_version).await?;
+            return Ok(Heard::Listed);
+        }
+        self.advance(&meta.resource_version);
+        Ok(Heard::Going)
+    }
+
+    fn error_event(&self, object: &RawValue) -> Failure {
+        let status: RawStatus = serde_json::from_str(object.get()).unwrap_or_default();
+        // A server that does not say is broken, not refusing.
+        let code = status.code.unwrap_or(500);
+        let text = wire::text_of(&format!("watch {}", self.kind.resource()), code, &status);
+        Failure { code: Some(code), retry_after: None, text }
+    }
+
+    async fn begin(&self) -> Result<(), Abandoned> {
+        self.update(|it| it.num_relists += u64::from(it.listed));
+        self.send(Change::RelistBegin(self.kind)).await
+    }
+
+    async fn listed(&self, version: &str) -> Result<(), Abandoned> {
+        self.send(Change::RelistEnd(self.kind)).await?;
+        self.update(|it| {
+            it.listed = true;
+            version.clone_into(&mut it.resource_version);
+        });
+        tracing::info!(kind = self.kind.resource(), version, "list complete");
+        Ok(())
+    }
+
+    fn advance(&mut self, version: &str) {
+        if self.course.advanced(version) {
+            self.update(|it| version.clone_into(&mut it.resource_version));
+        }
+    }
+
+    async fn send_object(&self, change: Change) -> Result<(), Abandoned> {
+        self.update(|it| it.num_objects += 1);
+        self.send(change).await
+    }
+
+    async fn send(&self, change: Change) -> Result<(), Abandoned> {
+        self.out.send(change).await.map_err(|_| Abandoned)
+    }
+
+    fn heard(&self) {
+        self.update(|it| {
+            it.last_heard = Some(std::time::Instant::now());
+            it.error = None;
+        });
+    }
+
+    fn undecodable(&mut self, object: &RawValue, error: &DecodeError) {
+        let meta = objects::identity(object).metadata;
+        let name = format!("{}/{} (uid {})", meta.namespace, meta.name, meta.uid);
+        self.unreadable(name.trim_start_matches('/'), &error.to_string());
+    }
+
+    fn unreadable(&mut self, name: &str, why: &str) {
+        let text = format!("{} {name}: {why}", self.kind.resource());
+        if let Some(num_unreported) = self.warnings.admit(Instant::now()) {
+            tracing::warn!(num_unreported, "skipped what cannot be read: {text}");
+        }
+        self.update(|it| {
+            it.num_undecodable += 1;
+            it.last_undecodable = Some(text);
+        });
+    }
+
+    fn failed(&self, why: &str) -> End {
+        End::Failed(self.failure(why))
+    }
+
+    fn failure(&self, why: &str) -> Failure {
+        let text = format!("cannot follow {}: {why}", self.kind.resource());
+        Failure { code: None, retry_after: None, text }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut super::health::KindHealth)) {
+        self.health.update(self.kind, change);
+    }
+}
+
+/// Lets one warning a minute through: a fleet of bad objects must not become a flood of logs.
+#[derive(Default)]
+struct Warnings {
+    last: Option<Instant>,
+    num_held_back: u64,
+}
+
+impl Warnings {
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    /// `Some` when a warning may be written, with the number of those held back before it.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < Self::PAUSE) {
+            self.num_held_back += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.num_held_back))
+    }
+}

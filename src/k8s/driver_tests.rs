@@ -1,0 +1,341 @@
+//! The driver against a scripted API server over real HTTP. Expectations are what arrives and what
+//! was asked, never how long it took.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::model::{Change, Kind};
+
+use super::fake::{After, Answer, Fake, client_on};
+use super::{WatchHealth, WatchOptions, spawn_with};
+
+const SOON: Duration = Duration::from_secs(20);
+
+struct Rig {
+    changes: mpsc::Receiver<Change>,
+    health: Arc<WatchHealth>,
+}
+
+fn quick() -> WatchOptions {
+    WatchOptions {
+        backoff_min: Duration::from_millis(2),
+        backoff_max: Duration::from_millis(20),
+        ..WatchOptions::default()
+    }
+}
+
+/// Watches `kind` on a port, with a channel so small that back-pressure is the rule.
+fn watch(port: u16, kind: Kind, options: WatchOptions) -> Rig {
+    let (out, changes) = mpsc::channel(1);
+    let health = Arc::new(WatchHealth::default());
+    spawn_with(client_on(port), kind, out, Arc::clone(&health), options);
+    Rig { changes, health }
+}
+
+impl Rig {
+    /// The next `count` changes in short form.
+    async fn take(&mut self, count: usize) -> Vec<String> {
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            match timeout(SOON, self.changes.recv()).await {
+                Ok(Some(change)) => taken.push(brief(&change)),
+                other => unreachable!("after {taken:?}: {other:?}"),
+            }
+        }
+        taken
+    }
+}
+
+fn brief(change: &Change) -> String {
+    match change {
+        Change::RelistBegin(_) => "begin".to_owned(),
+        Change::RelistEnd(_) => "end".to_owned(),
+        Change::NodeSeen(node) => format!("+{}", node.name),
+        Change::NodeGone { name } | Change::NamespaceGone { name } => format!("-{name}"),
+        Change::NamespaceSeen(namespace) => format!("+{}", namespace.name),
+        Change::PodSeen(pod) => format!("+{}", pod.name),
+        Change::PodGone { uid } => format!("-{}", uid.0),
+        Change::PoolsSet(_) => "pools".to_owned(),
+    }
+}
+
+fn pod(number: u32, version: u32) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"p{number}","namespace":"n","resourceVersion":"{version}",
+        "uid":"00000000-0000-0000-0000-{number:012x}"}},"spec":{{"containers":null}}}}"#
+    )
+    .replace('\n', "")
+}
+
+fn event(kind: &str, object: &str) -> String {
+    format!(r#"{{"type":"{kind}","object":{object}}}"#)
+}
+
+fn bookmark(version: u32, ends_list: bool) -> String {
+    let annotations = if ends_list { r#"{"k8s.io/initial-events-end":"true"}"# } else { "null" };
+    event(
+        "BOOKMARK",
+        &format!(
+            r#"{{"kind":"Pod","metadata":{{"resourceVersion":"{version}","annotations":{annotations}}}}}"#
+        ),
+    )
+}
+
+fn page(version: u32, token: &str, items: &[String]) -> Answer {
+    let items = items.join(",");
+    Answer::json(
+        200,
+        format!(
+            r#"{{"kind":"PodList","metadata":{{"resourceVersion":"{version}","continue":"{token}"}},
+            "items":[{items}]}}"#
+        ),
+    )
+}
+
+fn refuse_stream() -> Answer {
+    Answer::refusal(422, "sendInitialEvents is forbidden for watch")
+}
+
+fn lines(events: &[String], after: After) -> Answer {
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    Answer::lines(&events, after)
+}
+
+/// A script that lists one pod by pages and is at version 10.
+fn listed() -> Vec<Answer> {
+    vec![refuse_stream(), page(10, "", &[pod(1, 3)])]
+}
+
+#[tokio::test]
+async fn a_streamed_list_goes_on_as_a_watch() {
+    let first = lines(
+        &[
+            event("ADDED", &pod(1, 900)),
+            event("ADDED", &pod(2, 7)),
+            bookmark(950, true),
+            event("MODIFIED", &pod(2, 951)),
+            event("DELETED", &pod(1, 952)),
+            bookmark(960, false),
+        ],
+        After::End,
+    );
+    let fake = Fake::start(vec![first]).await;
+    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    assert_eq!(rig.take(6).await, ["begin", "+p1", "+p2", "end", "+p2", "-1"]);
+    let seen = fake.wait_for(2).await;
+    assert!(seen[0].uri.contains("sendInitialEvents=true"), "{:?}", seen[0]);
+    assert!(seen[1].uri.contains("resourceVersion=960&"), "{:?}", seen[1]);
+    let health = rig.health.kind(Kind::Pods);
+    assert!(health.listed && health.last_heard.is_some());
+    assert_eq!((health.num_objects, &*health.resource_version), (4, "960"));
+}
+
+#[tokio::test]
+async fn pages_are_followed_and_an_expired_token_starts_again() {
+    let fake = Fake::start(vec![
+        refuse_stream(),
+        page(10, "t/1", &[pod(1, 3)]),
+        Answer::refusal(410, "The provided continue parameter is too old"),
+        page(20, "t/2", &[pod(1, 3)]),
+        page(20, "", &[pod(2, 4)]),
+        lines(&[event("ADDED", &pod(3, 21))], After::Hang),
+    ])
+    .await;
+    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let want = ["begin", "+p1", "begin", "+p1", "+p2", "end", "+p3"];
+    assert_eq!(rig.take(7).await, want);
+    let uris: Vec<String> = fake.seen().into_iter().map(|it| it.uri).collect();
+    assert_eq!(uris[1], "/api/v1/pods?limit=500");
+    assert_eq!(uris[2], "/api/v1/pods?limit=500&continue=t%2F1");
+    assert_eq!(uris[3], "/api/v1/pods?limit=500");
+    assert!(uris[5].contains("watch=true") && uris[5].contains("resourceVersion=20&"));
+}
+
+#[tokio::test]
+async fn gone_relists_whether_it_comes_as_status_or_as_event() {
+    let expired = r#"{"kind":"Status","code":410,"reason":"Expired","message":"too old"}"#;
+    let mut script = listed();
+    script.push(lines(&[event("ERROR", expired)], After::End));
+    script.push(page(30, "", &[pod(2, 25)]));
+    script.push(Answer::refusal(410, "too old resource version"));
+    script.push(page(40, "", &[]));
+    let fake = Fake::start(script).await;
+    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let want = ["begin", "+p1", "end", "begin", "+p2", "end", "begin", "end"];
+    assert_eq!(rig.take(8).await, want);
+    assert_eq!(rig.health.kind(Kind::Pods).num_relists, 2);
+}
+
+#[tokio::test]
+async fn a_broken_line_is_neither_passed_on_nor_lost() {
+    let whole = event("ADDED", &pod(3, 12));
+    for after in [After::End, After::Cut] {
+        let half = vec![event("ADDED", &pod(2, 11)) + "\n", whole[..40].to_owned()];
+        let mut script = listed();
+        script.push(Answer::Chunks(half, after));
+        script.push(lines(std::slice::from_ref(&whole), After::Hang));
+        let fake = Fake::start(script).await;
+        let mut rig = watch(fake.port(), Kind::Pods, quick());
+        assert_eq!(rig.take(5).await, ["begin", "+p1", "end", "+p2", "+p3"]);
+        assert!(fake.seen()[3].uri.contains("resourceVersion=11&"), "{:?}", fake.seen()[3]);
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_has_no_end() {
+    let cut = |count: usize| {
+        let all = [event("ADDED", &pod(1, 3)), event("ADDED", &pod(2, 4)), bookmark(10, true)];
+        lines(&all[..count], After::Cut)
+    };
+    let fake = Fake::start(vec![cut(1), cut(2), cut(3)]).await;
+    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let want = ["begin", "+p1", "begin", "+p1", "+p2", "begin", "+p1", "+p2", "end"];
+    assert_eq!(rig.take(9).await, want);
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_counted_named_and_skipped() {
+    let bad = r#"{"metadata":{"name":"evil","namespace":"n","uid":"u9","resourceVersion":"12"},
+        "spec":{"containers":[{"resources":{"requests":{"cpu":"abc"}}}]}}"#
+        .replace('\n', "");
+    let odd = r#"{"metadata":{"name":"odd","uid":"u8","resourceVersion":"13"},"spec":7}"#;
+    let fake = Fake::start(vec![
+        refuse_stream(),
+        page(10, "", &[bad.clone(), pod(1, 3)]),
+        lines(
+            &[
+                event("ADDED", &bad),
+                "this is no event".to_owned(),
+                event("MODIFIED", odd),
+                event("DELETED", r#"{"metadata":{"name":"nameless"}}"#),
+                event("NONSENSE", "{}"),
+                String::new(),
+                event("DELETED", &bad.replace("u9", "00000000-0000-0000-0000-000000000009")),
+                event("ADDED", &pod(2, 14)),
+            ],
+            After::Hang,
+        ),
+    ])
+    .await;
+    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    assert_eq!(rig.take(5).await, ["begin", "+p1", "end", "-9", "+p2"]);
+    let health = rig.health.kind(Kind::Pods);
+    assert_eq!(health.num_undecodable, 6);
+    assert_eq!(
+        health.last_undecodable.as_deref(),
+        Some("pods unknown: unknown event type \"NONSENSE\"")
+    );
+}
+
+#[tokio::test]
+async fn the_name_and_the_field_of_a_bad_object_are_told() {
+    let bad = r#"{"metadata":{"name":"bm-1"},"status":{"allocatable":{"cpu":"-4"}}}"#;
+    let fake = Fake::start(vec![refuse_stream(), page(10, "", &[bad.to_owned()])]).await;
+    let mut rig = watch(fake.port(), Kind::Nodes, quick());
+    assert_eq!(rig.take(2).await, ["begin", "end"]);
+    let want = "nodes bm-1 (uid ): status.allocatable.cpu: a quantity below zero";
+    assert_eq!(rig.health.kind(Kind::Nodes).last_undecodable.as_deref(), Some(want));
+}
+
+#[tokio::test]
+async fn missing_rights_are_named_and_waited_for() {
+    let message = r#"pods is forbidden: User "x" cannot list resource "pods""#;
+    let fake = Fake::start(vec![refuse_stream(), Answer::refusal(403, message)]).await;
+    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    fake.wait_for(3).await;
+    let error = rig.health.kind(Kind::Pods).error.expect("it failed");
+    assert_eq!(error, format!("forbidden: cannot list pods: {message}"));
+    drop(fake);
+    let fake = Fake::start(vec![Answer::refusal(403, "no"), refuse_stream()]).await;
+    fake.push(page(5, "", &[pod(1, 1)]));
+    rig = watch(fake.port(), Kind::Pods, quick());
+    assert_eq!(rig.take(3).await, ["begin", "+p1", "end"], "a right that is granted later helps");
+}
+
+#[tokio::test]
+async fn an_overloaded_server_is_left_alone_for_a_while() {
+    let busy = |headers| Answer::Whole { status: 429, headers, body: "busy".to_owned() };
+    let fake = Fake::start(vec![busy(""), busy("retry-after: 1\r\n"), refuse_stream()]).await;
+    let started = std::time::Instant::now();
+    let rig = watch(fake.port(), Kind::Pods, quick());
+    fake.wait_for(3).await;
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    assert_eq!(rig.health.kind(Kind::Pods).num_failures, 2);
+}
+
+#[tokio::test]
+async fn silence_is_noticed_everywhere() {
+    let options = WatchOptions {
+        watch_timeout: Duration::from_millis(100),
+        silence_margin: Duration::from_millis(100),
+        page_timeout: Duration::from_millis(200),
+        ..quick()
+    };
+    let fake = Fake::start(vec![
+        Answer::Silence,
+        lines(&[event("ADDED", &pod(1, 3))], After::Hang),
+        refuse_stream(),
+        Answer::Silence,
+        page(10, "", &[pod(1, 3)]),
+        Answer::Silence,
+        lines(&[], After::Hang),
+        lines(&[event("ADDED", &pod(2, 11))], After::Hang),
+        lines(&[event("ADDED", &pod(3, 12))], After::Hang),
+    ])
+    .await;
+    let mut rig = watch(fake.port(), Kind::Pods, options);
+    let want = ["begin", "+p1", "begin", "+p1", "end", "+p2", "+p3"];
+    assert_eq!(rig.take(7).await, want);
+    assert_eq!(rig.health.kind(Kind::Pods).num_failures, 5);
+    assert!(fake.seen()[8].uri.contains("resourceVersion=11&"));
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_is_found_again() {
+    let mut script = listed();
+    script.push(lines(&[event("ADDED", &pod(2, 11))], After::Hang));
+    let fake = Fake::start(script).await;
+    let port = fake.port();
+    let mut rig = watch(port, Kind::Pods, quick());
+    assert_eq!(rig.take(4).await, ["begin", "+p1", "end", "+p2"]);
+    fake.stop().await;
+    // Long enough for attempts that are refused by the empty port.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let error = rig.health.kind(Kind::Pods).error.expect("nobody is there");
+    assert!(error.contains("watch pods"), "{error}");
+    let again = vec![Answer::Cut, lines(&[event("DELETED", &pod(1, 12))], After::Hang)];
+    let fake = Fake::start_on(port, again).await;
+    assert_eq!(rig.take(1).await, ["-1"]);
+    assert!(fake.seen()[1].uri.contains("resourceVersion=11&"));
+    assert_eq!(rig.health.kind(Kind::Pods).error, None);
+}
+
+#[tokio::test]
+async fn a_driver_ends_with_its_receiver() {
+    let fake = Fake::start(vec![refuse_stream(), page(10, "", &[pod(1, 3)])]).await;
+    let (out, changes) = mpsc::channel(1);
+    let health = Arc::new(WatchHealth::default());
+    let task = spawn_with(fake.client(), Kind::Pods, out, health, quick());
+    drop(changes);
+    assert!(timeout(SOON, task).await.is_ok());
+}
+
+#[tokio::test]
+async fn every_kind_has_its_gone() {
+    for (kind, path) in [(Kind::Nodes, "/api/v1/nodes?"), (Kind::Namespaces, "/api/v1/namespaces?")]
+    {
+        let object = r#"{"metadata":{"name":"a","resourceVersion":"11"}}"#;
+        let fake = Fake::start(vec![
+            refuse_stream(),
+            page(10, "", &[object.to_owned()]),
+            lines(&[event("DELETED", object)], After::Hang),
+        ])
+        .await;
+        let mut rig = watch(fake.port(), kind, quick());
+        assert_eq!(rig.take(4).await, ["begin", "+a", "end", "-a"]);
+        assert!(fake.seen().iter().all(|it| it.uri.starts_with(path) && it.method == "GET"));
+    }
+}

@@ -1,0 +1,241 @@
+//! Kubernetes events: a word to whoever looks with `kubectl describe`. Losing one is allowed,
+//! delaying or flooding anything is not.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::wire::{self, percent_encoded};
+
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Regarding {
+    /// `v1`, `apps/v1`, …
+    pub api_version: String,
+    /// `Pod`, `ConfigMap`, …
+    pub kind: String,
+    /// Empty for an object without a namespace.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+    /// The object's UID, empty when unknown.
+    pub uid: String,
+}
+
+/// How serious an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// For information.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+/// Sends events, at a bounded rate and without making anybody wait.
+pub struct Events {
+    client: Client,
+    bucket: Mutex<Bucket>,
+    in_flight: Arc<Semaphore>,
+    num_dropped: Arc<AtomicU64>,
+}
+
+/// Events that may be sent at once.
+const BURST: u32 = 10;
+/// Time after which one more may be sent.
+const REFILL: Duration = Duration::from_secs(6);
+/// Events that may be on their way.
+const MAX_IN_FLIGHT: usize = 4;
+/// How long one may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The API server refuses longer messages.
+const MAX_MESSAGE_BYTES: usize = 1024;
+/// Leaves room for the suffix in a name of 253 bytes.
+const MAX_NAME_BYTES: usize = 230;
+/// Who reports.
+const COMPONENT: &str = "sigma";
+
+impl Events {
+    /// Sends through this client.
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            bucket: Mutex::new(Bucket { num_tokens: BURST, refilled: Instant::now() }),
+            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            num_dropped: Arc::default(),
+        }
+    }
+
+    /// Sends an event, or drops it when there are too many; must be called within a runtime.
+    pub fn send(&self, regarding: &Regarding, severity: Severity, reason: &str, message: &str) {
+        let admitted =
+            self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+        let permit = admitted.then(|| Arc::clone(&self.in_flight).try_acquire_owned().ok());
+        let Some(permit) = permit.flatten() else {
+            self.num_dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let event = event(regarding, severity, reason, message);
+        let (client, num_dropped) = (self.client.clone(), Arc::clone(&self.num_dropped));
+        tokio::spawn(async move {
+            if let Err(why) = post(&client, &event).await {
+                num_dropped.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!("event lost: {why}");
+            }
+            drop(permit);
+        });
+    }
+
+    /// Events that were not sent, or that the API server did not take.
+    pub fn num_dropped(&self) -> u64 {
+        self.num_dropped.load(Ordering::Relaxed)
+    }
+}
+
+async fn post(client: &Client, event: &Event) -> Result<(), String> {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+    let uri = format!("/api/v1/namespaces/{}/events", percent_encoded(namespace));
+    let body = serde_json::to_vec(event).map_err(|error| error.to_string())?;
+    let request = wire::build(Method::POST, &uri, "application/json", body.into());
+    match timeout(TIMEOUT, wire::send(client, request, "create events")).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(failure)) => Err(failure.text),
+        Err(_) => Err(format!("no answer within {TIMEOUT:?}")),
+    }
+}
+
+fn event(regarding: &Regarding, severity: Severity, reason: &str, message: &str) -> Event {
+    let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    // Events about objects without a namespace live in `default`, as client-go has it.
+    let namespace = filled(&regarding.namespace).unwrap_or_else(|| "default".to_owned());
+    let stem = cut(&regarding.name, MAX_NAME_BYTES);
+    let now = Time(Timestamp::now());
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{stem}.{:016x}", fastrand::u64(..))),
+            namespace: Some(namespace),
+            ..ObjectMeta::default()
+        },
+        involved_object: ObjectReference {
+            api_version: filled(&regarding.api_version),
+            kind: filled(&regarding.kind),
+            namespace: filled(&regarding.namespace),
+            name: filled(&regarding.name),
+            uid: filled(&regarding.uid),
+            ..ObjectReference::default()
+        },
+        type_: Some(match severity {
+            Severity::Normal => "Normal".to_owned(),
+            Severity::Warning => "Warning".to_owned(),
+        }),
+        reason: Some(reason.to_owned()),
+        message: Some(cut(message, MAX_MESSAGE_BYTES).to_owned()),
+        first_timestamp: Some(now.clone()),
+        last_timestamp: Some(now),
+        count: Some(1),
+        source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: None }),
+        reporting_component: Some(COMPONENT.to_owned()),
+        ..Event::default()
+    }
+}
+
+/// The longest head of `text` that has at most `max` bytes and ends between two characters.
+fn cut(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
+/// A token bucket.
+#[derive(Debug)]
+struct Bucket {
+    num_tokens: u32,
+    refilled: Instant,
+}
+
+impl Bucket {
+    fn take(&mut self, now: Instant) -> bool {
+        while self.num_tokens < BURST && now.saturating_duration_since(self.refilled) >= REFILL {
+            self.num_tokens += 1;
+            self.refilled += REFILL;
+        }
+        if self.num_tokens == BURST {
+            // A full bucket saves nothing up.
+            self.refilled = now;
+        }
+        let admitted = self.num_tokens > 0;
+        self.num_tokens -= u32::from(admitted);
+        admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::k8s::fake::{Answer, Fake};
+
+    fn policy() -> Regarding {
+        Regarding {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            namespace: "kube-system".to_owned(),
+            name: "sigma-policy".to_owned(),
+            uid: "u1".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_names_its_object() {
+        let fake = Fake::start(vec![Answer::json(201, "{}")]).await;
+        let events = Events::new(fake.client());
+        events.send(&policy(), Severity::Warning, "PolicyRejected", "line 3: no such pool");
+        let seen = &fake.wait_for(1).await[0];
+        assert_eq!((&*seen.method, &*seen.uri), ("POST", "/api/v1/namespaces/kube-system/events"),);
+        let body: serde_json::Value = serde_json::from_str(&seen.body).expect("JSON");
+        assert_eq!(body["involvedObject"]["name"], "sigma-policy");
+        assert_eq!(body["involvedObject"]["uid"], "u1");
+        assert_eq!((&body["reason"], &body["type"]), (&"PolicyRejected".into(), &"Warning".into()));
+        assert_eq!(body["message"], "line 3: no such pool");
+        let name = body["metadata"]["name"].as_str().expect("a name");
+        assert!(name.starts_with("sigma-policy.") && name.len() == 29, "{name}");
+        assert!(body["lastTimestamp"].as_str().is_some_and(|it| it.ends_with('Z')), "{body}");
+    }
+
+    #[tokio::test]
+    async fn too_many_events_are_dropped_and_counted() {
+        let fake = Fake::start(vec![]).await;
+        let events = Events::new(fake.client());
+        for _ in 0..20 {
+            events.send(&policy(), Severity::Normal, "PolicyAccepted", "");
+        }
+        let want = 20 - u64::try_from(MAX_IN_FLIGHT).expect("small");
+        assert_eq!(events.num_dropped(), want);
+    }
+
+    #[test]
+    fn the_bucket_refills_and_does_not_overflow() {
+        let start = Instant::now();
+        let mut bucket = Bucket { num_tokens: BURST, refilled: start };
+        let mut taken = |at: Duration| (0..100).filter(|_| bucket.take(start + at)).count();
+        assert_eq!(taken(Duration::ZERO), 10);
+        assert_eq!(taken(REFILL - Duration::from_millis(1)), 0);
+        assert_eq!(taken(REFILL * 2), 2);
+        assert_eq!(taken(REFILL * 1000), 10);
+    }
+
+    #[test]
+    fn objects_without_a_namespace_and_long_texts_are_taken() {
+        let node = Regarding { namespace: String::new(), name: "n".repeat(300), ..policy() };
+        let got = event(&node, Severity::Normal, "R", &"测".repeat(1000));
+        assert_eq!(got.metadata.namespace.as_deref(), Some("default"));
+        assert_eq!(got.involved_object.namespace, None);
+        assert_eq!(got.metadata.name.map(|it| it.len()), Some(MAX_NAME_BYTES + 17));
+        assert_eq!(got.message.map(|it| it.len()), Some(1023));
+    }
+}

@@ -1,0 +1,89 @@
+//! What the watches say about themselves, for `/readyz?verbose` and the metrics.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::Kind;
+
+/// The state of all watches. One writer per kind, any number of readers.
+#[derive(Debug, Default)]
+pub struct WatchHealth {
+    kinds: [Mutex<KindHealth>; Kind::ALL.len()],
+}
+
+/// The state of one watch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KindHealth {
+    /// The first list is complete.
+    pub listed: bool,
+    /// When the server last sent a page, an event or a bookmark.
+    pub last_heard: Option<Instant>,
+    /// Where the watch stands.
+    pub resource_version: String,
+    /// Lists begun after the first complete one.
+    pub num_relists: u64,
+    /// Connections that failed.
+    pub num_failures: u64,
+    /// Watches opened after the first one, planned or not.
+    pub num_reconnects: u64,
+    /// Objects listed and events read, bookmarks not counted.
+    pub num_objects: u64,
+    /// Objects that could not be read and were skipped.
+    pub num_undecodable: u64,
+    /// The latest of these, and why.
+    pub last_undecodable: Option<String>,
+    /// What went wrong; `None` again as soon as the server is heard.
+    pub error: Option<String>,
+}
+
+impl WatchHealth {
+    /// A copy of one watch's state.
+    pub fn kind(&self, kind: Kind) -> KindHealth {
+        self.lock(kind).clone()
+    }
+
+    /// True when every kind was listed completely at least once.
+    pub fn synced(&self) -> bool {
+        Kind::ALL.into_iter().all(|kind| self.lock(kind).listed)
+    }
+
+    /// How long ago the server was last heard on this kind; `None` before the first word.
+    pub fn behind(&self, kind: Kind, now: Instant) -> Option<Duration> {
+        self.lock(kind).last_heard.map(|heard| now.saturating_duration_since(heard))
+    }
+
+    pub(super) fn update(&self, kind: Kind, change: impl FnOnce(&mut KindHealth)) {
+        change(&mut self.lock(kind));
+    }
+
+    fn lock(&self, kind: Kind) -> MutexGuard<'_, KindHealth> {
+        let at = match kind {
+            Kind::Nodes => 0,
+            Kind::Namespaces => 1,
+            Kind::Pods => 2,
+        };
+        // Every state of the fields is valid by itself, so a panic elsewhere spoils nothing.
+        self.kinds[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_synced_when_every_kind_is_listed() {
+        let health = WatchHealth::default();
+        for kind in Kind::ALL {
+            assert!(!health.synced());
+            health.update(kind, |it| it.listed = true);
+        }
+        assert!(health.synced());
+        let now = Instant::now();
+        assert_eq!(health.behind(Kind::Pods, now), None);
+        health.update(Kind::Pods, |it| it.last_heard = Some(now));
+        let later = now + Duration::from_secs(3);
+        assert_eq!(health.behind(Kind::Pods, later), Some(Duration::from_secs(3)));
+        assert_eq!(health.behind(Kind::Nodes, later), None);
+    }
+}

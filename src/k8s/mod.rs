@@ -1,0 +1,31 @@
+//! Talking to a Kubernetes API server: watching what the cluster is, and the few writes that sigma
+//! makes. It decides nothing and keeps no copy of the cluster: what it learns leaves as a
+//! [`Change`](crate::model::Change).
+//!
+//! ```text
+//! driver ─── asks ───> watch     (what next: pure)
+//!   ├──── wire, client           (requests, lines, errors)
+//!   ├──── health                 (what /readyz and the metrics read)
+//!   └──── objects ──> slim ──> decode ──> model
+//! writes, events ──> wire
+//! ```
+
+mod asks;
+pub mod client;
+pub mod decode;
+mod driver;
+#[cfg(test)]
+mod driver_tests;
+pub mod events;
+#[cfg(test)]
+mod fake;
+mod health;
+mod objects;
+pub mod slim;
+mod watch;
+mod wire;
+pub mod writes;
+
+pub use driver::{spawn, spawn_with};
+pub use health::{KindHealth, WatchHealth};
+pub use watch::WatchOptions;
