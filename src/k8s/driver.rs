@@ -1,4 +1,4 @@
-//! The shell of a watch: asks `watch` what comes next, does it over HTTP, and sends on what it reads.
+//! The shell of a watch: asks `watch` what comes next, does it over HTTP, sends on what it reads.
 //!
 //! One task per kind. It ends when nobody receives any more, and never because of the API server.
 
