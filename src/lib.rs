@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod rules;
 pub mod policy;
 pub mod engine;
+pub mod sim;
 
 // Below this line is the only place that touches the outside world.
 #[cfg(feature = "live")]
