@@ -17,3 +17,5 @@ pub mod metrics;
 pub mod k8s;
 #[cfg(feature = "live")]
 pub mod writer;
+#[cfg(feature = "live")]
+pub mod cli;

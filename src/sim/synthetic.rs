@@ -73,8 +73,8 @@ const SHENLONG: Shape =
 /// Shapes of fixed nodes by weight: one in five is bare metal.
 const SHAPES: [(u32, Shape); 4] = [
     (20, SHENLONG),
-    (30, ecs("ecs.g7.2xlarge", 8)),
-    (30, ecs("ecs.g7.4xlarge", 16)),
+    (20, ecs("ecs.g7.2xlarge", 8)),
+    (40, ecs("ecs.g7.4xlarge", 16)),
     (20, ecs("ecs.g7.8xlarge", 32)),
 ];
 

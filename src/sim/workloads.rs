@@ -51,7 +51,7 @@ enum Kind {
 
 /// Kinds by how many workloads there are of each.
 const KINDS: [(u32, Kind); 4] =
-    [(40, Kind::Online), (40, Kind::Offline), (19, Kind::Plain), (1, Kind::System)];
+    [(34, Kind::Online), (46, Kind::Offline), (19, Kind::Plain), (1, Kind::System)];
 
 /// Replicas of an online app, as ranges.
 const REPLICAS: [(u32, (u64, u64)); 7] = [
