@@ -9,6 +9,9 @@ pub mod model;
 pub mod policy;
 pub mod rules;
 
+#[cfg(test)]
+mod testing;
+
 #[cfg(feature = "live")]
 pub mod metrics;
 #[cfg(feature = "live")]
