@@ -9,6 +9,9 @@ pub mod rules;
 pub mod policy;
 pub mod engine;
 
+#[cfg(test)]
+mod testing;
+
 // Below this line is the only place that touches the outside world.
 #[cfg(feature = "live")]
 pub mod metrics;
@@ -16,3 +19,5 @@ pub mod metrics;
 pub mod k8s;
 #[cfg(feature = "live")]
 pub mod writer;
+#[cfg(feature = "live")]
+pub mod http;
