@@ -13,7 +13,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::occupancy::{Nominee, ResourceOrd, claim_of};
+use super::occupancy::{Nominee, ResourceOrd, claim_of, name_hash};
 use super::rows::{bounded, bounded_amount};
 use super::snapshot::Snapshot;
 use super::state::Settled;
@@ -53,6 +53,8 @@ pub struct Hold {
     pub expires: Tick,
     /// Of the pod as it was in the request.
     pub resource_version: u64,
+    /// Of the pod's namespace and name.
+    name_hash: u64,
 }
 
 /// What is taken beside the snapshot's sums, as the pod under decision sees it: holds of other pods,
@@ -126,6 +128,7 @@ impl Extra {
 pub struct Holds {
     limits: HoldLimits,
     by_uid: FxHashMap<PodUid, Hold>,
+    by_name: FxHashMap<u64, PodUid>,
     sums: Extra,
 }
 
@@ -178,9 +181,20 @@ impl Holds {
             claim,
             expires: now.plus_ms(ttl_ms),
             resource_version: pod.resource_version,
+            name_hash: name_hash(&pod.namespace, &pod.name),
         };
         shift_hold(&mut self.sums, &hold, 1);
+        self.by_name.insert(hold.name_hash, pod.uid);
         self.by_uid.insert(pod.uid, hold);
+    }
+
+    /// A new filter of a pod proves that its earlier attempt is dead, and that another pod of its
+    /// name is: both give up what they hold.
+    pub fn supersede(&mut self, pod: &Pod) {
+        self.release(pod.uid);
+        if let Some(uid) = self.by_name.get(&name_hash(&pod.namespace, &pod.name)) {
+            self.release(*uid);
+        }
     }
 
     /// Ends a pod's hold; false when it had none.
@@ -189,6 +203,9 @@ impl Holds {
             return false;
         };
         shift_hold(&mut self.sums, &hold, -1);
+        if self.by_name.get(&hold.name_hash) == Some(&uid) {
+            self.by_name.remove(&hold.name_hash);
+        }
         true
     }
 

@@ -62,6 +62,11 @@ impl Desk {
         &self.refusals
     }
 
+    /// Ends what a pod holds, when it is known that it will not be bound.
+    pub fn release(&mut self, uid: PodUid) -> bool {
+        self.holds.release(uid)
+    }
+
     /// Takes note of what a publication settled. Call for all of them *before* loading the world that
     /// a decision is made on: then the snapshot counts what the holds no longer do.
     pub fn settle(&mut self, settled: Settled) {
@@ -90,8 +95,7 @@ impl Desk {
         self.follow(world);
         let granted = world.classify(pod);
         let class = world.class(granted.class);
-        // A new filter of the same pod proves that its earlier attempt is dead.
-        self.holds.release(pod.uid);
+        self.holds.supersede(pod);
         fresh_verdicts(&world.snapshot, nodes, &mut self.verdicts);
         let (verdicts, ranker) = (&mut self.verdicts, &mut self.ranker);
         let accepted = self.holds.seen_by(&world.snapshot, pod, |extra| {

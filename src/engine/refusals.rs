@@ -113,6 +113,8 @@ impl Refusals {
                 self.by_uid.remove(&uid);
             }
         }
+        // A name that no watch has told of yet becomes some ordinal: any node may be the one.
+        let nodes = nodes.filter(|nodes| !nodes.contains(&NodeOrd::UNKNOWN));
         let before = self.by_uid.get(&pod.uid);
         let same_text =
             before.filter(|it| it.reason == reason && it.plan_generation == plan_generation);

@@ -37,6 +37,7 @@ fn assert_nothing_held(holds: &Holds) {
     }
     assert!(sums.pools.iter().all(|it| it.is_zero()) && sums.extended.is_empty(), "{sums:?}");
     assert!(sums.replicas.is_empty() && sums.removed_replicas.is_empty() && holds.is_empty());
+    assert!(holds.by_name.is_empty());
 }
 
 /// CPU that `pod` sees as taken beside the snapshot, on each node and in each pool, in cores.
@@ -227,4 +228,23 @@ fn a_pod_already_placed_changes_nothing_for_others() {
     let mut holds = Holds::default();
     assert_eq!(seen(&mut holds, &snapshot, &pod(9, 1)), (vec![0, 0, 0], vec![0, 0]));
     assert_eq!(snapshot.used(A), amounts(2, 2, 1));
+}
+
+#[test]
+fn a_pod_made_anew_under_its_name_takes_over() {
+    let snapshot = snapshot([]);
+    let mut holds = Holds::default();
+    let (old, other) = (pod(1, 2), pod(2, 2));
+    let new = Pod { uid: PodUid(3), ..old.clone() };
+    holds.place(&snapshot, &old, &[A], Tick(0));
+    holds.place(&snapshot, &other, &[B], Tick(0));
+    holds.supersede(&new);
+    assert_eq!((holds.get(old.uid).is_some(), holds.get(other.uid).is_some()), (false, true));
+    holds.place(&snapshot, &new, &[C], Tick(0));
+    // What is told late of the old one does not touch the new one.
+    holds.settle(Settled::Gone(old.uid));
+    assert_eq!(holds.get(new.uid).map(|hold| &*hold.nodes), Some(&[C][..]));
+    holds.supersede(&new);
+    holds.supersede(&other);
+    assert_nothing_held(&holds);
 }

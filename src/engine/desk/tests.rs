@@ -396,3 +396,13 @@ fn a_decision_that_breaks_off_leaves_no_sums_behind() {
     assert_eq!(site.filter(&pod(2, 1), &["a"], 0), Ok(vec!["a"]));
     assert_eq!(site.filter(&pod(3, 1), &["a"], 0), Err(Reason::AllocationLimit));
 }
+
+#[test]
+fn a_pod_refused_for_a_node_unknown_yet_is_rung_when_the_node_is_known() {
+    let mut site = site(&["a"]);
+    let waits = pod(1, 4);
+    site.see([seen_pod(&waits)]);
+    assert_eq!(site.filter(&waits, &["new"], 0), Err(Reason::UnknownNode));
+    site.see([seen_node(node("new", &[("pool", "ecs"), ("zone", "new")]))]);
+    assert_eq!(site.rung(1), [1]);
+}
