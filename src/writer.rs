@@ -114,10 +114,7 @@ impl Board {
     }
 
     /// A decision panicked half-way: what the desk lent to it may not have come back.
-    fn recovered<'a>(
-        &self,
-        poisoned: PoisonError<MutexGuard<'a, Desk>>,
-    ) -> MutexGuard<'a, Desk> {
+    fn recovered<'a>(&self, poisoned: PoisonError<MutexGuard<'a, Desk>>) -> MutexGuard<'a, Desk> {
         self.desk.clear_poison();
         let mut desk = poisoned.into_inner();
         desk.recover(&self.world.load());
