@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::HoldLimits;
 use crate::engine::{Desk, RefusalLimits, World};
+use crate::http::{self, ConnLimits, ExtenderOptions};
 use crate::metrics::Metrics;
 use crate::model::{Change, Kind, PodUid};
 use crate::policy::Plan;
@@ -20,6 +21,9 @@ use crate::writer::{self, Board, Clock};
 /// Longest wait until a change that was sent is visible. Reaching it is a bug or a machine that
 /// stands still, not slowness.
 const VISIBLE_LIMIT: Duration = Duration::from_secs(60);
+/// From a request's first byte to its decision. So long that no degraded answer, which would depend
+/// on the machine's speed, can get into a result.
+const DEADLINE: Duration = Duration::from_secs(3600);
 /// Looks at the world before the waiting thread gives its core away.
 const SPINS: u32 = 200;
 
@@ -52,7 +56,12 @@ impl Extender {
                 let (writer, _task) = writer::spawn(served.clone(), metrics.clone());
                 // The receiver waits for exactly this; if it is gone, so is the demo.
                 let _ = ready.send(writer.changes());
-                super::standin::serve(listener, served, stopped).await
+                let options = ExtenderOptions { deadline: DEADLINE, ..ExtenderOptions::default() };
+                let app = http::Extender::new(served, metrics, options);
+                // Both a wish to stop and a demo that is gone end the server.
+                let stopped = async { drop(stopped.await) };
+                http::serve(listener, app, ConnLimits::default(), stopped).await;
+                Ok(())
             })
         });
         let thread = thread.context("cannot start a thread")?;
@@ -128,8 +137,8 @@ impl Extender {
     }
 }
 
-/// A desk that no clock influences: holds end when a binding shows and at no other time, a refusal's
-/// text stays, and no pod is forgotten. Otherwise a slow machine would place differently.
+/// A desk that no clock influences: holds end when a binding shows and at no other time, a refusal
+/// names what is true now, and no pod is forgotten. Else a slow machine would place differently.
 fn timeless_desk() -> Desk {
     let holds = HoldLimits { ttl_ms: u64::MAX, volume_ttl_ms: u64::MAX };
     let refusals =
