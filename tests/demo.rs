@@ -34,7 +34,7 @@ fn json(args: &[&str]) -> Result<Value> {
 }
 
 fn number(value: &Value, key: &str) -> u64 {
-    value[key].as_u64().unwrap_or_else(|| panic!("{key} is no count in {value}"))
+    value[key].as_u64().expect("a count is not negative, not null and not missing")
 }
 
 fn keys(value: &Value) -> BTreeSet<&str> {
@@ -270,7 +270,8 @@ fn keep_listens_until_it_is_told_to_stop() -> Result {
         let addr = said.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
         let addr = addr.ok_or("it does not tell where it listens")?;
         let mut stream = std::net::TcpStream::connect(addr)?;
-        let body = r#"{"Pod":{"metadata":{"name":"p","namespace":"tools","uid":"u"}},"Nodes":null,"NodeNames":["n-00000"]}"#;
+        let pod = r#"{"metadata":{"name":"p","namespace":"tools","uid":"u"}}"#;
+        let body = format!(r#"{{"Pod":{pod},"Nodes":null,"NodeNames":["n-00000"]}}"#);
         write!(stream, "POST /filter HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")?;
         write!(
             stream,

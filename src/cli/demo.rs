@@ -40,9 +40,10 @@ Shows sigma at work without a cluster.
 
 The demo makes a cluster from a seed (bare metal, ECS, and a few virtual nodes for ECI; three zones)
 and pods that look like those of Alibaba's traces (online apps, offline jobs, pods that no policy
-raises, a few system pods). It starts the real extender on loopback and drives it over HTTP exactly
-as kube-scheduler 1.36 does: in-tree filters first, at most 500 names from a rotating window, then
-filter, prioritize, in-tree scores on top, and a binding that reaches the extender as a watch event.
+raises, a few system pods). It starts the real extender on loopback and drives it over HTTP the way
+kube-scheduler 1.36 does: in-tree filters first, a rotating window of feasible nodes (500 of 10,000),
+then filter, prioritize, in-tree scores on top, and a binding that reaches the extender as a watch
+event. The nodes are empty at the start; no pod is placed beforehand.
 
 A pod that is refused is tried again after all others, at most three times. The result depends on
 the seed, the sizes and the policy alone, never on the machine's speed: the same checksum means that
@@ -59,7 +60,7 @@ Examples:
   sigma demo --policy my.yaml                what would my policy do?
   sigma demo -o json | jq .pools             figures for a script
   sigma demo --bindings out.csv              every binding, to recount the figures
-  sigma demo --listen 127.0.0.1:8888 --keep  then ask it yourself: curl 127.0.0.1:8888/…
+  sigma demo --listen 127.0.0.1:8888 --keep  then ask: curl -d @call.json 127.0.0.1:8888/filter
 
 Exit codes: 0 done, 1 failed (policy not valid, address in use), 2 bad flags or unreadable file.";
 

@@ -3,7 +3,7 @@
 //! bytes on every machine and in every version.
 //!
 //! ```text
-//! rng ──▶ synthetic, workloads (what there is) ──▶ scheduler  (what kube-scheduler would do with it)
+//! rng ─▶ synthetic, workloads (what there is) ─▶ scheduler (what kube-scheduler does with it)
 //! ```
 
 mod rng;

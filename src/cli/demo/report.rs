@@ -112,7 +112,7 @@ impl Summary {
         if !self.rejected.is_empty() {
             let _ = writeln!(
                 out,
-                "Pods without a node, after {} retry passes, by the last reason\n{}\n",
+                "Pods without a node, by the last reason (retry passes made: {})\n{}\n",
                 outcome.num_retry_passes,
                 self.rejected_table()
             );
