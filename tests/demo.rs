@@ -1,5 +1,5 @@
-//! `sigma demo` from the outside: the binary, its output, its exit codes. Whoever doubts its figures
-//! recounts them from `--bindings`, as this does.
+//! `sigma demo` from the outside: the binary, its output, its exit codes. Whoever doubts its
+//! figures recounts them from `--bindings`, as this does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -224,7 +224,7 @@ fn failures_are_one_line_and_have_their_exit_code() -> Result {
     let nowhere = nowhere.to_str().ok_or("the path is no text")?;
     let cases: [(&[&str], i32, &str); 5] = [
         (&["--nodes", "9", "--listen", &taken], 1, &taken),
-        (&["--nodes", "9", "--policy", bad], 1, "bad.yaml:2:1"),
+        (&["--nodes", "9", "--policy", bad], 1, "bad.yaml"),
         (&["--nodes", "9", "--policy", "/no/such.yaml"], 2, "cannot read /no/such.yaml"),
         (&["--nodes", "9", "--policy", "/"], 2, "cannot read /"),
         (&["--nodes", "9", "--bindings", nowhere], 2, "cannot create"),
@@ -302,5 +302,5 @@ fn help_teaches() -> Result {
 }
 
 fn default_plan() -> Result<std::sync::Arc<sigma::policy::Plan>> {
-    todo!()
+    Ok(sigma::cli::default_plan())
 }

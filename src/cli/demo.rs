@@ -1,27 +1,25 @@
 //! `sigma demo`: the main job on a laptop, without a cluster.
 //!
-//! It makes nodes and pods from a seed, starts the real extender on loopback, drives it over HTTP as
-//! kube-scheduler does, and tells what went where. It touches no cluster and no file but those named.
+//! It makes nodes and pods from a seed, starts the real extender on loopback, drives it over HTTP
+//! as kube-scheduler does, and tells what went where. It touches no cluster, and no file but those
+//! that were named.
 
 mod client;
 mod drive;
 mod extender;
 mod report;
-mod standin;
 mod wire;
 
 use std::fs::File;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Failure, print};
-use crate::policy::Plan;
+use super::{Failure, builtin, print};
 use crate::sim::{self, PodStream};
 use drive::Driver;
 use extender::Extender;
@@ -41,9 +39,9 @@ Shows sigma at work without a cluster.
 The demo makes a cluster from a seed (bare metal, ECS, and a few virtual nodes for ECI; three zones)
 and pods that look like those of Alibaba's traces (online apps, offline jobs, pods that no policy
 raises, a few system pods). It starts the real extender on loopback and drives it over HTTP the way
-kube-scheduler 1.36 does: in-tree filters first, a rotating window of feasible nodes (500 of 10,000),
-then filter, prioritize, in-tree scores on top, and a binding that reaches the extender as a watch
-event. The nodes are empty at the start; no pod is placed beforehand.
+kube-scheduler 1.36 does: in-tree filters first, a rotating window of feasible nodes (500 of
+10,000), then filter, prioritize, in-tree scores on top, and a binding that reaches the extender as
+a watch event. The nodes are empty at the start; no pod is placed beforehand.
 
 A pod that is refused is tried again after all others, at most three times. The result depends on
 the seed, the sizes and the policy alone, never on the machine's speed: the same checksum means that
@@ -103,7 +101,10 @@ enum Output {
 
 /// Runs the demo.
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
-    let plan = load_policy(args)?;
+    let plan = match &args.policy {
+        Some(path) => builtin::load(path)?,
+        None => builtin::default_plan(),
+    };
     // Before the work, so that a wrong path does not cost a minute.
     let bindings = match &args.bindings {
         Some(path) => Some((path, create(path)?)),
@@ -185,14 +186,4 @@ fn progress_bar(num_pods: u64) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-fn load_policy(args: &DemoArgs) -> Result<Arc<Plan>, Failure> {
-    if let Some(path) = &args.policy {
-        std::fs::read(path)
-            .with_context(|| format!("cannot read {}", path.display()))
-            .map_err(Failure::usage)?;
-        return Err(anyhow!("no parser yet").into());
-    }
-    Ok(standin::plan())
 }

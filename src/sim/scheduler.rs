@@ -2,8 +2,8 @@
 //!
 //! Modelled: the order of nodes (zones in turn), the rotating window and its size, in-tree fit on a
 //! cache of its own that counts assumed pods, cordons, taints; the scores TaintToleration,
-//! NodeResourcesFit (LeastAllocated) and NodeResourcesBalancedAllocation with their default weights;
-//! the total with the extender's points; a tie broken by the seed.
+//! NodeResourcesFit (LeastAllocated) and NodeResourcesBalancedAllocation with default weights; the
+//! total with the extender's points; a tie broken by the seed.
 //!
 //! Left out, since no generated pod asks for it: PodTopologySpread, affinity of any kind,
 //! ImageLocality, volumes, ports, extended resources, preemption, nominations and node hints. Nodes
@@ -71,8 +71,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// The plugin that refused most nodes; among equals the one that is asked last, because what got
-    /// that far came closest.
+    /// The plugin that refused most nodes; among equals the one that is asked last, because what
+    /// got that far came closest.
     pub fn main_refusal(&self) -> Option<InTree> {
         let plugins =
             [InTree::NodeUnschedulable, InTree::TaintToleration, InTree::NodeResourcesFit];
@@ -139,8 +139,8 @@ impl Scheduler {
         Self { options, rows, order: node_tree(nodes), taint_sets, next_start: 0 }
     }
 
-    /// The feasible nodes of the next attempt, in the order in which they are found; moves the start
-    /// of the one after it.
+    /// The feasible nodes of the next attempt, in the order in which they are found; moves the
+    /// start of the one after it.
     pub fn find_feasible(&mut self, pod: &Pod) -> Window {
         let num_nodes = self.order.len();
         let percentage = self.options.percentage_of_nodes_to_score;
@@ -255,7 +255,7 @@ impl Row {
         sum.checked_div(count).unwrap_or(0)
     }
 
-    /// Since 1.36 the gain in balance, not the balance: 75 ± 25. A pod that asks for nothing gets 0.
+    /// Since 1.36 the gain in balance, not the balance: 75 ± 25. 0 for a pod that asks for nothing.
     fn balanced(&self, ask: Amounts) -> i64 {
         if ask.cpu_milli == 0 && ask.memory_bytes == 0 {
             return 0;

@@ -1,7 +1,7 @@
 //! A cluster from a seed: 神龙 bare metal, ECS virtual machines and a few virtual nodes.
 //!
-//! Shapes are those of Alibaba's public traces and price lists. The mix leans to ECS, so that a whole
-//! cluster of 10,000 nodes can be filled pod by pod within a minute.
+//! Shapes are those of Alibaba's public traces and price lists. The mix leans to ECS, so that a
+//! whole cluster of 10,000 nodes can be filled pod by pod within a minute.
 
 use super::rng::Rng;
 use super::workloads::PodStream;
@@ -82,8 +82,8 @@ const fn ecs(instance_type: &'static str, cores: i64) -> Shape {
     Shape::Physical { instance_type, cores, memory_gib: cores * 4, pods: 64 }
 }
 
-/// `num_nodes` nodes and the namespaces. The first node is bare metal, and from three nodes on there
-/// is a virtual one.
+/// `num_nodes` nodes and the namespaces. The first node is bare metal, and from three nodes on
+/// there is a virtual one.
 pub fn cluster(num_nodes: u32, seed: u64) -> Cluster {
     let mut rng = Rng::new(seed, NODE_STREAM);
     let count = num_nodes as usize;

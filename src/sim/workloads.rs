@@ -2,8 +2,8 @@
 //!
 //! Distributions follow Alibaba's cluster traces: replicas of an app have a heavy tail, 86 % of
 //! online pods ask for 4 cores and 8 GiB, and offline instances of half a core to one core are run
-//! by worker pods of up to 20 instances. The n-th pod depends on the seed alone, so a run with fewer
-//! pods is the beginning of one with more.
+//! by worker pods of up to 20 instances. The n-th pod depends on the seed alone, so a run with
+//! fewer pods is the beginning of one with more.
 
 use super::rng::Rng;
 use super::synthetic::{NAMESPACES, Tier, VIRTUAL_NODE_TAINT};

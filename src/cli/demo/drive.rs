@@ -1,13 +1,13 @@
-//! The driver: takes pods one after the other through filter, prioritize and bind, as kube-scheduler
-//! does, and waits until a binding is visible to the extender before the next pod.
+//! The driver: takes pods one after the other through filter, prioritize and bind, as
+//! kube-scheduler does, and waits until a binding is visible to the extender before the next pod.
 //!
 //! ```text
 //! pods ─▶ first pass ─▶ refused ─▶ retry pass ─▶ refused ─▶ … ─▶ unbound
 //! ```
 //!
 //! A refused pod goes to the end of a queue. After the pass the whole queue is tried again in its
-//! order, with windows that have rotated on, until a pass places nothing or [`MAX_RETRY_PASSES`] have
-//! been made. Nothing here depends on time: a slow machine gives the same placements.
+//! order, with windows that have rotated on, until a pass places nothing or [`MAX_RETRY_PASSES`]
+//! have been made. Nothing here depends on time: a slow machine gives the same placements.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
