@@ -8,6 +8,10 @@ pub mod cluster;
 pub mod rules;
 pub mod policy;
 pub mod engine;
+pub mod sim;
+
+#[cfg(test)]
+mod testing;
 
 // Below this line is the only place that touches the outside world.
 #[cfg(feature = "live")]
@@ -16,3 +20,7 @@ pub mod metrics;
 pub mod k8s;
 #[cfg(feature = "live")]
 pub mod writer;
+#[cfg(feature = "live")]
+pub mod http;
+#[cfg(feature = "live")]
+pub mod cli;

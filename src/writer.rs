@@ -9,7 +9,7 @@
 //! Order matters and is kept here alone: a World is stored before what it settled is queued, and the
 //! desk drains the queue before it loads a World. So a hold ends only once the snapshot counts it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -25,6 +25,8 @@ use crate::policy::Plan;
 const BATCH: usize = 64;
 /// Changes that may wait; a watch that is ahead of the writer waits in its socket.
 const QUEUE: usize = 1024;
+/// Pause between two tries for the desk.
+const DESK_PAUSE: Duration = Duration::from_micros(50);
 
 /// The process's clock: milliseconds since it started, which no one can set back.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +75,36 @@ impl Board {
 
     /// Decides: with the desk up to date, on the newest World, at this moment.
     pub fn decide<T>(&self, decide: impl FnOnce(&mut Desk, &World, Tick) -> T) -> T {
-        let mut desk = self.desk();
+        let desk = self.desk.lock().unwrap_or_else(|poisoned| self.recovered(poisoned));
+        self.decide_at(desk, decide)
+    }
+
+    /// Decides as [`Board::decide`] does, unless the desk cannot be had before `by`.
+    pub fn decide_by<T>(
+        &self,
+        by: Instant,
+        decide: impl FnOnce(&mut Desk, &World, Tick) -> T,
+    ) -> Option<T> {
+        while Instant::now() < by {
+            let desk = match self.desk.try_lock() {
+                Ok(desk) => desk,
+                Err(TryLockError::Poisoned(poisoned)) => self.recovered(poisoned),
+                Err(TryLockError::WouldBlock) => {
+                    // A mutex cannot be waited for with a time limit. Decisions take microseconds.
+                    std::thread::sleep(DESK_PAUSE);
+                    continue;
+                }
+            };
+            return Some(self.decide_at(desk, decide));
+        }
+        None
+    }
+
+    fn decide_at<T>(
+        &self,
+        mut desk: MutexGuard<'_, Desk>,
+        decide: impl FnOnce(&mut Desk, &World, Tick) -> T,
+    ) -> T {
         let settled = std::mem::take(&mut *lock(&self.settled));
         let world = self.world.load();
         for it in settled {
@@ -82,14 +113,12 @@ impl Board {
         decide(&mut desk, &world, self.clock.now())
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(|poisoned| {
-            // A decision panicked half-way: what the desk lent to it may not have come back.
-            self.desk.clear_poison();
-            let mut desk = poisoned.into_inner();
-            desk.recover(&self.world.load());
-            desk
-        })
+    /// A decision panicked half-way: what the desk lent to it may not have come back.
+    fn recovered<'a>(&self, poisoned: PoisonError<MutexGuard<'a, Desk>>) -> MutexGuard<'a, Desk> {
+        self.desk.clear_poison();
+        let mut desk = poisoned.into_inner();
+        desk.recover(&self.world.load());
+        desk
     }
 
     fn publish(&self, world: World, settled: Vec<Settled>) {

@@ -6,17 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cow::Sharded;
-use super::occupancy::{AppRow, Place, PoolUse};
+use super::occupancy::{AppRow, Nominee, Place, PoolUse, claim_of};
 use super::state::ClusterState;
 use crate::model::{Amounts, NodeOrd, PodUid};
 
 /// A sum that was not what a recount gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
-    /// Which sum: `node`, `extended`, `pool`, `app`, `place`, `pods` or `nominee`.
+    /// Which sum: `node`, `extended`, `pool`, `app`, `place`, `pods`, `nominee` or `name`.
     pub what: &'static str,
     /// How many rows of it differ.
     pub rows: usize,
@@ -29,6 +29,7 @@ struct Recount {
     pools: Vec<PoolUse>,
     apps: BTreeMap<u128, AppRow>,
     places: FxHashMap<PodUid, Place>,
+    nominees: BTreeMap<u128, Arc<Nominee>>,
     num_pods: usize,
 }
 
@@ -44,13 +45,18 @@ impl ClusterState {
         let pool = rows.filter(|(have, want)| have != want).count();
         let apps = recount.apps.iter();
         let app = apps.filter(|(key, row)| self.now.apps.get(**key).map(|it| &**it) != Some(row));
-        let app = app.count() + self.now.apps.len().abs_diff(recount.apps.len());
+        let extra = self.now.apps.iter().filter(|(key, _)| !recount.apps.contains_key(key));
+        let app = app.count() + extra.count();
         let places = recount.places.iter();
-        let place = places.filter(|(uid, place)| self.places.get(uid) != Some(place)).count()
-            + self.places.len().abs_diff(recount.places.len());
+        let place = places.filter(|(uid, place)| self.places.get(uid) != Some(place)).count();
+        let extra = self.places.keys().filter(|uid| !recount.places.contains_key(uid));
+        let place = place + extra.count();
         let pods = usize::from(self.now.num_pods != recount.num_pods);
-        let nominees = self.now.nominees.iter();
-        let nominee = nominees.filter(|(uid, _)| self.now.pending.get(*uid).is_none()).count();
+        let nominees = recount.nominees.iter();
+        let nominee = nominees.filter(|(uid, it)| self.now.nominees.get(**uid) != Some(it));
+        let extra = self.now.nominees.iter().filter(|it| !recount.nominees.contains_key(&it.0));
+        let nominee = nominee.count() + extra.count();
+        let name = self.unused_names().len();
         [
             ("node", node),
             ("extended", extended),
@@ -59,6 +65,7 @@ impl ClusterState {
             ("place", place),
             ("pods", pods),
             ("nominee", nominee),
+            ("name", name),
         ]
         .into_iter()
         .filter(|(_, rows)| *rows > 0)
@@ -86,13 +93,23 @@ impl ClusterState {
         }
         self.places = recount.places;
         self.now.num_pods = recount.num_pods;
-        let orphans = self.now.nominees.iter().map(|(uid, _)| uid);
-        let orphans: Vec<u128> =
-            orphans.filter(|uid| self.now.pending.get(*uid).is_none()).collect();
-        orphans.into_iter().for_each(|uid| {
-            self.now.nominees.remove(uid);
-        });
+        self.now.nominees = Sharded::default();
+        for (uid, nominee) in recount.nominees {
+            self.now.nominees.insert(uid, nominee);
+        }
+        self.unused_names().into_iter().for_each(|ord| self.recycle(ord));
         self.dirty = true;
+    }
+
+    /// Ordinals that are taken although no node, no pod and no claim uses them.
+    fn unused_names(&self) -> Vec<NodeOrd> {
+        let claimed: FxHashSet<NodeOrd> = self.now.nominees.iter().map(|(_, it)| it.node).collect();
+        let rows = (0..self.now.capacity() as u32).map(NodeOrd);
+        let named = rows.filter(|ord| !self.now.names.name(*ord).is_empty());
+        let unused = named.filter(|ord| {
+            !self.now.is_live(*ord) && self.now.pods_on(*ord).is_empty() && !claimed.contains(ord)
+        });
+        unused.collect()
     }
 
     fn recount(&self) -> Recount {
@@ -103,6 +120,7 @@ impl ClusterState {
             pools: vec![PoolUse::default(); self.now.pools.len()],
             apps: BTreeMap::new(),
             places: FxHashMap::default(),
+            nominees: BTreeMap::new(),
             num_pods: 0,
         };
         for (at, pods) in self.now.pods.iter().enumerate() {
@@ -128,9 +146,16 @@ impl ClusterState {
                 row.nodes += 1;
             }
         }
-        for (uid, _) in self.now.pending.iter() {
+        for (uid, pod) in self.now.pending.iter() {
             recount.places.insert(PodUid(uid), Place::Pending);
+            let nominated = pod.nominated.as_deref().filter(|_| pod.is_pending());
+            if let Some(node) = nominated.and_then(|name| self.now.names.ord(name)) {
+                recount.nominees.insert(uid, Arc::new(Nominee { node, claim: claim_of(pod) }));
+            }
         }
         recount
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,11 +13,15 @@
 
 use rustc_hash::FxHashMap;
 
-use super::occupancy::{ResourceOrd, claim_of};
-use super::rows::bounded;
+use super::occupancy::{Nominee, ResourceOrd, claim_of, name_hash};
+use super::rows::{bounded, bounded_amount};
 use super::snapshot::Snapshot;
 use super::state::Settled;
 use crate::model::{Amounts, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Requests, Tick};
+
+/// Most pods that may hold something; beyond it, the hold that would end first ends. A scheduler asks
+/// a few hundred times a second, so only a caller gone wild gets here.
+const MAX_HOLDS: usize = 1 << 14;
 
 /// How long a hold may live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub struct Hold {
     pub expires: Tick,
     /// Of the pod as it was in the request.
     pub resource_version: u64,
+    /// Of the pod's namespace and name.
+    name_hash: u64,
 }
 
 /// What is taken beside the snapshot's sums, as the pod under decision sees it: holds of other pods,
@@ -122,6 +128,7 @@ impl Extra {
 pub struct Holds {
     limits: HoldLimits,
     by_uid: FxHashMap<PodUid, Hold>,
+    by_name: FxHashMap<u64, PodUid>,
     sums: Extra,
 }
 
@@ -155,18 +162,39 @@ impl Holds {
         self.sums.fit(snapshot);
         let ttl_ms =
             if pod.claims_volumes { self.limits.volume_ttl_ms } else { self.limits.ttl_ms };
+        if self.by_uid.len() >= MAX_HOLDS {
+            let first = self.by_uid.iter().min_by_key(|(uid, hold)| (hold.expires, **uid));
+            if let Some(uid) = first.map(|(uid, _)| *uid) {
+                self.release(uid);
+            }
+        }
         let mut claim = claim_of(pod);
         claim.requests.base = bounded(claim.requests.base);
+        // A request that offers a node twice still means one place on it.
+        let mut nodes = nodes.to_vec();
+        nodes.sort_unstable();
+        nodes.dedup();
         let hold = Hold {
-            nodes: nodes.to_vec(),
-            pools: pools_of(snapshot, nodes),
+            pools: pools_of(snapshot, &nodes),
+            nodes,
             extended: extended_of(snapshot, &claim.requests),
             claim,
             expires: now.plus_ms(ttl_ms),
             resource_version: pod.resource_version,
+            name_hash: name_hash(&pod.namespace, &pod.name),
         };
         shift_hold(&mut self.sums, &hold, 1);
+        self.by_name.insert(hold.name_hash, pod.uid);
         self.by_uid.insert(pod.uid, hold);
+    }
+
+    /// A new filter of a pod proves that its earlier attempt is dead, and that another pod of its
+    /// name is: both give up what they hold.
+    pub fn supersede(&mut self, pod: &Pod) {
+        self.release(pod.uid);
+        if let Some(uid) = self.by_name.get(&name_hash(&pod.namespace, &pod.name)) {
+            self.release(*uid);
+        }
     }
 
     /// Ends a pod's hold; false when it had none.
@@ -175,6 +203,9 @@ impl Holds {
             return false;
         };
         shift_hold(&mut self.sums, &hold, -1);
+        if self.by_name.get(&hold.name_hash) == Some(&uid) {
+            self.by_name.remove(&hold.name_hash);
+        }
         true
     }
 
@@ -229,38 +260,43 @@ impl Holds {
         if let Some(own) = &own {
             shift_hold(&mut self.sums, own, -1);
         }
+        let num_extended = self.sums.extended.len();
         let claims = self.claims_seen_by(snapshot, pod);
-        for (ord, requests) in &claims {
-            self.sums.shift_node(*ord, *requests, 1);
-            self.sums.shift_pool(snapshot.pool(*ord), *requests, 1);
+        for claim in &claims {
+            shift_claim(&mut self.sums, snapshot, claim, 1);
         }
         self.gather_replicas(snapshot, pod);
         let out = decide(&mut self.sums);
         self.sums.replicas.clear();
         self.sums.removed_replicas.clear();
-        for (ord, requests) in &claims {
-            self.sums.shift_node(*ord, *requests, -1);
-            self.sums.shift_pool(snapshot.pool(*ord), *requests, -1);
+        for claim in &claims {
+            shift_claim(&mut self.sums, snapshot, claim, -1);
         }
+        self.sums.extended.truncate(num_extended);
         if let Some(own) = &own {
             shift_hold(&mut self.sums, own, 1);
         }
         out
     }
 
-    /// Nominations that `pod` must respect; one that its owner also holds there counts once.
-    fn claims_seen_by(&self, snapshot: &Snapshot, pod: &Pod) -> Vec<(NodeOrd, Amounts)> {
+    /// Nominations that `pod` must respect. What the nominated pod holds as well counts once, on the
+    /// node and in the pool.
+    fn claims_seen_by<'a>(&self, snapshot: &'a Snapshot, pod: &Pod) -> Vec<Claim<'a>> {
         if snapshot.nominees.is_empty() {
             return Vec::new();
         }
-        let nominees = snapshot.nominees.iter().map(|(_, nominee)| nominee).filter(|nominee| {
-            let claim = &nominee.claim;
-            let held = |hold: &Hold| hold.nodes.contains(&nominee.node);
-            claim.uid != pod.uid
-                && claim.priority >= pod.priority
-                && !self.by_uid.get(&claim.uid).is_some_and(held)
+        let nominees = snapshot.nominees.iter().map(|(_, nominee)| &**nominee);
+        let others = nominees.filter(|it| respects(pod, &it.claim));
+        let claims = others.map(|nominee| {
+            let hold = self.by_uid.get(&nominee.claim.uid);
+            let pool = snapshot.pool(nominee.node);
+            Claim {
+                nominee,
+                on_node: hold.is_none_or(|hold| !hold.nodes.contains(&nominee.node)),
+                in_pool: hold.is_none_or(|hold| !hold.pools.contains(&pool)),
+            }
         });
-        nominees.map(|nominee| (nominee.node, bounded(nominee.claim.requests.base))).collect()
+        claims.filter(|claim| claim.on_node || claim.in_pool).collect()
     }
 
     fn gather_replicas(&mut self, snapshot: &Snapshot, pod: &Pod) {
@@ -271,16 +307,46 @@ impl Holds {
         for hold in self.by_uid.values().filter(|it| it.claim.uid != pod.uid) {
             if hold.claim.app == Some(app) {
                 self.sums.replicas.extend(hold.nodes.iter().map(|ord| (group, *ord)));
+                let nominee = snapshot.nominees.get(hold.claim.uid.0);
+                let nominee = nominee.filter(|it| respects(pod, &it.claim));
+                self.sums.replicas.extend(nominee.map(|it| (group, it.node)));
                 group += 1;
             }
         }
         for (_, nominee) in snapshot.nominees.iter() {
             let claim = &nominee.claim;
-            let other = claim.uid != pod.uid && !self.by_uid.contains_key(&claim.uid);
-            if other && claim.app == Some(app) && claim.priority >= pod.priority {
+            let unheld = !self.by_uid.contains_key(&claim.uid);
+            if unheld && claim.app == Some(app) && respects(pod, claim) {
                 self.sums.replicas.push((group, nominee.node));
                 group += 1;
             }
+        }
+    }
+}
+
+/// A nomination, and where it counts beside its pod's hold.
+struct Claim<'a> {
+    nominee: &'a Nominee,
+    on_node: bool,
+    in_pool: bool,
+}
+
+/// A pod respects the claims of other pods of its priority and above.
+fn respects(pod: &Pod, claim: &Nomination) -> bool {
+    claim.uid != pod.uid && claim.priority >= pod.priority
+}
+
+/// Adds (1) or takes away (−1) a nomination; its extended requests are only added, at the end.
+fn shift_claim(sums: &mut Extra, snapshot: &Snapshot, claim: &Claim<'_>, sign: i64) {
+    let Nominee { node, claim: Nomination { requests, .. } } = claim.nominee;
+    if claim.in_pool {
+        sums.shift_pool(snapshot.pool(*node), bounded(requests.base), sign);
+    }
+    if claim.on_node {
+        sums.shift_node(*node, bounded(requests.base), sign);
+        if sign > 0 && !requests.extended.is_empty() {
+            let extended = extended_of(snapshot, requests).into_iter();
+            sums.extended.extend(extended.map(|(resource, amount)| (*node, resource, amount)));
         }
     }
 }
@@ -294,7 +360,7 @@ fn pools_of(snapshot: &Snapshot, nodes: &[NodeOrd]) -> Vec<PoolOrd> {
 
 fn extended_of(snapshot: &Snapshot, requests: &Requests) -> Vec<(ResourceOrd, i64)> {
     let known = requests.extended.iter();
-    known.filter_map(|it| Some((snapshot.resource(&it.name)?, it.amount))).collect()
+    known.filter_map(|it| Some((snapshot.resource(&it.name)?, bounded_amount(it.amount)))).collect()
 }
 
 fn shift_hold(sums: &mut Extra, hold: &Hold, sign: i64) {
@@ -314,3 +380,6 @@ fn shift_hold(sums: &mut Extra, hold: &Hold, sign: i64) {
         sums.shift_pool(*pool, hold.claim.requests.base, sign);
     }
 }
+
+#[cfg(test)]
+mod tests;

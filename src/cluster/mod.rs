@@ -18,7 +18,7 @@ pub use audit::Difference;
 pub use cow::{Paged, Sharded};
 pub use holds::{Extra, Hold, HoldLimits, Holds};
 pub use names::Names;
-pub use occupancy::{AppRow, Nominee, PodRecord, PoolUse, ResourceOrd};
+pub use occupancy::{AppRow, Nominee, PodRecord, PoolUse, ResourceOrd, Stamp};
 pub use rows::tie;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot};
 pub use state::{Applied, ClusterState, Settled};

@@ -8,6 +8,10 @@ use crate::model::{Amounts, AppKey, NodeOrd, Nomination, Pod, PodUid, Priority, 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceOrd(pub u16);
 
+/// Counts lists of a kind. Wide enough never to come round: lists that broke off leave old stamps
+/// behind, and one of those must not look like the running list's.
+pub type Stamp = u32;
+
 /// A placed pod, reduced to what later decisions ask of it. 500,000 of these must stay small: a
 /// `k8s_openapi::Pod` is 68 KB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +39,7 @@ pub struct PodRecord {
     /// Holds its place, but counts for no spread.
     pub terminating: bool,
     /// Stamp of the list or event that last spoke of it.
-    pub seen: u8,
+    pub seen: Stamp,
 }
 
 impl PodRecord {

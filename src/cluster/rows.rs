@@ -33,6 +33,7 @@ impl ClusterState {
             }
         }
         self.pool_totals(ord, -1);
+        self.drop_taint_set(ord);
         let taint_set = self.taint_set(&node);
         let columns = &mut self.now.columns;
         set(&mut columns.allocatable_cpu_milli, at, node.allocatable.cpu_milli);
@@ -58,6 +59,7 @@ impl ClusterState {
             return;
         };
         self.pool_totals(ord, -1);
+        self.drop_taint_set(ord);
         let at = ord.index();
         let columns = &mut self.now.columns;
         set(&mut columns.live, at, false);
@@ -163,9 +165,18 @@ impl ClusterState {
     }
 
     fn locate(&mut self, ord: NodeOrd, node: &Node) {
-        let (path, grown) = self.topology.place(node);
+        let (path, completes) = self.topology.place(node);
         self.set_path(ord, node, path);
-        if !grown {
+        self.completes |= completes;
+    }
+
+    /// Fills in what the topology has learned since the last picture: once per picture, because a
+    /// list of 10,000 nodes may teach it something with every node.
+    pub(super) fn complete_paths(&mut self) {
+        if self.topology.size() != self.now.topology.size() {
+            self.now.topology = Arc::new(self.topology.clone());
+        }
+        if !std::mem::take(&mut self.completes) {
             return;
         }
         let waiting: Vec<NodeOrd> = self.incomplete.iter().copied().collect();
@@ -175,7 +186,6 @@ impl ClusterState {
                 self.set_path(ord, &node, path);
             }
         }
-        self.now.topology = Arc::new(self.topology.clone());
     }
 
     fn set_path(&mut self, ord: NodeOrd, node: &Node, path: [DomainOrd; 4]) {
@@ -192,15 +202,32 @@ impl ClusterState {
     }
 
     fn taint_set(&mut self, node: &Node) -> u16 {
-        let sets = &self.now.taint_sets;
-        let at = sets.iter().position(|set| **set == *node.taints).unwrap_or_else(|| {
+        let known = self.now.taint_sets.iter().position(|set| **set == *node.taints);
+        let at = known.unwrap_or_else(|| {
             let sets = Arc::make_mut(&mut self.now.taint_sets);
-            if sets.len() < MAX_TAINT_SETS {
-                sets.push(node.taints.clone());
+            // Autoscalers write the time into a taint's value: sets that nobody carries any more must
+            // not pile up, since every request judges each set.
+            let at = self.taint_users.iter().position(|users| *users == 0).unwrap_or(sets.len());
+            let at = at.min(MAX_TAINT_SETS - 1);
+            match sets.get_mut(at) {
+                Some(set) => *set = node.taints.clone(),
+                None => {
+                    sets.push(node.taints.clone());
+                    self.taint_users.push(0);
+                }
             }
-            sets.len() - 1
+            at
         });
+        self.taint_users[at] += 1;
         at as u16
+    }
+
+    /// A live node no longer carries its taint set.
+    fn drop_taint_set(&mut self, ord: NodeOrd) {
+        if self.now.is_live(ord) {
+            let at = usize::from(self.now.columns.taint_set[ord.index()]);
+            self.taint_users[at] = self.taint_users[at].saturating_sub(1);
+        }
     }
 
     fn publish_extended(&mut self, ord: NodeOrd, node: &Node) {
@@ -231,18 +258,10 @@ impl ClusterState {
         self.now.resource(name)
     }
 
-    fn drop_claims_on(&mut self, ord: NodeOrd) {
-        let claims = self.now.nominees.iter().filter(|(_, nominee)| nominee.node == ord);
-        let claims: Vec<u128> = claims.map(|(uid, _)| uid).collect();
-        for uid in claims {
-            self.now.nominees.remove(uid);
-        }
-    }
-
-    /// Gives the ordinal back once neither a node nor a pod uses it.
-    fn recycle(&mut self, ord: NodeOrd) {
-        if !self.now.is_live(ord) && self.now.pods_on(ord).is_empty() {
-            self.drop_claims_on(ord);
+    /// Gives the ordinal back once no node, no pod and no claim uses it.
+    pub(super) fn recycle(&mut self, ord: NodeOrd) {
+        let claimed = || self.now.nominees.iter().any(|(_, nominee)| nominee.node == ord);
+        if !self.now.is_live(ord) && self.now.pods_on(ord).is_empty() && !claimed() {
             self.now.names.release(ord);
             self.settled.push(Settled::Recycled(ord));
         }
@@ -286,13 +305,17 @@ impl ClusterState {
 /// Amounts that sums can be made of: a hostile `1e30` stays "more than any node has" (256 Ti), and
 /// what is added can be taken away again exactly, which saturated sums could not promise.
 pub(super) fn bounded(amounts: Amounts) -> Amounts {
-    const MOST: i64 = 1 << 48;
     Amounts {
-        cpu_milli: amounts.cpu_milli.clamp(0, MOST),
-        memory_bytes: amounts.memory_bytes.clamp(0, MOST),
-        ephemeral_bytes: amounts.ephemeral_bytes.clamp(0, MOST),
-        pods: amounts.pods.clamp(0, MOST),
+        cpu_milli: bounded_amount(amounts.cpu_milli),
+        memory_bytes: bounded_amount(amounts.memory_bytes),
+        ephemeral_bytes: bounded_amount(amounts.ephemeral_bytes),
+        pods: bounded_amount(amounts.pods),
     }
+}
+
+/// One of them.
+pub(super) fn bounded_amount(amount: i64) -> i64 {
+    amount.clamp(0, 1 << 48)
 }
 
 /// The first pool that matches.

@@ -164,8 +164,10 @@ impl Snapshot {
 
     /// A pending pod by name. Walks all of them: not for the request path.
     pub fn pending_by_name(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
-        let mut pods = self.pending.iter().map(|(_, pod)| pod);
-        pods.find(|pod| *pod.namespace == *namespace && *pod.name == *name)
+        let pods = self.pending.iter().map(|(_, pod)| pod);
+        let named = pods.filter(|pod| *pod.namespace == *namespace && *pod.name == *name);
+        // A StatefulSet's next pod may be known before its last one's deletion is.
+        named.max_by_key(|pod| (pod.resource_version, pod.uid))
     }
 
     /// A placed pod by name, with its node. Walks all of them: not for the request path.
@@ -174,7 +176,9 @@ impl Snapshot {
         let nodes = self.pods.iter().enumerate();
         nodes
             .flat_map(|(at, pods)| pods.iter().map(move |pod| (NodeOrd(at as u32), pod)))
-            .find(|(_, pod)| pod.name_hash == hash && pod.namespace.as_deref() == Some(namespace))
+            .filter(|(_, pod)| pod.name_hash == hash)
+            .filter(|(_, pod)| pod.namespace.as_deref() == Some(namespace))
+            .max_by_key(|(_, pod)| (pod.resource_version, pod.uid))
     }
 
     /// Where an app's replicas are.

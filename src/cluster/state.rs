@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::occupancy::{Nominee, Place, PodRecord, app_of, claim_of, name_hash, position};
-use super::rows::bounded;
+use super::occupancy::{Nominee, Place, PodRecord, Stamp, app_of, claim_of, name_hash, position};
+use super::rows::{bounded, bounded_amount};
 use super::snapshot::Snapshot;
 use super::topology::Topology;
 use crate::model::{Change, Generation, Kind, NodeOrd, Pod, PodUid};
@@ -59,6 +59,10 @@ pub struct ClusterState {
     /// Where each known pod is.
     pub(super) places: FxHashMap<PodUid, Place>,
     pub(super) topology: Topology,
+    /// The topology learned what may complete other nodes' paths.
+    pub(super) completes: bool,
+    /// How many nodes carry each of the snapshot's taint sets; a set without any is overwritten.
+    pub(super) taint_users: Vec<u32>,
     /// Nodes whose labels leave a domain out that a neighbour's may fill in.
     pub(super) incomplete: FxHashSet<NodeOrd>,
     pub(super) settled: Vec<Settled>,
@@ -67,11 +71,11 @@ pub struct ClusterState {
     tombstones: VecDeque<PodUid>,
     buried: FxHashSet<PodUid>,
     /// Stamp of the running (or last) list, per kind.
-    pub(super) epochs: [u8; 3],
+    pub(super) epochs: [Stamp; 3],
     /// Stamps of nodes, namespaces and pending pods; placed pods carry their own.
-    pub(super) seen_nodes: FxHashMap<NodeOrd, u8>,
-    seen_namespaces: FxHashMap<Box<str>, u8>,
-    seen_pending: FxHashMap<PodUid, u8>,
+    pub(super) seen_nodes: FxHashMap<NodeOrd, Stamp>,
+    seen_namespaces: FxHashMap<Box<str>, Stamp>,
+    seen_pending: FxHashMap<PodUid, Stamp>,
     pub(super) dirty: bool,
 }
 
@@ -127,6 +131,7 @@ impl ClusterState {
     /// The picture as it stands, and what settled since the last one. A holder of a hold must look at
     /// the picture *after* it has drained what settled, or it would count a pod twice or not at all.
     pub fn publish(&mut self) -> (Arc<Snapshot>, Vec<Settled>) {
+        self.complete_paths();
         if self.dirty {
             self.now.generation = Generation(self.now.generation.0 + 1);
             self.dirty = false;
@@ -167,8 +172,9 @@ impl ClusterState {
             let resource_version = pod.resource_version;
             self.settled.push(Settled::Refused { uid: pod.uid, resource_version });
         }
-        let nominated = pod.nominated.as_deref().and_then(|name| self.now.names.ord(name));
-        if let Some(node) = nominated.filter(|_| pod.is_pending()) {
+        if let Some(name) = pod.nominated.as_deref().filter(|_| pod.is_pending()) {
+            // The node's own event may come later than the claim on it.
+            let node = self.intern(name);
             let nominee = Arc::new(Nominee { node, claim: claim_of(pod) });
             self.now.nominees.insert(pod.uid.0, nominee);
         }
@@ -193,7 +199,7 @@ impl ClusterState {
     fn record_of(&mut self, pod: &Pod) -> PodRecord {
         let extended = pod.requests.extended.iter();
         let extended: Vec<_> = extended
-            .filter_map(|it| Some((self.resource(&it.name)?, it.amount.clamp(0, 1 << 48))))
+            .filter_map(|it| Some((self.resource(&it.name)?, bounded_amount(it.amount))))
             .collect();
         PodRecord {
             uid: pod.uid.0,
@@ -291,10 +297,15 @@ impl ClusterState {
             None => {}
             Some(Place::Pending) => {
                 self.now.pending.remove(uid.0);
-                self.now.nominees.remove(uid.0);
                 self.seen_pending.remove(&uid);
+                if let Some(nominee) = self.now.nominees.remove(uid.0) {
+                    self.recycle(nominee.node);
+                }
             }
             Some(Place::On(ord)) => self.take(ord, uid),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,25 +30,25 @@ pub struct Topology {
 impl Topology {
     /// Learns what a node's labels say and returns its domain on each level, wide to narrow.
     ///
-    /// `grown` tells whether the graph learned something that may complete other nodes' paths.
+    /// True when a domain known before has learned what is around it: that may complete the paths of
+    /// other nodes in it.
     pub fn place(&mut self, node: &Node) -> ([DomainOrd; 4], bool) {
-        let mut grown = false;
-        let mut inner: Option<NodeIndex> = None;
+        let mut completes = false;
+        let mut inner: Option<(NodeIndex, bool)> = None;
         let mut narrowest = None;
         for level in DomainLevel::ALL.into_iter().rev() {
             let Some(name) = node.label(level.label()).filter(|name| !name.is_empty()) else {
                 continue;
             };
             let (at, new) = self.domain(level, name);
-            grown |= new;
             narrowest = narrowest.or(Some(at));
-            if let Some(inner) = inner
+            if let Some((inner, new)) = inner
                 && !self.has_parent(inner)
             {
                 self.graph.add_edge(inner, at, ());
-                grown = true;
+                completes |= !new;
             }
-            inner = Some(at);
+            inner = Some((at, new));
         }
         let mut path = [DomainOrd::NONE; 4];
         let mut next = narrowest;
@@ -64,7 +64,7 @@ impl Topology {
                 path[level as usize] = ord;
             }
         }
-        (path, grown)
+        (path, completes)
     }
 
     /// The domain that a label value names on a level.
@@ -82,6 +82,11 @@ impl Topology {
     /// Number of domains on a level.
     pub fn count(&self, level: DomainLevel) -> u32 {
         self.counts[level as usize]
+    }
+
+    /// Grows with everything that is learned.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.graph.node_count(), self.graph.edge_count())
     }
 
     fn has_parent(&self, at: NodeIndex) -> bool {
@@ -117,12 +122,13 @@ mod tests {
     fn a_neighbour_completes_a_path() {
         use DomainLevel::{Rack, Region, Zone};
         let mut topology = Topology::default();
-        let (bare, grown) = topology.place(&node(&[(Rack, "r1")]));
-        assert_eq!((bare[1], bare[2], grown), (DomainOrd::NONE, DomainOrd(0), true));
-        let (full, _) = topology.place(&node(&[(Region, "cn"), (Zone, "a"), (Rack, "r1")]));
+        let (bare, completes) = topology.place(&node(&[(Rack, "r1")]));
+        assert_eq!((bare[1], bare[2], completes), (DomainOrd::NONE, DomainOrd(0), false));
+        let (full, completes) = topology.place(&node(&[(Region, "cn"), (Zone, "a"), (Rack, "r1")]));
+        assert!(completes);
         assert_eq!(full[..3], [DomainOrd(0), DomainOrd(0), DomainOrd(0)]);
-        let (completed, grown) = topology.place(&node(&[(Rack, "r1")]));
-        assert_eq!((completed, grown), (full, false));
+        let (completed, completes) = topology.place(&node(&[(Rack, "r1")]));
+        assert_eq!((completed, completes), (full, false));
         assert_eq!(topology.name(Zone, DomainOrd(0)), Some("a"));
         assert_eq!((topology.count(Zone), topology.ord(Zone, "b")), (1, None));
     }

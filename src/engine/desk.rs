@@ -1,5 +1,6 @@
 //! The desk: what a replica remembers between calls, and the decisions that use it.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::filter::{MAX_HELD_NODES, Tally, judge, shortlist};
@@ -61,13 +62,19 @@ impl Desk {
         &self.refusals
     }
 
+    /// Ends what a pod holds, when it is known that it will not be bound.
+    pub fn release(&mut self, uid: PodUid) -> bool {
+        self.holds.release(uid)
+    }
+
     /// Takes note of what a publication settled. Call for all of them *before* loading the world that
     /// a decision is made on: then the snapshot counts what the holds no longer do.
     pub fn settle(&mut self, settled: Settled) {
         match settled {
             Settled::Placed(uid) | Settled::Gone(uid) => self.refusals.forget(uid),
-            Settled::Recycled(ord) => self.refusals.recycled(ord),
-            Settled::Refused { .. } => {}
+            // A refusal keeps a recycled ordinal: if it becomes another node that would take the pod,
+            // ringing is right.
+            Settled::Recycled(_) | Settled::Refused { .. } => {}
         }
         self.holds.settle(settled);
     }
@@ -88,8 +95,7 @@ impl Desk {
         self.follow(world);
         let granted = world.classify(pod);
         let class = world.class(granted.class);
-        // A new filter of the same pod proves that its earlier attempt is dead.
-        self.holds.release(pod.uid);
+        self.holds.supersede(pod);
         fresh_verdicts(&world.snapshot, nodes, &mut self.verdicts);
         let (verdicts, ranker) = (&mut self.verdicts, &mut self.ranker);
         let accepted = self.holds.seen_by(&world.snapshot, pod, |extra| {
@@ -119,7 +125,8 @@ impl Desk {
         }
     }
 
-    /// Notes a refusal decided elsewhere (a degraded answer), so that the pod is rung later.
+    /// Notes a refusal decided elsewhere (a degraded answer), so that the pod is rung later. Gives the
+    /// reason to be named, which is the one that the pod was told before if it was told one.
     pub fn refuse(
         &mut self,
         world: &World,
@@ -127,25 +134,29 @@ impl Desk {
         nodes: &[NodeOrd],
         why: Reason,
         now: Tick,
-    ) {
+    ) -> Reason {
+        let generation = world.plan_generation;
+        let reason = self.refusals.sticky_reason(pod.uid, why, |_| true, generation, now);
         if pod.is_pending() {
-            let nodes = Some(nodes.into());
-            self.refusals.note(pod, nodes, why, world.plan_generation, now);
+            self.refusals.note(pod, Some(nodes.into()), reason, generation, now);
         }
+        reason
     }
 
     /// After a restart: pods whose `PodScheduled` message names a reason of ours wait for our bell.
+    /// Where there are more than can be remembered, those of the highest priority do.
     pub fn adopt_refusals(&mut self, world: &World, now: Tick) -> usize {
         let pending = world.snapshot.pending.iter().map(|(_, pod)| pod);
-        let mut adopted = 0;
-        for pod in pending.filter(|pod| pod.is_pending() && !pod.gated) {
-            let reason = pod.refusal.and_then(|refusal| refusal.reason);
-            if let Some(reason) = reason.filter(|_| self.refusals.get(pod.uid).is_none()) {
-                self.refusals.note(pod, None, reason, world.plan_generation, now);
-                adopted += 1;
-            }
+        let waiting = pending.filter(|pod| pod.is_pending() && !pod.gated);
+        let refused = waiting.filter_map(|pod| Some((pod, pod.refusal?.reason?)));
+        let mut refused: Vec<_> =
+            refused.filter(|(pod, _)| self.refusals.get(pod.uid).is_none()).collect();
+        refused.sort_unstable_by_key(|(pod, _)| (Reverse(pod.priority), pod.uid));
+        refused.truncate(self.refusals.room());
+        for (pod, reason) in &refused {
+            self.refusals.note(pod, None, *reason, world.plan_generation, now);
         }
-        adopted
+        refused.len()
     }
 
     /// Scores 0..=10 for the offered nodes, by position.
@@ -187,23 +198,30 @@ impl Desk {
     /// Pods whose refusal no longer holds, at most `most`; each is marked as rung.
     ///
     /// `budget` bounds the number of (pod, node) pairs looked at, so that a request never waits long
-    /// for the desk.
-    pub fn rings(&mut self, world: &World, now: Tick, most: usize, mut budget: usize) -> Vec<Ring> {
+    /// for the desk; one pod is always looked at. The next call goes on where this one stopped.
+    pub fn rings(&mut self, world: &World, now: Tick, most: usize, budget: usize) -> Vec<Ring> {
         self.follow(world);
         let mut rings = Vec::new();
+        let mut spent = 0;
         let all: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
         for uid in self.refusals.due(now) {
             let Some(refused) = self.refusals.get(uid).cloned() else {
                 continue;
             };
             let nodes = refused.nodes.as_deref().unwrap_or(&all);
-            if rings.len() >= most || budget < nodes.len() {
+            let exhausted = spent > 0 && spent + nodes.len() > budget;
+            if rings.len() >= most || exhausted {
                 break;
             }
-            budget -= nodes.len();
-            if self.passes_somewhere(world, &refused.pod, nodes) {
+            self.refusals.looked(uid);
+            // Who waits for nothing is not rung: a pod on its way out, or one that no watch told of.
+            let Some(pod) = waiting(world, &refused.pod) else {
+                continue;
+            };
+            spent += nodes.len();
+            if self.passes_somewhere(world, &pod, nodes) {
                 self.refusals.rang(uid, now);
-                rings.push(Ring { pod: refused.pod.clone(), reason: refused.reason });
+                rings.push(Ring { pod, reason: refused.reason });
             }
         }
         rings
@@ -272,3 +290,13 @@ impl Desk {
         self.holds.get(uid).is_some()
     }
 }
+
+/// The newest that is known of a refused pod, if kube-scheduler may still place it.
+fn waiting(world: &World, refused: &Arc<Pod>) -> Option<Arc<Pod>> {
+    let known = world.snapshot.pending(refused.uid).filter(|pod| pod.is_pending())?;
+    let newest = if known.resource_version < refused.resource_version { refused } else { known };
+    Some(newest.clone())
+}
+
+#[cfg(test)]
+mod tests;

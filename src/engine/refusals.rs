@@ -41,6 +41,8 @@ pub(super) struct Refused {
     last_call: Tick,
     rings: u32,
     next_ring: Tick,
+    /// The round of looking in which it was looked at last.
+    looked: u64,
 }
 
 /// All refused pods of a replica.
@@ -48,6 +50,9 @@ pub(super) struct Refused {
 pub struct Refusals {
     limits: RefusalLimits,
     by_uid: FxHashMap<PodUid, Refused>,
+    /// Every pod that is due is looked at once in a round, so that none waits for ever behind pods
+    /// of higher priority that still pass nowhere.
+    round: u64,
 }
 
 impl Refusals {
@@ -85,9 +90,11 @@ impl Refusals {
         let Some(before) = self.by_uid.get(&uid) else {
             return found;
         };
+        // What was said in place of a decision gives way to the first decision.
+        let decided = !matches!(before.reason, Reason::NotSynced | Reason::Overloaded);
         let fresh = now.since_ms(before.text_since) < self.limits.text_dwell_ms;
-        let keeps =
-            before.plan_generation == plan_generation && (fresh || still_true(before.reason));
+        let keeps = before.plan_generation == plan_generation
+            && (still_true(before.reason) || fresh && decided);
         if keeps { before.reason } else { found }
     }
 
@@ -100,12 +107,14 @@ impl Refusals {
         plan_generation: u64,
         now: Tick,
     ) {
-        if self.by_uid.len() >= self.limits.max_pods && !self.by_uid.contains_key(&pod.uid) {
+        if self.room() == 0 && !self.by_uid.contains_key(&pod.uid) {
             let oldest = self.by_uid.iter().min_by_key(|(uid, it)| (it.last_call, **uid));
             if let Some(uid) = oldest.map(|(uid, _)| *uid) {
                 self.by_uid.remove(&uid);
             }
         }
+        // A name that no watch has told of yet becomes some ordinal: any node may be the one.
+        let nodes = nodes.filter(|nodes| !nodes.contains(&NodeOrd::UNKNOWN));
         let before = self.by_uid.get(&pod.uid);
         let same_text =
             before.filter(|it| it.reason == reason && it.plan_generation == plan_generation);
@@ -118,6 +127,7 @@ impl Refusals {
             last_call: now,
             rings: before.map_or(0, |it| it.rings),
             next_ring: before.map_or(now, |it| it.next_ring),
+            looked: before.map_or(0, |it| it.looked),
         };
         self.by_uid.insert(pod.uid, refused);
     }
@@ -127,22 +137,29 @@ impl Refusals {
         self.by_uid.remove(&uid);
     }
 
-    /// An ordinal changed hands: what was refused there is no longer about that node.
-    pub(super) fn recycled(&mut self, ord: NodeOrd) {
-        for refused in self.by_uid.values_mut() {
-            if let Some(nodes) = refused.nodes.as_mut().filter(|nodes| nodes.contains(&ord)) {
-                let kept: Vec<NodeOrd> = nodes.iter().copied().filter(|it| *it != ord).collect();
-                *nodes = kept.into();
-            }
-        }
+    /// How many more pods can be remembered without forgetting one.
+    pub(super) fn room(&self) -> usize {
+        self.limits.max_pods.saturating_sub(self.by_uid.len())
     }
 
-    /// Pods that may be rung now, highest priority first, then by UID.
-    pub(super) fn due(&self, now: Tick) -> Vec<PodUid> {
+    /// Pods that may be rung now and were not looked at in this round, highest priority first, then
+    /// by UID. Starts another round when all were.
+    pub(super) fn due(&mut self, now: Tick) -> Vec<PodUid> {
         let due = self.by_uid.values().filter(|it| it.next_ring <= now);
         let mut due: Vec<&Refused> = due.collect();
+        if due.iter().all(|it| it.looked >= self.round) {
+            self.round += 1;
+        }
+        due.retain(|it| it.looked < self.round);
         due.sort_unstable_by_key(|it| (std::cmp::Reverse(it.pod.priority), it.pod.uid));
         due.into_iter().map(|it| it.pod.uid).collect()
+    }
+
+    /// A pod is looked at in this round.
+    pub(super) fn looked(&mut self, uid: PodUid) {
+        if let Some(refused) = self.by_uid.get_mut(&uid) {
+            refused.looked = self.round;
+        }
     }
 
     pub(super) fn get(&self, uid: PodUid) -> Option<&Refused> {
@@ -152,9 +169,12 @@ impl Refusals {
     /// A pod is about to be rung: the next ring must wait.
     pub(super) fn rang(&mut self, uid: PodUid, now: Tick) {
         if let Some(refused) = self.by_uid.get_mut(&uid) {
-            let gap = self.limits.min_gap_ms << refused.rings.min(16);
-            refused.rings += 1;
+            let gap = self.limits.min_gap_ms.saturating_mul(1 << refused.rings.min(16));
+            refused.rings = refused.rings.saturating_add(1);
             refused.next_ring = now.plus_ms(gap.min(self.limits.max_gap_ms));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

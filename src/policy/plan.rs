@@ -172,13 +172,18 @@ pub fn default_class() -> ClassSettings {
 }
 
 fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
+    // Exempt pods are never held up: the pools' limits are not theirs.
+    let exempt = class.role == Role::Exempt;
     let params = ClassParams {
         pools: pools
             .iter()
             .map(|pool| PoolParams {
                 elastic: pool.elastic,
-                allocation: class.allocation.unwrap_or(pool.allocation),
-                limit: pool.limit,
+                allocation: class.allocation.unwrap_or(match exempt {
+                    true => Share::ALL,
+                    false => pool.allocation,
+                }),
+                limit: pool.limit.filter(|_| !exempt),
             })
             .collect(),
         order: open_pools(class, pools),
@@ -188,7 +193,9 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
     for spec in CATALOGUE {
         let weight = class.weights.iter().find(|(name, _)| name == spec.name);
         let weight = weight.map_or(spec.default_weight, |(_, weight)| *weight);
-        if spec.scores && weight == 0 {
+        // The pools of a class that names none are open, not ordered.
+        let unordered = spec.name == "poolOrder" && class.pools.is_none();
+        if spec.scores && weight == 0 || unordered {
             continue;
         }
         match (spec.build)(&params) {
@@ -204,7 +211,7 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
         name: class.name.clone(),
         role: class.role,
         grant: class.grant.clone(),
-        protected: class.protected || class.role == Role::Exempt,
+        protected: class.protected || exempt,
         ordered: scorers.iter().any(|rule| rule.name == "poolOrder"),
         params,
         filters,

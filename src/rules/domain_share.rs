@@ -70,14 +70,14 @@ impl Replicas {
             *count = count.saturating_sub(1);
             total = total.saturating_sub(1);
         }
-        let mut seen: Vec<(u32, DomainOrd)> = Vec::new();
-        for &(group, ord) in &cx.extra.replicas {
-            let place = (group, domain_of(cx.snapshot, key, ord));
-            total += u32::from(!seen.iter().any(|(other, _)| *other == group));
-            if !seen.contains(&place) {
-                seen.push(place);
-                *by_domain.entry(place.1).or_default() += 1;
-            }
+        let mut of_group: Vec<DomainOrd> = Vec::new();
+        for group in cx.extra.replicas.chunk_by(|a, b| a.0 == b.0) {
+            of_group.clear();
+            of_group.extend(group.iter().map(|(_, ord)| domain_of(cx.snapshot, key, *ord)));
+            of_group.sort_unstable();
+            of_group.dedup();
+            of_group.iter().for_each(|domain| *by_domain.entry(*domain).or_default() += 1);
+            total += 1;
         }
         by_domain.remove(&DomainOrd::NONE);
         Self { by_domain, total }

@@ -21,22 +21,23 @@ fn build(_class: &ClassParams) -> Option<Rule> {
     Some(Rule::Filter(Box::new(NodeState)))
 }
 
-/// Condition, the taint that stands for it, the reason.
-const CONDITIONS: [(Conditions, &str, Reason); 6] = [
-    (Conditions::CORDONED, "node.kubernetes.io/unschedulable", Reason::Cordoned),
-    (Conditions::NOT_READY, "node.kubernetes.io/not-ready", Reason::NotReady),
-    (Conditions::MEMORY_PRESSURE, "node.kubernetes.io/memory-pressure", Reason::Pressure),
-    (Conditions::DISK_PRESSURE, "node.kubernetes.io/disk-pressure", Reason::Pressure),
-    (Conditions::PID_PRESSURE, "node.kubernetes.io/pid-pressure", Reason::Pressure),
-    (Conditions::NETWORK_UNAVAILABLE, "node.kubernetes.io/network-unavailable", Reason::Pressure),
+/// Condition, the taints that stand for it, the reason. `Ready` is tainted `not-ready` when it is
+/// `False` and `unreachable` when it is `Unknown`; which one it is shows in the written taint.
+const CONDITIONS: [(Conditions, &[&str], Reason); 6] = [
+    (Conditions::CORDONED, &["unschedulable"], Reason::Cordoned),
+    (Conditions::NOT_READY, &["not-ready", "unreachable"], Reason::NotReady),
+    (Conditions::MEMORY_PRESSURE, &["memory-pressure"], Reason::Pressure),
+    (Conditions::DISK_PRESSURE, &["disk-pressure"], Reason::Pressure),
+    (Conditions::PID_PRESSURE, &["pid-pressure"], Reason::Pressure),
+    (Conditions::NETWORK_UNAVAILABLE, &["network-unavailable"], Reason::Pressure),
 ];
 
 impl Filter for NodeState {
     fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
         let columns = &cx.snapshot.columns;
         let conditions = &columns.conditions;
-        for (condition, key, reason) in CONDITIONS {
-            if !ignores(cx.pod, condition, key) {
+        for (condition, taints, reason) in CONDITIONS {
+            if !ignores(cx.pod, condition, taints) {
                 offer.refuse(reason, |at| conditions[at].intersects(condition));
             }
         }
@@ -55,13 +56,16 @@ fn keeps_off(pod: &Pod, taint: &Taint) -> bool {
         && !pod.tolerations.iter().any(|toleration| toleration.tolerates(taint))
 }
 
-fn ignores(pod: &Pod, condition: Conditions, key: &str) -> bool {
+fn ignores(pod: &Pod, condition: Conditions, taints: &[&str]) -> bool {
     // Kubernetes lets every pod but a best-effort one onto a node under memory pressure.
     if condition == Conditions::MEMORY_PRESSURE && !pod.is_best_effort() {
         return true;
     }
-    let taint = Taint { key: key.into(), value: "".into(), effect: Effect::NoSchedule };
     // Admission gives every pod a toleration of not-ready:NoExecute, which says only how long it may
     // stay; NoSchedule is what keeps new pods away.
-    pod.tolerations.iter().any(|toleration| toleration.tolerates(&taint))
+    taints.iter().any(|taint| {
+        let key = format!("node.kubernetes.io/{taint}").into();
+        let taint = Taint { key, value: "".into(), effect: Effect::NoSchedule };
+        pod.tolerations.iter().any(|toleration| toleration.tolerates(&taint))
+    })
 }

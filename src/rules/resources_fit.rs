@@ -4,6 +4,8 @@
 //! because holds, nominations and the planner see what it cannot. The `allocation` limit is ours
 //! alone: a pod refused by it alone cannot preempt, because in-tree it fits.
 
+use rustc_hash::FxHashMap;
+
 use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec, Share};
 use crate::model::{PoolOrd, Reason};
 
@@ -44,10 +46,14 @@ impl Filter for ResourcesFit {
             let Some(column) = cx.snapshot.extended.get(usize::from(resource.0)) else {
                 continue;
             };
+            // Summed once per request, not once per node: there may be thousands of holds.
+            let mut held: FxHashMap<usize, i64> = FxHashMap::default();
+            for (node, _, amount) in cx.extra.extended.iter().filter(|it| it.1 == resource) {
+                let sum = held.entry(node.index()).or_default();
+                *sum = sum.saturating_add(*amount);
+            }
             offer.refuse(Reason::Insufficient, |at| {
-                let held = cx.extra.extended.iter();
-                let held = held.filter(|(node, it, _)| node.index() == at && *it == resource);
-                let held: i64 = held.map(|(_, _, amount)| amount).sum();
+                let held = held.get(&at).copied().unwrap_or(0);
                 // A node that does not publish it is not judged: kube-scheduler refuses it there, or
                 // was told to ignore the resource.
                 column.allocatable[at] >= 0

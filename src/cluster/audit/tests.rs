@@ -1,0 +1,58 @@
+use super::*;
+use crate::model::{Change, ExtendedAmount, Node, Pod, PoolSpec};
+use crate::testing::{node, placed, pod, replica, seen_node, seen_pod};
+
+fn busy() -> ClusterState {
+    let mut state = ClusterState::default();
+    let gpu = || [ExtendedAmount { name: "nvidia.com/gpu".into(), amount: 8 }].into();
+    let mut wide = placed(&replica(1, 2, 7), "a");
+    wide.requests.extended = gpu();
+    for change in [
+        Change::PoolsSet(vec![PoolSpec { name: "all".into(), ..PoolSpec::default() }]),
+        seen_node(Node { extended: gpu(), ..node("a", &[]) }),
+        seen_node(node("b", &[])),
+        seen_pod(&wide),
+        seen_pod(&placed(&pod(2, 1), "b")),
+        seen_pod(&Pod { nominated: Some("b".into()), ..pod(3, 1) }),
+    ] {
+        state.apply(change);
+    }
+    state
+}
+
+fn check(what: &'static str, corrupt: impl FnOnce(&mut ClusterState)) {
+    let mut state = busy();
+    assert_eq!(state.audit(), [], "before corrupting {what}");
+    corrupt(&mut state);
+    assert_eq!(state.audit(), [Difference { what, rows: 1 }]);
+    let (before, _) = state.publish();
+    state.repair();
+    assert_eq!(state.audit(), [], "after repairing {what}");
+    assert!(state.publish().0.generation > before.generation, "a repair is published");
+}
+
+#[test]
+fn every_corrupted_sum_is_reported_and_repaired() {
+    check("node", |it| Arc::make_mut(&mut it.now.columns.used_cpu_milli)[0] += 1);
+    check("extended", |it| {
+        let column = &mut Arc::make_mut(&mut it.now.extended)[0];
+        Arc::make_mut(&mut column.used)[1] = 5;
+    });
+    check("pool", |it| Arc::make_mut(&mut it.now.pool_use)[0].nodes = 9);
+    check("app", |it| {
+        it.now.apps.insert(8, Arc::default());
+    });
+    check("app", |it| {
+        it.now.apps.remove(7);
+    });
+    check("place", |it| {
+        it.places.insert(PodUid(1), Place::Pending);
+    });
+    check("pods", |it| it.now.num_pods = 0);
+    check("nominee", |it| {
+        it.now.nominees.remove(3);
+    });
+    check("name", |it| {
+        it.intern("ghost");
+    });
+}

@@ -1,0 +1,249 @@
+use super::*;
+use crate::model::{Conditions, DomainLevel, Node, Owner, PoolOrd, Refusal};
+use crate::testing::{amounts, node, placed, pod, replica, seen_node, seen_pod};
+
+fn state(changes: impl IntoIterator<Item = Change>) -> ClusterState {
+    let mut state = ClusterState::default();
+    changes.into_iter().for_each(|change| {
+        state.apply(change);
+    });
+    state
+}
+
+fn used_cpu(state: &ClusterState, name: &str) -> Option<i64> {
+    let ord = state.now.names.ord(name)?;
+    Some(state.now.used(ord).cpu_milli)
+}
+
+#[test]
+fn a_heartbeat_changes_nothing() {
+    let mut state = state([seen_node(node("a", &[]))]);
+    let (before, _) = state.publish();
+    let applied = state.apply(seen_node(Node { resource_version: 9, ..node("a", &[]) }));
+    assert_eq!(applied, Applied::default());
+    assert_eq!(state.publish().0.generation, before.generation);
+    // It is remembered all the same: what comes later with an older version is late.
+    let late = Node { resource_version: 8, allocatable: amounts(1, 1, 1), ..node("a", &[]) };
+    assert_eq!(state.apply(seen_node(late)), Applied::default());
+    assert_eq!(state.publish().0.allocatable(NodeOrd(0)), node("a", &[]).allocatable);
+}
+
+#[test]
+fn a_late_event_does_not_revive_a_deleted_pod() {
+    let it = placed(&pod(1, 2), "a");
+    let mut state = state([seen_node(node("a", &[])), seen_pod(&it)]);
+    state.apply(Change::PodGone { uid: it.uid });
+    assert!(!state.apply(seen_pod(&it)).changed);
+    assert!(!state.apply(seen_pod(&Pod { resource_version: 99, ..it })).changed);
+    assert_eq!((used_cpu(&state, "a"), state.now.num_pods), (Some(0), 0));
+    assert_eq!(state.audit(), []);
+}
+
+#[test]
+fn an_ended_pod_holds_nothing_and_stays_ended() {
+    let it = placed(&pod(1, 2), "a");
+    let mut state = state([seen_node(node("a", &[])), seen_pod(&it)]);
+    state.apply(seen_pod(&Pod { terminal: true, resource_version: 3, ..it.clone() }));
+    state.apply(seen_pod(&Pod { resource_version: 4, ..it }));
+    assert_eq!((used_cpu(&state, "a"), state.now.num_pods), (Some(0), 0));
+}
+
+#[test]
+fn tombstones_are_bounded() {
+    let mut state = ClusterState::default();
+    for uid in 0..(MAX_TOMBSTONES as u128 + 10) {
+        state.apply(Change::PodGone { uid: PodUid(uid) });
+    }
+    assert_eq!((state.buried.len(), state.tombstones.len()), (MAX_TOMBSTONES, MAX_TOMBSTONES));
+}
+
+#[test]
+fn a_relist_sweeps_what_it_did_not_see() {
+    let pods = [placed(&pod(1, 1), "a"), placed(&pod(2, 1), "b"), pod(3, 1), pod(4, 1)];
+    let mut state = state([seen_node(node("a", &[])), seen_node(node("b", &[]))]);
+    pods.iter().for_each(|it| {
+        state.apply(seen_pod(it));
+    });
+    for kind in Kind::ALL {
+        state.apply(Change::RelistBegin(kind));
+    }
+    state.apply(seen_node(node("a", &[])));
+    // Seen in the list as it is, and seen by an event of the watch that came late.
+    state.apply(seen_pod(&pods[0]));
+    state.apply(seen_pod(&Pod { resource_version: 0, ..pods[2].clone() }));
+    assert_eq!(state.apply(Change::RelistEnd(Kind::Nodes)).swept, 1);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::Pods)).swept, 2);
+    assert_eq!((used_cpu(&state, "a"), used_cpu(&state, "b")), (Some(1000), None));
+    assert!(state.now.pending.get(3).is_some() && state.now.pending.get(4).is_none());
+    assert_eq!(state.audit(), []);
+}
+
+#[test]
+fn a_list_that_breaks_off_sweeps_nothing_and_is_not_taken_for_a_later_one() {
+    let mut state = state([seen_node(node("a", &[])), seen_pod(&pod(1, 1))]);
+    // As many broken lists as a small stamp would take to come round to the same value.
+    for _ in 0..=u8::MAX {
+        state.apply(Change::RelistBegin(Kind::Nodes));
+        state.apply(Change::RelistBegin(Kind::Pods));
+    }
+    assert!(state.now.is_live(NodeOrd(0)) && state.now.pending.len() == 1);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::Nodes)).swept, 1);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::Pods)).swept, 1);
+}
+
+#[test]
+fn a_nomination_counts_however_late_its_node_is_known() {
+    let nominated = Pod { nominated: Some("a".into()), ..pod(1, 2) };
+    let mut early = state([seen_node(node("a", &[])), seen_pod(&nominated)]);
+    let mut late = state([seen_pod(&nominated), seen_node(node("a", &[]))]);
+    for state in [&mut early, &mut late] {
+        let (snapshot, _) = state.publish();
+        let node = snapshot.nominees.get(1).map(|it| it.node);
+        assert_eq!(node, snapshot.names.ord("a"));
+        assert!(node.is_some() && state.audit().is_empty());
+    }
+    // A name that only a claim used is given back with it.
+    late.apply(Change::NodeGone { name: "a".into() });
+    assert!(late.now.names.ord("a").is_some() && late.audit().is_empty());
+    late.apply(Change::PodGone { uid: PodUid(1) });
+    assert_eq!((late.now.names.len(), late.audit()), (0, vec![]));
+}
+
+#[test]
+fn who_is_on_its_way_out_claims_nothing() {
+    let nominated = Pod { nominated: Some("a".into()), ..pod(1, 2) };
+    let mut state = state([seen_node(node("a", &[])), seen_pod(&nominated)]);
+    assert_eq!(state.now.nominees.len(), 1);
+    state.apply(seen_pod(&Pod { terminating: true, resource_version: 2, ..nominated }));
+    assert_eq!((state.now.nominees.len(), state.audit()), (0, vec![]));
+}
+
+#[test]
+fn a_node_that_comes_back_smaller_keeps_its_pods_and_its_sums() {
+    let pools = vec![crate::model::PoolSpec { name: "all".into(), ..Default::default() }];
+    let mut state = state([Change::PoolsSet(pools), seen_node(node("a", &[]))]);
+    state.apply(seen_pod(&placed(&pod(1, 2), "a")));
+    state.apply(Change::NodeGone { name: "a".into() });
+    assert_eq!(state.now.pool_use[0], Default::default());
+    let smaller = Node { uid: "b".into(), allocatable: amounts(1, 1, 1), ..node("a", &[]) };
+    state.apply(seen_node(smaller));
+    let row = state.now.pool_use[0];
+    assert_eq!((row.used, row.allocatable, row.nodes), (amounts(2, 2, 1), amounts(1, 1, 1), 1));
+    assert_eq!(state.audit(), []);
+}
+
+#[test]
+fn a_recycled_ordinal_carries_nothing_over() {
+    let labels = [(DomainLevel::Zone.label(), "z")];
+    let mut old = node("a", &labels);
+    old.conditions = Conditions::NOT_READY;
+    old.extended = [crate::model::ExtendedAmount { name: "gpu".into(), amount: 8 }].into();
+    let mut state = state([seen_node(old), seen_pod(&placed(&replica(1, 2, 7), "a"))]);
+    let (before, _) = state.publish();
+    state.apply(Change::NodeGone { name: "a".into() });
+    state.apply(Change::PodGone { uid: PodUid(1) });
+    state.apply(seen_node(node("b", &[])));
+    let (after, settled) = state.publish();
+    assert!(settled.contains(&Settled::Recycled(NodeOrd(0))), "{settled:?}");
+    assert_eq!(after.names.ord("b"), Some(NodeOrd(0)));
+    assert_eq!(after.used(NodeOrd(0)), amounts(0, 0, 0));
+    assert_eq!(after.domain(DomainLevel::Zone, NodeOrd(0)), crate::model::DomainOrd::NONE);
+    assert_eq!(after.columns.conditions[0], Conditions::default());
+    assert_eq!((after.extended[0].allocatable[0], after.apps.len()), (-1, 0));
+    assert_eq!(after.pool(NodeOrd(0)), PoolOrd::NONE);
+    // The picture published before still tells of the old node.
+    assert_eq!((before.names.name(NodeOrd(0)), before.used(NodeOrd(0))), ("a", amounts(2, 2, 1)));
+    assert_eq!((before.extended[0].allocatable[0], before.pods_on(NodeOrd(0)).len()), (8, 1));
+}
+
+#[test]
+fn taint_sets_that_nobody_carries_do_not_pile_up() {
+    let taint = |value: String| crate::model::Taint {
+        key: "ToBeDeletedByClusterAutoscaler".into(),
+        value: value.into(),
+        effect: crate::model::Effect::NoSchedule,
+    };
+    let mut state = state([seen_node(node("a", &[])), seen_node(node("b", &[]))]);
+    for second in 0..1000_u64 {
+        let taints = [taint(second.to_string())].into();
+        state.apply(seen_node(Node { taints, resource_version: second + 2, ..node("a", &[]) }));
+    }
+    let (snapshot, _) = state.publish();
+    assert!(snapshot.taint_sets.len() <= 3, "{}", snapshot.taint_sets.len());
+    let set = |ord: usize| &snapshot.taint_sets[usize::from(snapshot.columns.taint_set[ord])];
+    assert_eq!((&**set(0), &**set(1)), (&[taint("999".into())][..], &[][..]));
+}
+
+#[test]
+fn terminating_replicas_hold_their_place_but_count_for_no_spread() {
+    let it = placed(&replica(1, 2, 7), "a");
+    let mut state = state([seen_node(node("a", &[])), seen_pod(&it)]);
+    assert_eq!(state.now.apps.get(7).map(|row| row.total()), Some(1));
+    state.apply(seen_pod(&Pod { terminating: true, resource_version: 3, ..it }));
+    assert!(state.now.apps.get(7).is_none());
+    assert_eq!((used_cpu(&state, "a"), state.audit()), (Some(2000), vec![]));
+}
+
+#[test]
+fn absurd_quantities_are_counted_and_taken_away_exactly() {
+    let mut huge = placed(&pod(1, 1), "a");
+    huge.requests.base.cpu_milli = i64::MAX;
+    huge.requests.base.memory_bytes = i64::MIN;
+    let mut state = state([seen_node(node("a", &[])), seen_pod(&huge)]);
+    state.apply(seen_pod(&Pod { uid: PodUid(2), ..huge.clone() }));
+    assert_eq!(state.audit(), []);
+    state.apply(Change::PodGone { uid: PodUid(1) });
+    state.apply(Change::PodGone { uid: PodUid(2) });
+    assert_eq!((used_cpu(&state, "a"), state.audit()), (Some(0), vec![]));
+}
+
+#[test]
+fn what_settles_is_told_once_and_in_order() {
+    let refusal = Some(Refusal { reason: None });
+    let mut state = state([seen_pod(&Pod { refusal, ..pod(1, 1) })]);
+    let owner = Some(Owner { kind: "Job".into(), name: "j".into(), app: crate::model::AppKey(1) });
+    let bound = Pod { owner, ..placed(&pod(1, 1), "a") };
+    state.apply(seen_pod(&bound));
+    state.apply(seen_pod(&Pod { resource_version: 9, ..bound }));
+    state.apply(Change::PodGone { uid: PodUid(1) });
+    let uid = PodUid(1);
+    let want = [
+        Settled::Refused { uid, resource_version: 1 },
+        Settled::Placed(uid),
+        Settled::Recycled(NodeOrd(0)),
+        Settled::Recycled(NodeOrd(0)),
+        Settled::Gone(uid),
+    ];
+    let (_, settled) = state.publish();
+    // A pod that is modified on a node that no watch told of lets its name go and takes it again.
+    assert_eq!(settled, want);
+    assert_eq!(state.publish().1, []);
+}
+
+#[test]
+fn a_rack_learns_its_zone_from_a_neighbour_that_is_listed_later() {
+    let (zone, rack) = (DomainLevel::Zone.label(), DomainLevel::Rack.label());
+    let mut state = state([seen_node(node("bare", &[(rack, "r1")]))]);
+    state.apply(seen_node(node("full", &[(rack, "r1"), (zone, "z1")])));
+    let (snapshot, _) = state.publish();
+    let zone_of = |name: &str| {
+        let ord = snapshot.names.ord(name)?;
+        snapshot.topology.name(DomainLevel::Zone, snapshot.domain(DomainLevel::Zone, ord))
+    };
+    assert_eq!((zone_of("bare"), zone_of("full")), (Some("z1"), Some("z1")));
+}
+
+#[test]
+fn of_two_pods_with_one_name_the_newer_one_is_found() {
+    let named = |it: Pod, resource_version| Pod { name: "db-0".into(), resource_version, ..it };
+    let mut state = state([
+        seen_pod(&named(pod(1, 1), 20)),
+        seen_pod(&named(pod(2, 1), 10)),
+        seen_pod(&named(placed(&pod(3, 1), "a"), 5)),
+        seen_pod(&named(placed(&pod(4, 1), "a"), 6)),
+    ]);
+    let (snapshot, _) = state.publish();
+    let pending = snapshot.pending_by_name("default", "db-0").map(|pod| pod.uid.0);
+    let placed = snapshot.placed_by_name("default", "db-0").map(|(_, pod)| pod.uid);
+    assert_eq!((pending, placed), (Some(1), Some(4)));
+}

@@ -1,0 +1,408 @@
+use super::*;
+use crate::engine::{degraded, explain};
+use crate::model::{
+    Change, Conditions, ExtendedAmount, Node, NodeMatcher, PoolOrd, QosClaim, Refusal,
+};
+use crate::policy::{ClassSettings, Grant, PoolSettings, Role, Settings, default_class};
+use crate::rules::{Share, SpreadKey, SpreadParams};
+use crate::testing::{Site, amounts, node, placed, pod, replica, seen_node, seen_pod};
+
+/// One pool of which requests may fill a half, and one elastic pool.
+fn settings() -> Settings {
+    let half = Share { cpu_permille: 500, memory_permille: 1000 };
+    let pool = |name: &str, label: &str| PoolSettings {
+        name: name.into(),
+        matcher: NodeMatcher { labels: vec![("pool".into(), label.into())], ..Default::default() },
+        ..PoolSettings::default()
+    };
+    let class = |name: &str, role, band: i32| ClassSettings {
+        name: name.into(),
+        role,
+        grant: Grant { priority: Some((band, band)), ..Grant::default() },
+        ..default_class()
+    };
+    let limit = Some(amounts(100, 100, 3));
+    Settings {
+        name: "test".into(),
+        pools: vec![
+            PoolSettings { allocation: half, ..pool("ecs", "ecs") },
+            PoolSettings { elastic: true, limit, ..pool("eci", "eci") },
+        ],
+        classes: vec![
+            class("online", Role::Online, 9),
+            class("offline", Role::Offline, 3),
+            class("exempt", Role::Exempt, 99),
+        ],
+    }
+}
+
+fn site(names: &[&str]) -> Site {
+    let mut site = Site::new(&settings());
+    site.see(names.iter().map(|name| {
+        let pool = if name.starts_with('v') { "eci" } else { "ecs" };
+        seen_node(node(name, &[("pool", pool), ("zone", name)]))
+    }));
+    site
+}
+
+#[test]
+fn back_to_back_filters_with_room_for_one_let_one_in_and_ring_the_other_in_time() {
+    let mut site = site(&["a", "b"]);
+    let (first, second) = (pod(1, 4), pod(2, 4));
+    site.see([seen_pod(&first), seen_pod(&second)]);
+    // The watch is frozen from here on: only the hold tells of the first.
+    assert_eq!(site.filter(&first, &["a", "b"], 0), Ok(vec!["a", "b"]));
+    assert_eq!(site.filter(&second, &["a", "b"], 1), Err(Reason::AllocationLimit));
+    assert_eq!(site.rung(2), []);
+    // The first is known to be on `a`, so `b` is free again.
+    site.see([seen_pod(&placed(&first, "a"))]);
+    assert_eq!(site.rung(3), [2]);
+    assert_eq!(site.filter(&second, &["a", "b"], 4), Ok(vec!["b"]));
+    assert!(site.desk.refusals().is_empty());
+}
+
+#[test]
+fn a_pod_is_rung_once_and_again_only_after_its_gap() {
+    let mut site = site(&["a"]);
+    let (first, second) = (pod(1, 4), pod(2, 4));
+    site.see([seen_pod(&second)]);
+    assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
+    assert_eq!(site.filter(&second, &["a"], 0), Err(Reason::AllocationLimit));
+    site.see([Change::PodGone { uid: first.uid }]);
+    assert_eq!((site.rung(1), site.rung(2), site.rung(1_001)), (vec![2], vec![], vec![2]));
+}
+
+#[test]
+fn every_end_of_a_hold_lets_the_next_pod_in() {
+    let (first, second) = (pod(1, 4), pod(2, 4));
+    let refused = |resource_version| {
+        let refusal = Some(Refusal { reason: None });
+        seen_pod(&Pod { refusal, resource_version, ..first.clone() })
+    };
+    for (change, lets_in) in [
+        (refused(2), true),
+        (refused(1), false),
+        (Change::PodGone { uid: first.uid }, true),
+        (seen_pod(&placed(&first, "elsewhere")), true),
+        (seen_pod(&Pod { terminal: true, resource_version: 2, ..first.clone() }), true),
+    ] {
+        let mut site = site(&["a"]);
+        assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
+        let told = format!("{change:?}");
+        site.see([change]);
+        assert_eq!(site.filter(&second, &["a"], 1).is_ok(), lets_in, "{told}");
+    }
+    let mut site = site(&["a"]);
+    assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
+    assert_eq!((site.desk.expire(Tick(29_999)), site.desk.expire(Tick(30_000))), (0, 1));
+    assert_eq!(site.filter(&second, &["a"], 30_000), Ok(vec!["a"]));
+}
+
+#[test]
+fn the_next_filter_of_a_pod_replaces_its_hold() {
+    let mut site = site(&["a", "b"]);
+    let first = pod(1, 4);
+    assert_eq!(site.filter(&first, &["a", "b"], 0), Ok(vec!["a", "b"]));
+    assert_eq!(site.filter(&first, &["b"], 1), Ok(vec!["b"]));
+    assert_eq!(site.filter(&pod(2, 4), &["a", "b"], 2), Ok(vec!["a"]));
+    // Refused now, it holds nothing any more.
+    site.see([seen_node(Node {
+        conditions: Conditions::NOT_READY,
+        resource_version: 2,
+        ..node("b", &[("pool", "ecs"), ("zone", "b")])
+    })]);
+    assert_eq!(site.filter(&first, &["b"], 3), Err(Reason::NotReady));
+    assert!(!site.desk.is_held(first.uid));
+}
+
+#[test]
+fn an_answer_that_bears_limits_names_few_nodes() {
+    let names: Vec<String> = (0..40).map(|at| format!("n{at}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut site = site(&names);
+    let kept = site.filter(&pod(1, 1), &names, 0).map(|kept| kept.len());
+    assert_eq!(kept, Ok(MAX_HELD_NODES));
+    // Exempt pods bear none: they get every name and hold nothing.
+    let exempt = Pod { priority: 99, ..pod(2, 8) };
+    assert_eq!(site.filter(&exempt, &names, 0).map(|kept| kept.len()), Ok(names.len()));
+    assert!(!site.desk.is_held(exempt.uid));
+}
+
+#[test]
+fn exempt_pods_are_not_held_up_by_limits_of_ours() {
+    let mut site = site(&["a", "v"]);
+    let exempt = Pod { priority: 99, ..pod(1, 8) };
+    let online = Pod { priority: 9, ..pod(2, 8) };
+    assert_eq!(site.filter(&exempt, &["a"], 0), Ok(vec!["a"]));
+    assert_eq!(site.filter(&online, &["a"], 0), Err(Reason::AllocationLimit));
+    // What the node does not have is no limit of ours.
+    let wide = Pod { priority: 99, ..pod(3, 11) };
+    assert_eq!(site.filter(&wide, &["a"], 0), Err(Reason::Insufficient));
+}
+
+#[test]
+fn an_elastic_pool_is_held_once_for_all_its_nodes() {
+    let mut site = site(&["v1", "v2"]);
+    let online = |uid| Pod { priority: 9, ..pod(uid, 1) };
+    for uid in 1..=3 {
+        assert_eq!(site.filter(&online(uid), &["v1", "v2"], 0), Ok(vec!["v1", "v2"]), "{uid}");
+    }
+    assert_eq!(site.filter(&online(4), &["v1", "v2"], 0), Err(Reason::ElasticLimit));
+}
+
+#[test]
+fn a_burst_of_pods_is_not_rung_past_what_one_call_may_look_at() {
+    let mut site = site(&["a"]);
+    // Big ones of high priority that still pass nowhere stand in front of a small one that does.
+    let big = |uid| Pod { priority: 9, ..pod(uid, 9) };
+    for uid in 1..=5 {
+        site.see([seen_pod(&big(uid))]);
+        assert_eq!(site.filter(&big(uid), &["a"], 0), Err(Reason::AllocationLimit));
+    }
+    let holder = pod(50, 5);
+    let small = pod(60, 1);
+    site.see([seen_pod(&small)]);
+    assert_eq!(site.filter(&holder, &["a"], 0), Ok(vec!["a"]));
+    assert_eq!(site.filter(&small, &["a"], 0), Err(Reason::AllocationLimit));
+    site.see([Change::PodGone { uid: holder.uid }]);
+    let mut rung = Vec::new();
+    for _ in 0..6 {
+        let rings = site.desk.rings(&site.world, Tick(1), 10, 1);
+        rung.extend(rings.into_iter().map(|ring| ring.pod.uid.0));
+    }
+    assert_eq!(rung, [60]);
+    // A budget too small for one pod still looks at one.
+    assert_eq!(site.desk.rings(&site.world, Tick(9_999), 10, 0), []);
+}
+
+#[test]
+fn rings_go_to_who_waits_with_what_is_newest_of_it() {
+    let mut site = site(&["a"]);
+    let holder = pod(50, 5);
+    assert_eq!(site.filter(&holder, &["a"], 0), Ok(vec!["a"]));
+    for uid in 1..=3 {
+        assert!(site.filter(&pod(uid, 1), &["a"], 0).is_err());
+    }
+    let newer = Pod { resource_version: 8, nominated: Some("b".into()), ..pod(1, 1) };
+    let leaving = Pod { resource_version: 8, terminating: true, ..pod(2, 1) };
+    // The third is known to no watch: it may have been deleted before the request came.
+    site.see([Change::PodGone { uid: holder.uid }, seen_pod(&newer), seen_pod(&leaving)]);
+    let rings = site.desk.rings(&site.world, Tick(1), 10, 100);
+    assert_eq!(rings, [Ring { pod: Arc::new(newer), reason: Reason::AllocationLimit }]);
+    site.see([seen_pod(&pod(3, 1))]);
+    assert_eq!(site.rung(2), [3]);
+}
+
+#[test]
+fn another_policy_rings_whom_it_lets_in() {
+    let mut site = site(&["a"]);
+    let it = pod(1, 6);
+    site.see([seen_pod(&it)]);
+    assert_eq!(site.filter(&it, &["a"], 0), Err(Reason::AllocationLimit));
+    let mut wider = settings();
+    wider.pools[0].allocation = Share::ALL;
+    site.set_policy(&wider);
+    assert_eq!(site.rung(1), [1]);
+}
+
+#[test]
+fn refusals_are_adopted_from_messages_after_a_restart() {
+    let mut site = site(&["a"]);
+    let told =
+        |uid, reason, priority| Pod { refusal: Some(Refusal { reason }), priority, ..pod(uid, 1) };
+    site.see([
+        seen_pod(&told(1, Some(Reason::AllocationLimit), 0)),
+        seen_pod(&told(2, None, 0)),
+        seen_pod(&Pod { gated: true, ..told(3, Some(Reason::DomainShare), 0) }),
+        seen_pod(&Pod { terminating: true, ..told(4, Some(Reason::DomainShare), 0) }),
+        seen_pod(&told(5, Some(Reason::DomainShare), 7)),
+        seen_pod(&pod(6, 1)),
+    ]);
+    site.desk = Desk::new(HoldLimits::default(), RefusalLimits::default());
+    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 2);
+    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 0);
+    assert_eq!(site.rung(0), [5, 1]);
+    // The text goes on as it was told before the restart.
+    let crowded = placed(&pod(9, 5), "a");
+    site.see([seen_pod(&crowded)]);
+    let again = told(5, Some(Reason::DomainShare), 7);
+    assert_eq!(site.filter(&again, &["a"], 1), Err(Reason::DomainShare));
+    // No more are adopted than can be remembered, those of the highest priority first.
+    let limits = RefusalLimits { max_pods: 1, ..RefusalLimits::default() };
+    site.desk = Desk::new(HoldLimits::default(), limits);
+    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 1);
+    assert_eq!(site.desk.refusals().reason(PodUid(5)), Some(Reason::DomainShare));
+}
+
+#[test]
+fn a_degraded_answer_is_by_class() {
+    let site = site(&["a", "v"]);
+    let nodes = [site.ords(&["a", "v"]), vec![NodeOrd::UNKNOWN]].concat();
+    let (kept, closed, why) = (Reason::Kept, Reason::PoolClosed, Reason::Overloaded);
+    let lowered = Pod { qos_claim: Some(QosClaim::Offline), ..pod(1, 1) };
+    for (it, want) in [
+        (Pod { priority: 9, ..pod(1, 1) }, [kept, closed, kept]),
+        (pod(1, 1), [kept, closed, kept]),
+        (Pod { priority: 99, ..pod(1, 1) }, [kept, kept, kept]),
+        (Pod { priority: 3, ..pod(1, 1) }, [why, why, why]),
+        (lowered, [why, why, why]),
+    ] {
+        assert_eq!(degraded(&site.world, &it, &nodes, why), want, "priority {}", it.priority);
+    }
+}
+
+#[test]
+fn a_degraded_refusal_keeps_the_text_and_is_rung() {
+    let mut site = site(&["a"]);
+    let it = Arc::new(Pod { priority: 3, ..pod(1, 6) });
+    site.see([seen_pod(&it)]);
+    let nodes = site.ords(&["a"]);
+    let refuse = |site: &mut Site, why, now| {
+        let world = site.world.clone();
+        site.desk.refuse(&world, &it, &nodes, why, Tick(now))
+    };
+    assert_eq!(refuse(&mut site, Reason::NotSynced, 0), Reason::NotSynced);
+    // The first decision replaces what was said instead of one; after that the text stays.
+    assert_eq!(site.filter(&it, &["a"], 1), Err(Reason::AllocationLimit));
+    assert_eq!(refuse(&mut site, Reason::Overloaded, 2), Reason::AllocationLimit);
+    let small = Pod { priority: 3, ..pod(2, 1) };
+    site.see([seen_pod(&small)]);
+    let world = site.world.clone();
+    let small = Arc::new(small);
+    let told = site.desk.refuse(&world, &small, &nodes, Reason::Overloaded, Tick(3));
+    assert_eq!((told, site.rung(4)), (Reason::Overloaded, vec![2]));
+}
+
+#[test]
+fn a_named_text_does_not_follow_the_window() {
+    let mut site = site(&["a", "b", "c"]);
+    let state = |name, conditions| {
+        let labels = [("pool", "ecs"), ("zone", name)];
+        seen_node(Node { conditions, resource_version: 2, ..node(name, &labels) })
+    };
+    site.see([state("b", Conditions::NOT_READY), state("c", Conditions::CORDONED)]);
+    let it = pod(1, 6);
+    assert_eq!(site.filter(&it, &["a"], 0), Err(Reason::AllocationLimit));
+    assert_eq!(site.filter(&it, &["b", "c"], 1), Err(Reason::AllocationLimit));
+    assert_eq!(site.filter(&it, &["c", "missing"], 2), Err(Reason::AllocationLimit));
+    // What a name says has long been untrue of all that was offered since.
+    assert_eq!(site.filter(&it, &["c"], 300_001), Err(Reason::Cordoned));
+}
+
+#[test]
+fn preempt_drops_who_has_a_protected_an_unknown_or_no_victim() {
+    let mut site = site(&["a", "b"]);
+    let victim = |uid, priority, name| placed(&Pod { priority, ..pod(uid, 4) }, name);
+    site.see([seen_pod(&victim(1, 0, "a")), seen_pod(&victim(2, 99, "a"))]);
+    site.see([seen_pod(&victim(3, 0, "b"))]);
+    let ords = site.ords(&["a", "b", "missing"]);
+    let mut check = |node: usize, victims: &[u128], want: bool| {
+        let victims = victims.iter().map(|uid| PodUid(*uid)).collect();
+        let candidate = Candidate { node: ords[node], victims };
+        let it = Pod { priority: 9, ..pod(9, 4) };
+        let stands = site.desk.preempt(&site.world, &it, std::slice::from_ref(&candidate));
+        assert_eq!(stands, [want], "{candidate:?}");
+    };
+    check(1, &[3], true);
+    // Exempt, on another node, unknown, none at all, on a node that is not there.
+    check(0, &[1, 2], false);
+    check(1, &[1], false);
+    check(1, &[3, 7], false);
+    check(1, &[], false);
+    check(2, &[3], false);
+    // The other pod on `a` fills the share of the node that requests may take.
+    check(0, &[1], false);
+}
+
+#[test]
+fn preempt_leaves_the_sums_as_they_were() {
+    let mut site = site(&["a"]);
+    let mut victim = placed(&replica(1, 4, 7), "a");
+    victim.requests.extended = [ExtendedAmount { name: "gpu".into(), amount: 1 }].into();
+    site.see([seen_pod(&victim)]);
+    let before = format!("{:?}", site.desk.holds());
+    let candidate = Candidate { node: site.ords(&["a"])[0], victims: vec![PodUid(1)] };
+    let it = replica(9, 4, 7);
+    site.desk.preempt(&site.world, &it, &[candidate.clone(), candidate]);
+    let zeroed = format!("{:?}", site.desk.holds());
+    assert!(!zeroed.contains("4000") && !zeroed.contains("-1"), "{before} {zeroed}");
+}
+
+#[test]
+fn admit_asks_the_same_rules_without_the_pods_own_hold() {
+    let mut site = site(&["a"]);
+    let (first, second) = (pod(1, 4), pod(2, 4));
+    assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
+    let a = site.ords(&["a"])[0];
+    assert_eq!(site.desk.admit(&site.world, &first, a), Reason::Kept);
+    assert_eq!(site.desk.admit(&site.world, &second, a), Reason::AllocationLimit);
+    assert_eq!(site.desk.admit(&site.world, &first, NodeOrd::UNKNOWN), Reason::UnknownNode);
+}
+
+#[test]
+fn explain_agrees_with_filter_and_counts_all() {
+    let mut site = site(&["a", "b", "v"]);
+    site.see([seen_pod(&placed(&pod(9, 5), "b"))]);
+    let nodes = site.ords(&["a", "b", "v", "missing"]);
+    let it = pod(1, 1);
+    let told = explain(&mut site.desk, &site.world, &it, &nodes, 10);
+    assert_eq!(told.class, "default");
+    let verdicts: Vec<Reason> = told.nodes.iter().map(|node| node.verdict).collect();
+    let want = [Reason::Kept, Reason::UnknownNode, Reason::PoolClosed, Reason::AllocationLimit];
+    assert_eq!(verdicts, want);
+    assert_eq!(site.filter(&it, &["a", "b", "v", "missing"], 0), Ok(vec!["a"]));
+}
+
+#[test]
+fn a_class_that_names_no_pools_prefers_none() {
+    let mut site = site(&["a", "v"]);
+    site.see([seen_node(node("poolless", &[]))]);
+    let nodes = site.ords(&["a", "poolless"]);
+    let class = site.world.class(site.world.classify(&pod(1, 1)).class);
+    // `default` is kept off elastic pools, which is no order between the others.
+    assert_eq!(class.params.order, Some(vec![PoolOrd(0), PoolOrd::NONE]));
+    assert!(!class.ordered);
+    let scores = site.desk.prioritize(&site.world, &pod(1, 1), &nodes);
+    assert_eq!(scores, [10, 10]);
+}
+
+#[test]
+fn replicas_on_their_way_count_against_the_share_of_a_domain() {
+    let mut settings = settings();
+    let spread = SpreadParams { key: SpreadKey::Node, max_share_permille: Some(500) };
+    settings.classes[0].spread = Some(spread);
+    let mut site = Site::new(&settings);
+    site.see(["a", "b", "c"].map(|name| seen_node(node(name, &[]))));
+    let online = |uid| Pod { priority: 9, ..replica(uid, 1, 7) };
+    assert_eq!(site.filter(&online(1), &["a"], 0), Ok(vec!["a"]));
+    assert_eq!(site.filter(&online(2), &["a", "b"], 0), Ok(vec!["b"]));
+    assert_eq!(site.filter(&online(3), &["a", "b", "c"], 0), Ok(vec!["a", "b", "c"]));
+    // The third may still go anywhere, so it counts everywhere, but as one replica of four.
+    assert_eq!(site.filter(&online(4), &["a"], 0), Err(Reason::DomainShare));
+}
+
+#[test]
+fn a_decision_that_breaks_off_leaves_no_sums_behind() {
+    let mut site = site(&["a"]);
+    assert_eq!(site.filter(&pod(1, 4), &["a"], 0), Ok(vec!["a"]));
+    let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        site.desk.seen_by(&site.world, &pod(1, 4), |extra| {
+            extra.cpu_milli[0] = 99_000;
+            std::panic::resume_unwind(Box::new("half-way"))
+        })
+    }));
+    assert!(broken.is_err());
+    site.desk.recover(&site.world);
+    assert_eq!(site.filter(&pod(2, 1), &["a"], 0), Ok(vec!["a"]));
+    assert_eq!(site.filter(&pod(3, 1), &["a"], 0), Err(Reason::AllocationLimit));
+}
+
+#[test]
+fn a_pod_refused_for_a_node_unknown_yet_is_rung_when_the_node_is_known() {
+    let mut site = site(&["a"]);
+    let waits = pod(1, 4);
+    site.see([seen_pod(&waits)]);
+    assert_eq!(site.filter(&waits, &["new"], 0), Err(Reason::UnknownNode));
+    site.see([seen_node(node("new", &[("pool", "ecs"), ("zone", "new")]))]);
+    assert_eq!(site.rung(1), [1]);
+}

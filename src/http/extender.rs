@@ -1,0 +1,239 @@
+//! One request from its path to its reply: which verb it is, its bounds, and what is counted.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Body;
+
+use super::bind::{Binder, Binds};
+use super::body::{self, BodyLimits, Budget};
+use crate::metrics::Metrics;
+use crate::writer::Board;
+
+/// What filter answers before the first lists are in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NotReady {
+    /// The degraded verdict: online pods pass, offline ones wait.
+    #[default]
+    Degraded,
+    /// An `Error`, after which kube-scheduler backs off.
+    Reject,
+}
+
+/// How an [`Extender`] answers.
+#[derive(Clone)]
+pub struct ExtenderOptions {
+    /// From a request's first byte to the moment of decision; later, the answer is the degraded
+    /// verdict. Well below the scheduler's `httpTimeout`.
+    pub deadline: Duration,
+    /// Whether the first lists are in.
+    pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What filter answers until then.
+    pub not_ready: NotReady,
+    /// Who writes bindings; `None` refuses the verb.
+    pub binder: Option<Arc<dyn Binder>>,
+    /// How long one binding may take, below the scheduler's `httpTimeout`.
+    pub bind_within: Duration,
+}
+
+impl Default for ExtenderOptions {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_millis(50),
+            ready: Arc::new(|| true),
+            not_ready: NotReady::default(),
+            binder: None,
+            bind_within: Duration::from_millis(800),
+        }
+    }
+}
+
+/// Answers kube-scheduler.
+pub struct Extender {
+    pub(super) board: Arc<Board>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) options: ExtenderOptions,
+    pub(super) binds: Option<Arc<Binds>>,
+    budget: Budget,
+}
+
+/// What kube-scheduler may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Filter,
+    Prioritize,
+    Preempt,
+    Bind,
+}
+
+impl Verb {
+    pub(super) const ALL: [Self; 4] = [Self::Filter, Self::Prioritize, Self::Preempt, Self::Bind];
+
+    /// Its name in paths and metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Prioritize => "prioritize",
+            Self::Preempt => "preempt",
+            Self::Bind => "bind",
+        }
+    }
+}
+
+/// How an answer came about, for the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quality {
+    Ok,
+    Degraded,
+    Error,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    status: StatusCode,
+    content_type: &'static str,
+    body: Vec<u8>,
+    quality: Quality,
+}
+
+impl Outcome {
+    /// A JSON reply.
+    pub(super) fn reply(quality: Quality, body: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, content_type: "application/json", body, quality }
+    }
+
+    /// Anything but 200; kube-scheduler reads the status only, people read the text.
+    pub(super) fn text(status: StatusCode, text: &str) -> Self {
+        let content_type = "text/plain; charset=utf-8";
+        let body = format!("{text}\n").into_bytes();
+        Self { status, content_type, body, quality: Quality::Error }
+    }
+
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body.into()));
+        *response.status_mut() = self.status;
+        let content_type = HeaderValue::from_static(self.content_type);
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        }
+        response
+    }
+}
+
+impl Extender {
+    /// An extender that decides on `board` and counts in `metrics`.
+    pub fn new(board: Arc<Board>, metrics: Arc<Metrics>, options: ExtenderOptions) -> Arc<Self> {
+        let binds = options.binder.clone().map(|binder| {
+            let (board, metrics, ready) = (board.clone(), metrics.clone(), options.ready.clone());
+            Binds::new(board, metrics, ready, binder, options.bind_within)
+        });
+        Arc::new(Self { board, metrics, options, binds, budget: Budget::default() })
+    }
+
+    /// Answers one request, whose first byte came at `arrived`. A panic ends in a 500 of this request.
+    pub async fn handle<B>(
+        &self,
+        request: Request<B>,
+        arrived: Instant,
+        limits: &BodyLimits,
+    ) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let verb = match verb_of(&request) {
+            Ok(verb) => verb,
+            Err(refusal) => return refusal.into_response(),
+        };
+        let answer = AssertUnwindSafe(self.answer(verb, request, arrived, limits));
+        let outcome = answer.catch_unwind().await.unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            tracing::error!(verb = verb.name(), "a handler panicked; the request got a 500");
+            Outcome::text(StatusCode::INTERNAL_SERVER_ERROR, "sigma: internal error")
+        });
+        let result = match outcome.quality {
+            Quality::Ok => "ok",
+            Quality::Degraded => "degraded",
+            Quality::Error => "error",
+        };
+        self.metrics.verb_results.with_label_values(&[verb.name(), result]).inc();
+        let seconds = self.metrics.verb_seconds.with_label_values(&[verb.name()]);
+        seconds.observe(arrived.elapsed().as_secs_f64());
+        outcome.into_response()
+    }
+
+    /// Waits until no binding is under way: a client that went away does not end one.
+    pub async fn settled(&self) {
+        if let Some(binds) = &self.binds {
+            binds.settled().await;
+        }
+    }
+
+    async fn answer<B>(
+        &self,
+        verb: Verb,
+        request: Request<B>,
+        arrived: Instant,
+        limits: &BodyLimits,
+    ) -> Outcome
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if is_encoded(&request) {
+            self.metrics.bad_requests.with_label_values(&[verb.name()]).inc();
+            let text = "sigma: a request body must not be compressed";
+            return Outcome::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+        }
+        let mut taken = self.budget.open();
+        let body = match body::read(request.into_body(), limits, &mut taken).await {
+            Ok(body) => body,
+            Err((status, text)) => {
+                self.metrics.bad_requests.with_label_values(&[verb.name()]).inc();
+                tracing::warn!(verb = verb.name(), status = status.as_u16(), text);
+                return Outcome::text(status, text);
+            }
+        };
+        match verb {
+            Verb::Filter => self.filter(&body, arrived),
+            Verb::Prioritize => self.prioritize(&body, arrived),
+            Verb::Preempt => self.preempt(&body, arrived),
+            Verb::Bind => self.bind(&body).await,
+        }
+    }
+
+    /// Refuses a request that makes no sense: 400, since an empty 200 would mean something else.
+    pub(super) fn bad_request(&self, verb: Verb, why: &str) -> Outcome {
+        self.metrics.bad_requests.with_label_values(&[verb.name()]).inc();
+        tracing::warn!(verb = verb.name(), why, "malformed request");
+        Outcome::text(StatusCode::BAD_REQUEST, &format!("sigma: malformed request: {why}"))
+    }
+}
+
+/// The last segment of the path is the verb, so that any `urlPrefix` and a `filterVerb: /filter` work.
+fn verb_of<B>(request: &Request<B>) -> Result<Verb, Outcome> {
+    let path = request.uri().path();
+    let last = path.rsplit('/').find(|segment| !segment.is_empty()).unwrap_or("");
+    let Some(verb) = Verb::ALL.into_iter().find(|verb| verb.name() == last) else {
+        let shown: String = path.chars().take(100).collect();
+        tracing::warn!(path = ?shown, method = %request.method(), "a path that is no verb");
+        let text = "sigma: unknown verb; the last path segment must be filter, prioritize, preempt \
+                    or bind (filterVerb, prioritizeVerb, preemptVerb, bindVerb of the extender)";
+        return Err(Outcome::text(StatusCode::NOT_FOUND, text));
+    };
+    if request.method() != Method::POST {
+        let text = format!("sigma: {} is called with POST", verb.name());
+        return Err(Outcome::text(StatusCode::METHOD_NOT_ALLOWED, &text));
+    }
+    Ok(verb)
+}
+
+fn is_encoded<B>(request: &Request<B>) -> bool {
+    let encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    encodings.into_iter().any(|encoding| encoding != "identity")
+}

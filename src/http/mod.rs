@@ -1,0 +1,22 @@
+//! The extender's HTTP: the verbs that kube-scheduler calls. Nothing here decides: a request becomes
+//! ordinals, the engine answers, the answer becomes bytes.
+//!
+//! ```text
+//!   conn ── bytes, timers, limits ──▶ extender ── wire ──▶ engine
+//!                                      │    ▲                 │
+//!                                     bind  └──── reply ◀─────┘
+//! ```
+
+mod conn;
+mod paced;
+mod extender;
+mod verbs;
+mod bind;
+mod body;
+mod wire;
+mod reply;
+
+pub use bind::{BindFuture, Binder};
+pub use body::BodyLimits;
+pub use conn::{ConnLimits, serve};
+pub use extender::{Extender, ExtenderOptions, NotReady};

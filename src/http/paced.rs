@@ -1,0 +1,169 @@
+//! A connection that knows where its request stands, and ends itself when that takes too long.
+//!
+//! ```text
+//!          first byte           header complete
+//!   idle ──────────────▶ header ────────────────▶ busy
+//!     ▲                                             │ answered
+//!     └─────────────────────────────────────────────┘
+//! ```
+//!
+//! hyper's own header timeout runs while a kept-alive connection is idle, so it would either cut
+//! kube-scheduler's connections or let a header take two minutes.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use prometheus::IntCounterVec;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Where a connection's request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Header,
+    Busy,
+}
+
+/// The phase of one connection, and when it began.
+#[derive(Debug)]
+pub(super) struct Pace(Mutex<(Phase, Instant)>);
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new((Phase::Idle, Instant::now())))
+    }
+
+    /// The header is complete; gives the moment of the request's first byte.
+    pub(super) fn begin(&self) -> std::time::Instant {
+        let mut state = self.state();
+        // The bytes of a pipelined request came along with those of the one before.
+        let first_byte = if state.0 == Phase::Header { state.1 } else { Instant::now() };
+        *state = (Phase::Busy, first_byte);
+        first_byte.into_std()
+    }
+
+    /// The request is answered; the idle time begins, in which the answer must be taken, too.
+    pub(super) fn end(&self) {
+        *self.state() = (Phase::Idle, Instant::now());
+    }
+
+    fn bytes_came(&self) {
+        let mut state = self.state();
+        if state.0 == Phase::Idle {
+            *state = (Phase::Header, Instant::now());
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, (Phase, Instant)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long each phase may last; a busy one is bounded by whoever is busy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PaceLimits {
+    pub header: Duration,
+    pub idle: Duration,
+}
+
+/// A stream that fails with `TimedOut` when its phase lasts too long.
+pub(super) struct Paced<S> {
+    stream: S,
+    pace: Arc<Pace>,
+    limits: PaceLimits,
+    timer: Pin<Box<Sleep>>,
+    dropped: IntCounterVec,
+}
+
+impl<S> Paced<S> {
+    pub(super) fn new(
+        stream: S,
+        pace: Arc<Pace>,
+        limits: PaceLimits,
+        dropped: IntCounterVec,
+    ) -> Self {
+        let timer = Box::pin(sleep_until(Instant::now() + limits.idle));
+        Self { stream, pace, limits, timer, dropped }
+    }
+
+    /// Nothing can be done right now: ready with an error once that has lasted too long.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let (phase, since) = *self.pace.state();
+        let (deadline, why) = match phase {
+            Phase::Idle => (since + self.limits.idle, "idle"),
+            Phase::Header => (since + self.limits.header, "slow_header"),
+            Phase::Busy => return Poll::Pending,
+        };
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        ready!(self.timer.as_mut().poll(cx));
+        self.dropped.with_label_values(&[why]).inc();
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+
+    fn or_overdue<T>(
+        &mut self,
+        polled: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Pending => self.poll_overdue(cx).map(Err),
+            done => done,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.pace.bytes_came();
+        }
+        this.or_overdue(polled, cx)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.or_overdue(polled, cx)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.or_overdue(polled, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,96 @@
+//! What kube-scheduler is told: bytes written by hand into one buffer, keys always in one order.
+//!
+//! A `null` inside a preemption reply ends the kube-scheduler process, and a score with a fraction
+//! loses all scores: neither can be expressed here.
+
+use super::wire::{Name, Victims, write_json};
+
+/// A filter's answer: accepted names, or one name with the reason that it stands for.
+pub(super) fn filter<'a>(
+    accepted: impl Iterator<Item = &'a Name<'a>>,
+    refused: Option<(&Name<'_>, &str)>,
+    size_hint: usize,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(size_hint + 128);
+    out.extend_from_slice(br#"{"Nodes":null,"NodeNames":["#);
+    for (at, name) in accepted.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        name.write_json(&mut out);
+    }
+    out.extend_from_slice(br#"],"FailedNodes":{},"FailedAndUnresolvableNodes":{"#);
+    if let Some((name, text)) = refused {
+        name.write_json(&mut out);
+        out.push(b':');
+        write_json(text, &mut out);
+    }
+    out.extend_from_slice(br#"},"Error":""}"#);
+    out
+}
+
+/// A filter that could not be answered; the text reaches the pod's condition.
+pub(super) fn filter_error(text: &str) -> Vec<u8> {
+    let head =
+        br#"{"Nodes":null,"NodeNames":null,"FailedNodes":{},"FailedAndUnresolvableNodes":{},"#;
+    let mut out = head.to_vec();
+    out.extend_from_slice(br#""Error":"#);
+    write_json(text, &mut out);
+    out.push(b'}');
+    out
+}
+
+/// Scores, one for each name.
+pub(super) fn prioritize(names: &[Name<'_>], scores: &[u32]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(names.len() * 56 + 2);
+    out.push(b'[');
+    for (at, (name, score)) in names.iter().zip(scores).enumerate() {
+        out.extend_from_slice(if at > 0 { br#",{"Host":"# } else { br#"{"Host":"# });
+        name.write_json(&mut out);
+        out.extend_from_slice(br#","Score":"#);
+        write_number(i64::from(*score), &mut out);
+        out.push(b'}');
+    }
+    out.push(b']');
+    out
+}
+
+/// The candidates that stand.
+pub(super) fn preempt<'a>(
+    stands: impl Iterator<Item = (&'a Name<'a>, &'a Victims<'a>)>,
+) -> Vec<u8> {
+    let mut out = br#"{"NodeNameToMetaVictims":{"#.to_vec();
+    let mut first = true;
+    for (name, victims) in stands.filter(|(_, victims)| !victims.uids.is_empty()) {
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        name.write_json(&mut out);
+        out.extend_from_slice(br#":{"Pods":["#);
+        for (at, uid) in victims.uids.iter().enumerate() {
+            out.extend_from_slice(if at > 0 { br#",{"UID":"# } else { br#"{"UID":"# });
+            uid.write_json(&mut out);
+            out.push(b'}');
+        }
+        out.extend_from_slice(br#"],"NumPDBViolations":"#);
+        write_number(victims.num_pdb_violations, &mut out);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// A bind's outcome; empty for success.
+pub(super) fn bind(error: &str) -> Vec<u8> {
+    let mut out = br#"{"Error":"#.to_vec();
+    write_json(error, &mut out);
+    out.push(b'}');
+    out
+}
+
+fn write_number(number: i64, out: &mut Vec<u8>) {
+    match u8::try_from(number) {
+        Ok(digit @ 0..=9) => out.push(b'0' + digit),
+        _ => out.extend_from_slice(number.to_string().as_bytes()),
+    }
+}

@@ -1,0 +1,241 @@
+//! filter, prioritize and preempt: bytes → names → ordinals → the desk → bytes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::bind::BindRequest;
+use super::extender::{Extender, NotReady, Outcome, Quality, Verb};
+use super::reply;
+use super::wire::{self, Args, BindArgs, Name, Object, PreemptArgs, VictimMap, Victims};
+use crate::engine::{self, Answer, Candidate, Tally, World};
+use crate::k8s::decode;
+use crate::k8s::slim::SlimPod;
+use crate::model::{NodeOrd, Pod, PodUid, Reason};
+
+/// What filter answers to whole nodes. Judged by their names they could be answered, but the reply
+/// would have to carry them back, and kube-scheduler would score each as empty (`extender-protocol.md`).
+const NEEDS_NODE_CACHE: &str =
+    "sigma: set nodeCacheCapable: true for this extender in the KubeSchedulerConfiguration";
+const NO_BIND: &str = "sigma: bind is not configured (--bind=on)";
+/// How long a late answer may still wait for the desk, to note that the pod is to be rung.
+const NOTE_WITHIN: std::time::Duration = std::time::Duration::from_millis(2);
+
+impl Extender {
+    pub(super) fn filter(&self, body: &[u8], arrived: Instant) -> Outcome {
+        let args: Args<'_> = match wire::read(body) {
+            Ok(args) => args,
+            Err(why) => return self.bad_request(Verb::Filter, &why),
+        };
+        let Some(names) = args.node_names else {
+            return Outcome::reply(Quality::Error, reply::filter_error(NEEDS_NODE_CACHE));
+        };
+        let pod = match pod_of(args.pod.as_ref()) {
+            Ok(pod) => Arc::new(pod),
+            Err(why) => {
+                self.metrics.bad_requests.with_label_values(&["filter"]).inc();
+                let text = format!("sigma: the request's pod is unusable: {why}");
+                return Outcome::reply(Quality::Error, reply::filter_error(&text));
+            }
+        };
+        self.count_offered(Verb::Filter, names.len());
+        if !(self.options.ready)() {
+            return match self.options.not_ready {
+                NotReady::Degraded => self.filter_degraded(&pod, &names, Reason::NotSynced),
+                NotReady::Reject => {
+                    let text = Reason::NotSynced.text();
+                    Outcome::reply(Quality::Error, reply::filter_error(text))
+                }
+            };
+        }
+        let by = arrived + self.options.deadline;
+        let answer = self.board.decide_by(by, |desk, world, now| {
+            desk.filter(world, &pod, &ords_of(world, &names), now)
+        });
+        match answer {
+            Some(answer) => {
+                if answer.claimed_more {
+                    self.metrics.claimed_not_granted.inc();
+                }
+                self.filter_reply(Quality::Ok, &names, &answer, body.len())
+            }
+            None => self.filter_degraded(&pod, &names, Reason::Overloaded),
+        }
+    }
+
+    pub(super) fn prioritize(&self, body: &[u8], arrived: Instant) -> Outcome {
+        let args: Args<'_> = match wire::read(body) {
+            Ok(args) => args,
+            Err(why) => return self.bad_request(Verb::Prioritize, &why),
+        };
+        // The reply has no place for an error.
+        let Some(names) = args.node_names else {
+            return self.bad_request(Verb::Prioritize, NEEDS_NODE_CACHE);
+        };
+        let pod = match pod_of(args.pod.as_ref()) {
+            Ok(pod) => pod,
+            Err(why) => return self.bad_request(Verb::Prioritize, &why),
+        };
+        self.count_offered(Verb::Prioritize, names.len());
+        let ready = (self.options.ready)();
+        let by = arrived + self.options.deadline;
+        let decide = || {
+            self.board.decide_by(by, |desk, world, _| {
+                desk.prioritize(world, &pod, &ords_of(world, &names))
+            })
+        };
+        let (quality, scores) = match ready.then(decide).flatten() {
+            Some(scores) => (Quality::Ok, scores),
+            // Equal scores leave the choice to the others; a node without one would lose ties.
+            None => (Quality::Degraded, vec![0; names.len()]),
+        };
+        self.count_returned(Verb::Prioritize, names.len());
+        Outcome::reply(quality, reply::prioritize(&names, &scores))
+    }
+
+    pub(super) fn preempt(&self, body: &[u8], arrived: Instant) -> Outcome {
+        let args: PreemptArgs<'_> = match wire::read(body) {
+            Ok(args) => args,
+            Err(why) => return self.bad_request(Verb::Preempt, &why),
+        };
+        let pod = match pod_of(args.pod.as_ref()) {
+            Ok(pod) => pod,
+            Err(why) => return self.bad_request(Verb::Preempt, &why),
+        };
+        let sent = args.meta_victims.filter(|map| !map.is_empty()).or(args.victims);
+        let offered: VictimMap<'_> = sent.unwrap_or_default();
+        let offered: Vec<(&Name<'_>, &Victims<'_>)> = offered
+            .iter()
+            .filter_map(|(name, victims)| victims.as_ref().map(|Object(victims)| (name, victims)))
+            .collect();
+        self.count_offered(Verb::Preempt, offered.len());
+        let by = arrived + self.options.deadline;
+        let decide = || {
+            self.board.decide_by(by, |desk, world, _| {
+                let known = offered.iter().map(|(name, victims)| candidate(world, name, victims));
+                let known: Vec<Option<Candidate>> = known.collect();
+                let candidates: Vec<Candidate> = known.iter().flatten().cloned().collect();
+                let mut stands = desk.preempt(world, &pod, &candidates).into_iter();
+                // Back from candidates to what was offered.
+                known.iter().map(|it| it.is_some() && stands.next() == Some(true)).collect()
+            })
+        };
+        // An eviction cannot be taken back: in doubt, none.
+        let decided: Option<Vec<bool>> = (self.options.ready)().then(decide).flatten();
+        let quality = if decided.is_some() { Quality::Ok } else { Quality::Degraded };
+        let stands = decided.unwrap_or_default();
+        let standing = offered.iter().zip(&stands).filter(|(_, stands)| **stands);
+        let standing: Vec<_> = standing.map(|(offered, _)| *offered).collect();
+        self.count_returned(Verb::Preempt, standing.len());
+        Outcome::reply(quality, reply::preempt(standing.into_iter()))
+    }
+
+    pub(super) async fn bind(&self, body: &[u8]) -> Outcome {
+        let args: BindArgs<'_> = match wire::read(body) {
+            Ok(args) => args,
+            Err(why) => return self.bad_request(Verb::Bind, &why),
+        };
+        let request = BindRequest::of(&args);
+        let (quality, text) = match (&self.binds, request) {
+            (None, _) => (Quality::Error, NO_BIND.into()),
+            (Some(_), Err(text)) => {
+                self.metrics.bad_requests.with_label_values(&["bind"]).inc();
+                (Quality::Error, text.into())
+            }
+            (Some(binds), Ok(request)) => {
+                let text = binds.answer(request).await;
+                (if text.is_empty() { Quality::Ok } else { Quality::Error }, text)
+            }
+        };
+        Outcome::reply(quality, reply::bind(&text))
+    }
+
+    /// Answers without the rules, and sees to it that who is refused is rung.
+    fn filter_degraded(&self, pod: &Arc<Pod>, names: &[Name<'_>], why: Reason) -> Outcome {
+        let world = self.board.world();
+        let verdicts = engine::degraded(&world, pod, &ords_of(&world, names), why);
+        let kept = (0_u32..).zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
+        let accepted: Vec<u32> = kept.map(|(at, _)| at).collect();
+        let granted = world.classify(pod);
+        let tally = Tally::of(&verdicts);
+        let refused = tally.most_common().filter(|_| accepted.is_empty()).map(|reason| {
+            let named = verdicts.iter().position(|it| *it == reason).unwrap_or(0);
+            (named as u32, self.note_refusal(pod, reason))
+        });
+        let (class, claimed_more) = (granted.class, granted.claimed_more);
+        let answer = Answer { class, claimed_more, accepted, refused, tally };
+        let size_hint = names.len() * 32;
+        self.filter_reply(Quality::Degraded, names, &answer, size_hint)
+    }
+
+    /// Notes a degraded refusal; gives the reason to be named, which is the one told before if there
+    /// was one. It was about our own state rather than about nodes, so any node may end it.
+    fn note_refusal(&self, pod: &Arc<Pod>, why: Reason) -> Reason {
+        let any = [NodeOrd::UNKNOWN];
+        let noted = self.board.decide_by(Instant::now() + NOTE_WITHIN, |desk, world, now| {
+            desk.refuse(world, pod, &any, why, now)
+        });
+        noted.unwrap_or_else(|| {
+            let (board, pod) = (self.board.clone(), pod.clone());
+            // Detached: the note may wait for the desk, the answer may not.
+            tokio::task::spawn_blocking(move || {
+                board.decide(|desk, world, now| desk.refuse(world, &pod, &any, why, now))
+            });
+            why
+        })
+    }
+
+    fn filter_reply(
+        &self,
+        quality: Quality,
+        names: &[Name<'_>],
+        answer: &Answer,
+        size_hint: usize,
+    ) -> Outcome {
+        for reason in Reason::ALL {
+            let count = answer.tally.count(reason);
+            if count > 0 {
+                let metric = self.metrics.rejections.with_label_values(&[reason.name()]);
+                metric.inc_by(u64::from(count));
+            }
+        }
+        if let Some((_, reason)) = answer.refused {
+            self.metrics.refusals.with_label_values(&[reason.name()]).inc();
+        }
+        self.count_returned(Verb::Filter, answer.accepted.len());
+        let accepted = answer.accepted.iter().filter_map(|at| names.get(*at as usize));
+        let refused = answer.refused;
+        let refused =
+            refused.and_then(|(at, reason)| Some((names.get(at as usize)?, reason.text())));
+        Outcome::reply(quality, reply::filter(accepted, refused, size_hint))
+    }
+
+    fn count_offered(&self, verb: Verb, names: usize) {
+        self.metrics.names_offered.with_label_values(&[verb.name()]).inc_by(names as u64);
+    }
+
+    fn count_returned(&self, verb: Verb, names: usize) {
+        self.metrics.names_returned.with_label_values(&[verb.name()]).inc_by(names as u64);
+    }
+}
+
+fn pod_of(slim: Option<&SlimPod>) -> Result<Pod, String> {
+    let slim = slim.ok_or("Pod: missing")?;
+    decode::pod(slim).map_err(|error| error.to_string())
+}
+
+/// Ordinals belong to one snapshot: they are looked up in the World that the decision is made on.
+fn ords_of(world: &World, names: &[Name<'_>]) -> Vec<NodeOrd> {
+    let known = &world.snapshot.names;
+    names.iter().map(|name| known.ord(name.as_str()).unwrap_or(NodeOrd::UNKNOWN)).collect()
+}
+
+/// `None` for a node or a victim that we do not know: such a candidate does not stand.
+fn candidate(world: &World, name: &Name<'_>, victims: &Victims<'_>) -> Option<Candidate> {
+    let node = world.snapshot.names.ord(name.as_str())?;
+    let uids = victims.uids.iter().map(|uid| PodUid::parse(uid.as_str()));
+    let mut victims = uids.collect::<Option<Vec<PodUid>>>()?;
+    // Who is named twice makes room once.
+    victims.sort_unstable();
+    victims.dedup();
+    Some(Candidate { node, victims })
+}

@@ -1,0 +1,136 @@
+//! Builders for tests. Included by the unit tests and, by path, by `tests/properties.rs`.
+
+use std::sync::Arc;
+
+use crate::cluster::ClusterState;
+use crate::engine::{Desk, World};
+use crate::model::{
+    Amounts, AppKey, Change, Node, NodeOrd, Owner, Pod, PodUid, Reason, Requests, Tick,
+};
+use crate::policy::{Plan, Settings};
+
+pub(crate) const GIB: i64 = 1 << 30;
+
+pub(crate) fn amounts(cpu: i64, gib: i64, pods: i64) -> Amounts {
+    Amounts { cpu_milli: cpu * 1000, memory_bytes: gib * GIB, ephemeral_bytes: 0, pods }
+}
+
+/// A healthy node of 10 cores and 100 GiB, with labels.
+pub(crate) fn node(name: &str, labels: &[(&str, &str)]) -> Node {
+    let mut labels: Vec<(Box<str>, Box<str>)> =
+        labels.iter().map(|&(key, value)| (key.into(), value.into())).collect();
+    labels.sort();
+    Node {
+        name: name.into(),
+        uid: name.into(),
+        resource_version: 1,
+        allocatable: amounts(10, 100, 110),
+        labels: labels.into(),
+        ..Node::default()
+    }
+}
+
+/// A pending pod that asks for this many cores and as many GiB.
+pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
+    Pod {
+        uid: PodUid(uid),
+        uid_text: uid.to_string().into(),
+        namespace: "default".into(),
+        name: format!("pod-{uid}").into(),
+        resource_version: 1,
+        requests: Requests { base: amounts(cpu, cpu, 1), extended: Box::default() },
+        priority: 0,
+        priority_class: "".into(),
+        scheduler: "default-scheduler".into(),
+        qos_claim: None,
+        owner: None,
+        tolerations: Box::default(),
+        node: None,
+        nominated: None,
+        refusal: None,
+        terminal: false,
+        terminating: false,
+        gated: false,
+        claims_volumes: false,
+    }
+}
+
+/// The same pod as a replica of an app.
+pub(crate) fn replica(uid: u128, cpu: i64, app: u128) -> Pod {
+    let owner = Owner { kind: "ReplicaSet".into(), name: "app".into(), app: AppKey(app) };
+    Pod { owner: Some(owner), ..pod(uid, cpu) }
+}
+
+/// The same pod as its watch event says once it is bound.
+pub(crate) fn placed(pod: &Pod, node: &str) -> Pod {
+    let resource_version = pod.resource_version + 1;
+    Pod { node: Some(node.into()), refusal: None, resource_version, ..pod.clone() }
+}
+
+pub(crate) fn seen_node(node: Node) -> Change {
+    Change::NodeSeen(Box::new(node))
+}
+
+pub(crate) fn seen_pod(pod: &Pod) -> Change {
+    Change::PodSeen(Box::new(pod.clone()))
+}
+
+/// A state, a policy and a desk, as the writer and the board put them together.
+pub(crate) struct Site {
+    pub(crate) state: ClusterState,
+    pub(crate) desk: Desk,
+    pub(crate) world: World,
+}
+
+impl Site {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let plan = Plan::build(settings, String::new());
+        let mut state = ClusterState::default();
+        state.apply(Change::PoolsSet(plan.pools.clone()));
+        let (snapshot, _) = state.publish();
+        Self { state, desk: Desk::default(), world: World { snapshot, plan, plan_generation: 1 } }
+    }
+
+    /// Applies changes, publishes, settles.
+    pub(crate) fn see(&mut self, changes: impl IntoIterator<Item = Change>) {
+        changes.into_iter().for_each(|change| {
+            self.state.apply(change);
+        });
+        let (snapshot, settled) = self.state.publish();
+        self.world.snapshot = snapshot;
+        settled.into_iter().for_each(|it| self.desk.settle(it));
+    }
+
+    /// Puts another policy in force.
+    pub(crate) fn set_policy(&mut self, settings: &Settings) {
+        self.world.plan = Plan::build(settings, String::new());
+        self.world.plan_generation += 1;
+        self.see([Change::PoolsSet(self.world.plan.pools.clone())]);
+    }
+
+    pub(crate) fn ords(&self, names: &[&str]) -> Vec<NodeOrd> {
+        let names = names.iter().map(|name| self.world.snapshot.names.ord(name));
+        names.map(|ord| ord.unwrap_or(NodeOrd::UNKNOWN)).collect()
+    }
+
+    /// The accepted ones among `names`, and else the reason that was told.
+    pub(crate) fn filter<'a>(
+        &mut self,
+        pod: &Pod,
+        names: &[&'a str],
+        now_ms: u64,
+    ) -> Result<Vec<&'a str>, Reason> {
+        let ords = self.ords(names);
+        let answer = self.desk.filter(&self.world, &Arc::new(pod.clone()), &ords, Tick(now_ms));
+        match answer.refused {
+            Some((_, reason)) => Err(reason),
+            None => Ok(answer.accepted.iter().map(|at| names[*at as usize]).collect()),
+        }
+    }
+
+    /// The pods that are rung now.
+    pub(crate) fn rung(&mut self, now_ms: u64) -> Vec<u128> {
+        let rings = self.desk.rings(&self.world, Tick(now_ms), usize::MAX, usize::MAX);
+        rings.into_iter().map(|ring| ring.pod.uid.0).collect()
+    }
+}
