@@ -84,11 +84,12 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("sigma".to_owned()), None)?;
         let of = Registrar(&registry);
-        let seconds = HistogramOpts::new("verb_duration_seconds", "Handler time by verb.");
-        let verb_seconds = HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["verb"])?;
-        registry.register(Box::new(verb_seconds.clone()))?;
         let metrics = Self {
-            verb_seconds,
+            verb_seconds: of.seconds(
+                "verb_duration_seconds",
+                "Handler time by verb.",
+                &["verb"],
+            )?,
             verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
             names_offered: of.counters("names_offered_total", "Node names offered.", &["verb"])?,
             names_returned: of.counters(
@@ -150,13 +151,7 @@ impl Metrics {
             registry: registry.clone(),
         };
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        prometheus::default_registry().register(Box::new(process)).or_else(
-            |error| match error {
-                prometheus::Error::AlreadyReg => Ok(()),
-                other => Err(other),
-            },
-        )?;
+        collect_process()?;
         Ok(metrics)
     }
 
@@ -171,10 +166,31 @@ impl Metrics {
     }
 }
 
+/// Collects the process's own metrics, which there is one of however many registries.
+fn collect_process() -> Result<(), prometheus::Error> {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    match prometheus::default_registry().register(Box::new(process)) {
+        Err(prometheus::Error::AlreadyReg) => Ok(()),
+        registered => registered,
+    }
+}
+
 /// Makes and registers in one step.
 struct Registrar<'a>(&'a Registry);
 
 impl Registrar<'_> {
+    fn seconds(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let metric = HistogramVec::new(options, labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
     fn counters(
         &self,
         name: &str,

@@ -3,9 +3,24 @@ use crate::engine::{degraded, explain};
 use crate::model::{
     Change, Conditions, ExtendedAmount, Node, NodeMatcher, PoolOrd, QosClaim, Refusal,
 };
-use crate::policy::{ClassSettings, Grant, PoolSettings, Role, Settings, default_class};
+use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
 use crate::rules::{Share, SpreadKey, SpreadParams};
 use crate::testing::{Site, amounts, node, placed, pod, replica, seen_node, seen_pod};
+
+impl Site {
+    /// Puts another policy in force.
+    fn set_policy(&mut self, settings: &Settings) {
+        self.world.plan = Plan::build(settings, String::new());
+        self.world.plan_generation += 1;
+        self.see([Change::PoolsSet(self.world.plan.pools.clone())]);
+    }
+
+    /// The pods that are rung now.
+    fn rung(&mut self, now_ms: u64) -> Vec<u128> {
+        let rings = self.desk.rings(&self.world, Tick(now_ms), usize::MAX, usize::MAX);
+        rings.into_iter().map(|ring| ring.pod.uid.0).collect()
+    }
+}
 
 /// One pool of which requests may fill a half, and one elastic pool.
 fn settings() -> Settings {
