@@ -1,0 +1,247 @@
+//! An independent bookkeeper: follows every pod of the cluster and keeps, at every moment of the
+//! watch, the sums per node and pool. It shares no code with sigma's own counting.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use futures_util::{AsyncBufReadExt, TryStreamExt};
+use http::Request;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::api::{Api, node_of};
+
+/// CPU in milli and memory in MiB, which is all that the cases use; and pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) cpu: i64,
+    pub(crate) memory: i64,
+    pub(crate) pods: i64,
+}
+
+impl Sum {
+    fn add(&mut self, other: Self, sign: i64) {
+        self.cpu += sign * other.cpu;
+        self.memory += sign * other.memory;
+        self.pods += sign * other.pods;
+    }
+
+    /// Both fit into the limit together.
+    pub(crate) fn fits(self, more: Self, limit: Self) -> bool {
+        self.cpu + more.cpu <= limit.cpu
+            && self.memory + more.memory <= limit.memory
+            && self.pods + more.pods <= limit.pods
+    }
+}
+
+/// What the case expects of a node.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeLimit {
+    pub(crate) pool: &'static str,
+    /// What other pods than exempt ones may fill it to.
+    pub(crate) allocation: Sum,
+}
+
+/// What the case expects.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) nodes: BTreeMap<String, NodeLimit>,
+    /// Over a whole pool.
+    pub(crate) pools: BTreeMap<&'static str, Sum>,
+    /// Class by namespace → pools in order.
+    pub(crate) orders: BTreeMap<&'static str, Vec<&'static str>>,
+}
+
+/// One pod bound to one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Binding {
+    pub(crate) at: Instant,
+    pub(crate) namespace: String,
+    pub(crate) pod: String,
+    pub(crate) node: String,
+    /// A pool that the pod's class prefers had a node with room for it at this moment.
+    pub(crate) out_of_order: bool,
+}
+
+/// What has been seen.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) bindings: Vec<Binding>,
+    /// Whatever must never be.
+    pub(crate) violations: Vec<String>,
+    pub(crate) nodes: HashMap<String, Sum>,
+    pub(crate) pools: HashMap<&'static str, Sum>,
+    pub(crate) num_events: u64,
+    pods: HashMap<String, (Option<String>, Sum)>,
+}
+
+/// Follows the pods until dropped.
+pub(crate) struct Recorder {
+    record: Arc<Mutex<Record>>,
+    task: JoinHandle<()>,
+}
+
+impl Recorder {
+    pub(crate) async fn start(api: &Api, limits: Limits) -> Result<Self> {
+        let list = api.get("/api/v1/pods").await?;
+        let record = Arc::new(Mutex::new(Record::default()));
+        for pod in list["items"].as_array().into_iter().flatten() {
+            lock(&record).see("ADDED", pod, &limits);
+        }
+        lock(&record).bindings.clear();
+        let version = list["metadata"]["resourceVersion"].as_str().context("a version")?.to_owned();
+        let (api, shared) = (api.clone(), record.clone());
+        let task = tokio::spawn(async move {
+            let mut version = version;
+            loop {
+                // Ends when the API server does; nothing is lost, since it goes on where it was.
+                let _ = follow(&api, &shared, &limits, &mut version).await;
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        });
+        Ok(Self { record, task })
+    }
+
+    pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
+        lock(&self.record)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
+    record.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn follow(
+    api: &Api,
+    record: &Mutex<Record>,
+    limits: &Limits,
+    version: &mut String,
+) -> Result<()> {
+    let path = format!("/api/v1/pods?watch=true&timeoutSeconds=600&resourceVersion={version}");
+    let stream = api.0.request_stream(Request::get(path).body(Vec::new())?).await?;
+    let mut lines = stream.lines();
+    while let Some(line) = lines.try_next().await? {
+        let event: Value = serde_json::from_str(&line)?;
+        let object = &event["object"];
+        let mut record = lock(record);
+        match event["type"].as_str() {
+            Some("ERROR") => record.violations.push(format!("the watch broke: {object}")),
+            Some(kind) => record.see(kind, object, limits),
+            None => {}
+        }
+        if let Some(seen) = object["metadata"]["resourceVersion"].as_str() {
+            seen.clone_into(version);
+        }
+    }
+    Ok(())
+}
+
+impl Record {
+    fn see(&mut self, kind: &str, pod: &Value, limits: &Limits) {
+        self.num_events += 1;
+        let Some(uid) = pod["metadata"]["uid"].as_str() else { return };
+        let terminal = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let node = node_of(pod).map(str::to_owned);
+        let before = self.pods.remove(uid);
+        if let Some((Some(on), sum)) = &before {
+            self.count(on, *sum, -1, limits);
+            if node.as_ref().is_some_and(|node| node != on) {
+                self.violations.push(format!("{uid} moved from {on} to {node:?}"));
+            }
+        }
+        if kind == "DELETED" || terminal {
+            return;
+        }
+        let sum = sum_of(pod);
+        if let Some(node) = &node {
+            if !matches!(&before, Some((Some(_), _))) {
+                self.bound(pod, node, sum, limits);
+            }
+            self.count(node, sum, 1, limits);
+        }
+        self.pods.insert(uid.to_owned(), (node, sum));
+    }
+
+    fn count(&mut self, node: &str, sum: Sum, sign: i64, limits: &Limits) {
+        self.nodes.entry(node.to_owned()).or_default().add(sum, sign);
+        if let Some(limit) = limits.nodes.get(node) {
+            self.pools.entry(limit.pool).or_default().add(sum, sign);
+        }
+    }
+
+    /// Judges a new binding against the sums as they are just before it.
+    fn bound(&mut self, pod: &Value, node: &str, sum: Sum, limits: &Limits) {
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let mut out_of_order = false;
+        if let Some(limit) = limits.nodes.get(node) {
+            let on_node = self.nodes.get(node).copied().unwrap_or_default();
+            if namespace != "kube-system" && !on_node.fits(sum, limit.allocation) {
+                let text = format!("{name} on {node}: {on_node:?} + {sum:?} > {limit:?}");
+                self.violations.push(text);
+            }
+            let in_pool = self.pools.get(limit.pool).copied().unwrap_or_default();
+            if limits.pools.get(limit.pool).is_some_and(|limit| !in_pool.fits(sum, *limit)) {
+                self.violations.push(format!("{name}: pool {}: {in_pool:?} + {sum:?}", limit.pool));
+            }
+            let order = limits.orders.get(namespace).map(Vec::as_slice).unwrap_or_default();
+            let better = order.iter().take_while(|pool| **pool != limit.pool);
+            out_of_order = better.into_iter().any(|pool| self.has_room(pool, sum, limits));
+            if !order.is_empty() && !order.contains(&limit.pool) {
+                self.violations.push(format!("{name} is in {}, closed to it", limit.pool));
+            }
+        }
+        self.bindings.push(Binding {
+            at: Instant::now(),
+            namespace: namespace.to_owned(),
+            pod: name.to_owned(),
+            node: node.to_owned(),
+            out_of_order,
+        });
+    }
+
+    /// Some node of the pool could take this much within every limit.
+    pub(crate) fn has_room(&self, pool: &str, sum: Sum, limits: &Limits) -> bool {
+        let in_pool = self.pools.get(pool).copied().unwrap_or_default();
+        let pool_has = limits.pools.get(pool).is_none_or(|limit| in_pool.fits(sum, *limit));
+        let mut nodes = limits.nodes.iter().filter(|(_, limit)| limit.pool == pool);
+        pool_has
+            && nodes.any(|(node, limit)| {
+                let used = self.nodes.get(node).copied().unwrap_or_default();
+                used.fits(sum, limit.allocation)
+            })
+    }
+}
+
+/// What a pod of the cases requests: one container, `…m` and `…Mi`.
+pub(crate) fn sum_of(pod: &Value) -> Sum {
+    let requests = &pod["spec"]["containers"][0]["resources"]["requests"];
+    let cpu = requests["cpu"].as_str().unwrap_or("0");
+    let memory = requests["memory"].as_str().unwrap_or("0");
+    Sum { cpu: milli(cpu), memory: mebi(memory), pods: 1 }
+}
+
+/// The API server writes quantities in their shortest form: `1500m` stays, `1000m` becomes `1`.
+fn milli(text: &str) -> i64 {
+    let parsed = match text.strip_suffix('m') {
+        Some(milli) => milli.parse(),
+        None => text.parse().map(|whole: i64| whole * 1000),
+    };
+    parsed.unwrap_or(i64::MAX / 4)
+}
+
+fn mebi(text: &str) -> i64 {
+    let parsed = match text.strip_suffix("Mi") {
+        Some(mebi) => mebi.parse(),
+        None => text.strip_suffix("Gi").unwrap_or("?").parse().map(|gibi: i64| gibi * 1024),
+    };
+    parsed.unwrap_or(i64::MAX / 4)
+}

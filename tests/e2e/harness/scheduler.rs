@@ -1,0 +1,79 @@
+//! The unmodified kube-scheduler, configured as `deploy/` configures it but for what a case changes.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use http::Request;
+use serde_json::{Value, json};
+
+use super::api::Api;
+use super::control_plane::{ControlPlane, binary};
+use super::process::{Process, free_port};
+use super::until;
+
+/// What differs between cases.
+#[derive(Clone, Debug)]
+pub(crate) struct SchedulerOptions<'a> {
+    /// Its name in pods, and of its log.
+    pub(crate) name: &'a str,
+    /// Where sigma listens.
+    pub(crate) extender: String,
+    /// `None`: kube-scheduler's own default.
+    pub(crate) percentage: Option<u32>,
+    pub(crate) ignorable: bool,
+}
+
+/// A running kube-scheduler.
+pub(crate) struct Scheduler(pub(crate) Process);
+
+impl Scheduler {
+    pub(crate) async fn start(
+        control_plane: &ControlPlane,
+        options: &SchedulerOptions<'_>,
+    ) -> Result<Self> {
+        let dir = control_plane.dir.path();
+        let config = dir.join(format!("{}.yaml", options.name));
+        std::fs::write(&config, configuration(control_plane, options)?.to_string())?;
+        let port = free_port()?;
+        let args = [
+            format!("--config={}", config.display()),
+            format!("--secure-port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--authentication-kubeconfig=".to_owned(),
+            "--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics".to_owned(),
+            "--v=1".to_owned(),
+        ];
+        let log = format!("scheduler-{}", options.name);
+        let mut process = Process::start(dir, &log, &binary("kube-scheduler")?, &args, &[])?;
+        let probe = Api::anonymous(&format!("https://127.0.0.1:{port}"))?;
+        let look = async || {
+            process.check()?;
+            let answer = probe.0.request_text(Request::get("/readyz").body(Vec::new())?).await;
+            Ok(answer.is_ok().then_some(()))
+        };
+        until("kube-scheduler is ready", Duration::from_secs(30), look).await?;
+        Ok(Self(process))
+    }
+}
+
+/// The shipped configuration with this case's addresses and names in it.
+fn configuration(control_plane: &ControlPlane, options: &SchedulerOptions<'_>) -> Result<Value> {
+    let text = include_str!("../../../deploy/base/kube-scheduler-config.yaml");
+    let mut config: Value = serde_saphyr::from_str(text)?;
+    config["leaderElection"] = json!({"leaderElect": false});
+    config["clientConnection"] =
+        json!({"kubeconfig": control_plane.kubeconfig("scheduler"), "qps": 5000, "burst": 5000});
+    config["profiles"][0]["schedulerName"] = json!(options.name);
+    match options.percentage {
+        Some(percentage) => config["percentageOfNodesToScore"] = json!(percentage),
+        None => {
+            let map = config.as_object_mut().context("the configuration is no mapping")?;
+            map.remove("percentageOfNodesToScore");
+        }
+    }
+    let extender = &mut config["extenders"][0];
+    ensure!(extender["weight"].as_i64() >= Some(150), "the shipped weight is below 150");
+    extender["urlPrefix"] = json!(options.extender);
+    extender["ignorable"] = json!(options.ignorable);
+    Ok(config)
+}

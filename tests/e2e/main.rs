@@ -1,0 +1,49 @@
+//! sigma beside the unmodified kube-scheduler, on a real API server. Run it by `just e2e`.
+//!
+//! Every case has a control plane of its own, and asserts on what the API server says. They run one
+//! after the other; arguments choose cases by a part of their names.
+
+mod cases;
+mod harness;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    if std::env::var_os("SIGMA_E2E").is_none() {
+        println!("e2e: skipped; `just e2e` runs it (SIGMA_E2E=1 and the control plane's binaries)");
+        return ExitCode::SUCCESS;
+    }
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
+    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|it| name.contains(&**it));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start a runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (mut passed, mut failed) = (0, 0);
+    let started = Instant::now();
+    for (name, case) in cases::ALL.iter().filter(|(name, _)| is_chosen(name)) {
+        let begun = Instant::now();
+        // On the main thread: children that it starts live as long as it does.
+        let outcome = runtime.block_on(case());
+        let took = begun.elapsed().as_secs_f64();
+        match outcome {
+            Ok(facts) => {
+                passed += 1;
+                println!("test {name} ... ok ({took:.1} s)\n     {}", facts.join("\n     "));
+            }
+            Err(error) => {
+                failed += 1;
+                println!("test {name} ... FAILED ({took:.1} s)\n     {error:#}");
+            }
+        }
+    }
+    let took = started.elapsed().as_secs_f64();
+    let result = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {result}. {passed} passed; {failed} failed; in {took:.0} s");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
