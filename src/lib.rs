@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod rules;
 pub mod policy;
 pub mod engine;
+pub mod sim;
 
 #[cfg(test)]
 mod testing;
@@ -21,3 +22,5 @@ pub mod k8s;
 pub mod writer;
 #[cfg(feature = "live")]
 pub mod http;
+#[cfg(feature = "live")]
+pub mod cli;

@@ -84,24 +84,14 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("sigma".to_owned()), None)?;
         let of = Registrar(&registry);
-        let seconds = HistogramOpts::new("verb_duration_seconds", "Handler time by verb.");
-        let verb_seconds = HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["verb"])?;
-        registry.register(Box::new(verb_seconds.clone()))?;
+        let resource = &["resource"];
         let metrics = Self {
-            verb_seconds,
+            verb_seconds: of.seconds("verb_duration_seconds", "Handler time.", &["verb"])?,
             verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
-            names_offered: of.counters("names_offered_total", "Node names offered.", &["verb"])?,
-            names_returned: of.counters(
-                "names_returned_total",
-                "Node names returned.",
-                &["verb"],
-            )?,
+            names_offered: of.counters("names_offered_total", "Names offered.", &["verb"])?,
+            names_returned: of.counters("names_returned_total", "Names returned.", &["verb"])?,
             rejections: of.counters("rejections_total", "Refused nodes.", &["reason"])?,
-            refusals: of.counters(
-                "refusals_total",
-                "Filter answers without a node.",
-                &["reason"],
-            )?,
+            refusals: of.counters("refusals_total", "Filters without a node.", &["reason"])?,
             claimed_not_granted: of
                 .counter("claimed_not_granted_total", "Pods that claimed more than granted.")?,
             bad_requests: of.counters("bad_requests_total", "Malformed requests.", &["verb"])?,
@@ -112,24 +102,12 @@ impl Metrics {
                 "Connections dropped.",
                 &["why"],
             )?,
-            watch_age_seconds: of.gauges(
-                "watch_age_seconds",
-                "Since a watch heard of its server.",
-                &["resource"],
-            )?,
-            watch_synced: of.gauges("watch_synced", "First list is in.", &["resource"])?,
-            watch_lists: of.gauges("watch_lists", "Lists started.", &["resource"])?,
-            watch_reconnects: of.gauges("watch_reconnects", "Reconnects.", &["resource"])?,
-            undecodable_objects: of.gauges(
-                "undecodable_objects",
-                "Objects skipped as undecodable.",
-                &["resource"],
-            )?,
-            lost_deletes: of.counters(
-                "lost_deletes_total",
-                "Deletions found by a list.",
-                &["resource"],
-            )?,
+            watch_age_seconds: of.gauges("watch_age_seconds", "Silence of a watch.", resource)?,
+            watch_synced: of.gauges("watch_synced", "First list is in.", resource)?,
+            watch_lists: of.gauges("watch_lists", "Lists started.", resource)?,
+            watch_reconnects: of.gauges("watch_reconnects", "Reconnects.", resource)?,
+            undecodable_objects: of.gauges("undecodable_objects", "Objects skipped.", resource)?,
+            lost_deletes: of.counters("lost_deletes_total", "Found by a list.", resource)?,
             state_objects: of.gauges("state_objects", "What the state holds.", &["kind"])?,
             snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
             policy_generation: of.gauge("policy_generation", "Policy in force.")?,
@@ -143,20 +121,14 @@ impl Metrics {
             audits: of.counter("audits_total", "Audits done.")?,
             audit_differences: of.counters(
                 "audit_differences_total",
-                "Rows found different.",
+                "Rows that differ.",
                 &["sum"],
             )?,
             build_info: of.gauges("build_info", "The build.", &["version"])?,
             registry: registry.clone(),
         };
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        prometheus::default_registry().register(Box::new(process)).or_else(
-            |error| match error {
-                prometheus::Error::AlreadyReg => Ok(()),
-                other => Err(other),
-            },
-        )?;
+        collect_process()?;
         Ok(metrics)
     }
 
@@ -171,10 +143,31 @@ impl Metrics {
     }
 }
 
+/// Collects the process's own metrics, which there is one of however many registries.
+fn collect_process() -> Result<(), prometheus::Error> {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    match prometheus::default_registry().register(Box::new(process)) {
+        Err(prometheus::Error::AlreadyReg) => Ok(()),
+        registered => registered,
+    }
+}
+
 /// Makes and registers in one step.
 struct Registrar<'a>(&'a Registry);
 
 impl Registrar<'_> {
+    fn seconds(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let metric = HistogramVec::new(options, labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
     fn counters(
         &self,
         name: &str,

@@ -101,13 +101,6 @@ impl Site {
         settled.into_iter().for_each(|it| self.desk.settle(it));
     }
 
-    /// Puts another policy in force.
-    pub(crate) fn set_policy(&mut self, settings: &Settings) {
-        self.world.plan = Plan::build(settings, String::new());
-        self.world.plan_generation += 1;
-        self.see([Change::PoolsSet(self.world.plan.pools.clone())]);
-    }
-
     pub(crate) fn ords(&self, names: &[&str]) -> Vec<NodeOrd> {
         let names = names.iter().map(|name| self.world.snapshot.names.ord(name));
         names.map(|ord| ord.unwrap_or(NodeOrd::UNKNOWN)).collect()
@@ -126,11 +119,5 @@ impl Site {
             Some((_, reason)) => Err(reason),
             None => Ok(answer.accepted.iter().map(|at| names[*at as usize]).collect()),
         }
-    }
-
-    /// The pods that are rung now.
-    pub(crate) fn rung(&mut self, now_ms: u64) -> Vec<u128> {
-        let rings = self.desk.rings(&self.world, Tick(now_ms), usize::MAX, usize::MAX);
-        rings.into_iter().map(|ring| ring.pod.uid.0).collect()
     }
 }

@@ -95,7 +95,8 @@ mod tests {
     fn kubeconfig(server: &str) -> String {
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: prod\n\
-             clusters: [{{name: c, cluster: {{server: '{server}', insecure-skip-tls-verify: true}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: '{server}', \
+             insecure-skip-tls-verify: true}}}}]\n\
              contexts: [{{name: prod, context: {{cluster: c, user: u}}}}, \
              {{name: lost, context: {{cluster: nowhere, user: u}}}}]\n\
              users: [{{name: u, user: {{token: secret}}}}]\n"

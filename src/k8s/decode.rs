@@ -1,5 +1,5 @@
-//! From narrow JSON types to the vocabulary. An object that makes no sense is refused here, with the
-//! field that makes none; nothing is guessed.
+//! From narrow JSON types to the vocabulary. An object that makes no sense is refused here, with
+//! the field that makes none; nothing is guessed.
 
 use crate::model::{
     Amounts, AppKey, Conditions, Effect, Namespace, Node, Owner, Pod, PodUid, QosClaim,
@@ -143,8 +143,8 @@ fn refusal(conditions: &[SlimCondition]) -> Option<Refusal> {
     (scheduled.status == "False").then(|| Refusal { reason: Reason::find_in(&scheduled.message) })
 }
 
-/// A toleration that sigma does not understand (a new operator, a new effect) tolerates nothing: the
-/// pod then stays away from some nodes, which is the mistake that can be undone.
+/// A toleration that sigma does not understand (a new operator, a new effect) tolerates nothing:
+/// the pod then stays away from some nodes, which is the mistake that can be undone.
 fn toleration(slim: &SlimToleration) -> Option<Toleration> {
     let value = match slim.operator.as_str() {
         "" | "Equal" => Some(slim.value.as_str().into()),
@@ -319,7 +319,8 @@ mod tests {
             (
                 r#"{"containers":[{"name":"c"}]}"#.to_owned(),
                 format!(
-                    r#"{{"containerStatuses":[{{"name":"c","resources":{{}},"allocatedResources":{bad}}}]}}"#
+                    r#"{{"containerStatuses":[
+                    {{"name":"c","resources":{{}},"allocatedResources":{bad}}}]}}"#
                 ),
                 "status.containerStatuses[c].allocatedResources",
             ),
@@ -348,7 +349,8 @@ mod tests {
         // Without a report of what is in fact, the wish counts even if it is infeasible.
         check_cpu(spec, &status(infeasible, r#""allocatedResources":{"cpu":"1"}"#), 2000);
         let sidecar = r#"{"initContainers":[{"name":"s","restartPolicy":"Always",
-            "resources":{"requests":{"cpu":"1"}}},{"name":"i","resources":{"requests":{"cpu":"1"}}}]}"#;
+            "resources":{"requests":{"cpu":"1"}}},
+            {"name":"i","resources":{"requests":{"cpu":"1"}}}]}"#;
         let of_init = r#"{"initContainerStatuses":[
             {"name":"s","resources":{"requests":{"cpu":"4"}}},
             {"name":"i","resources":{"requests":{"cpu":"9"}}}]}"#;
@@ -390,7 +392,8 @@ mod tests {
         assert!(read_pod(text).expect("a valid pod").terminating);
         let condition = |status: &str, message: &str| {
             let text = format!(
-                r#"{{"conditions":[{{"type":"PodScheduled","status":"{status}","message":"{message}"}}]}}"#
+                r#"{{"conditions":[
+                {{"type":"PodScheduled","status":"{status}","message":"{message}"}}]}}"#
             );
             get("{}", &text).refusal
         };

@@ -1,4 +1,4 @@
-//! The shell of a watch: asks `watch` what comes next, does it over HTTP, and sends on what it reads.
+//! The shell of a watch: asks `watch` what comes next, does it over HTTP, sends on what it reads.
 //!
 //! One task per kind. It ends when nobody receives any more, and never because of the API server.
 
@@ -185,9 +185,11 @@ impl Driver {
         let what = format!("watch {}", self.kind.resource());
         let request = wire::request(self.kind, ask, &self.options);
         let response = wire::send(&self.client, request, &what).await?;
-        if matches!(ask, Ask::Watch { .. }) {
-            self.update(|it| it.num_reconnects += 1);
-        }
+        // An open watch ends an error, but says nothing yet about how fresh our picture is.
+        self.update(|it| {
+            it.num_reconnects += u64::from(matches!(ask, Ask::Watch { .. }));
+            it.error = None;
+        });
         Ok(Lines::new(response.into_body(), self.options.max_line_bytes))
     }
 

@@ -78,9 +78,7 @@ fn bookmark(version: u32, ends_list: bool) -> String {
     let annotations = if ends_list { r#"{"k8s.io/initial-events-end":"true"}"# } else { "null" };
     event(
         "BOOKMARK",
-        &format!(
-            r#"{{"kind":"Pod","metadata":{{"resourceVersion":"{version}","annotations":{annotations}}}}}"#
-        ),
+        &format!(r#"{{"metadata":{{"resourceVersion":"{version}","annotations":{annotations}}}}}"#),
     )
 }
 

@@ -24,7 +24,7 @@ pub struct KindHealth {
     pub num_relists: u64,
     /// Connections that failed.
     pub num_failures: u64,
-    /// Watches opened after the first one, planned or not.
+    /// Watches opened from a known version, planned or not.
     pub num_reconnects: u64,
     /// Objects listed and events read, bookmarks not counted.
     pub num_objects: u64,
@@ -32,7 +32,7 @@ pub struct KindHealth {
     pub num_undecodable: u64,
     /// The latest of these, and why.
     pub last_undecodable: Option<String>,
-    /// What went wrong; `None` again as soon as the server is heard.
+    /// What went wrong; `None` again as soon as the server grants a request.
     pub error: Option<String>,
 }
 

@@ -20,6 +20,8 @@ pub mod events;
 #[cfg(test)]
 mod fake;
 mod health;
+#[cfg(test)]
+mod live_tests;
 mod objects;
 pub mod slim;
 mod watch;

@@ -1,9 +1,9 @@
 //! Kubernetes objects as narrow as sigma needs them, read straight from JSON.
 //!
 //! A whole `k8s_openapi::Pod` costs 68 KB and 215 µs; what is here costs a few hundred bytes and
-//! never outlives its watch event. Reading is lenient in form and strict in meaning: Go writes `null`
-//! for an empty slice and anything may be absent, so absence and `null` are the same everywhere;
-//! whether a text is a quantity is decided in `decode`, where the field can be named.
+//! never outlives its watch event. Reading is lenient in form and strict in meaning: Go writes
+//! `null` for an empty slice and anything may be absent, so absence and `null` are the same
+//! everywhere; whether a text is a quantity is decided in `decode`, where the field can be named.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -178,7 +178,7 @@ pub struct SlimContainer {
     pub resources: SlimResources,
 }
 
-/// A `resources` block; limits do not take part in scheduling once admission has defaulted requests.
+/// A `resources` block; limits take no part in scheduling once admission has defaulted requests.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default)]
 pub struct SlimResources {
@@ -361,8 +361,8 @@ pub struct SlimBookmarkMarks {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlimAmounts(pub Vec<(Box<str>, SlimQuantity)>);
 
-/// A quantity as written. Anything that is neither text, number nor `null` is kept as a text that is
-/// no quantity, so that the error can name the field.
+/// A quantity as written. Anything that is neither text, number nor `null` is kept as a text that
+/// is no quantity, so that the error can name the field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlimQuantity(pub Box<str>);
 

@@ -9,9 +9,9 @@
 //!                      └─┘ closed or broken: resume where it stood
 //! ```
 //!
-//! Two rules keep the picture whole: a resource version is taken from an event only when the list is
-//! complete (the objects of a streamed list arrive in no order), and a list that breaks off is not
-//! reported as complete.
+//! Two rules keep the picture whole: a resource version is taken from an event only when the list
+//! is complete (the objects of a streamed list arrive in no order), and a list that breaks off is
+//! not reported as complete.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ pub struct WatchOptions {
     pub page_limit: u32,
     /// How long a page may take from request to last byte.
     pub page_timeout: Duration,
-    /// How long the server is asked to keep a watch open. It sends a bookmark just before it closes,
-    /// so this bounds how old the last sign of life of a quiet kind can be.
+    /// How long the server is asked to keep a watch open. It sends a bookmark just before it
+    /// closes, so this bounds how old the last sign of life of a quiet kind can be.
     pub watch_timeout: Duration,
     /// How much longer than `watch_timeout` we wait before we call a connection dead.
     pub silence_margin: Duration,
@@ -97,7 +97,7 @@ pub(super) struct Course {
     can_stream: bool,
     /// Streamed lists that the server closed before they were complete.
     num_unfinished: u32,
-    /// Watches refused, in a row, in a way that another attempt from the same version will not cure.
+    /// Watches refused, in a row, in a way that another attempt will not cure.
     num_refused: u32,
     /// Watches without a single line, in a row.
     num_quiet: u32,
@@ -108,8 +108,8 @@ pub(super) struct Course {
 const MAX_UNFINISHED: u32 = 3;
 /// After this many refusals the resource version itself is suspect.
 const MAX_REFUSED: u32 = 5;
-/// A healthy server sends a bookmark before it closes a watch. One that stays mute this often may be
-/// restored from a backup and wait for a version that lies in its future.
+/// A healthy server sends a bookmark before it closes a watch. One that stays mute this often may
+/// be restored from a backup and wait for a version that lies in its future.
 const MAX_QUIET: u32 = 8;
 /// A connection that lives shorter is a failure, however politely it ends.
 const MIN_LIFE: Duration = Duration::from_secs(1);

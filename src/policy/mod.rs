@@ -1,9 +1,30 @@
 //! The language: bytes in, a [`Plan`] or every fault at once out; never something in between.
+//!
+//! [`compile`] goes `tree` (YAML, which knows nothing of the language) → `compile` with one file a
+//! section (`pools`, `classes`, `scoring`) → [`Settings`] → [`Plan::build`]. Nothing here opens a
+//! file: a caller brings the bytes and only names where they came from.
 
+mod classes;
+pub mod codes;
+mod compile;
+mod diagnostic;
 mod grant;
+mod objects;
+mod patterns;
 mod plan;
+mod pools;
+mod reader;
+mod render;
+mod schema;
+mod scoring;
+mod tree;
 
+pub use compile::{API_VERSION, Compiled, KIND, compile};
+pub use diagnostic::{Diagnostic, Severity};
 pub use grant::{Claimant, Grant, Granted, NamespaceSelector};
 pub use plan::{
     Class, ClassSettings, FilterRule, Plan, PoolSettings, Role, ScorerRule, Settings, default_class,
 };
+pub use render::render;
+pub use schema::schema;
+pub use tree::MAX_BYTES;

@@ -40,6 +40,33 @@ fn a_late_event_does_not_revive_a_deleted_pod() {
 }
 
 #[test]
+fn an_event_older_by_one_version_is_late_and_one_of_the_same_version_is_not() {
+    let it = Pod { resource_version: 9, ..pod(1, 2) };
+    let mut state = state([seen_node(node("a", &[])), seen_pod(&placed(&it, "a"))]);
+    assert!(!state.apply(seen_pod(&Pod { node: None, ..it.clone() })).changed);
+    assert_eq!(used_cpu(&state, "a"), Some(2000));
+    assert!(state.apply(seen_pod(&placed(&it, "b"))).changed);
+    assert_eq!((used_cpu(&state, "a"), used_cpu(&state, "b")), (Some(0), Some(2000)));
+}
+
+#[test]
+fn replicas_on_a_node_that_is_gone_are_in_no_domain_and_no_pool() {
+    let zone = DomainLevel::Zone;
+    let pools = vec![crate::model::PoolSpec { name: "all".into(), ..Default::default() }];
+    let mut state = state([
+        Change::PoolsSet(pools),
+        seen_node(node("a", &[(zone.label(), "z")])),
+        seen_pod(&placed(&replica(1, 2, 7), "a")),
+    ]);
+    state.apply(Change::NodeGone { name: "a".into() });
+    let (snapshot, _) = state.publish();
+    let ord = snapshot.names.ord("a").expect("its pod still uses it");
+    assert_eq!(snapshot.domain(zone, ord), crate::model::DomainOrd::NONE);
+    assert_eq!((snapshot.pool(ord), snapshot.used(ord)), (PoolOrd::NONE, amounts(2, 2, 1)));
+    assert_eq!(snapshot.app(crate::model::AppKey(7)).map(|row| row.total()), Some(1));
+}
+
+#[test]
 fn an_ended_pod_holds_nothing_and_stays_ended() {
     let it = placed(&pod(1, 2), "a");
     let mut state = state([seen_node(node("a", &[])), seen_pod(&it)]);

@@ -3,9 +3,24 @@ use crate::engine::{degraded, explain};
 use crate::model::{
     Change, Conditions, ExtendedAmount, Node, NodeMatcher, PoolOrd, QosClaim, Refusal,
 };
-use crate::policy::{ClassSettings, Grant, PoolSettings, Role, Settings, default_class};
+use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
 use crate::rules::{Share, SpreadKey, SpreadParams};
 use crate::testing::{Site, amounts, node, placed, pod, replica, seen_node, seen_pod};
+
+impl Site {
+    /// Puts another policy in force.
+    fn set_policy(&mut self, settings: &Settings) {
+        self.world.plan = Plan::build(settings, String::new());
+        self.world.plan_generation += 1;
+        self.see([Change::PoolsSet(self.world.plan.pools.clone())]);
+    }
+
+    /// The pods that are rung now.
+    fn rung(&mut self, now_ms: u64) -> Vec<u128> {
+        let rings = self.desk.rings(&self.world, Tick(now_ms), usize::MAX, usize::MAX);
+        rings.into_iter().map(|ring| ring.pod.uid.0).collect()
+    }
+}
 
 /// One pool of which requests may fill a half, and one elastic pool.
 fn settings() -> Settings {
@@ -320,12 +335,28 @@ fn preempt_leaves_the_sums_as_they_were() {
     let mut victim = placed(&replica(1, 4, 7), "a");
     victim.requests.extended = [ExtendedAmount { name: "gpu".into(), amount: 1 }].into();
     site.see([seen_pod(&victim)]);
-    let before = format!("{:?}", site.desk.holds());
     let candidate = Candidate { node: site.ords(&["a"])[0], victims: vec![PodUid(1)] };
     let it = replica(9, 4, 7);
+    site.desk.preempt(&site.world, &it, &[]);
+    let before = format!("{:?}", site.desk.holds());
     site.desk.preempt(&site.world, &it, &[candidate.clone(), candidate]);
-    let zeroed = format!("{:?}", site.desk.holds());
-    assert!(!zeroed.contains("4000") && !zeroed.contains("-1"), "{before} {zeroed}");
+    assert_eq!(format!("{:?}", site.desk.holds()), before);
+}
+
+#[test]
+fn a_victim_of_the_same_app_makes_room_in_its_domain() {
+    let mut settings = settings();
+    let spread = SpreadParams { key: SpreadKey::Node, max_share_permille: Some(1) };
+    settings.classes[0].spread = Some(spread);
+    let mut site = Site::new(&settings);
+    site.see([seen_node(node("a", &[])), seen_pod(&placed(&replica(1, 4, 7), "a"))]);
+    site.see([seen_pod(&placed(&pod(2, 4), "a"))]);
+    let it = Pod { priority: 9, ..replica(9, 1, 7) };
+    let node = site.ords(&["a"])[0];
+    for (victim, want) in [(1, true), (2, false)] {
+        let candidate = Candidate { node, victims: vec![PodUid(victim)] };
+        assert_eq!(site.desk.preempt(&site.world, &it, &[candidate]), [want], "{victim}");
+    }
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! The command line: one file a verb. The only room, beside `serve`, that speaks to a person.
+//!
+//! A verb gives its exit code and one line of error; nothing below this room prints or exits.
+//! Exit codes: 0 done, 1 failed, 2 not understood (flags, or a file that cannot be read).
+
+mod builtin;
+mod demo;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use builtin::default_plan;
+
+/// A Kubernetes scheduler extender that runs bare metal, ECS and ECI as one pool of capacity.
+#[derive(Debug, Parser)]
+#[command(name = "sigma", version, arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    /// Prints the version.
+    Version,
+}
+
+/// Runs a verb and gives the process's exit code.
+pub fn run(args: Args) -> ExitCode {
+    let done = match args.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Version => print(&format!("sigma {}\n", env!("CARGO_PKG_VERSION"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to be told when even stderr is closed.
+            let _ = writeln!(io::stderr(), "error: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why a verb ends early, as one line, and the exit code.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// What was asked for makes no sense, or a file that was named cannot be read.
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 2, error: error.into() }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { code: 1, error }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The alternate form has the causes on the same line.
+        write!(out, "{:#}", self.error)
+    }
+}
+
+/// Writes to stdout. A reader that has gone away (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to stdout").into())
+        }
+        _ => Ok(()),
+    }
+}

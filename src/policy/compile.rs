@@ -1,0 +1,114 @@
+//! The whole way: bytes to a plan, or to everything that is wrong with them.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::diagnostic::{Diagnostic, Faults, Place, Severity, did_you_mean, quoted};
+use super::objects::{self, Object};
+use super::plan::{Plan, Settings};
+use super::reader::{Fields, text};
+use super::tree::{Node, Value};
+use super::{classes, codes, pools, scoring, tree};
+
+/// The version of the language.
+pub const API_VERSION: &str = "sigma.io/v1alpha1";
+/// The kind of the document.
+pub const KIND: &str = "SchedulingPolicy";
+
+/// An accepted policy.
+pub struct Compiled {
+    /// What decisions are made by.
+    pub plan: Arc<Plan>,
+    /// What is worth knowing about it: warnings and infos, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Compiles a policy. `file` only names it in diagnostics. An empty file is a valid policy that
+/// changes nothing. `Err` holds every diagnostic, warnings included, at least one being an error.
+pub fn compile(file: &str, bytes: &[u8]) -> Result<Compiled, Vec<Diagnostic>> {
+    let mut faults = Faults::new(file);
+    let settings = read(bytes, &mut faults);
+    let diagnostics = faults.into_sorted();
+    if diagnostics.iter().any(|it| it.severity == Severity::Error) {
+        return Err(diagnostics);
+    }
+    let plan = Plan::build(&settings, hash_of(bytes));
+    Ok(Compiled { plan, warnings: diagnostics })
+}
+
+/// SHA-256 in hex.
+fn hash_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads what can be read; whether it may be used, the faults say.
+fn read(bytes: &[u8], faults: &mut Faults) -> Settings {
+    let mut settings = Settings { name: "unnamed".to_owned(), ..Settings::default() };
+    let root = tree::parse(bytes, faults);
+    let root = root.filter(|root| !matches!(root.value, Value::Null));
+    let fields = root.as_ref().and_then(|it| Fields::of(it, &objects::ROOT, faults));
+    if let Some(fields) = &fields {
+        read_header(fields, faults);
+        let metadata = fields.get("metadata");
+        if let Some(name) = metadata.and_then(|it| read_name(it, &objects::METADATA, faults)) {
+            settings.name = name;
+        }
+    }
+    let section = |name| fields.as_ref().and_then(|fields| fields.get(name));
+    settings.pools = section("pools").map(|it| pools::read(it, faults)).unwrap_or_default();
+    settings.classes = classes::read(section("classes"), &settings.pools, faults);
+    if let Some(node) = section("scoring") {
+        scoring::read(node, &mut settings.classes, faults);
+    }
+    settings
+}
+
+fn read_header(fields: &Fields<'_>, faults: &mut Faults) {
+    for (name, want, code) in
+        [("apiVersion", API_VERSION, &codes::API_VERSION), ("kind", KIND, &codes::KIND)]
+    {
+        let Some(node) = fields.get(name) else {
+            let message = format!("a policy begins with `{name}`");
+            faults.report_hint(code, Place::START, message, format!("{name}: {want}"));
+            continue;
+        };
+        let Some(found) = text(node, &format!("`{name}`"), faults) else {
+            continue;
+        };
+        if found != want {
+            let message = format!("`{name}` is `{want}`, found {}", quoted(found));
+            let hint = did_you_mean(found, [want]).unwrap_or_else(|| format!("{name}: {want}"));
+            faults.report_hint(code, node.at, message, hint);
+        }
+    }
+}
+
+fn read_name(node: &Node, object: &Object, faults: &mut Faults) -> Option<String> {
+    let fields = Fields::of(node, object, faults)?;
+    let name = super::reader::name(fields.need("name", faults)?, "a policy", faults)?;
+    Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_changes_nothing() {
+        for source in ["", "# nothing\n", "---\n", "\u{feff}"] {
+            let compiled = compile("policy.yaml", source.as_bytes());
+            let compiled = compiled.ok().expect("an empty file is a valid policy");
+            assert!(compiled.warnings.is_empty() && compiled.plan.pools.is_empty());
+            let names: Vec<_> = compiled.plan.classes.iter().map(|it| it.name.as_str()).collect();
+            assert_eq!(names, ["exempt", "default"]);
+            assert!(compiled.plan.classes.iter().all(|class| !class.bears_limits));
+        }
+    }
+
+    #[test]
+    fn the_hash_is_the_files() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(hash_of(b""), empty);
+    }
+}

@@ -1,0 +1,55 @@
+//! The fields of the language, once: the reader accepts exactly these, and a test holds the JSON
+//! Schema to them.
+
+/// A mapping of the language.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// How it is called in messages.
+    pub(super) what: &'static str,
+    /// What may stand in it.
+    pub(super) fields: &'static [&'static str],
+    /// What will once stand in it; refused, so that nobody believes that it is in force.
+    pub(super) later: &'static [&'static str],
+}
+
+pub(super) static ROOT: Object = Object {
+    what: "a policy",
+    fields: &["apiVersion", "kind", "metadata", "pools", "classes", "scoring"],
+    later: &["extends", "colocation", "stability", "burst", "brakes", "steering", "overlays"],
+};
+
+pub(super) static METADATA: Object = object("`metadata`", &["name"]);
+
+pub(super) static POOL: Object = Object {
+    what: "a pool",
+    fields: &["name", "match", "elastic", "allocation", "limit"],
+    later: &["ceiling"],
+};
+
+pub(super) static MATCH: Object = object("`match`", &["instanceTypes", "labels"]);
+
+pub(super) static ALLOCATION: Object = object("`allocation`", &["cpu", "memory"]);
+
+pub(super) static LIMIT: Object = object("`limit`", &["cpu", "memory", "pods"]);
+
+pub(super) static CLASS: Object = Object {
+    what: "a class",
+    fields: &["name", "grant", "pools", "spread", "protected", "allocation"],
+    later: &["capacity", "horizon"],
+};
+
+pub(super) static GRANT: Object = object("`grant`", &["priorityClasses", "priority", "namespaces"]);
+
+pub(super) static PRIORITY: Object = object("`priority`", &["min", "max"]);
+
+pub(super) static NAMESPACES: Object = object("`namespaces`", &["names", "matchLabels"]);
+
+pub(super) static SPREAD: Object = object("`spread`", &["domain", "maxShare"]);
+
+/// Scorers of the design that no rule gives points for yet.
+pub(super) static LATER_SCORERS: &[&str] =
+    &["peakHeadroom", "warmImage", "peakOverlap", "reclaimableToEnd"];
+
+const fn object(what: &'static str, fields: &'static [&'static str]) -> Object {
+    Object { what, fields, later: &[] }
+}

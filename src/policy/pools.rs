@@ -1,0 +1,177 @@
+//! The section `pools`.
+
+use super::codes;
+use super::diagnostic::{Faults, Place};
+use super::objects;
+use super::patterns::{Alphabet, cover, labels, labels_cover, patterns};
+use super::plan::PoolSettings;
+use super::reader::{Fields, Unit, boolean, list, name, percent, quantity, wrong_type};
+use super::tree::{Node, Value};
+use crate::model::{Amounts, NodeMatcher};
+use crate::rules::Share;
+
+/// A pool and where it stands.
+struct Placed {
+    pool: PoolSettings,
+    /// Its name.
+    at: Place,
+    /// It has a `match`, if perhaps a faulty one.
+    matches: bool,
+    /// Its `match`, where it has one, was understood.
+    understood: bool,
+}
+
+/// Reads the section. The order of the pools is the order of the file.
+pub(super) fn read(node: &Node, faults: &mut Faults) -> Vec<PoolSettings> {
+    let items = list(node, "`pools`", faults).unwrap_or_default();
+    let mut pools: Vec<Placed> = Vec::new();
+    for item in items {
+        let Some(placed) = read_pool(item, faults) else {
+            continue;
+        };
+        let name = &placed.pool.name;
+        if !name.is_empty() && pools.iter().any(|other| other.pool.name == *name) {
+            let message = format!("there is a pool `{name}` already");
+            faults.report(&codes::DUPLICATE_POOL, placed.at, message);
+        }
+        pools.push(placed);
+    }
+    check_reach(&pools, faults);
+    pools.into_iter().map(|placed| placed.pool).collect()
+}
+
+fn read_pool(node: &Node, faults: &mut Faults) -> Option<Placed> {
+    let fields = Fields::of(node, &objects::POOL, faults)?;
+    let name_node = fields.need("name", faults);
+    let name = name_node.and_then(|it| name(it, "a pool", faults)).unwrap_or_default();
+    let at = name_node.map_or(fields.at, |it| it.at);
+    let before = faults.count();
+    let matcher = fields.get("match").and_then(|it| read_match(it, faults)).unwrap_or_default();
+    let understood = faults.count() == before;
+    let elastic = fields.get("elastic").and_then(|it| boolean(it, "`elastic`", faults));
+    let allocation = fields.get("allocation").and_then(|it| read_allocation(it, false, faults));
+    let limit = fields.get("limit").and_then(|it| read_limit(it, faults));
+    let pool = PoolSettings {
+        name: name.to_owned(),
+        matcher,
+        elastic: elastic.unwrap_or(false),
+        allocation: allocation.unwrap_or(Share::ALL),
+        limit,
+    };
+    // What `elastic` was meant to be is not known when it could not be read.
+    if elastic.is_some() || fields.get("elastic").is_none() {
+        check_elastic(&fields, pool.elastic, at, faults);
+    }
+    Some(Placed { pool, at, matches: fields.get("match").is_some(), understood })
+}
+
+fn check_elastic(fields: &Fields<'_>, elastic: bool, at: Place, faults: &mut Faults) {
+    let has = |field| fields.get(field).is_some();
+    if elastic && has("allocation") {
+        let message = "an elastic pool has no `allocation`: the capacity of its nodes is fiction";
+        let hint = "bound the whole pool with `limit`";
+        faults.report_hint(
+            &codes::ALLOCATION_ON_ELASTIC,
+            fields.place("allocation"),
+            message,
+            hint,
+        );
+    }
+    if !elastic && has("limit") {
+        let message = "only an elastic pool has a `limit`";
+        let hint = "add `elastic: true`, or bound each node with `allocation`";
+        faults.report_hint(&codes::LIMIT_ON_FIXED, fields.place("limit"), message, hint);
+    }
+    if elastic && !has("limit") {
+        let message = "nothing bounds what this elastic pool may cost";
+        let hint = "limit: {cpu: 2000, memory: 8Ti, pods: 1000}";
+        faults.report_hint(&codes::ELASTIC_WITHOUT_LIMIT, at, message, hint);
+    }
+}
+
+fn read_match(node: &Node, faults: &mut Faults) -> Option<NodeMatcher> {
+    let fields = Fields::of(node, &objects::MATCH, faults)?;
+    fields.need_any("leave `match` out in the last pool, which then takes every node", faults);
+    let types = fields.get("instanceTypes");
+    let types = types.and_then(|it| patterns(it, "`instanceTypes`", Alphabet::LabelValue, faults));
+    let labels = fields.get("labels").and_then(|it| labels(it, "`labels`", faults));
+    Some(NodeMatcher {
+        instance_types: types.unwrap_or_default(),
+        labels: labels.unwrap_or_default(),
+    })
+}
+
+/// Reads shares of a node. A pool's missing share is all of it; a class must give `both`, because a
+/// share that it left out would silently lift the pool's.
+pub(super) fn read_allocation(node: &Node, both: bool, faults: &mut Faults) -> Option<Share> {
+    if !matches!(node.value, Value::Map(_)) {
+        wrong_type(node, "`allocation` is a mapping such as `{cpu: 95%, memory: 95%}`", faults);
+        return None;
+    }
+    let fields = Fields::of(node, &objects::ALLOCATION, faults)?;
+    let mut share = |field: &str| {
+        let value = if both { fields.need(field, faults) } else { fields.get(field) };
+        value.map_or(Some(1000), |it| percent(it, &format!("`{field}`"), faults))
+    };
+    let (cpu, memory) = (share("cpu"), share("memory"));
+    if !both {
+        fields.need_any("allocation: {cpu: 95%, memory: 95%}", faults);
+    }
+    Some(Share { cpu_permille: cpu?, memory_permille: memory? })
+}
+
+fn read_limit(node: &Node, faults: &mut Faults) -> Option<Amounts> {
+    let fields = Fields::of(node, &objects::LIMIT, faults)?;
+    fields.need_any("limit: {cpu: 2000, memory: 8Ti, pods: 1000}", faults);
+    let mut amount = |field: &str, unit: Unit| {
+        let value = fields.get(field);
+        let value = value.map(|it| quantity(it, &format!("`{field}`"), unit, faults));
+        value.unwrap_or(Some(i64::MAX))
+    };
+    let cpu_milli = amount("cpu", Unit::Milli);
+    let memory_bytes = amount("memory", Unit::One);
+    let pods = amount("pods", Unit::One);
+    Some(Amounts {
+        cpu_milli: cpu_milli?,
+        memory_bytes: memory_bytes?,
+        ephemeral_bytes: i64::MAX,
+        pods: pods?,
+    })
+}
+
+/// A node belongs to the first pool that matches, so a wide pool starves the narrower ones behind it.
+fn check_reach(pools: &[Placed], faults: &mut Faults) {
+    for (at, placed) in pools.iter().enumerate() {
+        if !placed.matches && at + 1 < pools.len() {
+            let message = "a pool without `match` takes every node, so it must be the last";
+            let hint = "move it to the end, or say with `match` which nodes belong to it";
+            faults.report_hint(&codes::CATCH_ALL_NOT_LAST, placed.at, message, hint);
+        }
+        let earlier = pools.get(..at).unwrap_or_default();
+        let Some(wide) = earlier.iter().find(|wide| covers(wide, placed)) else {
+            continue;
+        };
+        let message = format!(
+            "this pool never gets a node: the pool `{}` before it matches all of them",
+            wide.pool.name
+        );
+        let hint = "put the narrower pool first";
+        faults.report_hint(&codes::POOL_UNREACHABLE, placed.at, message, hint);
+    }
+}
+
+/// True when `outer` matches every node that `inner` matches. A `match` that was not understood is
+/// no ground for a second complaint.
+fn covers(outer: &Placed, inner: &Placed) -> bool {
+    if !outer.understood || !inner.understood {
+        return false;
+    }
+    let (wide, narrow) = (&outer.pool.matcher, &inner.pool.matcher);
+    let any = ["*".to_owned()];
+    let narrow_types = match narrow.instance_types.as_slice() {
+        [] => &any,
+        types => types,
+    };
+    (wide.instance_types.is_empty() || cover(&wide.instance_types, narrow_types))
+        && labels_cover(&wide.labels, &narrow.labels)
+}

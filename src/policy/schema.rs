@@ -1,0 +1,303 @@
+//! The language as a JSON Schema, for editors. It describes; the readers judge.
+//!
+//! The structs below are never made: they mirror the language, their comments become the
+//! descriptions that an editor shows, and a test holds their fields to those that the readers accept.
+
+#![expect(dead_code, reason = "the structs exist for what schemars derives from them")]
+
+use std::collections::BTreeMap;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::classes::domain_labels;
+use super::compile::{API_VERSION, KIND};
+use super::scoring::MAX_WEIGHT;
+use crate::rules::CATALOGUE;
+
+/// The JSON Schema of the language (draft 2020-12), as text that ends with a line break.
+pub fn schema() -> String {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<SchedulingPolicy>();
+    schema.insert("title".to_owned(), "sigma scheduling policy".into());
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// A scheduling policy of sigma: who goes where, in which order, up to which limit.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct SchedulingPolicy {
+    /// The version of the language.
+    #[schemars(schema_with = "api_version")]
+    api_version: String,
+    /// The kind of the document.
+    #[schemars(schema_with = "kind")]
+    kind: String,
+    /// What the policy is called.
+    metadata: Option<Metadata>,
+    /// Pools of nodes. A node belongs to the first pool that matches it.
+    #[schemars(length(max = 64))]
+    pools: Option<Vec<Pool>>,
+    /// Classes of pods. A pod gets the first class whose grant admits it, else `default`.
+    #[schemars(length(max = 64))]
+    classes: Option<Vec<Class>>,
+    /// Weights of the scorers by class; a scorer that is not named has its default weight.
+    scoring: Option<BTreeMap<String, Weights>>,
+}
+
+/// What the policy is called.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Metadata {
+    /// The name, a DNS label.
+    #[schemars(schema_with = "dns_label")]
+    name: String,
+}
+
+/// A pool of nodes: bare metal, ECS, ECI, or whatever a site calls its own.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Pool {
+    /// The pool's name, unique, a DNS label.
+    #[schemars(schema_with = "dns_label")]
+    name: String,
+    /// Which nodes belong; all conditions must hold. Without it every node does, which only the
+    /// last pool may say.
+    r#match: Option<Match>,
+    /// Its nodes are virtual and their capacity is fiction: only `limit` bounds it. Default: false.
+    elastic: Option<bool>,
+    /// Most that the requests on a node may take of its allocatable. Default: 100%.
+    allocation: Option<PoolAllocation>,
+    /// Most that all pods in an elastic pool may ask for together.
+    limit: Option<Limit>,
+}
+
+/// Which nodes belong to a pool.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Match {
+    /// Patterns of the label `node.kubernetes.io/instance-type`, any of them; `*` stands for any run
+    /// of characters.
+    #[schemars(length(min = 1, max = 64))]
+    instance_types: Option<Vec<String>>,
+    /// Labels that the node must carry with exactly these values.
+    #[schemars(extend("minProperties" = 1))]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// Shares of a node's allocatable that requests may take.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct PoolAllocation {
+    /// Of CPU. Default: 100%.
+    #[schemars(schema_with = "percentage")]
+    cpu: Option<String>,
+    /// Of memory. Default: 100%.
+    #[schemars(schema_with = "percentage")]
+    memory: Option<String>,
+}
+
+/// Shares of a node's allocatable that requests may take, in place of every pool's.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct ClassAllocation {
+    /// Of CPU.
+    #[schemars(schema_with = "percentage")]
+    cpu: String,
+    /// Of memory.
+    #[schemars(schema_with = "percentage")]
+    memory: String,
+}
+
+/// Most that all pods in an elastic pool may ask for together; what is not given is not bounded.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct Limit {
+    /// CPU, as a quantity.
+    #[schemars(schema_with = "quantity")]
+    cpu: Option<String>,
+    /// Memory, as a quantity.
+    #[schemars(schema_with = "quantity")]
+    memory: Option<String>,
+    /// Number of pods.
+    #[schemars(schema_with = "quantity")]
+    pods: Option<String>,
+}
+
+/// A class of pods. `online`, `offline`, `default` and `exempt` have meanings of their own; any other
+/// name is a class that is treated like `online`.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Class {
+    /// The class's name, unique, a DNS label.
+    #[schemars(schema_with = "dns_label")]
+    name: String,
+    /// What a pod must show to get the class. A raised class needs a priority and a namespace,
+    /// `exempt` needs namespaces by name, `default` has none.
+    grant: Option<Grant>,
+    /// The pools open to the class, in order of preference. Without it, every node is open
+    /// (for `default`: every node that is not elastic).
+    #[schemars(length(min = 1, max = 64), extend("uniqueItems" = true))]
+    pools: Option<Vec<String>>,
+    /// How replicas of one app spread.
+    spread: Option<Spread>,
+    /// Its pods are never victims of preemption. Default: false; `exempt` always is.
+    protected: Option<bool>,
+    /// Its own share of each node, in place of the pools' `allocation`.
+    allocation: Option<ClassAllocation>,
+}
+
+/// What a pod must show to get the class.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Grant {
+    /// Patterns of PriorityClass names, any of them.
+    #[schemars(length(min = 1, max = 64))]
+    priority_classes: Option<Vec<String>>,
+    /// A band of `spec.priority`, as an alternative to `priorityClasses`.
+    priority: Option<Priority>,
+    /// The namespaces that the class is bound to.
+    namespaces: Option<Namespaces>,
+}
+
+/// A band of priorities, both ends included.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct Priority {
+    /// The lowest priority. Default: no bound.
+    #[schemars(schema_with = "priority_value")]
+    min: Option<i32>,
+    /// The highest priority. Default: no bound.
+    #[schemars(schema_with = "priority_value")]
+    max: Option<i32>,
+}
+
+/// Namespaces by name, by label, or by both.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct Namespaces {
+    /// Patterns of names, any of them.
+    #[schemars(length(min = 1, max = 64))]
+    names: Option<Vec<String>>,
+    /// Labels that the namespace must carry with exactly these values.
+    #[schemars(extend("minProperties" = 1))]
+    match_labels: Option<BTreeMap<String, String>>,
+}
+
+/// How replicas of one app spread over failure domains.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Spread {
+    /// The node label that names the domain.
+    #[schemars(schema_with = "domain")]
+    domain: String,
+    /// Most of an app's replicas in one domain. Without it spreading is only preferred.
+    #[schemars(schema_with = "percentage")]
+    max_share: Option<String>,
+}
+
+/// Weights by scorer: the scorers of the catalogue are the properties.
+struct Weights;
+
+impl JsonSchema for Weights {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Weights".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let scorers = CATALOGUE.iter().filter(|spec| spec.scores);
+        let properties = scorers.map(|spec| {
+            let description = format!("{}. Default: {}.", spec.summary, spec.default_weight);
+            let schema = serde_json::json!({
+                "type": "integer", "minimum": 0, "maximum": MAX_WEIGHT, "description": description,
+            });
+            (spec.name.to_owned(), schema)
+        });
+        let properties: serde_json::Map<_, _> = properties.collect();
+        json_schema!({
+            "description": "Weights by scorer; 0 switches a scorer off.",
+            "type": "object",
+            "properties": properties,
+            "additionalProperties": false,
+        })
+    }
+}
+
+fn api_version(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "const": API_VERSION})
+}
+
+fn kind(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "const": KIND})
+}
+
+fn dns_label(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+    })
+}
+
+fn percentage(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string", "pattern": r"^(100(\.0)?|[1-9][0-9]?(\.[0-9])?)%$",
+    })
+}
+
+fn quantity(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "anyOf": [
+            {"type": "number", "minimum": 0},
+            {
+                "type": "string",
+                "pattern": r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$",
+            },
+        ],
+    })
+}
+
+fn priority_value(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX})
+}
+
+fn domain(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": domain_labels()})
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::objects;
+    use super::*;
+
+    #[test]
+    fn the_schema_has_the_fields_that_the_readers_accept() {
+        let schema: serde_json::Value = serde_json::from_str(&schema()).expect("it is JSON");
+        let objects = [
+            ("", &objects::ROOT),
+            ("Metadata", &objects::METADATA),
+            ("Pool", &objects::POOL),
+            ("Match", &objects::MATCH),
+            ("PoolAllocation", &objects::ALLOCATION),
+            ("ClassAllocation", &objects::ALLOCATION),
+            ("Limit", &objects::LIMIT),
+            ("Class", &objects::CLASS),
+            ("Grant", &objects::GRANT),
+            ("Priority", &objects::PRIORITY),
+            ("Namespaces", &objects::NAMESPACES),
+            ("Spread", &objects::SPREAD),
+        ];
+        for (name, object) in objects {
+            let described = if name.is_empty() { &schema } else { &schema["$defs"][name] };
+            let properties = described["properties"].as_object().expect(name);
+            let properties: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+            assert_eq!(properties, object.fields.iter().copied().collect(), "{name}");
+            assert_eq!(described["additionalProperties"], false, "{name}");
+        }
+        let defs = schema["$defs"].as_object().expect("definitions").len();
+        // `Weights` has its properties from the catalogue, and the root is no definition.
+        assert_eq!(defs, objects.len());
+    }
+}

@@ -1,0 +1,533 @@
+//! The rules about the code itself, checked on its text: which room may name which, what the core
+//! may not know, how long things may get, and that every rule has its cases and its paragraph.
+//!
+//! Each check is a function from sources to complaints, and each has a test that it can complain.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use sigma::rules::CATALOGUE;
+
+/// The rooms in order: each may name only those before it.
+const ROOMS: [&str; 13] = [
+    "model", "cluster", "rules", "policy", "engine", "sim", "record", "metrics", "k8s", "writer",
+    "http", "serve", "cli",
+];
+/// The rooms that know no clock, no socket, no file, no entropy.
+const CORE: &[&str] = &["model", "cluster", "rules", "policy", "engine", "sim", "record"];
+/// Files of `src/` that are in no room.
+const OUTSIDE: [&str; 3] = ["lib", "main", "testing"];
+
+/// Crates and types that the core does not name.
+const FOREIGN_NAMES: [&str; 12] = [
+    "tokio",
+    "kube",
+    "k8s_openapi",
+    "axum",
+    "prometheus",
+    "hyper",
+    "reqwest",
+    "rand",
+    "fastrand",
+    "Instant",
+    "SystemTime",
+    "RandomState",
+];
+/// Paths that the core does not name. Hash maps of `std` iterate in another order in every process.
+const FOREIGN_PATHS: [&str; 6] = [
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::collections::HashMap",
+    "std::collections::HashSet",
+];
+
+const MAX_FUNCTION_LINES: usize = 70;
+const MAX_FILE_LINES: usize = 500;
+
+/// A file of `src/`.
+struct Source {
+    /// Relative to `src/`.
+    path: String,
+    text: String,
+    /// Declared behind `#[cfg(test)]`.
+    test: bool,
+}
+
+impl Source {
+    fn new(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned(), test: false }
+    }
+
+    /// The first folder or file name.
+    fn room(&self) -> &str {
+        let first = self.path.split('/').next().unwrap_or_default();
+        first.strip_suffix(".rs").unwrap_or(first)
+    }
+
+    /// True for the file that stands for its room: there `super` is the crate.
+    fn is_front(&self) -> bool {
+        !self.path.contains('/') || self.path == format!("{}/mod.rs", self.room())
+    }
+
+    /// The code, line by line as it stands, without comments, literals and test items.
+    fn code(&self) -> String {
+        if self.test { String::new() } else { without_tests(&blank(&self.text)) }
+    }
+}
+
+/// All of `src/`, in the order of paths.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    paths.sort();
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).expect("a readable source");
+        let path = path.strip_prefix(&root).expect("a path below src").to_string_lossy();
+        Source::new(&path.replace('\\', "/"), &text)
+    };
+    mark_tests(paths.iter().map(read).collect())
+}
+
+fn walk(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() {
+            walk(&path, out);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+/// Finds the files that are only declared behind `#[cfg(test)]`, and what is below them.
+fn mark_tests(mut sources: Vec<Source>) -> Vec<Source> {
+    let mut tests = BTreeSet::new();
+    for source in &sources {
+        let folder = match source.path.rsplit_once('/') {
+            Some((folder, "mod.rs")) => format!("{folder}/"),
+            None if matches!(source.path.as_str(), "lib.rs" | "main.rs") => String::new(),
+            _ => format!("{}/", source.path.trim_end_matches(".rs")),
+        };
+        let text = blank(&source.text);
+        for (at, _) in text.match_indices("#[cfg(test)]") {
+            let rest = text[at + "#[cfg(test)]".len()..].trim_start();
+            let rest = rest.trim_start_matches("pub(crate) ");
+            if let Some((name, _)) = rest.strip_prefix("mod ").and_then(|it| it.split_once(';')) {
+                tests.insert(format!("{folder}{}", name.trim()));
+            }
+        }
+    }
+    for source in &mut sources {
+        let stem = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
+        source.test = tests.iter().any(|test| {
+            stem == test || stem.strip_prefix(test).is_some_and(|it| it.starts_with('/'))
+        });
+    }
+    sources
+}
+
+/// Replaces comments and literals by spaces, keeping lines and columns.
+fn blank(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = bytes.to_vec();
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = end_of_blank(bytes, at);
+        for byte in out.iter_mut().take(end).skip(at).filter(|byte| **byte != b'\n') {
+            *byte = b' ';
+        }
+        at = end.max(at + 1);
+    }
+    String::from_utf8(out).expect("blanks replace whole characters")
+}
+
+/// The end of the comment or literal that starts at `at`; `at` itself when none does.
+fn end_of_blank(bytes: &[u8], at: usize) -> usize {
+    let rest = &bytes[at..];
+    let named = at > 0 && is_name(bytes[at - 1]);
+    let find = |from: usize, what: &[u8]| {
+        let found = rest[from..].windows(what.len()).position(|window| window == what);
+        found.map_or(bytes.len(), |it| at + from + it + what.len())
+    };
+    if rest.starts_with(b"//") {
+        return rest.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |it| at + it);
+    }
+    if rest.starts_with(b"/*") {
+        return find(2, b"*/");
+    }
+    let raw = rest.strip_prefix(b"b").unwrap_or(rest);
+    if !named && let Some(hashes) = raw.strip_prefix(b"r") {
+        let count = hashes.iter().take_while(|byte| **byte == b'#').count();
+        if hashes.get(count) == Some(&b'"') {
+            let close = [b"\"".as_slice(), &vec![b'#'; count]].concat();
+            return find(rest.len() - hashes.len() + count + 1, &close);
+        }
+    }
+    match rest {
+        [b'"', ..] => end_of_quoted(bytes, at, b'"'),
+        // A lifetime has no closing quote right after its first character.
+        [b'\'', b'\\', ..] => end_of_quoted(bytes, at, b'\''),
+        [b'\'', first, ..] if *first != b'\'' => {
+            let width = match first {
+                0..0x80 => 1,
+                0x80..0xe0 => 2,
+                0xe0..0xf0 => 3,
+                _ => 4,
+            };
+            if rest.get(1 + width) == Some(&b'\'') { at + width + 2 } else { at }
+        }
+        _ => at,
+    }
+}
+
+fn end_of_quoted(bytes: &[u8], at: usize, quote: u8) -> usize {
+    let mut end = at + 1;
+    while end < bytes.len() && bytes[end] != quote {
+        end += 1 + usize::from(bytes[end] == b'\\');
+    }
+    (end + 1).min(bytes.len())
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+}
+
+/// Blanks every item behind `#[cfg(test)]`.
+fn without_tests(code: &str) -> String {
+    let mut out = code.to_owned();
+    while let Some(at) = out.find("#[cfg(test)]") {
+        let end = end_of_item(&out, at + "#[cfg(test)]".len());
+        let kept: String = out[at..end].chars().filter(|c| *c == '\n').collect();
+        out.replace_range(at..end, &kept);
+    }
+    out
+}
+
+/// The end of the item that starts at `from`: its `;`, or the brace that closes its first one.
+fn end_of_item(code: &str, from: usize) -> usize {
+    let (mut braces, mut parens) = (0_i32, 0_i32);
+    for (at, byte) in code.bytes().enumerate().skip(from) {
+        match byte {
+            b'(' | b'[' => parens += 1,
+            b')' | b']' => parens -= 1,
+            b';' if braces == 0 && parens == 0 => return at + 1,
+            b'{' => braces += 1,
+            b'}' if braces <= 1 => return at + 1,
+            b'}' => braces -= 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+fn line_of(code: &str, at: usize) -> usize {
+    1 + code[..at].matches('\n').count()
+}
+
+/// Where `word` stands in `code` as a whole word.
+fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let bytes = code.as_bytes();
+    code.match_indices(word).map(|(at, _)| at).filter(move |at| {
+        let before = at.checked_sub(1).and_then(|it| bytes.get(it));
+        let after = bytes.get(at + word.len());
+        !before.is_some_and(|it| is_name(*it)) && !after.is_some_and(|it| is_name(*it))
+    })
+}
+
+/// The names that follow `prefix` (`crate::`), one by one or in braces, with their places.
+fn names_after<'a>(code: &'a str, prefix: &str) -> Vec<(usize, &'a str)> {
+    let name = |from: usize| {
+        let len = code[from..].bytes().take_while(|byte| is_name(*byte)).count();
+        &code[from..from + len]
+    };
+    let mut out = Vec::new();
+    for (at, _) in code.match_indices(prefix) {
+        if at > 0 && (is_name(code.as_bytes()[at - 1]) || code.as_bytes()[at - 1] == b':') {
+            continue;
+        }
+        let from = at + prefix.len();
+        if !code[from..].starts_with('{') {
+            out.push((from, name(from)));
+            continue;
+        }
+        let mut depth = 0;
+        for (offset, byte) in code[from..].bytes().enumerate() {
+            depth += i32::from(byte == b'{') - i32::from(byte == b'}');
+            if depth == 0 {
+                break;
+            }
+            if depth == 1 && matches!(byte, b'{' | b',') {
+                let rest = &code[from + offset + 1..];
+                let start = from + offset + 1 + (rest.len() - rest.trim_start().len());
+                out.push((start, name(start)));
+            }
+        }
+    }
+    out
+}
+
+fn rooms_in_order(sources: &[Source]) -> Vec<String> {
+    let rank = |room: &str| ROOMS.iter().position(|it| *it == room);
+    let mut out = Vec::new();
+    for source in sources {
+        let Some(own) = rank(source.room()) else {
+            if !OUTSIDE.contains(&source.room()) {
+                out.push(format!("{}: no such room", source.path));
+            }
+            continue;
+        };
+        let code = source.code();
+        let mut named = names_after(&code, "crate::");
+        if source.is_front() {
+            named.extend(names_after(&code, "super::"));
+        }
+        for (at, name) in named {
+            if rank(name).is_some_and(|other| other > own) {
+                let line = line_of(&code, at);
+                out.push(format!("{}:{line}: names {name}, which comes later", source.path));
+            }
+        }
+        for at in words(&code, "super::super") {
+            out.push(format!("{}:{}: super::super", source.path, line_of(&code, at)));
+        }
+    }
+    out
+}
+
+fn core_knows_nothing_outside(sources: &[Source]) -> Vec<String> {
+    let mut out = Vec::new();
+    for source in sources.iter().filter(|source| CORE.contains(&source.room())) {
+        let code = source.code();
+        let mut found: Vec<(usize, &str)> = Vec::new();
+        for name in FOREIGN_NAMES {
+            found.extend(words(&code, name).map(|at| (at, name)));
+        }
+        for path in FOREIGN_PATHS {
+            let (module, name) = path.rsplit_once("::").unwrap_or(("", path));
+            let named = names_after(&code, &format!("{module}::")).into_iter();
+            found.extend(named.filter(|(_, it)| *it == name).map(|(at, _)| (at, path)));
+        }
+        for (at, name) in found {
+            out.push(format!("{}:{}: names {name}", source.path, line_of(&code, at)));
+        }
+    }
+    out
+}
+
+fn short_enough(sources: &[Source]) -> Vec<String> {
+    let mut out = Vec::new();
+    for source in sources {
+        let lines = source.text.lines().count();
+        if lines > MAX_FILE_LINES {
+            out.push(format!("{}:{lines}: the file is longer than {MAX_FILE_LINES}", source.path));
+        }
+        let code = blank(&source.text);
+        for at in words(&code, "fn") {
+            let (first, last) = (line_of(&code, at), line_of(&code, end_of_item(&code, at)));
+            let lines = last - first + 1;
+            if lines > MAX_FUNCTION_LINES {
+                out.push(format!("{}:{first}: a function of {lines} lines", source.path));
+            }
+        }
+    }
+    out
+}
+
+fn nothing_panics(sources: &[Source]) -> Vec<String> {
+    let mut out = Vec::new();
+    for source in sources {
+        let code = source.code();
+        let code = code.as_str();
+        let macros = ["panic", "todo", "unimplemented"].into_iter().flat_map(|name| {
+            words(code, name).filter(move |at| code[at + name.len()..].starts_with('!'))
+        });
+        let unwraps = code.match_indices(".unwrap()").map(|(at, _)| at);
+        for at in macros.chain(unwraps) {
+            out.push(format!("{}:{}: may panic", source.path, line_of(code, at)));
+        }
+    }
+    out
+}
+
+fn rules_have_cases(rules: &[&str], golden: &Path) -> Vec<String> {
+    let has_case = |rule: &&&str| {
+        let entries = std::fs::read_dir(golden.join(rule)).into_iter().flatten().flatten();
+        entries.into_iter().any(|it| it.file_name().to_string_lossy().ends_with(".in.yaml"))
+    };
+    let bare = rules.iter().filter(|rule| !has_case(rule));
+    bare.map(|rule| format!("tests/golden/{rule}: no case")).collect()
+}
+
+/// A rule's paragraph: a heading with the name in backticks, and text below it.
+fn rules_have_paragraphs(rules: &[&str], readme: &str) -> Vec<String> {
+    let described = |rule: &&&str| {
+        let name = format!("`{rule}`");
+        let mut lines = readme.lines().skip_while(|it| !it.starts_with('#') || !it.contains(&name));
+        let heading = lines.next();
+        let mut paragraph = lines.take_while(|line| !line.starts_with('#'));
+        heading.is_some() && paragraph.any(|line| !line.trim().is_empty())
+    };
+    let missing = rules.iter().filter(|rule| !described(rule));
+    missing.map(|rule| format!("policies/README.md: no paragraph `{rule}`")).collect()
+}
+
+fn rule_names() -> Vec<&'static str> {
+    CATALOGUE.iter().map(|spec| spec.name).collect()
+}
+
+fn assert_none(complaints: &[String]) {
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn a_room_names_only_rooms_above_it() {
+    assert_none(&rooms_in_order(&sources()));
+}
+
+#[test]
+fn the_core_knows_no_cluster_no_clock_no_file_no_socket_and_no_entropy() {
+    assert_none(&core_knows_nothing_outside(&sources()));
+}
+
+#[test]
+fn functions_and_files_are_short() {
+    assert_none(&short_enough(&sources()));
+}
+
+#[test]
+fn nothing_unwraps_or_panics_outside_tests() {
+    assert_none(&nothing_panics(&sources()));
+}
+
+#[test]
+fn every_rule_has_a_golden_case() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    assert_none(&rules_have_cases(&rule_names(), &golden));
+}
+
+#[test]
+fn every_rule_has_a_paragraph() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap_or_default();
+    assert_none(&rules_have_paragraphs(&rule_names(), &readme));
+}
+
+/// What a check says of one file.
+fn told(check: impl Fn(&[Source]) -> Vec<String>, path: &str, text: &str) -> Vec<String> {
+    check(&mark_tests(vec![Source::new(path, text)]))
+}
+
+#[test]
+fn the_order_of_rooms_can_be_violated() {
+    let later = "model/a.rs:1: names cluster, which comes later";
+    for (path, text, want) in [
+        ("model/a.rs", "use crate::cluster::Snapshot;", later),
+        ("model/a.rs", "use crate::{cluster::Snapshot, model::Pod};", later),
+        ("model/a.rs", "fn f() { crate::cluster::f() }", later),
+        ("metrics.rs", "\nuse super::writer;", "metrics.rs:2: names writer, which comes later"),
+        (
+            "rules/mod.rs",
+            "use super::{engine::Desk};",
+            "rules/mod.rs:1: names engine, which comes later",
+        ),
+        ("model/a.rs", "use super::super::x;", "model/a.rs:1: super::super"),
+        ("attic/a.rs", "", "attic/a.rs: no such room"),
+    ] {
+        assert_eq!(told(rooms_in_order, path, text), [want], "{text}");
+    }
+    for (path, text) in [
+        ("engine/a.rs", "use crate::{cluster::Snapshot, model::{Pod, writer}};"),
+        ("model/a.rs", "// use crate::cluster;\nconst A: &str = \"crate::cluster\";"),
+        (
+            "model/a.rs",
+            "#[cfg(test)]\nmod tests { use crate::cluster::A; }\nuse super::cluster_like;",
+        ),
+        ("cli/mod.rs", "use crate::serve;"),
+        ("main.rs", "use crate::cli;"),
+    ] {
+        assert_eq!(told(rooms_in_order, path, text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn the_core_can_know_too_much() {
+    for (text, name) in [
+        ("use std::time::Instant;", "Instant"),
+        ("fn f() { std::time::SystemTime::now(); }", "SystemTime"),
+        ("use tokio::sync;", "tokio"),
+        ("use {kube::Api};", "kube"),
+        ("fn f() { std::env::var(); }", "std::env"),
+        ("use std::{fs, io};", "std::fs"),
+        ("use std::net::TcpStream;", "std::net"),
+        ("use std::collections::{BTreeMap, HashMap};", "std::collections::HashMap"),
+        ("fn f() -> u8 { fastrand::u8(..) }", "fastrand"),
+    ] {
+        let want = format!("engine/a.rs:1: names {name}");
+        assert_eq!(told(core_knows_nothing_outside, "engine/a.rs", text), [want], "{text}");
+        assert_eq!(told(core_knows_nothing_outside, "serve/a.rs", text), [""; 0], "{text}");
+    }
+    for text in
+        ["use rustc_hash::FxHashMap;", "// tokio\nlet kubelet = \"kube\";", "fn operand() {}"]
+    {
+        assert_eq!(told(core_knows_nothing_outside, "engine/a.rs", text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn functions_and_files_can_be_too_long() {
+    let body =
+        |lines: usize| format!("\nfn f(a: [u8; 2]) {{\n{}}}\n", "let s = '}';\n".repeat(lines));
+    assert_eq!(told(short_enough, "a.rs", &body(68)), [""; 0]);
+    assert_eq!(told(short_enough, "a.rs", &body(69)), ["a.rs:2: a function of 71 lines"]);
+    assert_eq!(told(short_enough, "a.rs", &"\n".repeat(500)), [""; 0]);
+    let long = told(short_enough, "a.rs", &"\n".repeat(501));
+    assert_eq!(long, ["a.rs:501: the file is longer than 500"]);
+}
+
+#[test]
+fn code_can_panic() {
+    for text in ["fn f() { g().unwrap() }", "fn f() { panic!(\"x\") }", "fn f() { todo!() }"] {
+        assert_eq!(told(nothing_panics, "a.rs", text), ["a.rs:1: may panic"], "{text}");
+    }
+    for text in [
+        "fn f() { g().unwrap_or(1) } // panic!",
+        "#[cfg(test)]\nmod tests { fn f() { g().unwrap() } }",
+        "#[cfg(test)]\nfn helper() { panic!() }",
+        "const A: &str = r#\"a \" panic! .unwrap()\"#; const B: char = '\"'; const C: &[u8] = b\"panic!\";",
+        "use std::panic::catch_unwind;",
+    ] {
+        assert_eq!(told(nothing_panics, "a.rs", text), [""; 0], "{text}");
+    }
+    let text = "#[cfg(test)]\nmod tests {}\nfn f<'a>() { g().unwrap() }";
+    assert_eq!(told(nothing_panics, "a.rs", text), ["a.rs:3: may panic"]);
+}
+
+#[test]
+fn a_file_declared_for_tests_is_test_code() {
+    let sources = mark_tests(vec![
+        Source::new("lib.rs", "#[cfg(test)]\nmod testing;"),
+        Source::new("testing.rs", "panic!()"),
+        Source::new("engine/desk.rs", "#[cfg(test)]\nmod tests;"),
+        Source::new("engine/desk/tests.rs", "panic!()"),
+        Source::new("engine/desk/tests/more.rs", "panic!()"),
+        Source::new("k8s/mod.rs", "#[cfg(test)]\nmod fake;\nmod fake_not;"),
+        Source::new("k8s/fake.rs", "panic!()"),
+        Source::new("k8s/fake_not.rs", "panic!()"),
+    ]);
+    assert_eq!(nothing_panics(&sources), ["k8s/fake_not.rs:1: may panic"]);
+}
+
+#[test]
+fn a_rule_can_lack_its_cases_and_its_paragraph() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let missing = rules_have_cases(&["binPack", "phaseOfTheMoon"], &golden);
+    assert_eq!(missing, ["tests/golden/phaseOfTheMoon: no case"]);
+    let readme = "# Rules\n`c`\n## `a`\n\nText.\n### `b`\n\n## `d`\nText.\n";
+    let missing = rules_have_paragraphs(&["a", "b", "c", "d"], readme);
+    let want = ["b", "c"].map(|rule| format!("policies/README.md: no paragraph `{rule}`"));
+    assert_eq!(missing, want);
+    assert_eq!(rules_have_paragraphs(&["a"], "").len(), 1);
+}

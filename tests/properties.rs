@@ -1,0 +1,25 @@
+//! Invariants over random inputs. Each test is named after the property it holds.
+//!
+//! A failing case is kept in `proptest-regressions/properties.txt`; commit it with the fix.
+
+#[path = "properties/decisions.rs"]
+mod decisions;
+#[path = "properties/state.rs"]
+mod state;
+#[path = "../src/testing.rs"]
+mod testing;
+
+use proptest::test_runner::{Config, FileFailurePersistence};
+// The shared builders name rooms as the library itself does.
+use sigma::{cluster, engine, model, policy};
+
+/// `cases` random cases, more when `PROPTEST_CASES` says so.
+fn config(cases: u32) -> Config {
+    let seeds = FileFailurePersistence::Direct("proptest-regressions/properties.txt");
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    Config {
+        cases: asked.unwrap_or(cases),
+        failure_persistence: Some(Box::new(seeds)),
+        ..Config::default()
+    }
+}
