@@ -135,7 +135,8 @@ fn read_band(node: &Node, faults: &mut Faults) -> Option<(Priority, Priority)> {
         });
         value.unwrap_or(Some(otherwise))
     };
-    let (min, max) = (end("min", Priority::MIN)?, end("max", Priority::MAX)?);
+    let ends = (end("min", Priority::MIN), end("max", Priority::MAX));
+    let (min, max) = (ends.0?, ends.1?);
     if min > max {
         let message = format!("no priority is both at least {min} and at most {max}");
         faults.report_hint(&codes::PRIORITY_BAND, node.at, message, "swap `min` and `max`");

@@ -15,6 +15,8 @@ pub(super) struct Fields<'t> {
     pub(super) at: Place,
     what: &'static str,
     entries: Vec<&'t Entry>,
+    /// Nothing stands in it, not even what was refused.
+    empty: bool,
 }
 
 impl<'t> Fields<'t> {
@@ -38,7 +40,8 @@ impl<'t> Fields<'t> {
                 faults.report_hint(&codes::UNKNOWN_FIELD, entry.at, message, hint);
             }
         }
-        Some(Self { at: node.at, what: object.what, entries: known })
+        let empty = entries.is_empty();
+        Some(Self { at: node.at, what: object.what, entries: known, empty })
     }
 
     /// The value of a field, if it is given.
@@ -63,7 +66,7 @@ impl<'t> Fields<'t> {
 
     /// Notes a fault when no field is given.
     pub(super) fn need_any(&self, hint: &str, faults: &mut Faults) {
-        if self.entries.is_empty() {
+        if self.empty {
             let message = format!("{} says nothing", self.what);
             faults.report_hint(&codes::EMPTY, self.at, message, hint);
         }
