@@ -287,7 +287,10 @@ fn read_domain(node: &Node, faults: &mut Faults) -> Option<SpreadKey> {
         return Some(SpreadKey::Level(level));
     }
     let known = domain_labels();
-    let hint = did_you_mean(label, known.iter().copied());
+    // `zone` alone is what people write who think of the level and not of the label.
+    let level = known.iter().find(|it| it.ends_with(&format!("/{label}")));
+    let level = level.map(|it| format!("did you mean `{it}`?"));
+    let hint = level.or_else(|| did_you_mean(label, known.iter().copied()));
     let hint = hint.unwrap_or_else(|| format!("it is one of {}", listed(&known)));
     let message = format!("nodes are not grouped by the label {}", quoted(label));
     faults.report_hint(&codes::UNKNOWN_DOMAIN, node.at, message, hint);
