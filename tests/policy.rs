@@ -1,5 +1,5 @@
-//! The policy language from the outside. Each `tests/policy/NAME.yaml` has its diagnostics beside it
-//! in `NAME.expect`, one `line:column code severity` a line; `UPDATE=1` rewrites them.
+//! The policy language from the outside. Each `tests/policy/NAME.yaml` has its diagnostics beside
+//! it in `NAME.expect`, one `line:column code severity` a line; `UPDATE=1` rewrites them.
 //!
 //! `P0123-*bad.yaml` must show P0123, `P0123-good.yaml` is the same thing said right.
 

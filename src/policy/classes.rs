@@ -167,8 +167,10 @@ fn warn_of_star(node: &Node, what: &str, faults: &mut Faults) {
         return;
     };
     for item in items {
-        if matches!(&item.value, Value::Text(text) if !text.is_empty() && text.chars().all(|c| c == '*'))
-        {
+        let Value::Text(pattern) = &item.value else {
+            continue;
+        };
+        if !pattern.is_empty() && pattern.chars().all(|c| c == '*') {
             let message = format!("`*` in {what} binds nothing: everybody matches it");
             faults.report(&codes::BINDS_NOTHING, item.at, message);
         }

@@ -1,4 +1,5 @@
-//! Typed reading of single values. Each function returns what it understood, or notes why it did not.
+//! Typed reading of single values. Each function returns what it understood, or notes why it did
+//! not.
 
 use super::codes;
 use super::diagnostic::{Faults, Place, did_you_mean, quoted};

@@ -1,7 +1,8 @@
 //! The language as a JSON Schema, for editors. It describes; the readers judge.
 //!
 //! The structs below are never made: they mirror the language, their comments become the
-//! descriptions that an editor shows, and a test holds their fields to those that the readers accept.
+//! descriptions that an editor shows, and a test holds their fields to those that the readers
+//! accept.
 
 #![expect(dead_code, reason = "the structs exist for what schemars derives from them")]
 
@@ -78,8 +79,8 @@ struct Pool {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Match {
-    /// Patterns of the label `node.kubernetes.io/instance-type`, any of them; `*` stands for any run
-    /// of characters.
+    /// Patterns of the label `node.kubernetes.io/instance-type`, any of them; `*` stands for any
+    /// run of characters.
     #[schemars(length(min = 1, max = 64))]
     instance_types: Option<Vec<String>>,
     /// Labels that the node must carry with exactly these values.
@@ -119,8 +120,8 @@ struct Limit {
     pods: Option<Quantity>,
 }
 
-/// A class of pods. `online`, `offline`, `default` and `exempt` have meanings of their own; any other
-/// name is a class that is treated like `online`.
+/// A class of pods. `online`, `offline`, `default` and `exempt` have meanings of their own; any
+/// other name is a class that is treated like `online`.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Class {

@@ -1,8 +1,8 @@
 //! Bytes to a tree of values that know where they stand, or the reason why not.
 //!
 //! A typed `Deserialize` stops at its first fault. So the YAML is read once into this tree, which
-//! accepts whatever is YAML, and the readers walk it and collect every fault. Nothing here knows the
-//! language, and no input may cost more than the budget below.
+//! accepts whatever is YAML, and the readers walk it and collect every fault. Nothing here knows
+//! the language, and no input may cost more than the budget below.
 
 use std::collections::BTreeSet;
 use std::fmt;

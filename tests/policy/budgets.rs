@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use proptest::sample::Index;
 use sigma::policy::{Compiled, Diagnostic, MAX_BYTES, compile, render};
 
 fn check(bytes: &[u8]) -> Vec<Diagnostic> {
@@ -101,7 +102,7 @@ proptest! {
 
     #[test]
     fn a_mutated_policy_never_panics(
-        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..8usize, 0..WORDS.len()), 1..6)
+        edits in prop::collection::vec((any::<Index>(), 0..8usize, 0..WORDS.len()), 1..6)
     ) {
         let mut source = default_policy();
         for (at, removed, word) in edits {

@@ -1,7 +1,7 @@
 //! The JSON Schema is up to date, and says yes and no where the readers do.
 //!
-//! The validator below knows the keywords that the schema uses and refuses to overlook one; it takes
-//! `pattern` on trust.
+//! The validator below knows the keywords that the schema uses and refuses to overlook one; it
+//! takes `pattern` on trust.
 
 use serde_json::Value;
 use sigma::policy::{compile, schema};
@@ -90,34 +90,8 @@ fn validate(root: &Value, schema: &Value, it: &Value, path: &str, faults: &mut V
                 let mut fields = want.as_array().into_iter().flatten().filter_map(Value::as_str);
                 fields.all(|field| it.contains_key(field))
             }),
-            "items" => {
-                for (at, item) in it.as_array().into_iter().flatten().enumerate() {
-                    validate(root, want, item, &format!("{path}/{at}"), faults);
-                }
-                true
-            }
-            "properties" => {
-                for (key, schema) in want.as_object().into_iter().flatten() {
-                    if let Some(value) = it.get(key) {
-                        validate(root, schema, value, &format!("{path}/{key}"), faults);
-                    }
-                }
-                true
-            }
-            "additionalProperties" => {
-                let known = keywords.get("properties");
-                for (key, value) in it.as_object().into_iter().flatten() {
-                    if known.is_some_and(|known| known.get(key).is_some()) {
-                        continue;
-                    }
-                    match want {
-                        Value::Bool(true) => {}
-                        Value::Bool(false) => faults.push(format!("{path}: unknown {key}")),
-                        schema => {
-                            validate(root, schema, value, &format!("{path}/{key}"), faults);
-                        }
-                    }
-                }
+            "items" | "properties" | "additionalProperties" => {
+                descend(root, keywords, keyword, it, path, faults);
                 true
             }
             other => {
@@ -127,6 +101,35 @@ fn validate(root: &Value, schema: &Value, it: &Value, path: &str, faults: &mut V
         };
         if !holds {
             faults.push(format!("{path}: {keyword} {want}"));
+        }
+    }
+}
+
+/// Validates what stands in `it`, as far as `keyword` speaks of it.
+fn descend(
+    root: &Value,
+    keywords: &serde_json::Map<String, Value>,
+    keyword: &str,
+    it: &Value,
+    path: &str,
+    faults: &mut Vec<String>,
+) {
+    let want = &keywords[keyword];
+    for (at, item) in it.as_array().into_iter().flatten().enumerate() {
+        if keyword == "items" {
+            validate(root, want, item, &format!("{path}/{at}"), faults);
+        }
+    }
+    for (key, value) in it.as_object().into_iter().flatten() {
+        let path = format!("{path}/{key}");
+        let known = keywords.get("properties").and_then(|known| known.get(key));
+        match (keyword, known, want) {
+            ("properties", Some(schema), _) => validate(root, schema, value, &path, faults),
+            ("additionalProperties", None, Value::Bool(allowed)) if !allowed => {
+                faults.push(format!("{path} is unknown"));
+            }
+            ("additionalProperties", None, schema) => validate(root, schema, value, &path, faults),
+            _ => {}
         }
     }
 }
