@@ -23,4 +23,6 @@ pub mod writer;
 #[cfg(feature = "live")]
 pub mod http;
 #[cfg(feature = "live")]
+pub mod serve;
+#[cfg(feature = "live")]
 pub mod cli;

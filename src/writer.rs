@@ -9,6 +9,7 @@
 //! Order matters and is kept here alone: a World is stored before what it settled is queued, and the
 //! desk drains the queue before it loads a World. So a hold ends only once the snapshot counts it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cluster::{ClusterState, Difference, Settled, Snapshot};
 use crate::engine::{Desk, World};
 use crate::metrics::Metrics;
-use crate::model::{Change, Tick};
+use crate::model::{Change, Kind, Tick};
 use crate::policy::Plan;
 
 /// Most changes applied between two publications.
@@ -49,6 +50,7 @@ pub struct Board {
     world: ArcSwap<World>,
     settled: Mutex<Vec<Settled>>,
     desk: Mutex<Desk>,
+    listed: [AtomicBool; Kind::ALL.len()],
     /// The process's clock.
     pub clock: Clock,
 }
@@ -64,8 +66,19 @@ impl Board {
             world: ArcSwap::from_pointee(world),
             settled: Mutex::default(),
             desk: Mutex::new(desk),
+            listed: Default::default(),
             clock,
         }
+    }
+
+    /// True once a complete list of this kind is in what [`Board::world`] gives.
+    pub fn listed(&self, kind: Kind) -> bool {
+        self.listed[kind as usize].load(Ordering::Acquire)
+    }
+
+    /// True once every kind was listed: decisions are made on the whole cluster.
+    pub fn synced(&self) -> bool {
+        Kind::ALL.into_iter().all(|kind| self.listed(kind))
     }
 
     /// The World as last published.
@@ -229,6 +242,7 @@ impl Writer {
 
     fn apply(&mut self, batch: &mut Vec<Change>) {
         let mut changed = false;
+        let mut listed = Vec::new();
         for change in batch.drain(..) {
             let ended = match change {
                 Change::RelistEnd(kind) => Some(kind),
@@ -236,6 +250,7 @@ impl Writer {
             };
             let applied = self.state.apply(change);
             changed |= applied.changed;
+            listed.extend(ended);
             if let Some(kind) = ended.filter(|_| applied.swept > 0) {
                 let lost = self.metrics.lost_deletes.with_label_values(&[kind.resource()]);
                 lost.inc_by(applied.swept as u64);
@@ -243,6 +258,9 @@ impl Writer {
         }
         if changed {
             self.publish();
+        }
+        for kind in listed {
+            self.board.listed[kind as usize].store(true, Ordering::Release);
         }
     }
 

@@ -5,6 +5,10 @@
 
 mod builtin;
 mod demo;
+mod serve;
+mod policy;
+mod why;
+mod table;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -25,6 +29,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
+    Serve(serve::ServeArgs),
+    Why(why::WhyArgs),
+    Policy(policy::PolicyArgs),
     /// Prints the version.
     Version,
 }
@@ -33,10 +40,14 @@ enum Command {
 pub fn run(args: Args) -> ExitCode {
     let done = match args.command {
         Command::Demo(args) => demo::run(&args),
+        Command::Serve(args) => serve::run(args),
+        Command::Why(args) => why::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Version => print(&format!("sigma {}\n", env!("CARGO_PKG_VERSION"))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.silent => ExitCode::from(failure.code),
         Err(failure) => {
             // Nobody is left to be told when even stderr is closed.
             let _ = writeln!(io::stderr(), "error: {failure}");
@@ -49,19 +60,26 @@ pub fn run(args: Args) -> ExitCode {
 #[derive(Debug)]
 struct Failure {
     code: u8,
+    /// The output said it already.
+    silent: bool,
     error: anyhow::Error,
 }
 
 impl Failure {
     /// What was asked for makes no sense, or a file that was named cannot be read.
     fn usage(error: impl Into<anyhow::Error>) -> Self {
-        Self { code: 2, error: error.into() }
+        Self { code: 2, silent: false, error: error.into() }
+    }
+
+    /// Only the exit code is left to be given.
+    fn silent(code: u8) -> Self {
+        Self { code, silent: true, error: anyhow::anyhow!("findings") }
     }
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { code: 1, error }
+        Self { code: 1, silent: false, error }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::body::BodyLimits;
 use super::extender::Extender;
-use super::paced::{Pace, PaceLimits, Paced};
+use super::paced::{Pace, PaceLimits, Paced, Watchdog};
 
 /// Bounds on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +105,8 @@ async fn connection(
     }
     let pace = Arc::new(Pace::new());
     let pace_limits = PaceLimits { header: limits.header_timeout, idle: limits.idle_timeout };
-    let dropped = app.metrics.connections_dropped.clone();
-    let stream = Paced::new(stream, pace.clone(), pace_limits, dropped);
+    let mut watchdog = Watchdog::new(pace.clone(), pace_limits);
+    let stream = Paced::new(stream, pace.clone());
     let service = service_fn(|request| {
         let (app, pace) = (&app, &pace);
         async move {
@@ -122,15 +122,21 @@ async fn connection(
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop => {
+        ended = watchdog.watch(connection.as_mut()) => Some(ended),
+        () = stop => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            watchdog.watch(connection.as_mut()).await
         }
     };
-    if let Err(error) = ended {
-        // Clients hang up and are late; the metrics count what is our doing.
-        tracing::debug!(%error, "a connection ended");
+    match ended {
+        Ok(Ok(())) => {}
+        // Clients hang up; that is theirs to do.
+        Ok(Err(error)) => tracing::debug!(%error, "a connection broke off"),
+        Err(why) => app.metrics.connections_dropped.with_label_values(&[why]).inc(),
     }
 }
 

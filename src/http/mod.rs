@@ -15,7 +15,9 @@ mod bind;
 mod body;
 mod wire;
 mod reply;
+mod admin;
 
+pub use admin::{Admin, AdminSources, Check};
 pub use bind::{BindFuture, Binder};
 pub use body::BodyLimits;
 pub use conn::{ConnLimits, serve};

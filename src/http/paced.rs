@@ -1,4 +1,4 @@
-//! A connection that knows where its request stands, and ends itself when that takes too long.
+//! A connection that knows where its request stands, and is ended when that takes too long.
 //!
 //! ```text
 //!          first byte           header complete
@@ -10,13 +10,13 @@
 //! hyper's own header timeout runs while a kept-alive connection is idle, so it would either cut
 //! kube-scheduler's connections or let a header take two minutes.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use prometheus::IntCounterVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -70,28 +70,34 @@ pub(super) struct PaceLimits {
     pub idle: Duration,
 }
 
-/// A stream that fails with `TimedOut` when its phase lasts too long.
-pub(super) struct Paced<S> {
-    stream: S,
+/// Polls a connection, and ends it when a phase lasts too long.
+pub(super) struct Watchdog {
     pace: Arc<Pace>,
     limits: PaceLimits,
     timer: Pin<Box<Sleep>>,
-    dropped: IntCounterVec,
 }
 
-impl<S> Paced<S> {
-    pub(super) fn new(
-        stream: S,
-        pace: Arc<Pace>,
-        limits: PaceLimits,
-        dropped: IntCounterVec,
-    ) -> Self {
+impl Watchdog {
+    pub(super) fn new(pace: Arc<Pace>, limits: PaceLimits) -> Self {
         let timer = Box::pin(sleep_until(Instant::now() + limits.idle));
-        Self { stream, pace, limits, timer, dropped }
+        Self { pace, limits, timer }
     }
 
-    /// Nothing can be done right now: ready with an error once that has lasted too long.
-    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    /// The connection's end, or the name of the phase that lasted too long.
+    pub(super) async fn watch<F: Future>(
+        &mut self,
+        mut connection: Pin<&mut F>,
+    ) -> Result<F::Output, &'static str> {
+        // A phase changes only while the connection is polled, so looking after each poll is enough.
+        // The stream itself could not do this: hyper may wait for a request without reading again.
+        poll_fn(|cx| match connection.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Ok(ended)),
+            Poll::Pending => self.poll_overdue(cx).map(Err),
+        })
+        .await
+    }
+
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
         let (phase, since) = *self.pace.state();
         let (deadline, why) = match phase {
             Phase::Idle => (since + self.limits.idle, "idle"),
@@ -101,20 +107,19 @@ impl<S> Paced<S> {
         if self.timer.deadline() != deadline {
             self.timer.as_mut().reset(deadline);
         }
-        ready!(self.timer.as_mut().poll(cx));
-        self.dropped.with_label_values(&[why]).inc();
-        Poll::Ready(io::ErrorKind::TimedOut.into())
+        self.timer.as_mut().poll(cx).map(|()| why)
     }
+}
 
-    fn or_overdue<T>(
-        &mut self,
-        polled: Poll<io::Result<T>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        match polled {
-            Poll::Pending => self.poll_overdue(cx).map(Err),
-            done => done,
-        }
+/// A stream that tells its pace when bytes come.
+pub(super) struct Paced<S> {
+    stream: S,
+    pace: Arc<Pace>,
+}
+
+impl<S> Paced<S> {
+    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
+        Self { stream, pace }
     }
 }
 
@@ -130,7 +135,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         if buf.filled().len() > before {
             this.pace.bytes_came();
         }
-        this.or_overdue(polled, cx)
+        polled
     }
 }
 
@@ -140,9 +145,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.or_overdue(polled, cx)
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -158,9 +161,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.or_overdue(polled, cx)
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

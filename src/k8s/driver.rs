@@ -158,7 +158,11 @@ impl Driver {
         }
         let mut num_lines = 0;
         loop {
-            let line = match timeout_at(deadline, lines.next()).await {
+            let heard = tokio::select! {
+                heard = timeout_at(deadline, lines.next()) => heard,
+                () = self.health.relist_requested(self.kind), if !is_list => return Ok(End::Relist),
+            };
+            let line = match heard {
                 Ok(Ok(Some(line))) => line,
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Ok(End::Failed(self.failure(&error))),

@@ -312,6 +312,21 @@ async fn a_server_that_restarts_is_found_again() {
 }
 
 #[tokio::test]
+async fn a_list_that_is_asked_for_shows_what_no_event_told() {
+    let mut script = listed();
+    script.push(lines(&[event("ADDED", &pod(2, 11))], After::Hang));
+    // p1 was deleted, and the event for it was lost.
+    script.push(page(20, "", &[pod(2, 11)]));
+    script.push(lines(&[], After::Hang));
+    let fake = Fake::start(script).await;
+    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    assert_eq!(rig.take(4).await, ["begin", "+p1", "end", "+p2"]);
+    rig.health.request_relist(Kind::Pods);
+    assert_eq!(rig.take(3).await, ["begin", "+p2", "end"]);
+    assert_eq!(rig.health.kind(Kind::Pods).num_failures, 0);
+}
+
+#[tokio::test]
 async fn a_driver_ends_with_its_receiver() {
     let fake = Fake::start(vec![refuse_stream(), page(10, "", &[pod(1, 3)])]).await;
     let (out, changes) = mpsc::channel(1);

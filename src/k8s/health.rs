@@ -3,12 +3,15 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use crate::model::Kind;
 
 /// The state of all watches. One writer per kind, any number of readers.
 #[derive(Debug, Default)]
 pub struct WatchHealth {
     kinds: [Mutex<KindHealth>; Kind::ALL.len()],
+    relists: [Notify; Kind::ALL.len()],
 }
 
 /// The state of one watch.
@@ -52,18 +55,22 @@ impl WatchHealth {
         self.lock(kind).last_heard.map(|heard| now.saturating_duration_since(heard))
     }
 
+    /// Asks for a fresh list: what it no longer has is gone, whether or not a watch said so.
+    pub fn request_relist(&self, kind: Kind) {
+        self.relists[kind as usize].notify_one();
+    }
+
+    pub(super) async fn relist_requested(&self, kind: Kind) {
+        self.relists[kind as usize].notified().await;
+    }
+
     pub(super) fn update(&self, kind: Kind, change: impl FnOnce(&mut KindHealth)) {
         change(&mut self.lock(kind));
     }
 
     fn lock(&self, kind: Kind) -> MutexGuard<'_, KindHealth> {
-        let at = match kind {
-            Kind::Nodes => 0,
-            Kind::Namespaces => 1,
-            Kind::Pods => 2,
-        };
         // Every state of the fields is valid by itself, so a panic elsewhere spoils nothing.
-        self.kinds[at].lock().unwrap_or_else(PoisonError::into_inner)
+        self.kinds[kind as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

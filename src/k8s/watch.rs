@@ -85,6 +85,8 @@ pub(super) struct Failure {
 pub(super) enum End {
     /// As agreed: the server's time was up, or ours.
     Closed { lived: Duration, num_lines: u64 },
+    /// We were asked for a fresh list.
+    Relist,
     /// Otherwise.
     Failed(Failure),
 }
@@ -169,6 +171,10 @@ impl Course {
             End::Closed { lived, num_lines } => {
                 self.after_close(*num_lines);
                 if *lived >= MIN_LIFE { Duration::ZERO } else { self.backoff.delay(now, jitter) }
+            }
+            End::Relist => {
+                self.relist();
+                Duration::ZERO
             }
             End::Failed(failure) => {
                 if self.refused_streaming(failure) {

@@ -135,7 +135,8 @@ fn read_band(node: &Node, faults: &mut Faults) -> Option<(Priority, Priority)> {
         });
         value.unwrap_or(Some(otherwise))
     };
-    let (min, max) = (end("min", Priority::MIN)?, end("max", Priority::MAX)?);
+    let ends = (end("min", Priority::MIN), end("max", Priority::MAX));
+    let (min, max) = (ends.0?, ends.1?);
     if min > max {
         let message = format!("no priority is both at least {min} and at most {max}");
         faults.report_hint(&codes::PRIORITY_BAND, node.at, message, "swap `min` and `max`");
@@ -166,8 +167,10 @@ fn warn_of_star(node: &Node, what: &str, faults: &mut Faults) {
         return;
     };
     for item in items {
-        if matches!(&item.value, Value::Text(text) if !text.is_empty() && text.chars().all(|c| c == '*'))
-        {
+        let Value::Text(pattern) = &item.value else {
+            continue;
+        };
+        if !pattern.is_empty() && pattern.chars().all(|c| c == '*') {
             let message = format!("`*` in {what} binds nothing: everybody matches it");
             faults.report(&codes::BINDS_NOTHING, item.at, message);
         }
@@ -286,7 +289,10 @@ fn read_domain(node: &Node, faults: &mut Faults) -> Option<SpreadKey> {
         return Some(SpreadKey::Level(level));
     }
     let known = domain_labels();
-    let hint = did_you_mean(label, known.iter().copied());
+    // `zone` alone is what people write who think of the level and not of the label.
+    let level = known.iter().find(|it| it.ends_with(&format!("/{label}")));
+    let level = level.map(|it| format!("did you mean `{it}`?"));
+    let hint = level.or_else(|| did_you_mean(label, known.iter().copied()));
     let hint = hint.unwrap_or_else(|| format!("it is one of {}", listed(&known)));
     let message = format!("nodes are not grouped by the label {}", quoted(label));
     faults.report_hint(&codes::UNKNOWN_DOMAIN, node.at, message, hint);

@@ -37,18 +37,21 @@ codes! {
     SEVERAL_DOCUMENTS = "P0005" Error "the file holds more than one YAML document";
     OVER_BUDGET = "P0006" Error "the YAML is nested too deep, too large, or expands without end";
     DUPLICATE_KEY = "P0007" Error "a key stands twice in one mapping";
-    FOREIGN_YAML = "P0008" Error "a YAML feature that the language leaves out: tag, merge key, complex key";
+    FOREIGN_YAML = "P0008" Error
+        "a YAML feature that the language leaves out: tag, merge key, complex key";
     // The shape of the document.
     API_VERSION = "P0101" Error "`apiVersion` is missing or not `sigma.io/v1alpha1`";
     KIND = "P0102" Error "`kind` is missing or not `SchedulingPolicy`";
     UNKNOWN_FIELD = "P0103" Error "a field that the language does not know";
-    NOT_SUPPORTED_YET = "P0104" Error "a section, field or scorer that this version does not support yet";
+    NOT_SUPPORTED_YET = "P0104" Error
+        "a section, field or scorer that this version does not support yet";
     WRONG_TYPE = "P0105" Error "a value of the wrong type";
     MISSING_FIELD = "P0106" Error "a field that must be given is missing";
     BAD_NAME = "P0107" Error "a name that is not a DNS label";
     TOO_MANY = "P0108" Error "more entries than there may be";
     EMPTY = "P0109" Error "a list or mapping that must not be empty";
-    BAD_PERCENTAGE = "P0110" Error "a percentage without its unit, not exact to 0.1%, or not within 1–100%";
+    BAD_PERCENTAGE = "P0110" Error
+        "a percentage without its unit, not exact to 0.1%, or not within 1–100%";
     BAD_QUANTITY = "P0111" Error "a value that is not a Kubernetes quantity";
     BAD_PATTERN = "P0112" Error "a pattern that can match nothing";
     BAD_LABEL = "P0113" Error "a label key or value that Kubernetes does not allow";
@@ -56,22 +59,27 @@ codes! {
     // Pools.
     DUPLICATE_POOL = "P0201" Error "two pools of one name";
     CATCH_ALL_NOT_LAST = "P0202" Error "a pool without `match` before the last pool";
-    POOL_UNREACHABLE = "P0203" Warning "a pool that gets no node, because an earlier one matches all of its nodes";
-    ALLOCATION_ON_ELASTIC = "P0204" Error "`allocation` on an elastic pool, whose capacity is fiction";
+    POOL_UNREACHABLE = "P0203" Warning
+        "a pool that gets no node, because an earlier one matches all of its nodes";
+    ALLOCATION_ON_ELASTIC = "P0204" Error
+        "`allocation` on an elastic pool, whose capacity is fiction";
     LIMIT_ON_FIXED = "P0205" Error "`limit` on a pool that is not elastic";
-    ELASTIC_WITHOUT_LIMIT = "P0206" Warning "an elastic pool without `limit`: nothing bounds what it may cost";
+    ELASTIC_WITHOUT_LIMIT = "P0206" Warning
+        "an elastic pool without `limit`: nothing bounds what it may cost";
     // Classes.
     DUPLICATE_CLASS = "P0301" Error "two classes of one name";
     UNKNOWN_POOL = "P0302" Error "a class names a pool that is not there";
     POOL_LISTED_TWICE = "P0303" Error "a class names a pool twice";
-    RAISED_WITHOUT_PROOF = "P0304" Error "a raised class without both a priority and a namespace in its `grant`";
+    RAISED_WITHOUT_PROOF = "P0304" Error
+        "a raised class without both a priority and a namespace in its `grant`";
     EXEMPT_WITHOUT_NAMES = "P0305" Error "`exempt` without namespaces by name";
     DEFAULT_WITH_GRANT = "P0306" Error "`default` with a `grant`: it is who matches nothing";
     GRANTS_TO_NOBODY = "P0307" Error "a class without a `grant`, which no pod could ever get";
     DEFAULT_ON_ELASTIC = "P0308" Error "`default` names an elastic pool";
     UNKNOWN_DOMAIN = "P0309" Error "`spread.domain` is not a label that nodes are grouped by";
     NEEDS_MANY_DOMAINS = "P0310" Info "a `maxShare` that two domains cannot hold";
-    GRANT_SHADOWED = "P0311" Warning "a class that no pod can get, because an earlier one admits all of its pods";
+    GRANT_SHADOWED = "P0311" Warning
+        "a class that no pod can get, because an earlier one admits all of its pods";
     BINDS_NOTHING = "P0312" Warning "a pattern `*` in a `grant` that binds nothing";
     PRIORITY_BAND = "P0313" Error "a priority band whose `min` is above its `max`";
     // Scoring.

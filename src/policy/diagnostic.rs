@@ -1,4 +1,5 @@
-//! What is wrong with a policy and where; collected, never thrown, so that all of it is told at once.
+//! What is wrong with a policy and where; collected, never thrown, so that all of it is told at
+//! once.
 
 use serde::Serialize;
 

@@ -6,8 +6,8 @@ use super::reader::{list, map, need_entries, text};
 use super::tree::Node;
 use crate::model::glob;
 
-/// What the texts that a pattern is held against look like; a pattern with anything else in it could
-/// never match.
+/// What the texts that a pattern is held against look like; a pattern with anything else in it
+/// could never match.
 #[derive(Clone, Copy)]
 pub(super) enum Alphabet {
     /// Label values: letters, digits, `-`, `_`, `.`.

@@ -139,7 +139,8 @@ fn read_limit(node: &Node, faults: &mut Faults) -> Option<Amounts> {
     })
 }
 
-/// A node belongs to the first pool that matches, so a wide pool starves the narrower ones behind it.
+/// A node belongs to the first pool that matches, so a wide pool starves the narrower ones behind
+/// it.
 fn check_reach(pools: &[Placed], faults: &mut Faults) {
     for (at, placed) in pools.iter().enumerate() {
         if !placed.matches && at + 1 < pools.len() {

@@ -1,4 +1,5 @@
-//! Typed reading of single values. Each function returns what it understood, or notes why it did not.
+//! Typed reading of single values. Each function returns what it understood, or notes why it did
+//! not.
 
 use super::codes;
 use super::diagnostic::{Faults, Place, did_you_mean, quoted};
@@ -15,6 +16,8 @@ pub(super) struct Fields<'t> {
     pub(super) at: Place,
     what: &'static str,
     entries: Vec<&'t Entry>,
+    /// Nothing stands in it, not even what was refused.
+    empty: bool,
 }
 
 impl<'t> Fields<'t> {
@@ -38,7 +41,8 @@ impl<'t> Fields<'t> {
                 faults.report_hint(&codes::UNKNOWN_FIELD, entry.at, message, hint);
             }
         }
-        Some(Self { at: node.at, what: object.what, entries: known })
+        let empty = entries.is_empty();
+        Some(Self { at: node.at, what: object.what, entries: known, empty })
     }
 
     /// The value of a field, if it is given.
@@ -63,7 +67,7 @@ impl<'t> Fields<'t> {
 
     /// Notes a fault when no field is given.
     pub(super) fn need_any(&self, hint: &str, faults: &mut Faults) {
-        if self.entries.is_empty() {
+        if self.empty {
             let message = format!("{} says nothing", self.what);
             faults.report_hint(&codes::EMPTY, self.at, message, hint);
         }

@@ -1,7 +1,8 @@
 //! The language as a JSON Schema, for editors. It describes; the readers judge.
 //!
 //! The structs below are never made: they mirror the language, their comments become the
-//! descriptions that an editor shows, and a test holds their fields to those that the readers accept.
+//! descriptions that an editor shows, and a test holds their fields to those that the readers
+//! accept.
 
 #![expect(dead_code, reason = "the structs exist for what schemars derives from them")]
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
 
 use super::classes::domain_labels;
 use super::compile::{API_VERSION, KIND};
@@ -20,6 +22,9 @@ pub fn schema() -> String {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<SchedulingPolicy>();
     schema.insert("title".to_owned(), "sigma scheduling policy".into());
+    let mut schema = schema.to_value();
+    tidy(&mut schema);
+    // The keys of a `Value` are text, so it always has a JSON form.
     let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     text.push('\n');
     text
@@ -30,11 +35,9 @@ pub fn schema() -> String {
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct SchedulingPolicy {
     /// The version of the language.
-    #[schemars(schema_with = "api_version")]
-    api_version: String,
+    api_version: ApiVersion,
     /// The kind of the document.
-    #[schemars(schema_with = "kind")]
-    kind: String,
+    kind: KindName,
     /// What the policy is called.
     metadata: Option<Metadata>,
     /// Pools of nodes. A node belongs to the first pool that matches it.
@@ -52,8 +55,7 @@ struct SchedulingPolicy {
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Metadata {
     /// The name, a DNS label.
-    #[schemars(schema_with = "dns_label")]
-    name: String,
+    name: DnsLabel,
 }
 
 /// A pool of nodes: bare metal, ECS, ECI, or whatever a site calls its own.
@@ -61,8 +63,7 @@ struct Metadata {
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Pool {
     /// The pool's name, unique, a DNS label.
-    #[schemars(schema_with = "dns_label")]
-    name: String,
+    name: DnsLabel,
     /// Which nodes belong; all conditions must hold. Without it every node does, which only the
     /// last pool may say.
     r#match: Option<Match>,
@@ -78,8 +79,8 @@ struct Pool {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Match {
-    /// Patterns of the label `node.kubernetes.io/instance-type`, any of them; `*` stands for any run
-    /// of characters.
+    /// Patterns of the label `node.kubernetes.io/instance-type`, any of them; `*` stands for any
+    /// run of characters.
     #[schemars(length(min = 1, max = 64))]
     instance_types: Option<Vec<String>>,
     /// Labels that the node must carry with exactly these values.
@@ -92,11 +93,9 @@ struct Match {
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
 struct PoolAllocation {
     /// Of CPU. Default: 100%.
-    #[schemars(schema_with = "percentage")]
-    cpu: Option<String>,
+    cpu: Option<Percentage>,
     /// Of memory. Default: 100%.
-    #[schemars(schema_with = "percentage")]
-    memory: Option<String>,
+    memory: Option<Percentage>,
 }
 
 /// Shares of a node's allocatable that requests may take, in place of every pool's.
@@ -104,11 +103,9 @@ struct PoolAllocation {
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct ClassAllocation {
     /// Of CPU.
-    #[schemars(schema_with = "percentage")]
-    cpu: String,
+    cpu: Percentage,
     /// Of memory.
-    #[schemars(schema_with = "percentage")]
-    memory: String,
+    memory: Percentage,
 }
 
 /// Most that all pods in an elastic pool may ask for together; what is not given is not bounded.
@@ -116,24 +113,20 @@ struct ClassAllocation {
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
 struct Limit {
     /// CPU, as a quantity.
-    #[schemars(schema_with = "quantity")]
-    cpu: Option<String>,
+    cpu: Option<Quantity>,
     /// Memory, as a quantity.
-    #[schemars(schema_with = "quantity")]
-    memory: Option<String>,
+    memory: Option<Quantity>,
     /// Number of pods.
-    #[schemars(schema_with = "quantity")]
-    pods: Option<String>,
+    pods: Option<Quantity>,
 }
 
-/// A class of pods. `online`, `offline`, `default` and `exempt` have meanings of their own; any other
-/// name is a class that is treated like `online`.
+/// A class of pods. `online`, `offline`, `default` and `exempt` have meanings of their own; any
+/// other name is a class that is treated like `online`.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Class {
     /// The class's name, unique, a DNS label.
-    #[schemars(schema_with = "dns_label")]
-    name: String,
+    name: DnsLabel,
     /// What a pod must show to get the class. A raised class needs a priority and a namespace,
     /// `exempt` needs namespaces by name, `default` has none.
     grant: Option<Grant>,
@@ -167,11 +160,9 @@ struct Grant {
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
 struct Priority {
     /// The lowest priority. Default: no bound.
-    #[schemars(schema_with = "priority_value")]
-    min: Option<i32>,
+    min: Option<PriorityValue>,
     /// The highest priority. Default: no bound.
-    #[schemars(schema_with = "priority_value")]
-    max: Option<i32>,
+    max: Option<PriorityValue>,
 }
 
 /// Namespaces by name, by label, or by both.
@@ -191,11 +182,9 @@ struct Namespaces {
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Spread {
     /// The node label that names the domain.
-    #[schemars(schema_with = "domain")]
-    domain: String,
+    domain: Domain,
     /// Most of an app's replicas in one domain. Without it spreading is only preferred.
-    #[schemars(schema_with = "percentage")]
-    max_share: Option<String>,
+    max_share: Option<Percentage>,
 }
 
 /// Weights by scorer: the scorers of the catalogue are the properties.
@@ -225,44 +214,72 @@ impl JsonSchema for Weights {
     }
 }
 
-fn api_version(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "const": API_VERSION})
+macro_rules! scalars {
+    ($($name:ident = $schema:expr;)*) => {$(
+        struct $name;
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    )*};
 }
 
-fn kind(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "const": KIND})
-}
-
-fn dns_label(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
+scalars! {
+    ApiVersion = json_schema!({"type": "string", "const": API_VERSION});
+    KindName = json_schema!({"type": "string", "const": KIND});
+    DnsLabel = json_schema!({
         "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-    })
-}
-
-fn percentage(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
+    });
+    Percentage = json_schema!({
         "type": "string", "pattern": r"^(100(\.0)?|[1-9][0-9]?(\.[0-9])?)%$",
-    })
+    });
+    Quantity = json_schema!({
+        "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": QUANTITY}],
+    });
+    PriorityValue = json_schema!({"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX});
+    Domain = json_schema!({"type": "string", "enum": domain_labels()});
 }
 
-fn quantity(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "anyOf": [
-            {"type": "number", "minimum": 0},
+const QUANTITY: &str = r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$";
+
+/// A field that may be left out may still not be `null`, which schemars allows for an `Option`. And
+/// a description is a paragraph: where its comment breaks lines is nobody's business.
+fn tidy(schema: &mut Value) {
+    let null = Value::from("null");
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::Array(any)) = fields.get_mut("anyOf") {
+                any.retain(|it| it.get("type") != Some(&null));
+                if let [Value::Object(only)] = any.as_slice() {
+                    let only = only.clone();
+                    fields.remove("anyOf");
+                    fields.extend(only);
+                }
+            }
+            if let Some(of_type) = fields.get_mut("type")
+                && let Some([one, last]) = of_type.as_array().map(Vec::as_slice)
+                && *last == null
             {
-                "type": "string",
-                "pattern": r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$",
-            },
-        ],
-    })
-}
-
-fn priority_value(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX})
-}
-
-fn domain(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "enum": domain_labels()})
+                *of_type = one.clone();
+            }
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                *text = text.replace('\n', " ");
+            }
+            fields.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        _ => {}
+    }
 }
 
 #[cfg(test)]

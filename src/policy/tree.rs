@@ -1,8 +1,8 @@
 //! Bytes to a tree of values that know where they stand, or the reason why not.
 //!
 //! A typed `Deserialize` stops at its first fault. So the YAML is read once into this tree, which
-//! accepts whatever is YAML, and the readers walk it and collect every fault. Nothing here knows the
-//! language, and no input may cost more than the budget below.
+//! accepts whatever is YAML, and the readers walk it and collect every fault. Nothing here knows
+//! the language, and no input may cost more than the budget below.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,8 +16,8 @@ use super::diagnostic::{Faults, Place, lines, quoted};
 
 /// The largest file that is read.
 pub const MAX_BYTES: usize = 1 << 20;
-/// The deepest nesting; the language itself needs 7 levels.
-const MAX_DEPTH: usize = 24;
+/// The deepest nesting; the language itself needs 6 levels.
+const MAX_DEPTH: usize = 12;
 /// Scalars, lists and mappings in a file.
 const MAX_NODES: usize = 50_000;
 /// Aliases in a file, and the nodes that they may add.
@@ -99,8 +99,7 @@ fn options() -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
-            // Above max_depth, so that one and the same limit answers for both styles.
-            flow_nesting_limit: MAX_DEPTH * 2,
+            flow_nesting_limit: MAX_DEPTH,
             max_nodes: MAX_NODES,
             max_aliases: MAX_ALIASES,
             max_documents: 2,
@@ -125,7 +124,11 @@ fn options() -> Options {
 
 fn report(error: &Error, faults: &mut Faults) {
     let at = error.location().map_or(Place::START, place_of);
-    match error.without_snippet() {
+    let mut error = error.without_snippet();
+    while let Error::AliasError { error: inner, .. } = error {
+        error = inner.without_snippet();
+    }
+    match error {
         Error::MultipleDocuments { .. } => {
             let message = "a second YAML document begins here; a policy is one document";
             let hint = "keep one document in a file, without `---` between its parts";
@@ -136,13 +139,7 @@ fn report(error: &Error, faults: &mut Faults) {
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
-        | Error::RecursiveReferencesRequireWeakTypes { .. } => {
-            let message = format!(
-                "too much YAML: at most {MAX_DEPTH} levels, {MAX_NODES} values, {MAX_ALIASES} \
-                 aliases, {MAX_REPLAYED} values out of aliases, and no alias within its anchor"
-            );
-            faults.report(&codes::OVER_BUDGET, at, message);
-        }
+        | Error::RecursiveReferencesRequireWeakTypes { .. } => over_budget(at, faults),
         Error::UnsupportedTag { tag, .. } => {
             let message = format!("the tag {} is not part of the language", quoted(tag));
             faults.report_hint(&codes::FOREIGN_YAML, at, message, "leave the tag out");
@@ -150,10 +147,22 @@ fn report(error: &Error, faults: &mut Faults) {
         other => {
             let text = other.to_string();
             let text = text.split(" at line ").next().unwrap_or_default();
+            // The scanner has a limit of its own for `[[[…`, and tells of it only by this text.
+            if text.contains("recursion limit") {
+                return over_budget(at, faults);
+            }
             let text: String = text.chars().take(200).collect();
             faults.report(&codes::NOT_YAML, at, format!("not valid YAML: {text}"));
         }
     }
+}
+
+fn over_budget(at: Place, faults: &mut Faults) {
+    let message = format!(
+        "too much YAML: at most {MAX_DEPTH} levels, {MAX_NODES} values, {MAX_ALIASES} aliases, \
+         {MAX_REPLAYED} values out of aliases, and no alias within its anchor"
+    );
+    faults.report(&codes::OVER_BUDGET, at, message);
 }
 
 fn place_of(location: Location) -> Place {

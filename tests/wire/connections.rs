@@ -77,6 +77,44 @@ async fn c06_an_idle_connection_outlives_the_header_limit_and_ends_by_its_own() 
 }
 
 #[tokio::test]
+async fn c06_a_long_answer_is_no_idle_time() {
+    let idle = Duration::from_secs(1);
+    let api = Api::start().await;
+    let site = Site::with(&settings(), |options| options.binder = Some(api.writes())).await;
+    api.put("cart-1", Stored { uid: uid_text(1), ..Stored::default() });
+    let limits = ConnLimits { idle_timeout: idle, header_timeout: SHORT, ..Default::default() };
+    let server = Server::start(&site, limits).await;
+    let mut client = server.client().await;
+    let held = api.hold().await;
+    client.send(Client::request("/bind", &request("b01").to_string()).as_bytes()).await;
+    tokio::time::sleep(idle + SHORT).await;
+    drop(held);
+    assert_eq!(client.read().await.map(|reply| reply.status), Some(200));
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(client.post("/filter", &good()).await.status, 200);
+}
+
+#[tokio::test]
+async fn c06_an_idle_connection_ends_after_a_long_answer_too() {
+    // hyper looks for the next request at once after a quick answer, but not after one that it had
+    // to wait for.
+    let api = Api::start().await;
+    let site = Site::with(&settings(), |options| options.binder = Some(api.writes())).await;
+    api.put("cart-1", Stored { uid: uid_text(1), ..Stored::default() });
+    let limits = ConnLimits { idle_timeout: SHORT, ..ConnLimits::default() };
+    let server = Server::start(&site, limits).await;
+    let mut client = server.client().await;
+    let held = api.hold().await;
+    client.send(Client::request("/bind", &request("b01").to_string()).as_bytes()).await;
+    api.wait_for_posts(1).await;
+    tokio::time::sleep(SHORT).await;
+    drop(held);
+    assert_eq!(client.read().await.map(|reply| reply.status), Some(200));
+    let end = tokio::time::timeout(LONG, client.read()).await;
+    assert!(end.expect("the connection is closed").is_none());
+}
+
+#[tokio::test]
 async fn c06_a_body_that_does_not_come_is_a_408() {
     let site = Site::new().await;
     let mut limits = ConnLimits::default();

@@ -16,7 +16,8 @@ use sigma::rules::{Cx, Filter, Offer};
 
 use crate::client::{Client, Server};
 use crate::site::{
-    OFFLINE, ONLINE, Site, accepted, args, node, node_seen, pod_json, refused, request, settings,
+    OFFLINE, ONLINE, Site, accepted, args, node, node_seen, placed, pod_json, pod_seen, refused,
+    request, settings, uid_text,
 };
 
 #[tokio::test]
@@ -188,7 +189,7 @@ async fn f29_before_the_lists_are_in() {
     assert_eq!(refused(&offline).map(|it| it.1), Some(Reason::NotSynced.text().into()));
     assert_eq!(site.results("filter", "degraded"), 2);
     // Who had to wait is rung, whichever node is good for it.
-    site.see([crate::site::pod_seen(&pod_json(2, OFFLINE, "1"))]).await;
+    site.see([pod_seen(&pod_json(2, OFFLINE, "1"))]).await;
     let rung = site.board.decide(|desk, world, now| desk.rings(world, now, 9, 99_999));
     assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [PodUid(2)]);
 
@@ -283,17 +284,21 @@ async fn f34_a_panic_is_a_500_of_one_call() {
         class.filters.push(FilterRule { name: "fragile", filter: Box::new(Fragile) });
     }
     let site = Site::with_plan(plan, |_| {}).await;
-    let good = args(&pod_json(1, ONLINE, "5"), &["e1"]);
+    let victim = placed(&pod_json(9, 0, "500m"), "e1");
+    site.see([pod_seen(&victim)]).await;
+    let good = args(&pod_json(1, ONLINE, "4"), &["e1"]);
     assert_eq!(accepted(&site.ask("filter", &good).await), ["e1"]);
     let server = Server::start(&site, ConnLimits::default()).await;
     let mut client = server.client().await;
-    for times in 1..=2 {
-        let bad = args(&pod_json(2, 9999, "1"), &["e1"]).to_string();
-        assert_eq!(client.post("/filter", &bad).await.status, 500);
-        assert_eq!(site.metrics.panics.get(), times);
-    }
+    let panics = args(&pod_json(2, 9999, "1"), &["e1"]).to_string();
+    assert_eq!(client.post("/filter", &panics).await.status, 500);
+    // In the middle of this one, what the pod itself holds is not counted.
+    let panics = json!({"Pod": pod_json(1, 9999, "4"),
+        "NodeNameToMetaVictims": {"e1": {"Pods": [{"UID": uid_text(9)}]}}});
+    assert_eq!(client.post("/preempt", &panics.to_string()).await.status, 500);
+    assert_eq!(site.metrics.panics.get(), 2);
     // The same connection, the same desk: what was held still is, and once.
-    let reply = client.post("/filter", &args(&pod_json(3, ONLINE, "5"), &["e1"]).to_string()).await;
+    let reply = client.post("/filter", &args(&pod_json(3, ONLINE, "4"), &["e1"]).to_string()).await;
     assert_eq!(refused(&reply.json()).map(|it| it.1), Some(Reason::AllocationLimit.text().into()));
     assert_eq!(accepted(&client.post("/filter", &good.to_string()).await.json()), ["e1"]);
 }

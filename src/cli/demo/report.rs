@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use sha2::{Digest, Sha256};
 
+use super::super::table::{self, Align};
 use super::drive::{EXTENDER_WEIGHT, Outcome};
 use crate::engine::World;
 use crate::model::{Node, Reason};
@@ -267,12 +268,9 @@ fn class_table(outcome: &Outcome, world: &World) -> Table {
 
 /// A table whose columns from `first_number` on are numbers.
 fn table(header: &[&str], first_number: usize) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_header(header.iter().copied());
-    for column in table.column_iter_mut().skip(first_number) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    let align = |at| if at < first_number { Align::Left } else { Align::Right };
+    let columns = header.iter().enumerate().map(|(at, name)| (*name, align(at)));
+    table::new(&columns.collect::<Vec<_>>())
 }
 
 /// The smallest value that at least this share of all values does not exceed; 0 of none.

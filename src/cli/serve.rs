@@ -1,0 +1,145 @@
+//! `sigma serve`: answers a real kube-scheduler.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use super::Failure;
+use crate::http::NotReady;
+use crate::k8s::client::Source;
+use crate::serve::{self, BadPolicy, PolicySource, ServeConfig};
+
+/// Answers a real kube-scheduler: watches the cluster, serves filter, prioritize, preempt and bind.
+///
+/// Run it beside kube-scheduler and register it under `extenders:` of the KubeSchedulerConfiguration
+/// (deploy/ has both). Every flag can be given as an environment variable instead.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sigma serve --kubeconfig ~/.kube/config --policy policies/default.yaml
+  sigma serve --policy /etc/sigma/policy          # in a pod, policy from a ConfigMap
+
+Then: curl -s 127.0.0.1:9091/readyz?verbose, and sigma why NAMESPACE/POD")]
+pub(super) struct ServeArgs {
+    /// A kubeconfig file, or `in-cluster` for the service account of the pod we run in.
+    #[arg(long, env = "SIGMA_KUBECONFIG", default_value = "in-cluster", value_name = "FILE")]
+    kubeconfig: String,
+    /// The kubeconfig's context, when not its current one.
+    #[arg(long, env = "SIGMA_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+    /// The policy: a file, or a directory with exactly one *.yaml (a mounted ConfigMap). Followed
+    /// while we run; one that cannot be loaded leaves the last good one in force.
+    #[arg(long, env = "SIGMA_POLICY", value_name = "FILE|DIR")]
+    policy: PathBuf,
+    /// Where kube-scheduler calls. Keep it on loopback: whoever reaches it learns what we know.
+    #[arg(long, env = "SIGMA_LISTEN", default_value = "127.0.0.1:9090", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where probes, Prometheus and `sigma why` call. Read-only.
+    #[arg(long, env = "SIGMA_ADMIN_LISTEN", default_value = "127.0.0.1:9091", value_name = "ADDR")]
+    admin_listen: SocketAddr,
+    /// What filter answers until all lists are in.
+    #[arg(long, env = "SIGMA_NOT_READY", value_enum, default_value_t = NotReadyArg::Degraded)]
+    not_ready: NotReadyArg,
+    /// Whether a pod is woken when a refusal of ours no longer holds (needs `patch pods/status`).
+    #[arg(long, env = "SIGMA_DOORBELL", value_enum, default_value_t = Switch::On)]
+    doorbell: Switch,
+    /// Whether the bind verb writes bindings (needs `create pods/binding`).
+    #[arg(long, env = "SIGMA_BIND", value_enum, default_value_t = Switch::Off)]
+    bind: Switch,
+    /// From a request's first byte to the decision; later, the answer is the degraded verdict. Keep
+    /// it far below the extender's `httpTimeout`.
+    #[arg(long, env = "SIGMA_DEADLINE", default_value = "50ms", value_parser = duration)]
+    deadline: Duration,
+    /// How often all sums are recounted and all objects listed anew.
+    #[arg(long, env = "SIGMA_AUDIT_INTERVAL", default_value = "10m", value_parser = duration)]
+    audit_interval: Duration,
+    /// What is logged, as in RUST_LOG; JSON unless stderr is a terminal.
+    #[arg(long, env = "SIGMA_LOG", default_value = "info,kube_client=off", value_name = "FILTER")]
+    log: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NotReadyArg {
+    /// Online and default pods pass (but not to elastic pools), offline pods wait.
+    Degraded,
+    /// A constant Error: kube-scheduler backs off, or goes on without us if we are ignorable.
+    Reject,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
+    log_to_stderr(&args.log)?;
+    let source = match args.kubeconfig.as_str() {
+        "in-cluster" => Source::InCluster,
+        path => Source::Kubeconfig { path: path.into(), context: args.context },
+    };
+    let config = ServeConfig {
+        source,
+        policy: PolicySource(args.policy),
+        listen: args.listen,
+        admin_listen: args.admin_listen,
+        not_ready: match args.not_ready {
+            NotReadyArg::Degraded => NotReady::Degraded,
+            NotReadyArg::Reject => NotReady::Reject,
+        },
+        doorbell: args.doorbell == Switch::On,
+        bind: args.bind == Switch::On,
+        deadline: args.deadline,
+        audit_interval: args.audit_interval,
+    };
+    serve::run(config).map_err(|error| match error.downcast::<BadPolicy>() {
+        Ok(bad) => Failure::usage(anyhow::anyhow!("{} is not a policy\n{bad}", bad.file)),
+        Err(error) => error.into(),
+    })
+}
+
+fn log_to_stderr(filter: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| Failure::usage(anyhow::anyhow!("--log {filter:?}: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match std::io::stderr().is_terminal() {
+        true => builder.try_init(),
+        false => builder.json().flatten_event(true).try_init(),
+    };
+    set.map_err(|error| anyhow::anyhow!("cannot start logging: {error}").into())
+}
+
+/// `50ms`, `2s`, `10m`, `1h`: a whole number and a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wrong = || format!("{text:?} is not a duration such as 50ms, 2s, 10m or 1h");
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let total = number.checked_mul(unit_ms).filter(|ms| *ms > 0 && *ms <= 7 * 24 * 3_600_000);
+    total.map(Duration::from_millis).ok_or_else(|| format!("{text:?} is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_bounds() {
+        assert_eq!(duration("50ms"), Ok(Duration::from_millis(50)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        for text in ["", "50", "ms", "-1s", "1.5s", "1d", "0s", "99999999999999999999s", "200h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The shapes of the admin API's JSON. Nothing here decides: it shows what is there.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Check;
+use crate::engine::{NodeExplanation, World, explain};
+use crate::model::{Amounts, DomainLevel, NodeOrd, Pod, PoolOrd, Reason};
+use crate::policy::{Class, Diagnostic, Role};
+use crate::writer::Board;
+
+/// Most nodes that an explanation shows in full.
+const MAX_BEST: usize = 5;
+
+/// One look at the board.
+pub(super) struct Views<'a> {
+    pub(super) board: &'a Board,
+    pub(super) world: Arc<World>,
+}
+
+#[derive(Serialize)]
+pub(super) struct StatusView {
+    version: &'static str,
+    uptime_seconds: u64,
+    ready: bool,
+    checks: Vec<Check>,
+    snapshot_generation: u64,
+    policy: PolicyRef,
+    nodes: usize,
+    pods: usize,
+    pending_pods: usize,
+    nominations: usize,
+    held_pods: usize,
+    refused_pods: usize,
+}
+
+#[derive(Serialize)]
+struct PolicyRef {
+    name: String,
+    hash: String,
+    generation: u64,
+    /// The policy on disk is another one and cannot be loaded.
+    stale: bool,
+}
+
+/// Amounts with their units in the names.
+#[derive(Serialize)]
+struct AmountsView {
+    cpu_milli: i64,
+    memory_bytes: i64,
+    pods: i64,
+}
+
+impl From<Amounts> for AmountsView {
+    fn from(it: Amounts) -> Self {
+        Self { cpu_milli: it.cpu_milli, memory_bytes: it.memory_bytes, pods: it.pods }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct NodeView {
+    name: String,
+    pool: Option<String>,
+    zone: Option<String>,
+    requested: AmountsView,
+    allocatable: AmountsView,
+}
+
+#[derive(Serialize)]
+pub(super) struct PoolView {
+    name: String,
+    elastic: bool,
+    nodes: u32,
+    requested: AmountsView,
+    /// Σ over the nodes; null for an elastic pool, whose capacity is fiction.
+    allocatable: Option<AmountsView>,
+    limit: Option<AmountsView>,
+    cpu_allocated_pct: Option<f64>,
+    memory_allocated_pct: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PolicyView {
+    name: String,
+    hash: String,
+    generation: u64,
+    pools: Vec<String>,
+    classes: Vec<ClassView>,
+    faults_on_disk: Vec<Diagnostic>,
+}
+
+#[derive(Serialize)]
+struct ClassView {
+    name: String,
+    role: &'static str,
+    protected: bool,
+    /// Pools open to it, in order; null when it names none.
+    pools: Option<Vec<String>>,
+    filters: Vec<&'static str>,
+    scorers: Vec<ScorerView>,
+}
+
+#[derive(Serialize)]
+struct ScorerView {
+    name: &'static str,
+    weight: u32,
+}
+
+#[derive(Serialize)]
+pub(super) struct ExplainView {
+    namespace: String,
+    pod: String,
+    /// `pending` or `placed`.
+    state: &'static str,
+    node: Option<String>,
+    class: String,
+    claimed_more: bool,
+    /// The reason that the pod was told last.
+    told: Option<&'static str>,
+    /// The pod was answered, and its place is kept until the watch tells who won.
+    held: bool,
+    requests: Option<AmountsView>,
+    nodes_considered: usize,
+    nodes_kept: u32,
+    refused: Vec<RefusedView>,
+    best: Vec<BestView>,
+}
+
+#[derive(Serialize)]
+struct RefusedView {
+    reason: &'static str,
+    text: &'static str,
+    nodes: u32,
+    example: NodeView,
+}
+
+#[derive(Serialize)]
+struct BestView {
+    node: NodeView,
+    score: u32,
+    points: Vec<PointsView>,
+}
+
+#[derive(Serialize)]
+struct PointsView {
+    rule: &'static str,
+    weight: u32,
+    points: u32,
+}
+
+impl Views<'_> {
+    pub(super) fn status(&self, checks: Vec<Check>, stale: bool) -> StatusView {
+        let snapshot = &self.world.snapshot;
+        let (held_pods, refused_pods) =
+            self.board.decide(|desk, _, _| (desk.holds().len(), desk.refusals().len()));
+        StatusView {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.board.clock.now().0 / 1000,
+            ready: checks.iter().all(|it| it.ok),
+            checks,
+            snapshot_generation: snapshot.generation.0,
+            policy: PolicyRef {
+                name: self.world.plan.name.clone(),
+                hash: self.world.plan.hash.clone(),
+                generation: self.world.plan_generation,
+                stale,
+            },
+            nodes: snapshot.live_nodes().count(),
+            pods: snapshot.num_pods,
+            pending_pods: snapshot.pending.len(),
+            nominations: snapshot.nominees.len(),
+            held_pods,
+            refused_pods,
+        }
+    }
+
+    pub(super) fn nodes(&self, pool: Option<&str>) -> Vec<NodeView> {
+        let all = self.world.snapshot.live_nodes().map(|ord| self.node(ord));
+        let wanted = |it: &NodeView| pool.is_none() || it.pool.as_deref() == pool;
+        let mut nodes: Vec<NodeView> = all.filter(wanted).collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+
+    pub(super) fn pools(&self) -> Vec<PoolView> {
+        let snapshot = &self.world.snapshot;
+        let rows = snapshot.pools.iter().zip(&*snapshot.pool_use);
+        rows.map(|(pool, sums)| {
+            let share =
+                |part: i64, whole: i64| (!pool.elastic && whole > 0).then(|| percent(part, whole));
+            PoolView {
+                name: pool.name.clone(),
+                elastic: pool.elastic,
+                nodes: sums.nodes,
+                requested: sums.used.into(),
+                allocatable: (!pool.elastic).then(|| sums.allocatable.into()),
+                limit: pool.limit.map(Into::into),
+                cpu_allocated_pct: share(sums.used.cpu_milli, sums.allocatable.cpu_milli),
+                memory_allocated_pct: share(sums.used.memory_bytes, sums.allocatable.memory_bytes),
+            }
+        })
+        .collect()
+    }
+
+    pub(super) fn policy(&self, faults_on_disk: Vec<Diagnostic>) -> PolicyView {
+        let plan = &self.world.plan;
+        PolicyView {
+            name: plan.name.clone(),
+            hash: plan.hash.clone(),
+            generation: self.world.plan_generation,
+            pools: plan.pools.iter().map(|pool| pool.name.clone()).collect(),
+            classes: plan.classes.iter().map(|class| self.class(class)).collect(),
+            faults_on_disk,
+        }
+    }
+
+    pub(super) fn explain(
+        &self,
+        namespace: &str,
+        name: &str,
+        node: Option<&str>,
+    ) -> Result<ExplainView, String> {
+        let snapshot = &self.world.snapshot;
+        if let Some(pod) = snapshot.pending_by_name(namespace, name) {
+            return self.explain_pending(pod, node);
+        }
+        let Some((ord, record)) = snapshot.placed_by_name(namespace, name) else {
+            return Err(format!("no pod {namespace}/{name} is known"));
+        };
+        Ok(ExplainView {
+            namespace: namespace.to_owned(),
+            pod: name.to_owned(),
+            state: "placed",
+            node: Some(snapshot.names.name(ord).to_owned()),
+            class: self.world.class(self.world.classify_placed(record)).name.clone(),
+            claimed_more: false,
+            told: None,
+            held: false,
+            requests: Some(record.requests.into()),
+            nodes_considered: 0,
+            nodes_kept: 0,
+            refused: Vec::new(),
+            best: Vec::new(),
+        })
+    }
+
+    fn explain_pending(&self, pod: &Pod, node: Option<&str>) -> Result<ExplainView, String> {
+        let snapshot = &self.world.snapshot;
+        let nodes: Vec<NodeOrd> = match node {
+            None => snapshot.live_nodes().collect(),
+            Some(name) => {
+                vec![snapshot.names.ord(name).ok_or_else(|| format!("no node {name} is known"))?]
+            }
+        };
+        let (explained, told, held) = self.board.decide(|desk, _, _| {
+            let told = desk.refusals().reason(pod.uid).map(Reason::text);
+            (explain(desk, &self.world, pod, &nodes, MAX_BEST), told, desk.is_held(pod.uid))
+        });
+        let (kept, out): (Vec<&NodeExplanation>, Vec<&NodeExplanation>) =
+            explained.nodes.iter().partition(|it| it.verdict == Reason::Kept);
+        let refused = out.into_iter().map(|it| RefusedView {
+            reason: it.verdict.name(),
+            text: it.verdict.text(),
+            nodes: explained.tally.count(it.verdict),
+            example: self.node(it.node),
+        });
+        let best = kept.into_iter().map(|it| BestView {
+            node: self.node(it.node),
+            score: it.score,
+            points: it
+                .points
+                .iter()
+                .map(|it| PointsView { rule: it.rule, weight: it.weight, points: it.points })
+                .collect(),
+        });
+        Ok(ExplainView {
+            namespace: pod.namespace.to_string(),
+            pod: pod.name.to_string(),
+            state: "pending",
+            node: None,
+            class: explained.class,
+            claimed_more: explained.claimed_more,
+            told,
+            held,
+            requests: Some(pod.requests.base.into()),
+            nodes_considered: nodes.len(),
+            nodes_kept: explained.tally.kept(),
+            refused: refused.collect(),
+            best: best.collect(),
+        })
+    }
+
+    fn node(&self, ord: NodeOrd) -> NodeView {
+        let snapshot = &self.world.snapshot;
+        let zone = snapshot.domain(DomainLevel::Zone, ord);
+        NodeView {
+            name: snapshot.names.name(ord).to_owned(),
+            pool: self.pool_name(snapshot.pool(ord)),
+            zone: snapshot.topology.name(DomainLevel::Zone, zone).map(str::to_owned),
+            requested: snapshot.used(ord).into(),
+            allocatable: snapshot.allocatable(ord).into(),
+        }
+    }
+
+    fn pool_name(&self, pool: PoolOrd) -> Option<String> {
+        self.world.plan.pools.get(pool.index()).map(|pool| pool.name.clone())
+    }
+
+    fn class(&self, class: &Class) -> ClassView {
+        let order = class.params.order.as_ref();
+        ClassView {
+            name: class.name.clone(),
+            role: match class.role {
+                Role::Online => "online",
+                Role::Offline => "offline",
+                Role::Default => "default",
+                Role::Exempt => "exempt",
+            },
+            protected: class.protected,
+            pools: order.map(|it| it.iter().filter_map(|pool| self.pool_name(*pool)).collect()),
+            filters: class.filters.iter().map(|rule| rule.name).collect(),
+            scorers: class
+                .scorers
+                .iter()
+                .map(|rule| ScorerView { name: rule.name, weight: rule.weight })
+                .collect(),
+        }
+    }
+}
+
+/// A percentage to two decimals.
+fn percent(part: i64, whole: i64) -> f64 {
+    ((part as f64 / whole as f64) * 10_000.0).round() / 100.0
+}

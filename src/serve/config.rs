@@ -1,0 +1,141 @@
+//! What `sigma serve` is told, typed and checked once.
+
+use std::fmt;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::reload::Fingerprint;
+use crate::http::NotReady;
+use crate::k8s::client::Source;
+use crate::policy::{self, Diagnostic, Plan};
+
+/// Settings of the server.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// The way to the API server.
+    pub source: Source,
+    /// Where the policy is.
+    pub policy: PolicySource,
+    /// Where kube-scheduler calls.
+    pub listen: SocketAddr,
+    /// Where people and probes call.
+    pub admin_listen: SocketAddr,
+    /// What filter answers before the first lists are in.
+    pub not_ready: NotReady,
+    /// Whether pods are rung.
+    pub doorbell: bool,
+    /// Whether the bind verb writes bindings.
+    pub bind: bool,
+    /// From a request's first byte to the moment of decision.
+    pub deadline: Duration,
+    /// How often sums are recounted and lists compared.
+    pub audit_interval: Duration,
+}
+
+/// A policy file, or a directory with exactly one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicySource(pub PathBuf);
+
+/// A policy that was read and refused.
+#[derive(Debug)]
+pub struct BadPolicy {
+    /// The file's name.
+    pub file: String,
+    /// The file's text, for showing the places.
+    pub text: Vec<u8>,
+    /// What is wrong.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl fmt::Display for BadPolicy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", policy::render(&self.diagnostics, &self.text))
+    }
+}
+
+impl std::error::Error for BadPolicy {}
+
+impl PolicySource {
+    /// The name and bytes of the policy as it is now.
+    pub(super) fn read(&self) -> Result<(String, Vec<u8>)> {
+        let file = self.file()?;
+        let name = file.display().to_string();
+        let open = std::fs::File::open(&file);
+        let mut bytes = Vec::new();
+        // One byte more than is allowed tells a file that is too large from one that just fits.
+        let read =
+            open.and_then(|it| it.take(policy::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+        read.with_context(|| format!("cannot read the policy {name}"))?;
+        Ok((name, bytes))
+    }
+
+    /// The first policy: without one there is nothing to serve by.
+    pub(super) fn load_first(&self) -> Result<(Arc<Plan>, Fingerprint)> {
+        let (name, bytes) = self.read()?;
+        match policy::compile(&name, &bytes) {
+            Ok(compiled) => Ok((compiled.plan, Fingerprint::of(&bytes))),
+            Err(diagnostics) => Err(BadPolicy { file: name, text: bytes, diagnostics }.into()),
+        }
+    }
+
+    fn file(&self) -> Result<PathBuf> {
+        if !self.0.is_dir() {
+            return Ok(self.0.clone());
+        }
+        let entries = std::fs::read_dir(&self.0)
+            .with_context(|| format!("cannot read the directory {}", self.0.display()))?;
+        let mut files: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(|path| is_policy(path)).collect();
+        files.sort();
+        match files.as_slice() {
+            [one] => Ok(one.clone()),
+            [] => bail!("no *.yaml file in {}", self.0.display()),
+            [one, two, ..] => bail!(
+                "more than one policy in {} ({} and {}): name the file",
+                self.0.display(),
+                file_name(one),
+                file_name(two)
+            ),
+        }
+    }
+}
+
+/// A ConfigMap's own links begin with two dots and are not policies.
+fn is_policy(path: &Path) -> bool {
+    let yaml = path.extension().is_some_and(|it| it == "yaml" || it == "yml");
+    yaml && !file_name(path).starts_with('.')
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_must_hold_exactly_one_policy() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let source = PolicySource(dir.path().to_owned());
+        let error = source.read().map(|_| ()).map_err(|error| format!("{error:#}"));
+        assert!(error.is_err_and(|it| it.contains("no *.yaml file")));
+        std::fs::write(dir.path().join("a.yaml"), "")?;
+        std::fs::write(dir.path().join("README.md"), "")?;
+        std::fs::write(dir.path().join("..data.yaml"), "")?;
+        assert!(source.read()?.0.ends_with("a.yaml"));
+        assert!(source.load_first().is_ok(), "an empty policy is a policy");
+        std::fs::write(dir.path().join("b.yml"), "")?;
+        let error = source.read().map(|_| ()).map_err(|error| format!("{error:#}"));
+        assert!(error.is_err_and(|it| it.contains("a.yaml and b.yml")));
+        let missing = PolicySource(dir.path().join("none"));
+        let error = missing.load_first().map(|_| ()).map_err(|error| format!("{error:#}"));
+        assert!(error.is_err_and(|it| it.contains("cannot read the policy")));
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Rings pods whose refusal no longer holds, and ends holds that lived too long (DESIGN §4).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::engine::Ring;
+use crate::k8s::writes::{PodRef, PodWrites, RingOutcome};
+use crate::metrics::Metrics;
+use crate::writer::Board;
+
+/// How often refusals are looked at.
+const PERIOD: Duration = Duration::from_millis(50);
+/// Most pods rung at one look: 100 a second.
+const MAX_RINGS: usize = 5;
+/// (pod, node) pairs looked at while the desk is ours: a fraction of a millisecond.
+const BUDGET: usize = 10_000;
+/// Rings on their way.
+const MAX_IN_FLIGHT: usize = 8;
+/// Without the right to ring, we ask again this often.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
+
+/// Runs for as long as the process. With `on` false holds still expire, but nobody is rung.
+pub(super) async fn run(board: Arc<Board>, metrics: Arc<Metrics>, writes: PodWrites, on: bool) {
+    let bell = Arc::new(Bell {
+        writes,
+        metrics: metrics.clone(),
+        in_flight: Semaphore::new(MAX_IN_FLIGHT),
+        started: Instant::now(),
+        silent_until_ms: AtomicU64::new(0),
+        sequence: AtomicU64::new(0),
+    });
+    let mut adopted = false;
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let ready = board.synced();
+        let may_ring = on && ready && bell.may_ring();
+        let rings = board.decide(|desk, world, now| {
+            if ready && !adopted {
+                adopted = true;
+                let count = desk.adopt_refusals(world, now);
+                tracing::info!(count, "refusals of an earlier life are ours again");
+            }
+            metrics.holds_expired.inc_by(desk.expire(now) as u64);
+            metrics.assumed_pods.set(desk.holds().len() as i64);
+            metrics.refused_pods.set(desk.refusals().len() as i64);
+            if may_ring { desk.rings(world, now, MAX_RINGS, BUDGET) } else { Vec::new() }
+        });
+        for ring in rings {
+            tokio::spawn(bell.clone().ring(ring));
+        }
+    }
+}
+
+struct Bell {
+    writes: PodWrites,
+    metrics: Arc<Metrics>,
+    in_flight: Semaphore,
+    started: Instant,
+    silent_until_ms: AtomicU64,
+    sequence: AtomicU64,
+}
+
+impl Bell {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn may_ring(&self) -> bool {
+        self.now_ms() >= self.silent_until_ms.load(Ordering::Relaxed)
+            && self.in_flight.available_permits() > 0
+    }
+
+    async fn ring(self: Arc<Self>, ring: Ring) {
+        let Ok(_permit) = self.in_flight.acquire().await else {
+            return;
+        };
+        let pod = &ring.pod;
+        // Only a value that the pod did not have before wakes it: process, then count.
+        let count = self.sequence.fetch_add(1, Ordering::Relaxed);
+        let value = format!("{}-{}-{count}", std::process::id(), self.now_ms());
+        let pod_ref = PodRef { namespace: &pod.namespace, name: &pod.name, uid: &pod.uid_text };
+        let outcome = self.writes.ring(pod_ref, &value).await;
+        let (name, reason) = (&pod.name, ring.reason.name());
+        tracing::debug!(namespace = %pod.namespace, %name, reason, ?outcome, "rang");
+        let label = match outcome {
+            RingOutcome::Rung => "rung",
+            RingOutcome::Gone => "gone",
+            RingOutcome::Failed(why) => {
+                tracing::warn!(namespace = %pod.namespace, %name, "cannot ring: {why}");
+                "failed"
+            }
+            RingOutcome::Forbidden(why) => {
+                let until = self.now_ms() + FORBIDDEN_PAUSE.as_millis() as u64;
+                self.silent_until_ms.store(until, Ordering::Relaxed);
+                tracing::error!("the doorbell is off for {FORBIDDEN_PAUSE:?}: {why}");
+                "forbidden"
+            }
+        };
+        self.metrics.doorbells.with_label_values(&[label]).inc();
+    }
+}

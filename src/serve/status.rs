@@ -1,0 +1,84 @@
+//! What the admin listener shows of the server itself: readiness, watches, the policy on disk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::reload::PolicyState;
+use crate::http::{AdminSources, Check};
+use crate::k8s::WatchHealth;
+use crate::metrics::Metrics;
+use crate::model::Kind;
+use crate::writer::{self, Board};
+
+/// How often gauges follow what they show.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// What the admin listener asks.
+pub(super) fn sources(
+    board: Arc<Board>,
+    health: Arc<WatchHealth>,
+    policy: Arc<PolicyState>,
+) -> AdminSources {
+    let faults = {
+        let policy = policy.clone();
+        Arc::new(move || policy.get().faults)
+    };
+    let checks = move || {
+        let watches = Kind::ALL.into_iter().map(|kind| watch_check(&board, &health, kind));
+        watches.chain([policy_check(&board, &policy)]).collect()
+    };
+    AdminSources { checks: Arc::new(checks), policy_faults: faults }
+}
+
+fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
+    let state = health.kind(kind);
+    let behind = health.behind(kind, Instant::now());
+    let heard = behind
+        .map_or("not heard of yet".to_owned(), |it| format!("heard {:.1} s ago", it.as_secs_f64()));
+    // Being listed once is enough: stale data serves better than none, and taking every replica out
+    // of service helps nobody.
+    let ok = board.listed(kind);
+    let mut detail = match ok {
+        true => format!("list complete, {heard}, at {}", state.resource_version),
+        false => format!("list not complete, {} objects so far, {heard}", state.num_objects),
+    };
+    if let Some(error) = state.error {
+        detail += &format!("; {error}");
+    }
+    if state.num_undecodable > 0 {
+        let last = state.last_undecodable.unwrap_or_default();
+        detail += &format!("; {} undecodable, last {last}", state.num_undecodable);
+    }
+    Check { name: format!("watch {}", kind.resource()), ok, detail }
+}
+
+/// Never unready: the last good policy serves.
+fn policy_check(board: &Board, policy: &PolicyState) -> Check {
+    let (world, seen) = (board.world(), policy.get());
+    let mut detail = format!("{} generation {}", world.plan.name, world.plan_generation);
+    if let Some(why) = seen.unreadable {
+        detail += &format!("; the one on disk is not in force: {why}");
+    } else if let Some(first) = seen.faults.first() {
+        let place = format!("{}:{}:{}", first.file, first.line, first.column);
+        detail += &format!("; the one on disk is not in force: {place}: {}", first.message);
+    }
+    Check { name: "policy".to_owned(), ok: true, detail }
+}
+
+/// Keeps gauges up to date for as long as the process runs.
+pub(super) async fn refresh(board: Arc<Board>, health: Arc<WatchHealth>, metrics: Arc<Metrics>) {
+    loop {
+        let now = Instant::now();
+        for kind in Kind::ALL {
+            let (label, state) = ([kind.resource()], health.kind(kind));
+            let age = health.behind(kind, now).map_or(-1, |it| it.as_secs() as i64);
+            metrics.watch_age_seconds.with_label_values(&label).set(age);
+            metrics.watch_synced.with_label_values(&label).set(i64::from(board.listed(kind)));
+            metrics.watch_lists.with_label_values(&label).set(state.num_relists as i64);
+            metrics.watch_reconnects.with_label_values(&label).set(state.num_reconnects as i64);
+            metrics.undecodable_objects.with_label_values(&label).set(state.num_undecodable as i64);
+        }
+        writer::count(&metrics, &board.world().snapshot);
+        tokio::time::sleep(REFRESH).await;
+    }
+}
