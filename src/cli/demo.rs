@@ -19,7 +19,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Failure, builtin, print};
+use super::{Failure, plans, print};
 use crate::sim::{self, PodStream};
 use drive::Driver;
 use extender::Extender;
@@ -101,10 +101,7 @@ enum Output {
 
 /// Runs the demo.
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
-    let plan = match &args.policy {
-        Some(path) => builtin::load(path)?,
-        None => builtin::default_plan(),
-    };
+    let plan = plans::load(args.policy.as_deref())?;
     // Before the work, so that a wrong path does not cost a minute.
     let bindings = match &args.bindings {
         Some(path) => Some((path, create(path)?)),

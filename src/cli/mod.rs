@@ -3,7 +3,7 @@
 //! A verb gives its exit code and one line of error; nothing below this room prints or exits.
 //! Exit codes: 0 done, 1 failed, 2 not understood (flags, or a file that cannot be read).
 
-mod builtin;
+mod plans;
 mod demo;
 mod serve;
 mod policy;
@@ -15,8 +15,6 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-pub use builtin::default_plan;
 
 /// A Kubernetes scheduler extender that runs bare metal, ECS and ECI as one pool of capacity.
 #[derive(Debug, Parser)]

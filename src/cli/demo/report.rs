@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use comfy_table::Table;
 use sha2::{Digest, Sha256};
 
-use super::super::table::{self, Align};
 use super::drive::{EXTENDER_WEIGHT, Outcome};
+use crate::cli::table::{self, Align};
 use crate::engine::World;
 use crate::model::{Node, Reason};
 
@@ -164,7 +164,7 @@ impl Summary {
             table.add_row(vec![it.reason.clone(), it.count.to_string(), text.to_owned()]);
         }
         if let Some(column) = table.column_mut(2) {
-            column.set_cell_alignment(CellAlignment::Left);
+            column.set_cell_alignment(comfy_table::CellAlignment::Left);
         }
         table
     }
