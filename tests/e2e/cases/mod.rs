@@ -1,6 +1,10 @@
 //! The cases, in the order in which they run. Each gives its measured facts.
 
+mod closed;
+mod doorbell;
 mod fill;
+mod outage;
+mod preempt;
 
 use std::pin::Pin;
 
@@ -15,4 +19,11 @@ pub(crate) type Case = fn() -> Pin<Box<dyn Future<Output = Result<Facts>>>>;
 pub(crate) const ALL: &[(&str, Case)] = &[
     ("a_fill_every_node_offered", || Box::pin(fill::every_node_offered())),
     ("a_fill_default_sampling", || Box::pin(fill::default_sampling())),
+    ("b_closed_policy_E01_E02_E03_F02", || Box::pin(closed::idle_then_open())),
+    ("b_doorbell", || Box::pin(doorbell::late_watch())),
+    ("c_sigma_killed_under_load", || Box::pin(outage::sigma_killed())),
+    ("c_lost_delete", || Box::pin(outage::lost_delete())),
+    ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
+    ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),
+    ("e_apiserver_restarted", || Box::pin(outage::apiserver_restarted())),
 ];

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Requests under way at once, as many connections.
 const CONNECTIONS: usize = 8;
@@ -56,11 +56,6 @@ impl Api {
         self.send(Method::POST, path, "application/json", object.to_string().into()).await
     }
 
-    pub(crate) async fn patch(&self, path: &str, patch: &Value) -> Result<Value> {
-        let kind = "application/strategic-merge-patch+json";
-        self.send(Method::PATCH, path, kind, patch.to_string().into()).await
-    }
-
     /// Deletes a pod as a kubelet does at the end: at once and for good.
     pub(crate) async fn delete_pod(&self, namespace: &str, name: &str) -> Result<()> {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}?gracePeriodSeconds=0");
@@ -92,12 +87,6 @@ impl Api {
     /// One pod.
     pub(crate) async fn pod(&self, namespace: &str, name: &str) -> Result<Value> {
         self.get(&format!("/api/v1/namespaces/{namespace}/pods/{name}")).await
-    }
-
-    /// Sets a pod's phase, as a kubelet would.
-    pub(crate) async fn set_running(&self, namespace: &str, name: &str) -> Result<()> {
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/status");
-        self.patch(&path, &json!({"status": {"phase": "Running"}})).await.map(drop)
     }
 }
 

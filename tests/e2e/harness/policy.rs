@@ -15,7 +15,7 @@ pools:
 - name: eci
   match: {labels: {type: virtual-kubelet}}
   elastic: true
-  limit: {cpu: 300, memory: 2Ti, pods: 1000}
+  limit: {cpu: 150, memory: 2Ti, pods: 1000}
 classes:
 - name: exempt
   grant: {namespaces: {names: [kube-system]}}

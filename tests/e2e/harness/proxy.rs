@@ -79,7 +79,9 @@ async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let failed = |why: String| {
-        let mut response = Response::new(Full::new(Bytes::from(why)).map_err(|never| match never {}).boxed_unsync());
+        let mut response = Response::new(
+            Full::new(Bytes::from(why)).map_err(|never| match never {}).boxed_unsync(),
+        );
         *response.status_mut() = StatusCode::BAD_GATEWAY;
         response
     };

@@ -1,15 +1,16 @@
 //! An independent bookkeeper: follows every pod of the cluster and keeps, at every moment of the
 //! watch, the sums per node and pool. It shares no code with sigma's own counting.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::{AsyncBufReadExt, TryStreamExt};
 use http::Request;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::api::{Api, node_of};
 
@@ -54,16 +55,19 @@ pub(crate) struct Limits {
     pub(crate) orders: BTreeMap<&'static str, Vec<&'static str>>,
 }
 
-/// One pod bound to one node.
+/// A pod is bound.
 #[derive(Clone, Debug)]
 pub(crate) struct Binding {
     pub(crate) at: Instant,
     pub(crate) namespace: String,
     pub(crate) pod: String,
-    pub(crate) node: String,
-    /// A pool that the pod's class prefers had a node with room for it at this moment.
-    pub(crate) out_of_order: bool,
+    /// A pool that the pod's class prefers had a node with room for it at this moment; and how full
+    /// that pool was, in percent.
+    pub(crate) out_of_order: Option<f64>,
 }
+
+/// Before a watch is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What has been seen.
 #[derive(Debug, Default)]
@@ -74,6 +78,7 @@ pub(crate) struct Record {
     pub(crate) nodes: HashMap<String, Sum>,
     pub(crate) pools: HashMap<&'static str, Sum>,
     pub(crate) num_events: u64,
+    pub(crate) num_lists: u64,
     pods: HashMap<String, (Option<String>, Sum)>,
 }
 
@@ -96,9 +101,14 @@ impl Recorder {
         let task = tokio::spawn(async move {
             let mut version = version;
             loop {
-                // Ends when the API server does; nothing is lost, since it goes on where it was.
-                let _ = follow(&api, &shared, &limits, &mut version).await;
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                // Ends when the API server does. It goes on where it was, and where a new server no
+                // longer knows that place, by a list.
+                if follow(&api, &shared, &limits, &mut version).await == Ok(Next::List) {
+                    while let Err(_lost) = catch_up(&api, &shared, &limits, &mut version).await {
+                        sleep(PAUSE).await;
+                    }
+                }
+                sleep(PAUSE).await;
             }
         });
         Ok(Self { record, task })
@@ -119,28 +129,61 @@ fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
     record.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How a watch ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Watch,
+    List,
+}
+
 async fn follow(
     api: &Api,
     record: &Mutex<Record>,
     limits: &Limits,
     version: &mut String,
-) -> Result<()> {
+) -> Result<Next, ()> {
     let path = format!("/api/v1/pods?watch=true&timeoutSeconds=600&resourceVersion={version}");
-    let stream = api.0.request_stream(Request::get(path).body(Vec::new())?).await?;
+    let request = Request::get(path).body(Vec::new()).map_err(drop)?;
+    let stream = match api.0.request_stream(request).await {
+        Err(kube::Error::Api(status)) if status.code == 410 => return Ok(Next::List),
+        other => other.map_err(drop)?,
+    };
     let mut lines = stream.lines();
-    while let Some(line) = lines.try_next().await? {
-        let event: Value = serde_json::from_str(&line)?;
+    while let Some(line) = lines.try_next().await.map_err(drop)? {
+        let event: Value = serde_json::from_str(&line).map_err(drop)?;
         let object = &event["object"];
-        let mut record = lock(record);
         match event["type"].as_str() {
-            Some("ERROR") => record.violations.push(format!("the watch broke: {object}")),
-            Some(kind) => record.see(kind, object, limits),
+            Some("ERROR") => return Ok(Next::List),
+            Some(kind) => lock(record).see(kind, object, limits),
             None => {}
         }
         if let Some(seen) = object["metadata"]["resourceVersion"].as_str() {
             seen.clone_into(version);
         }
     }
+    Ok(Next::Watch)
+}
+
+async fn catch_up(
+    api: &Api,
+    record: &Mutex<Record>,
+    limits: &Limits,
+    version: &mut String,
+) -> Result<()> {
+    let list = api.get("/api/v1/pods").await?;
+    let pods = list["items"].as_array().context("no items")?;
+    let uids = pods.iter().filter_map(|pod| pod["metadata"]["uid"].as_str());
+    let alive: HashSet<&str> = uids.collect();
+    let mut record = lock(record);
+    record.num_lists += 1;
+    let gone = record.pods.keys().filter(|uid| !alive.contains(&***uid)).cloned();
+    for uid in gone.collect::<Vec<_>>() {
+        record.see("DELETED", &json!({"metadata": {"uid": uid}}), limits);
+    }
+    for pod in pods {
+        record.see("MODIFIED", pod, limits);
+    }
+    list["metadata"]["resourceVersion"].as_str().context("a version")?.clone_into(version);
     Ok(())
 }
 
@@ -181,7 +224,7 @@ impl Record {
     fn bound(&mut self, pod: &Value, node: &str, sum: Sum, limits: &Limits) {
         let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        let mut out_of_order = false;
+        let mut out_of_order = None;
         if let Some(limit) = limits.nodes.get(node) {
             let on_node = self.nodes.get(node).copied().unwrap_or_default();
             if namespace != "kube-system" && !on_node.fits(sum, limit.allocation) {
@@ -193,8 +236,9 @@ impl Record {
                 self.violations.push(format!("{name}: pool {}: {in_pool:?} + {sum:?}", limit.pool));
             }
             let order = limits.orders.get(namespace).map(Vec::as_slice).unwrap_or_default();
-            let better = order.iter().take_while(|pool| **pool != limit.pool);
-            out_of_order = better.into_iter().any(|pool| self.has_room(pool, sum, limits));
+            let mut better = order.iter().take_while(|pool| **pool != limit.pool);
+            let left = better.find(|pool| self.has_room(pool, sum, limits));
+            out_of_order = left.map(|pool| self.percent_full(pool, limits));
             if !order.is_empty() && !order.contains(&limit.pool) {
                 self.violations.push(format!("{name} is in {}, closed to it", limit.pool));
             }
@@ -203,7 +247,6 @@ impl Record {
             at: Instant::now(),
             namespace: namespace.to_owned(),
             pod: name.to_owned(),
-            node: node.to_owned(),
             out_of_order,
         });
     }
@@ -218,6 +261,22 @@ impl Record {
                 let used = self.nodes.get(node).copied().unwrap_or_default();
                 used.fits(sum, limit.allocation)
             })
+    }
+}
+
+impl Record {
+    /// CPU requested in a pool, of what may be.
+    pub(crate) fn percent_full(&self, pool: &str, limits: &Limits) -> f64 {
+        let used = self.pools.get(pool).copied().unwrap_or_default().cpu;
+        100.0 * used as f64 / limits.cpu_of(pool) as f64
+    }
+}
+
+impl Limits {
+    /// CPU that may be requested in a pool.
+    pub(crate) fn cpu_of(&self, pool: &str) -> i64 {
+        let of_nodes = self.nodes.values().filter(|it| it.pool == pool).map(|it| it.allocation.cpu);
+        self.pools.get(pool).map_or_else(|| of_nodes.sum(), |it| it.cpu)
     }
 }
 

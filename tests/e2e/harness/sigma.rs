@@ -46,10 +46,7 @@ pub(crate) struct Sigma {
 
 impl Sigma {
     /// Starts it and waits until it has the whole picture.
-    pub(crate) async fn start(
-        control_plane: &ControlPlane,
-        options: SigmaOptions,
-    ) -> Result<Self> {
+    pub(crate) async fn start(control_plane: &ControlPlane, options: SigmaOptions) -> Result<Self> {
         let dir = control_plane.dir.path().to_owned();
         std::fs::create_dir_all(dir.join(&options.name))?;
         std::fs::write(policy_file(&dir, &options), &options.policy)?;
