@@ -133,14 +133,14 @@ async fn fill(percentage: Option<u32>) -> Result<Facts> {
     sigma.process.check()?;
     scheduler.0.check()?;
     let exact = percentage == Some(100);
-    let mut facts = judge(&recorder, &limits, &api.pods(None).await?, exact)?;
     let seconds = (last - begun).as_secs_f64();
     let (now, most) = sigma.process.memory_mb()?;
     let errors = sigma.metric("sigma_verb_results_total", "result=\"error\"").await?;
     let degraded = sigma.metric("sigma_verb_results_total", "result=\"degraded\"").await?;
-    ensure!(errors == 0, "{errors} calls answered with an error");
+    ensure!(errors + degraded == 0, "{errors} calls answered with an error, {degraded} degraded");
+    let mut facts = judge(&recorder, &limits, &api.pods(None).await?, exact)?;
     facts.push(format!(
-        "{:.0} pods/s; {} filter calls, {degraded} degraded; {} doorbells; sigma {now} MB RSS, at \
+        "{:.0} pods/s; {} filter calls; {} doorbells; sigma {now} MB RSS, at \
          most {most} MB, {:.1} s CPU",
         recorder.record().bindings.len() as f64 / seconds,
         sigma.filter_calls().await?,
