@@ -3,6 +3,7 @@
 mod closed;
 mod doorbell;
 mod fill;
+mod manifests;
 mod outage;
 mod preempt;
 
@@ -25,5 +26,6 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("c_lost_delete", || Box::pin(outage::lost_delete())),
     ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
     ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),
+    ("deploy_is_accepted", || Box::pin(manifests::accepted())),
     ("e_apiserver_restarted", || Box::pin(outage::apiserver_restarted())),
 ];

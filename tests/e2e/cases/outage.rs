@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -49,27 +50,28 @@ impl Load {
     }
 
     /// Waits until so many are bound.
-    async fn until_bound(&self, count: usize) -> Result<Duration> {
+    async fn until_bound(&self, count: usize) -> Result<()> {
         let look = async || Ok((self.num_bound() >= count).then_some(()));
         let what = format!("{count} pods are bound");
-        Ok(until(&what, Duration::from_secs(60), look).await?.1)
+        until(&what, Duration::from_secs(60), look).await.map(drop)
     }
 }
 
 pub(super) async fn sigma_killed() -> Result<Facts> {
-    let mut load = Load::start(2400).await?;
+    let mut load = Load::start(3000).await?;
     load.until_bound(300).await?;
     load.sigma.process.kill();
-    let at_kill = load.num_bound();
+    let (at_kill, killed) = (load.num_bound(), Instant::now());
     // Pods end while nobody of us looks.
     let victims: Vec<(String, String)> = {
         let record = load.recorder.record();
-        record.bindings.iter().take(40).map(|it| (it.namespace.clone(), it.pod.clone())).collect()
+        record.bindings.iter().take(20).map(|it| (it.namespace.clone(), it.pod.clone())).collect()
     };
-    for (namespace, name) in &victims {
-        load.control_plane.admin.delete_pod(namespace, name).await?;
-    }
-    let took = load.until_bound(at_kill + 200).await?;
+    let admin = &load.control_plane.admin;
+    let deaths = victims.iter().map(|(namespace, name)| admin.delete_pod(namespace, name));
+    try_join_all(deaths).await?;
+    load.until_bound(at_kill + 100).await?;
+    let took = killed.elapsed();
     let begun = Instant::now();
     load.sigma.restart().await?;
     let restarted = begun.elapsed();
@@ -83,9 +85,9 @@ pub(super) async fn sigma_killed() -> Result<Facts> {
     load.scheduler.0.check()?;
     let agreed = agree(&load.sigma, &load.control_plane.admin).await?;
     let bound = load.num_bound();
-    ensure!(bound > at_restart + 200, "the load was over before sigma was back: {bound} bound");
+    ensure!(bound > at_restart + 100, "the load was over before sigma was back: {bound} bound");
     Ok(vec![format!(
-        "killed at {at_kill} bound; the next 200 without it in {:.1} s, {} pods deleted meanwhile; ready \
+        "killed at {at_kill} bound; the next 100 without it in {:.1} s, {} pods deleted meanwhile; ready \
          {:.2} s after the restart, at {at_restart} bound; {bound} in the end; limits passed: \
          {violations} without it, 0 with it; {agreed}",
         took.as_secs_f64(),

@@ -97,6 +97,7 @@ pub(crate) fn path_of(object: &Value) -> Result<String> {
     let root = if version == "v1" { "/api/v1".to_owned() } else { format!("/apis/{version}") };
     let plural = match kind {
         "PriorityClass" => "priorityclasses".to_owned(),
+        "NetworkPolicy" => "networkpolicies".to_owned(),
         _ => format!("{}s", kind.to_lowercase()),
     };
     Ok(match object["metadata"]["namespace"].as_str() {
