@@ -19,3 +19,7 @@ lint:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
     cargo machete
     cargo deny --all-features check bans licenses sources
+
+# Known vulnerabilities; needs the advisory database.
+advisories:
+    cargo deny --all-features check advisories
