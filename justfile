@@ -11,6 +11,12 @@ test:
     cargo test --locked
     cargo test --locked --no-default-features
 
+# The real kube-scheduler on a real API server: builds them once, then about six minutes.
+# `just e2e doorbell` runs the cases with that in their names.
+e2e *cases:
+    tests/e2e/controlplane/build
+    SIGMA_E2E=1 cargo test --locked --test e2e -- {{cases}}
+
 # Formatting, clippy with and without `live`, docs, dependencies.
 lint:
     cargo fmt --check

@@ -139,10 +139,11 @@ async fn fill(percentage: Option<u32>) -> Result<Facts> {
     let degraded = sigma.metric("sigma_verb_results_total", "result=\"degraded\"").await?;
     ensure!(errors + degraded == 0, "{errors} calls answered with an error, {degraded} degraded");
     let mut facts = judge(&recorder, &limits, &api.pods(None).await?, exact)?;
+    let bound = recorder.record().bindings.len();
     facts.push(format!(
         "{:.0} pods/s; {} filter calls; {} doorbells; sigma {now} MB RSS, at \
          most {most} MB, {:.1} s CPU",
-        recorder.record().bindings.len() as f64 / seconds,
+        bound as f64 / seconds,
         sigma.filter_calls().await?,
         sigma.metric("sigma_doorbells_total", "outcome=\"rung\"").await?,
         sigma.process.cpu()?.as_secs_f64(),
