@@ -10,7 +10,7 @@ use sigma::model::Reason;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    std::fs::read_to_string(path).expect("a readable file")
 }
 
 /// The fields of all structs in a source that derive `Serialize`.
