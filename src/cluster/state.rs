@@ -119,6 +119,10 @@ impl ClusterState {
                 self.pod_gone(uid);
                 0
             }
+            Change::Unread { kind, key } => {
+                self.unread(kind, &key);
+                return Applied::default();
+            }
             Change::PoolsSet(pools) => {
                 self.set_pools(pools);
                 0
@@ -181,6 +185,28 @@ impl ClusterState {
         self.now.pending.insert(pod.uid.0, Arc::new(pod.clone()));
         self.places.insert(pod.uid, Place::Pending);
         self.seen_pending.insert(pod.uid, self.epochs[Kind::Pods as usize]);
+    }
+
+    /// The running list has the object, whatever it says of it.
+    fn unread(&mut self, kind: Kind, key: &str) {
+        let stamp = self.epochs[kind as usize];
+        match kind {
+            Kind::Pods => {
+                if let Some(uid) = PodUid::parse(key) {
+                    self.stamp(uid);
+                }
+            }
+            Kind::Nodes => {
+                if let Some(ord) = self.now.names.ord(key).filter(|ord| self.now.is_live(*ord)) {
+                    self.seen_nodes.insert(ord, stamp);
+                }
+            }
+            Kind::Namespaces => {
+                if let Some(seen) = self.seen_namespaces.get_mut(key) {
+                    *seen = stamp;
+                }
+            }
+        }
     }
 
     fn pod_gone(&mut self, uid: PodUid) {
@@ -285,7 +311,11 @@ impl ClusterState {
                 let mut gone: Vec<PodUid> = placed.map(|record| PodUid(record.uid)).collect();
                 gone.extend(pending.map(|(uid, _)| *uid));
                 gone.sort_unstable();
-                gone.iter().for_each(|uid| self.pod_gone(*uid));
+                // No tombstone: the watch goes on from this list, so no late event can revive them.
+                for uid in &gone {
+                    self.remove(*uid);
+                    self.settled.push(Settled::Gone(*uid));
+                }
                 gone.len()
             }
         }

@@ -124,7 +124,7 @@ impl Driver {
         for object in page.items.unwrap_or_default() {
             match objects::seen(self.kind, object) {
                 Ok(read) => self.send_object(read.change).await?,
-                Err(error) => self.undecodable(object, &error),
+                Err(error) => self.undecodable(object, &error).await?,
             }
         }
         let next = page.metadata.r#continue.as_deref().filter(|token| !token.is_empty());
@@ -238,7 +238,7 @@ impl Driver {
                 self.advance(&version);
             }
             Err(error) => {
-                self.undecodable(object, &error);
+                self.undecodable(object, &error).await?;
                 self.advance(&objects::identity(object).metadata.resource_version);
             }
         }
@@ -301,10 +301,17 @@ impl Driver {
         });
     }
 
-    fn undecodable(&mut self, object: &RawValue, error: &DecodeError) {
+    /// Names and counts an object that cannot be read, and keeps what was known of it.
+    async fn undecodable(
+        &mut self,
+        object: &RawValue,
+        error: &DecodeError,
+    ) -> Result<(), Abandoned> {
         let meta = objects::identity(object).metadata;
         let name = format!("{}/{} (uid {})", meta.namespace, meta.name, meta.uid);
         self.unreadable(name.trim_start_matches('/'), &error.to_string());
+        let key = if self.kind == Kind::Pods { meta.uid } else { meta.name };
+        self.send(Change::Unread { kind: self.kind, key: key.into() }).await
     }
 
     fn unreadable(&mut self, name: &str, why: &str) {

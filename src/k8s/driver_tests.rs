@@ -58,6 +58,7 @@ fn brief(change: &Change) -> String {
         Change::NamespaceSeen(namespace) => format!("+{}", namespace.name),
         Change::PodSeen(pod) => format!("+{}", pod.name),
         Change::PodGone { uid } => format!("-{}", uid.0),
+        Change::Unread { key, .. } => format!("?{key}"),
         Change::PoolsSet(_) => "pools".to_owned(),
     }
 }
@@ -219,7 +220,8 @@ async fn an_object_that_cannot_be_read_is_counted_named_and_skipped() {
     ])
     .await;
     let mut rig = watch(fake.port(), Kind::Pods, quick());
-    assert_eq!(rig.take(5).await, ["begin", "+p1", "end", "-9", "+p2"]);
+    let want = ["begin", "?u9", "+p1", "end", "?u9", "?u8", "?", "-9", "+p2"];
+    assert_eq!(rig.take(9).await, want);
     let health = rig.health.kind(Kind::Pods);
     assert_eq!(health.num_undecodable, 6);
     assert_eq!(
@@ -233,7 +235,7 @@ async fn the_name_and_the_field_of_a_bad_object_are_told() {
     let bad = r#"{"metadata":{"name":"bm-1"},"status":{"allocatable":{"cpu":"-4"}}}"#;
     let fake = Fake::start(vec![refuse_stream(), page(10, "", &[bad.to_owned()])]).await;
     let mut rig = watch(fake.port(), Kind::Nodes, quick());
-    assert_eq!(rig.take(2).await, ["begin", "end"]);
+    assert_eq!(rig.take(3).await, ["begin", "?bm-1", "end"]);
     let want = "nodes bm-1 (uid ): status.allocatable.cpu: a quantity below zero";
     assert_eq!(rig.health.kind(Kind::Nodes).last_undecodable.as_deref(), Some(want));
 }

@@ -61,6 +61,13 @@ pub enum Change {
         /// The pod's identity.
         uid: PodUid,
     },
+    /// An object was listed that could not be read: what was known of it before stays.
+    Unread {
+        /// What it is.
+        kind: Kind,
+        /// The UID of a pod, the name of anything else.
+        key: Box<str>,
+    },
     /// A policy with these pools is in force.
     PoolsSet(Vec<PoolSpec>),
 }

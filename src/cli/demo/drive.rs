@@ -21,8 +21,9 @@ use super::wire::{self, FilterReply, HostPriority};
 use crate::model::{Amounts, Change, ClassOrd, Node, Pod, PoolOrd, Reason};
 use crate::sim::{Scheduler, SchedulerOptions};
 
-/// The extender's `weight` in the scheduler's configuration: its points decide, in-tree scores only
-/// among nodes that it likes equally (`extender-protocol.md` §3: from 15 on).
+/// The extender's `weight` in the scheduler's configuration: one step of ours (10 × weight) outweighs
+/// every in-tree score together (1400, `extender-protocol.md` §3), so those decide only among nodes
+/// that we like equally.
 pub(super) const EXTENDER_WEIGHT: i64 = 150;
 /// Most passes over the refused pods.
 const MAX_RETRY_PASSES: u32 = 3;

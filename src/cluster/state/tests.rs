@@ -106,6 +106,34 @@ fn a_relist_sweeps_what_it_did_not_see() {
 }
 
 #[test]
+fn what_a_list_has_but_cannot_be_read_stays_as_it_was() {
+    let pods = [placed(&pod(1, 1), "a"), pod(2, 1)];
+    let mut state = state([seen_node(node("a", &[])), seen_pod(&pods[0]), seen_pod(&pods[1])]);
+    let namespace = crate::model::Namespace { name: "shop".into(), ..Default::default() };
+    state.apply(Change::NamespaceSeen(namespace));
+    for kind in Kind::ALL {
+        state.apply(Change::RelistBegin(kind));
+    }
+    let (one, two) =
+        ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002");
+    let pods = [(Kind::Pods, one), (Kind::Pods, two), (Kind::Pods, "nobody"), (Kind::Pods, "")];
+    for (kind, key) in [(Kind::Nodes, "a"), (Kind::Namespaces, "shop")].into_iter().chain(pods) {
+        assert!(!state.apply(Change::Unread { kind, key: key.into() }).changed);
+    }
+    let swept = Kind::ALL.map(|kind| state.apply(Change::RelistEnd(kind)).swept);
+    assert_eq!((swept, state.now.num_pods, state.now.pending.len()), ([0, 0, 0], 1, 1));
+}
+
+#[test]
+fn what_a_list_did_not_have_may_come_back() {
+    let mut state = state([seen_node(node("a", &[])), seen_pod(&placed(&pod(1, 1), "a"))]);
+    state.apply(Change::RelistBegin(Kind::Pods));
+    assert_eq!(state.apply(Change::RelistEnd(Kind::Pods)).swept, 1);
+    state.apply(seen_pod(&placed(&pod(1, 1), "a")));
+    assert_eq!(state.now.num_pods, 1);
+}
+
+#[test]
 fn a_list_that_breaks_off_sweeps_nothing_and_is_not_taken_for_a_later_one() {
     let mut state = state([seen_node(node("a", &[])), seen_pod(&pod(1, 1))]);
     // As many broken lists as a small stamp would take to come round to the same value.
