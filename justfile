@@ -3,8 +3,8 @@
 default:
     @just --list
 
-# Everything that a change must pass, except the real control plane.
-ci: test lint
+# All that a change must pass.
+ci: test lint e2e
 
 # The README's test command.
 test:
@@ -29,3 +29,8 @@ lint:
 # Known vulnerabilities; needs the advisory database.
 advisories:
     cargo deny --all-features check advisories
+
+# What takes long: many more cases of every property, and the demo at its full size.
+nightly:
+    PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy
+    cargo run --locked --release -- demo -o json
