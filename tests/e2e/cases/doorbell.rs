@@ -62,10 +62,6 @@ pub(super) async fn late_watch() -> Result<Facts> {
     Ok(facts)
 }
 
-fn scheduler_options<'a>(name: &'a str, sigma: &Sigma) -> SchedulerOptions<'a> {
-    SchedulerOptions { name, extender: sigma.url(), percentage: Some(100), ignorable: false }
-}
-
 /// Makes a pod and waits until it is refused.
 async fn refused_pod(api: &Api, name: &str, scheduler: &str) -> Result<()> {
     let shape = PodShape { namespace: "plain", scheduler, ..PodShape::PLAIN };
@@ -80,7 +76,7 @@ async fn refused_pod(api: &Api, name: &str, scheduler: &str) -> Result<()> {
 
 async fn without_bell(control_plane: &ControlPlane, sigma: &Sigma) -> Result<String> {
     let api = &control_plane.admin;
-    let _scheduler = Scheduler::start(control_plane, &scheduler_options("off", sigma)).await?;
+    let _scheduler = Scheduler::start(control_plane, &SchedulerOptions::new("off", sigma)).await?;
     refused_pod(api, "w-off", "off").await?;
     let before = sigma.filter_calls().await?;
     api.delete_pod("plain", "r-00").await?;
@@ -102,7 +98,7 @@ async fn with_bell(control_plane: &ControlPlane, sigma: &Sigma) -> Result<String
     let api = &control_plane.admin;
     let begun = Instant::now();
     // The same name: the pod that nobody rang is this one's to place.
-    let _scheduler = Scheduler::start(control_plane, &scheduler_options("off", sigma)).await?;
+    let _scheduler = Scheduler::start(control_plane, &SchedulerOptions::new("off", sigma)).await?;
     let bound = async |name: &str| {
         let look = async || Ok(node_of(&api.pod("plain", name).await?).map(drop));
         until(&format!("{name} is bound"), PATIENCE, look).await

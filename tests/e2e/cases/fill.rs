@@ -124,8 +124,7 @@ async fn fill(percentage: Option<u32>) -> Result<Facts> {
             .await?;
     api.post_all(backlog(NUM_PODS, "sigma")).await?;
     let recorder = Recorder::start(&api, limits.clone()).await?;
-    let options =
-        SchedulerOptions { name: "sigma", extender: sigma.url(), percentage, ignorable: false };
+    let options = SchedulerOptions { percentage, ..SchedulerOptions::new("sigma", &sigma) };
     let begun = Instant::now();
     let mut scheduler = Scheduler::start(&control_plane, &options).await?;
     // A pod refused over a hold is rung when it ends, so quiet is longer than a bell's gap.

@@ -1,5 +1,6 @@
 //! The cases, in the order in which they run. Each gives its measured facts.
 
+mod bind;
 mod closed;
 mod doorbell;
 mod fill;
@@ -26,6 +27,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("c_lost_delete", || Box::pin(outage::lost_delete())),
     ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
     ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),
+    ("bind_by_sigma", || Box::pin(bind::by_sigma())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),
     ("e_apiserver_restarted", || Box::pin(outage::apiserver_restarted())),
 ];

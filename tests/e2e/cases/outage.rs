@@ -38,9 +38,9 @@ impl Load {
         let sigma = Sigma::start(&control_plane, options).await?;
         api.post_all(backlog(num_pods, "sigma")).await?;
         let recorder = Recorder::start(api, limits).await?;
-        let extender = sigma.url();
-        let options =
-            SchedulerOptions { name: "sigma", extender, percentage: None, ignorable: true };
+        let mut options = SchedulerOptions::new("sigma", &sigma);
+        options.percentage = None;
+        options.ignorable = true;
         let scheduler = Scheduler::start(&control_plane, &options).await?;
         Ok(Self { control_plane, sigma, scheduler, recorder })
     }

@@ -34,12 +34,7 @@ pub(super) async fn at_allocation(allocation: &str) -> Result<Facts> {
     let policy = one_pool(allocation, "ecs");
     let options = SigmaOptions::new(&control_plane, "sigma", &policy);
     let mut sigma = Sigma::start(&control_plane, options).await?;
-    let options = SchedulerOptions {
-        name: "sigma",
-        extender: sigma.url(),
-        percentage: Some(100),
-        ignorable: false,
-    };
+    let options = SchedulerOptions::new("sigma", &sigma);
     let mut scheduler = Scheduler::start(&control_plane, &options).await?;
 
     // Two victims of two cores make room for three, with one core left: within 90 % and 100 %.

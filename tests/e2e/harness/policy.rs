@@ -29,6 +29,33 @@ classes:
   pools: [ecs, shenlong]
 "#;
 
+/// No node takes an online pod, for one reason in each zone: `h` may not be filled further, `i` is
+/// closed, `j` and virtual nodes are at their limit. Each reason holds for about a third of the nodes,
+/// so which of them is the most common moves with the window.
+pub(crate) const THREE_REASONS: &str = r#"
+apiVersion: sigma.io/v1alpha1
+kind: SchedulingPolicy
+metadata: {name: three-reasons}
+pools:
+- name: virtual
+  match: {labels: {type: virtual-kubelet}}
+  elastic: true
+  limit: {pods: 1}
+- name: full
+  match: {labels: {topology.kubernetes.io/zone: cn-hangzhou-h}}
+  allocation: {cpu: 1%}
+- name: closed
+  match: {labels: {topology.kubernetes.io/zone: cn-hangzhou-i}}
+- name: limited
+  match: {labels: {topology.kubernetes.io/zone: cn-hangzhou-j}}
+  elastic: true
+  limit: {pods: 1}
+classes:
+- name: online
+  grant: {priorityClasses: ["prod-*"], namespaces: {matchLabels: {tier: production}}}
+  pools: [full, limited, virtual]
+"#;
+
 /// Nodes of type `ecs.*` are one pool, filled to `allocation`; online pods are protected. A pod in
 /// no other class goes where `pools` says.
 pub(crate) fn one_pool(allocation: &str, pools: &str) -> String {

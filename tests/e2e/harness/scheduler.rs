@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::control_plane::{ControlPlane, binary};
 use super::process::{Process, free_port};
+use super::sigma::Sigma;
 use super::until;
 
 /// What differs between cases.
@@ -21,6 +22,16 @@ pub(crate) struct SchedulerOptions<'a> {
     /// `None`: kube-scheduler's own default.
     pub(crate) percentage: Option<u32>,
     pub(crate) ignorable: bool,
+    /// Has sigma write the bindings.
+    pub(crate) bind: bool,
+}
+
+impl<'a> SchedulerOptions<'a> {
+    /// Every node is offered, and sigma is indispensable.
+    pub(crate) fn new(name: &'a str, sigma: &Sigma) -> Self {
+        let extender = sigma.url();
+        Self { name, extender, percentage: Some(100), ignorable: false, bind: false }
+    }
 }
 
 /// A running kube-scheduler.
@@ -75,5 +86,8 @@ fn configuration(control_plane: &ControlPlane, options: &SchedulerOptions<'_>) -
     ensure!(extender["weight"].as_i64() >= Some(150), "the shipped weight is below 150");
     extender["urlPrefix"] = json!(options.extender);
     extender["ignorable"] = json!(options.ignorable);
+    if options.bind {
+        extender["bindVerb"] = json!("bind");
+    }
     Ok(config)
 }

@@ -19,6 +19,7 @@ pub(crate) struct SigmaOptions {
     pub(crate) policy: String,
     pub(crate) kubeconfig: PathBuf,
     pub(crate) doorbell: bool,
+    pub(crate) bind: bool,
     pub(crate) audit_interval: &'static str,
 }
 
@@ -29,6 +30,7 @@ impl SigmaOptions {
             policy: policy.to_owned(),
             kubeconfig: control_plane.kubeconfig("sigma"),
             doorbell: true,
+            bind: false,
             audit_interval: "10m",
         }
     }
@@ -129,6 +131,7 @@ fn spawn(dir: &Path, options: &SigmaOptions, listen: u16, admin: u16) -> Result<
         format!("--listen=127.0.0.1:{listen}"),
         format!("--admin-listen=127.0.0.1:{admin}"),
         format!("--doorbell={}", if options.doorbell { "on" } else { "off" }),
+        format!("--bind={}", if options.bind { "on" } else { "off" }),
         format!("--audit-interval={}", options.audit_interval),
         // On a busy machine of two cores a program stands still for longer than the default 50 ms now
         // and then, and a degraded answer bears no limits: it is not what the cases are about.
