@@ -8,6 +8,9 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::cluster::Difference;
+use crate::model::{Kind, Reason};
+
 /// Every metric of the process.
 pub struct Metrics {
     registry: Registry,
@@ -135,8 +138,28 @@ impl Metrics {
             registry: registry.clone(),
         };
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.start_at_zero();
         collect_process()?;
         Ok(metrics)
+    }
+
+    /// What an alert waits for is there before it happens: the rate of a series that appears with
+    /// its first count does not show that count.
+    fn start_at_zero(&self) {
+        for reason in Reason::ALL {
+            for counter in [&self.rejections, &self.refusals] {
+                counter.with_label_values(&[reason.name()]);
+            }
+        }
+        for kind in Kind::ALL {
+            self.lost_deletes.with_label_values(&[kind.resource()]);
+        }
+        for sum in Difference::SUMS {
+            self.audit_differences.with_label_values(&[sum]);
+        }
+        for outcome in ["rung", "gone", "failed", "forbidden"] {
+            self.doorbells.with_label_values(&[outcome]);
+        }
     }
 
     /// The text exposition, with the process's own metrics.

@@ -131,10 +131,6 @@ impl ApiServer {
         });
     }
 
-    pub(crate) fn object(&self, resource: &str, key: &str) -> Option<Value> {
-        self.shared.lock().objects.get(&(resource.into(), key.into())).cloned()
-    }
-
     /// Lists of this resource wait until it is no longer withheld.
     pub(crate) fn withhold(&self, resource: &str, on: bool) {
         self.change(|store| match on {
