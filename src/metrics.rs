@@ -8,6 +8,9 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::cluster::Difference;
+use crate::model::{Kind, Reason};
+
 /// Every metric of the process.
 pub struct Metrics {
     registry: Registry,
@@ -27,7 +30,7 @@ pub struct Metrics {
     pub claimed_not_granted: IntCounter,
     /// Malformed requests by verb.
     pub bad_requests: IntCounterVec,
-    /// Panics caught in handlers.
+    /// Panics caught in handlers and background tasks.
     pub panics: IntCounter,
     /// Open connections of the verbs listener.
     pub connections: IntGauge,
@@ -37,12 +40,14 @@ pub struct Metrics {
     pub watch_age_seconds: IntGaugeVec,
     /// 1 once the first list of a resource is in.
     pub watch_synced: IntGaugeVec,
-    /// Lists started, by resource.
-    pub watch_lists: IntGaugeVec,
-    /// Reconnects, by resource.
-    pub watch_reconnects: IntGaugeVec,
+    /// Lists begun after the first complete one, by resource.
+    pub watch_relists: IntCounterVec,
+    /// Watches opened from a known version, by resource.
+    pub watch_reconnects: IntCounterVec,
+    /// Lists and watches that failed, by resource.
+    pub watch_failures: IntCounterVec,
     /// Objects that could not be decoded, by resource.
-    pub undecodable_objects: IntGaugeVec,
+    pub undecodable_objects: IntCounterVec,
     /// Objects that a complete list no longer had: deletions that no event told of, by resource.
     pub lost_deletes: IntCounterVec,
     /// What the state holds: nodes, placed pods, pending pods, namespaces, apps, nominations.
@@ -95,7 +100,7 @@ impl Metrics {
             claimed_not_granted: of
                 .counter("claimed_not_granted_total", "Pods that claimed more than granted.")?,
             bad_requests: of.counters("bad_requests_total", "Malformed requests.", &["verb"])?,
-            panics: of.counter("panics_total", "Panics caught in handlers.")?,
+            panics: of.counter("panics_total", "Panics caught.")?,
             connections: of.gauge("connections", "Open connections of the verbs listener.")?,
             connections_dropped: of.counters(
                 "connections_dropped_total",
@@ -104,9 +109,14 @@ impl Metrics {
             )?,
             watch_age_seconds: of.gauges("watch_age_seconds", "Silence of a watch.", resource)?,
             watch_synced: of.gauges("watch_synced", "First list is in.", resource)?,
-            watch_lists: of.gauges("watch_lists", "Lists started.", resource)?,
-            watch_reconnects: of.gauges("watch_reconnects", "Reconnects.", resource)?,
-            undecodable_objects: of.gauges("undecodable_objects", "Objects skipped.", resource)?,
+            watch_relists: of.counters("watch_relists_total", "Lists begun again.", resource)?,
+            watch_reconnects: of.counters("watch_reconnects_total", "Reconnects.", resource)?,
+            watch_failures: of.counters("watch_failures_total", "Failed requests.", resource)?,
+            undecodable_objects: of.counters(
+                "undecodable_objects_total",
+                "Objects skipped.",
+                resource,
+            )?,
             lost_deletes: of.counters("lost_deletes_total", "Found by a list.", resource)?,
             state_objects: of.gauges("state_objects", "What the state holds.", &["kind"])?,
             snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
@@ -128,8 +138,28 @@ impl Metrics {
             registry: registry.clone(),
         };
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.start_at_zero();
         collect_process()?;
         Ok(metrics)
+    }
+
+    /// What an alert waits for is there before it happens: the rate of a series that appears with
+    /// its first count does not show that count.
+    fn start_at_zero(&self) {
+        for reason in Reason::ALL {
+            for counter in [&self.rejections, &self.refusals] {
+                counter.with_label_values(&[reason.name()]);
+            }
+        }
+        for kind in Kind::ALL {
+            self.lost_deletes.with_label_values(&[kind.resource()]);
+        }
+        for sum in Difference::SUMS {
+            self.audit_differences.with_label_values(&[sum]);
+        }
+        for outcome in ["rung", "gone", "failed", "forbidden"] {
+            self.doorbells.with_label_values(&[outcome]);
+        }
     }
 
     /// The text exposition, with the process's own metrics.

@@ -50,13 +50,19 @@ pub(super) fn run(args: &PolicyArgs) -> Result<(), Failure> {
 fn lint(args: &LintArgs) -> Result<(), Failure> {
     let mut all: Vec<Diagnostic> = Vec::new();
     let mut text = String::new();
+    let mut unreadable = Vec::new();
     for path in &args.files {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path)
-            .map_err(|error| Failure::usage(anyhow::anyhow!("cannot read {name}: {error}")))?;
-        let found = policy::compile(&name, &bytes).map_or_else(|faults| faults, |it| it.warnings);
-        text += &policy::render(&found, &bytes);
-        all.extend(found);
+        match super::plans::read(path) {
+            Ok(bytes) => {
+                let found = policy::compile(&name, &bytes);
+                let found = found.map_or_else(|faults| faults, |it| it.warnings);
+                text += &policy::render(&found, &bytes);
+                all.extend(found);
+            }
+            // The other files are still worth a word.
+            Err(error) => unreadable.push(format!("{error:#}")),
+        }
     }
     match args.output {
         Output::Text => print(&text)?,
@@ -64,6 +70,9 @@ fn lint(args: &LintArgs) -> Result<(), Failure> {
             let json = serde_json::to_string_pretty(&all);
             print(&format!("{}\n", json.map_err(anyhow::Error::from)?))?;
         }
+    }
+    if !unreadable.is_empty() {
+        return Err(Failure::usage(anyhow::anyhow!("{}", unreadable.join("; "))));
     }
     match all.iter().any(|it| it.severity != Severity::Info) {
         true => Err(Failure::silent(1)),

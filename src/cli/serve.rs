@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::Failure;
 use crate::http::NotReady;
 use crate::k8s::client::Source;
-use crate::serve::{self, BadPolicy, PolicySource, ServeConfig};
+use crate::serve::{self, BadConfig, PolicySource, ServeConfig};
 
 /// Answers a real kube-scheduler: watches the cluster, serves filter, prioritize, preempt and bind.
 ///
@@ -80,7 +80,11 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     log_to_stderr(&args.log)?;
     let source = match args.kubeconfig.as_str() {
         "in-cluster" => Source::InCluster,
-        path => Source::Kubeconfig { path: path.into(), context: args.context },
+        path => Source::Kubeconfig {
+            path: path.into(),
+            // A manifest that leaves a variable empty means that it is not set.
+            context: args.context.filter(|it| !it.is_empty()),
+        },
     };
     let config = ServeConfig {
         source,
@@ -96,8 +100,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         deadline: args.deadline,
         audit_interval: args.audit_interval,
     };
-    serve::run(config).map_err(|error| match error.downcast::<BadPolicy>() {
-        Ok(bad) => Failure::usage(anyhow::anyhow!("{} is not a policy\n{bad}", bad.file)),
+    serve::run(config).map_err(|error| match error.downcast::<BadConfig>() {
+        Ok(bad) => Failure::usage(bad),
         Err(error) => error.into(),
     })
 }

@@ -1,7 +1,7 @@
 //! `sigma why`: asks a running server about a pod, and shows the answer to a person.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -70,8 +70,9 @@ pub(super) fn run(args: &WhyArgs) -> Result<(), Failure> {
 /// One GET; the answer's status and body.
 fn get(admin: &str, path: &str) -> Result<(u16, String)> {
     let cannot = || format!("cannot ask {admin}; is `sigma serve` running there (--admin)?");
-    let mut stream = TcpStream::connect(admin).with_context(cannot)?;
+    let mut stream = connect(admin).with_context(cannot)?;
     stream.set_read_timeout(Some(TIMEOUT)).with_context(cannot)?;
+    stream.set_write_timeout(Some(TIMEOUT)).with_context(cannot)?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).with_context(cannot)?;
     let mut answer = Vec::new();
@@ -82,6 +83,18 @@ fn get(admin: &str, path: &str) -> Result<(u16, String)> {
     };
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     Ok((status.with_context(|| format!("{admin} does not speak HTTP"))?, body.to_owned()))
+}
+
+/// Connects to the first address that answers.
+fn connect(admin: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for addr in admin.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&addr, TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// A query value: what is not plainly a name is percent-encoded.

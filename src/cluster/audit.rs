@@ -16,10 +16,16 @@ use crate::model::{Amounts, NodeOrd, PodUid};
 /// A sum that was not what a recount gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
-    /// Which sum: `node`, `extended`, `pool`, `app`, `place`, `pods`, `nominee` or `name`.
+    /// Which sum, one of [`Self::SUMS`].
     pub what: &'static str,
     /// How many rows of it differ.
     pub rows: usize,
+}
+
+impl Difference {
+    /// Every sum that is recounted.
+    pub const SUMS: [&'static str; 8] =
+        ["node", "extended", "pool", "app", "place", "pods", "nominee", "name"];
 }
 
 /// Everything that follows from where the pods are.
@@ -57,20 +63,13 @@ impl ClusterState {
         let extra = self.now.nominees.iter().filter(|it| !recount.nominees.contains_key(&it.0));
         let nominee = nominee.count() + extra.count();
         let name = self.unused_names().len();
-        [
-            ("node", node),
-            ("extended", extended),
-            ("pool", pool),
-            ("app", app),
-            ("place", place),
-            ("pods", pods),
-            ("nominee", nominee),
-            ("name", name),
-        ]
-        .into_iter()
-        .filter(|(_, rows)| *rows > 0)
-        .map(|(what, rows)| Difference { what, rows })
-        .collect()
+        let rows = [node, extended, pool, app, place, pods, nominee, name];
+        Difference::SUMS
+            .into_iter()
+            .zip(rows)
+            .filter(|(_, rows)| *rows > 0)
+            .map(|(what, rows)| Difference { what, rows })
+            .collect()
     }
 
     /// Takes the recount over.

@@ -11,16 +11,16 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::{Router, serve};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use self::views::Views;
 use crate::metrics::Metrics;
-use crate::policy::Diagnostic;
+use crate::policy::{Diagnostic, Severity};
 use crate::writer::Board;
 
 /// One line of `/readyz?verbose`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What is checked.
     pub name: String,
@@ -35,8 +35,34 @@ pub struct Check {
 pub struct AdminSources {
     /// The lines of `/readyz?verbose`; ready when all are ok.
     pub checks: Arc<dyn Fn() -> Vec<Check> + Send + Sync>,
-    /// Why the policy on disk is not in force; empty when it is.
-    pub policy_faults: Arc<dyn Fn() -> Vec<Diagnostic> + Send + Sync>,
+    /// How the policy on disk stands to the one in force.
+    pub policy_on_disk: Arc<dyn Fn() -> PolicyOnDisk + Send + Sync>,
+}
+
+/// Why the policy on disk is not in force; empty when it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyOnDisk {
+    /// What is wrong in it.
+    pub faults: Vec<Diagnostic>,
+    /// Why it could not be read at all.
+    pub unreadable: Option<String>,
+}
+
+impl PolicyOnDisk {
+    /// The reason in one line; `None` when it is in force.
+    pub fn why(&self) -> Option<String> {
+        if let Some(why) = &self.unreadable {
+            return Some(why.clone());
+        }
+        let mut errors = self.faults.iter().filter(|it| it.severity == Severity::Error);
+        let first = errors.next()?;
+        let place = format!("{}:{}:{}", first.file, first.line, first.column);
+        let rest = match errors.count() {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        Some(format!("{place}: {} {}{rest}", first.code, first.message))
+    }
 }
 
 /// The admin listener.
@@ -82,8 +108,9 @@ impl Admin {
         }
     }
 
-    fn views(&self) -> Views<'_> {
-        Views { board: &self.board, world: self.board.world() }
+    fn show<T: Serialize>(&self, view: impl FnOnce(&Views<'_>) -> T) -> Response {
+        let world = self.board.world();
+        Json(view(&Views { board: &self.board, world: &world })).into_response()
     }
 }
 
@@ -116,8 +143,8 @@ async fn metrics(State(admin): Shared) -> Response {
 
 async fn status(State(admin): Shared) -> Response {
     let checks = (admin.sources.checks)();
-    let faults = (admin.sources.policy_faults)();
-    Json(admin.views().status(checks, !faults.is_empty())).into_response()
+    let stale = (admin.sources.policy_on_disk)().why().is_some();
+    admin.show(|views| views.status(checks, stale))
 }
 
 #[derive(Deserialize)]
@@ -126,15 +153,16 @@ struct NodesQuery {
 }
 
 async fn nodes(State(admin): Shared, Query(query): Query<NodesQuery>) -> Response {
-    Json(admin.views().nodes(query.pool.as_deref())).into_response()
+    admin.show(|views| views.nodes(query.pool.as_deref()))
 }
 
 async fn pools(State(admin): Shared) -> Response {
-    Json(admin.views().pools()).into_response()
+    admin.show(|views| views.pools())
 }
 
 async fn policy(State(admin): Shared) -> Response {
-    Json(admin.views().policy((admin.sources.policy_faults)())).into_response()
+    let on_disk = (admin.sources.policy_on_disk)();
+    admin.show(|views| views.policy(on_disk))
 }
 
 #[derive(Deserialize)]
@@ -149,7 +177,7 @@ async fn explain(State(admin): Shared, Query(query): Query<ExplainQuery>) -> Res
         return problem(StatusCode::BAD_REQUEST, "say which pod: ?namespace=NAMESPACE&pod=POD");
     };
     let namespace = query.namespace.as_deref().unwrap_or("default");
-    match admin.views().explain(namespace, &pod, query.node.as_deref()) {
+    match views::explain(&admin.board, namespace, &pod, query.node.as_deref()) {
         Ok(view) => Json(view).into_response(),
         Err(why) => problem(StatusCode::NOT_FOUND, &why),
     }

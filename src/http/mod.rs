@@ -17,7 +17,7 @@ mod wire;
 mod reply;
 mod admin;
 
-pub use admin::{Admin, AdminSources, Check};
+pub use admin::{Admin, AdminSources, Check, PolicyOnDisk};
 pub use bind::{BindFuture, Binder};
 pub use body::BodyLimits;
 pub use conn::{ConnLimits, serve};

@@ -1,6 +1,5 @@
 //! What `sigma serve` is told, typed and checked once.
 
-use std::fmt;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::reload::Fingerprint;
+use super::reload::{self, Fingerprint};
 use crate::http::NotReady;
 use crate::k8s::client::Source;
-use crate::policy::{self, Diagnostic, Plan};
+use crate::policy::{self, Plan};
 
 /// Settings of the server.
 #[derive(Clone, Debug)]
@@ -41,24 +40,10 @@ pub struct ServeConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicySource(pub PathBuf);
 
-/// A policy that was read and refused.
-#[derive(Debug)]
-pub struct BadPolicy {
-    /// The file's name.
-    pub file: String,
-    /// The file's text, for showing the places.
-    pub text: Vec<u8>,
-    /// What is wrong.
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-impl fmt::Display for BadPolicy {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}", policy::render(&self.diagnostics, &self.text))
-    }
-}
-
-impl std::error::Error for BadPolicy {}
+/// What sigma was given cannot be used: a policy or a kubeconfig. The text is for who gave it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(pub(super) String);
 
 impl PolicySource {
     /// The name and bytes of the policy as it is now.
@@ -75,11 +60,17 @@ impl PolicySource {
     }
 
     /// The first policy: without one there is nothing to serve by.
-    pub(super) fn load_first(&self) -> Result<(Arc<Plan>, Fingerprint)> {
-        let (name, bytes) = self.read()?;
+    pub(super) fn load_first(&self) -> Result<(Arc<Plan>, Fingerprint), BadConfig> {
+        let (name, bytes) = self.read().map_err(|error| BadConfig(format!("{error:#}")))?;
         match policy::compile(&name, &bytes) {
-            Ok(compiled) => Ok((compiled.plan, Fingerprint::of(&bytes))),
-            Err(diagnostics) => Err(BadPolicy { file: name, text: bytes, diagnostics }.into()),
+            Ok(compiled) => {
+                reload::log_findings(&compiled.warnings);
+                Ok((compiled.plan, Fingerprint::of(&bytes)))
+            }
+            Err(faults) => {
+                let shown = policy::render(&faults, &bytes);
+                Err(BadConfig(format!("{name} is not a policy\n{}", shown.trim_end())))
+            }
         }
     }
 

@@ -30,6 +30,7 @@ pub(super) async fn run(board: Arc<Board>, metrics: Arc<Metrics>, writes: PodWri
         metrics: metrics.clone(),
         in_flight: Semaphore::new(MAX_IN_FLIGHT),
         started: Instant::now(),
+        life: fastrand::u64(..),
         silent_until_ms: AtomicU64::new(0),
         sequence: AtomicU64::new(0),
     });
@@ -62,6 +63,8 @@ struct Bell {
     metrics: Arc<Metrics>,
     in_flight: Semaphore,
     started: Instant,
+    /// Tells this process from the one before it.
+    life: u64,
     silent_until_ms: AtomicU64,
     sequence: AtomicU64,
 }
@@ -76,14 +79,24 @@ impl Bell {
             && self.in_flight.available_permits() > 0
     }
 
+    /// Says so once a pause, however many rings are on their way.
+    fn pause(&self, why: &str) {
+        let now = self.now_ms();
+        let until = now + FORBIDDEN_PAUSE.as_millis() as u64;
+        if self.silent_until_ms.fetch_max(until, Ordering::Relaxed) <= now {
+            tracing::error!("the doorbell is off for {FORBIDDEN_PAUSE:?}: {why}");
+        }
+    }
+
     async fn ring(self: Arc<Self>, ring: Ring) {
         let Ok(_permit) = self.in_flight.acquire().await else {
             return;
         };
         let pod = &ring.pod;
-        // Only a value that the pod did not have before wakes it: process, then count.
+        // Only a value that the pod did not have before wakes it. In a container every process has
+        // the same number, so a life is told from the next one by lot.
         let count = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let value = format!("{}-{}-{count}", std::process::id(), self.now_ms());
+        let value = format!("{:016x}-{count}", self.life);
         let pod_ref = PodRef { namespace: &pod.namespace, name: &pod.name, uid: &pod.uid_text };
         let outcome = self.writes.ring(pod_ref, &value).await;
         let (name, reason) = (&pod.name, ring.reason.name());
@@ -96,9 +109,7 @@ impl Bell {
                 "failed"
             }
             RingOutcome::Forbidden(why) => {
-                let until = self.now_ms() + FORBIDDEN_PAUSE.as_millis() as u64;
-                self.silent_until_ms.store(until, Ordering::Relaxed);
-                tracing::error!("the doorbell is off for {FORBIDDEN_PAUSE:?}: {why}");
+                self.pause(&why);
                 "forbidden"
             }
         };

@@ -23,23 +23,30 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
+use self::reload::Reload;
 use crate::engine::Desk;
-use crate::http::{Admin, ConnLimits, Extender, ExtenderOptions};
+use crate::http::{Admin, Binder, ConnLimits, Extender, ExtenderOptions};
 use crate::k8s::events::Events;
 use crate::k8s::writes::PodWrites;
 use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
-use crate::model::{Change, Kind};
+use crate::model::Kind;
 use crate::policy::Plan;
-use crate::writer::{self, Board, Clock};
+use crate::writer::{self, Board, Clock, WriterHandle};
 
-pub use config::{BadPolicy, PolicySource, ServeConfig};
+pub use config::{BadConfig, PolicySource, ServeConfig};
 pub use signals::stop_requested;
 
 /// One binding takes at most this long, well below an `httpTimeout` of 1 s.
 const BIND_WITHIN: Duration = Duration::from_millis(800);
+
+/// How long what is left may take to end once everyone was answered.
+const LAST_MOMENTS: Duration = Duration::from_secs(1);
+/// Pause before a background task that panicked starts anew.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves until told to stop.
 pub fn run(config: ServeConfig) -> Result<()> {
@@ -50,7 +57,10 @@ pub fn run(config: ServeConfig) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the background runtime")?;
-    runtime.block_on(serve(config, plan, fingerprint))
+    let ended = runtime.block_on(serve(config, plan, fingerprint));
+    // A read of the policy that hangs on a dead file system must not keep the process alive.
+    runtime.shutdown_timeout(LAST_MOMENTS);
+    ended
 }
 
 async fn serve(
@@ -60,99 +70,140 @@ async fn serve(
 ) -> Result<()> {
     let verbs = bind(config.listen, "--listen").await?;
     let admin = bind(config.admin_listen, "--admin-listen").await?;
-    let client = k8s::client::connect(&config.source).await?;
+    let (listen, admin_listen) = (verbs.local_addr()?, admin.local_addr()?);
+    let client = k8s::client::connect(&config.source).await;
+    let client = client.map_err(|error| BadConfig(error.to_string()))?;
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
     let board = Arc::new(Board::new(plan, Desk::default(), Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
-    let stop = signals::listen().context("cannot listen for signals")?;
-    watch_all(&client, &health, &handle.changes());
+    let mut stop = signals::listen().context("cannot listen for signals")?;
 
     let writes = PodWrites::new(client.clone());
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
     let page = status::sources(board.clone(), health.clone(), policy.clone());
-    let admin =
-        tokio::spawn(Admin::new(board.clone(), metrics.clone(), page).serve(admin, stopped(&stop)));
-    let refresh = status::refresh(board.clone(), health.clone(), metrics.clone());
-    let reload = reload::follow(
-        config.policy.clone(),
-        policy,
-        handle.clone(),
-        metrics.clone(),
-        Events::new(client.clone()),
-    );
-    let doorbell = doorbell::run(board.clone(), metrics.clone(), writes.clone(), config.doorbell);
-    let audit = audit::run(handle.clone(), health, config.audit_interval);
-    let tasks =
-        [tokio::spawn(refresh), tokio::spawn(reload), tokio::spawn(doorbell), tokio::spawn(audit)];
-
-    let verbs = spawn_verbs(&config, verbs, board, metrics, writes, stopped(&stop))?;
-    tracing::info!(
-        listen = %config.listen, admin_listen = %config.admin_listen,
-        version = env!("CARGO_PKG_VERSION"), "serving"
-    );
-    let mut stop = stop;
+    tokio::spawn(Admin::new(board.clone(), metrics.clone(), page).serve(admin, stopped(&stop)));
+    let reload = Arc::new(Reload {
+        source: config.policy.clone(),
+        state: policy,
+        writer: handle.clone(),
+        metrics: metrics.clone(),
+        events: Events::new(client.clone()),
+    });
+    let parts = Parts { client, health, handle, board, metrics, writes, reload };
+    parts.start_background(&config);
+    let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
+    tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
+    let mut verbs_ended = verbs.ended;
     tokio::select! {
+        biased;
         _ = stop.wait_for(|stop| *stop) => {}
         // A frozen picture is worse than a restart: everything would be answered from the past.
         ended = writer => anyhow::bail!("the writer ended: {ended:?}"),
+        _ = &mut verbs_ended => anyhow::bail!("the verbs thread ended"),
     }
     tracing::info!("stopping: no new requests, those under way are answered");
-    tasks.iter().for_each(tokio::task::JoinHandle::abort);
-    let verbs = tokio::task::spawn_blocking(move || verbs.join());
-    if verbs.await.is_ok_and(|joined| joined.is_err()) {
-        anyhow::bail!("the verbs thread panicked");
-    }
-    admin.abort();
+    // Its sender is dropped with the thread, which is all that is awaited.
+    let _ = verbs_ended.await;
+    anyhow::ensure!(verbs.thread.join().is_ok(), "the verbs thread panicked");
+    tracing::info!("stopped");
     Ok(())
 }
 
-fn watch_all(client: &kube::Client, health: &Arc<WatchHealth>, changes: &mpsc::Sender<Change>) {
-    for kind in Kind::ALL {
-        // Ends by itself when the writer is gone.
-        drop(k8s::spawn(client.clone(), kind, changes.clone(), health.clone()));
-    }
-}
-
-/// The verbs' thread, with a runtime of one thread: decisions take turns anyway, and handing a request
-/// to another core costs more than answering it.
-fn spawn_verbs(
-    config: &ServeConfig,
-    listener: TcpListener,
+/// What the tasks are made of.
+struct Parts {
+    client: kube::Client,
+    health: Arc<WatchHealth>,
+    handle: WriterHandle,
     board: Arc<Board>,
     metrics: Arc<Metrics>,
     writes: PodWrites,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<std::thread::JoinHandle<()>> {
-    let listener = listener.into_std().context("cannot hand over the verbs' socket")?;
-    let ready = {
-        let board = board.clone();
-        Arc::new(move || board.synced())
-    };
-    let options = ExtenderOptions {
-        deadline: config.deadline,
-        ready,
-        not_ready: config.not_ready,
-        binder: config.bind.then(|| Arc::new(writes) as Arc<dyn crate::http::Binder>),
-        bind_within: BIND_WITHIN,
-    };
-    let app = Extender::new(board, metrics, options);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the verbs' runtime")?;
-    let run = move || {
-        runtime.block_on(async move {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => {
-                    crate::http::serve(listener, app, ConnLimits::default(), stop).await
-                }
-                Err(error) => tracing::error!(%error, "cannot take over the verbs' socket"),
+    reload: Arc<Reload>,
+}
+
+/// The verbs' thread.
+struct Verbs {
+    thread: std::thread::JoinHandle<()>,
+    /// Ends with the thread, however that ends.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Parts {
+    fn start_background(&self, config: &ServeConfig) {
+        let Self { client, health, handle, board, metrics, writes, reload } = self;
+        for kind in Kind::ALL {
+            let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
+            let watch = move || k8s::spawn(client.clone(), kind, changes.clone(), health.clone());
+            self.supervise(kind.resource(), watch);
+        }
+        let (shown, of, to) = (board.clone(), health.clone(), metrics.clone());
+        self.supervise("status", move || {
+            tokio::spawn(status::refresh(shown.clone(), of.clone(), to.clone()))
+        });
+        let reload = reload.clone();
+        self.supervise("reload", move || tokio::spawn(reload.clone().run()));
+        let (board, metrics, writes) = (board.clone(), metrics.clone(), writes.clone());
+        let on = config.doorbell;
+        self.supervise("doorbell", move || {
+            tokio::spawn(doorbell::run(board.clone(), metrics.clone(), writes.clone(), on))
+        });
+        let (handle, health, interval) = (handle.clone(), health.clone(), config.audit_interval);
+        self.supervise("audit", move || {
+            tokio::spawn(audit::run(handle.clone(), health.clone(), interval))
+        });
+    }
+
+    /// Keeps a task running: a panic must not silence a watch or the doorbell for good.
+    fn supervise(&self, task: &'static str, start: impl Fn() -> JoinHandle<()> + Send + 'static) {
+        let metrics = self.metrics.clone();
+        tokio::spawn(async move {
+            while start().await.is_err() {
+                metrics.panics.inc();
+                tracing::error!(task, "a background task panicked and starts anew");
+                tokio::time::sleep(RESTART_PAUSE).await;
             }
         });
-    };
-    let builder = std::thread::Builder::new().name("sigma-verbs".to_owned());
-    builder.spawn(run).context("cannot start the verbs' thread")
+    }
+
+    /// The verbs' thread, with a runtime of one thread: decisions take turns anyway, and handing a
+    /// request to another core costs more than answering it.
+    fn spawn_verbs(
+        &self,
+        config: &ServeConfig,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Verbs> {
+        let listener = listener.into_std().context("cannot hand over the verbs' socket")?;
+        let board = self.board.clone();
+        let options = ExtenderOptions {
+            deadline: config.deadline,
+            ready: Arc::new(move || board.synced()),
+            not_ready: config.not_ready,
+            binder: config.bind.then(|| Arc::new(self.writes.clone()) as Arc<dyn Binder>),
+            bind_within: BIND_WITHIN,
+        };
+        let app = Extender::new(self.board.clone(), self.metrics.clone(), options);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the verbs' runtime")?;
+        let (alive, ended) = oneshot::channel::<()>();
+        let run = move || {
+            // Dropped with the thread, panic or not.
+            let _alive = alive;
+            runtime.block_on(async move {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => {
+                        crate::http::serve(listener, app, ConnLimits::default(), stop).await;
+                    }
+                    Err(error) => tracing::error!(%error, "cannot take over the verbs' socket"),
+                }
+            });
+        };
+        let builder = std::thread::Builder::new().name("sigma-verbs".to_owned());
+        let thread = builder.spawn(run).context("cannot start the verbs' thread")?;
+        Ok(Verbs { thread, ended })
+    }
 }
 
 async fn bind(addr: SocketAddr, flag: &str) -> Result<TcpListener> {

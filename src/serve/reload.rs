@@ -10,9 +10,10 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::config::PolicySource;
+use crate::http::PolicyOnDisk;
 use crate::k8s::events::{Events, Regarding, Severity};
 use crate::metrics::Metrics;
-use crate::policy::{self, Diagnostic, Severity as Level};
+use crate::policy::{self, Compiled, Diagnostic, Severity as Level};
 use crate::writer::WriterHandle;
 
 /// How often the file is read. A change must look the same twice, so that one that is being written
@@ -36,28 +37,31 @@ pub(super) struct PolicyState {
     seen: Mutex<Seen>,
 }
 
-/// See [`PolicyState`].
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
+#[derive(Debug)]
+struct Seen {
     /// Of what was judged last; `None` when it could not be read.
     judged: Option<Fingerprint>,
-    /// Why the policy on disk is not in force; empty when it is.
-    pub faults: Vec<Diagnostic>,
-    /// Why the policy on disk could not be read.
-    pub unreadable: Option<String>,
+    on_disk: PolicyOnDisk,
 }
 
 impl PolicyState {
     /// This policy is in force.
     pub(super) fn new(in_force: Fingerprint) -> Self {
-        let judged = Some(in_force);
-        let seen = Seen { judged, faults: Vec::new(), unreadable: None };
+        let seen = Seen { judged: Some(in_force), on_disk: PolicyOnDisk::default() };
         Self { seen: Mutex::new(seen) }
     }
 
-    /// A copy.
-    pub(super) fn get(&self) -> Seen {
-        self.lock().clone()
+    /// Why the policy on disk is not the one in force, if so.
+    pub(super) fn on_disk(&self) -> PolicyOnDisk {
+        self.lock().on_disk.clone()
+    }
+
+    fn is_news(&self, found: Option<Fingerprint>) -> bool {
+        self.lock().judged != found
+    }
+
+    fn judged(&self, found: Option<Fingerprint>, on_disk: PolicyOnDisk) {
+        *self.lock() = Seen { judged: found, on_disk };
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -68,85 +72,89 @@ impl PolicyState {
 /// What a look at the file found.
 type Look = Result<(String, Vec<u8>), String>;
 
-/// Follows the policy on disk for as long as there is a writer.
-pub(super) async fn follow(
-    source: PolicySource,
-    state: Arc<PolicyState>,
-    writer: WriterHandle,
-    metrics: Arc<Metrics>,
-    events: Events,
-) {
-    let mut last: Option<Option<Fingerprint>> = None;
-    loop {
-        tokio::time::sleep(PERIOD).await;
-        let source = source.clone();
-        let looked = tokio::task::spawn_blocking(move || source.read()).await;
-        let Ok(looked) = looked else { continue };
-        let look: Look = looked.map_err(|error| format!("{error:#}"));
-        let found = look.as_ref().ok().map(|(_, bytes)| Fingerprint::of(bytes));
-        let settled = last.replace(found) == Some(found);
-        if !settled || state.get().judged == found {
-            continue;
+/// Follows the policy on disk.
+pub(super) struct Reload {
+    pub(super) source: PolicySource,
+    pub(super) state: Arc<PolicyState>,
+    pub(super) writer: WriterHandle,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) events: Events,
+}
+
+impl Reload {
+    /// Runs for as long as there is a writer.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut last: Option<Option<Fingerprint>> = None;
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let source = self.source.clone();
+            let looked = tokio::task::spawn_blocking(move || source.read()).await;
+            let Ok(looked) = looked else { continue };
+            let look: Look = looked.map_err(|error| format!("{error:#}"));
+            let found = look.as_ref().ok().map(|(_, bytes)| Fingerprint::of(bytes));
+            let settled = last.replace(found) == Some(found);
+            if !settled || !self.state.is_news(found) {
+                continue;
+            }
+            if self.judge(look, found).await.is_none() {
+                return;
+            }
         }
-        if judge(look, &state, &writer, &metrics, &events).await.is_none() {
-            return;
-        }
+    }
+
+    /// Puts a changed policy in force, or says why not. `None`: there is no writer any more.
+    async fn judge(&self, look: Look, found: Option<Fingerprint>) -> Option<()> {
+        let refused = match look {
+            Err(why) => PolicyOnDisk { faults: Vec::new(), unreadable: Some(why) },
+            Ok((name, bytes)) => match compile(name.clone(), bytes).await {
+                Ok(compiled) => {
+                    let generation = self.writer.set_plan(compiled.plan.clone()).await?;
+                    self.state.judged(found, PolicyOnDisk::default());
+                    self.accepted(&name, &compiled, generation);
+                    return Some(());
+                }
+                Err(refused) => refused,
+            },
+        };
+        let why = refused.why().unwrap_or_default();
+        self.state.judged(found, refused);
+        self.metrics.policy_load_errors.inc();
+        self.metrics.policy_stale.set(1);
+        let text = format!("policy not loaded, the last good one stays in force: {why}");
+        tracing::error!("{text}");
+        self.events.send(&policy_object(), Severity::Warning, "PolicyRejected", &text);
+        Some(())
+    }
+
+    fn accepted(&self, name: &str, compiled: &Compiled, generation: u64) {
+        self.metrics.policy_stale.set(0);
+        log_findings(&compiled.warnings);
+        let text = format!("policy {:?} from {name} is in force", compiled.plan.name);
+        tracing::info!(generation, "{text}");
+        self.events.send(&policy_object(), Severity::Normal, "PolicyLoaded", &text);
     }
 }
 
-/// Puts a changed policy in force, or says why not. `None`: there is no writer any more.
-async fn judge(
-    look: Look,
-    state: &PolicyState,
-    writer: &WriterHandle,
-    metrics: &Metrics,
-    events: &Events,
-) -> Option<()> {
-    let (name, bytes) = match look {
-        Ok(found) => found,
-        Err(why) => {
-            let mut seen = state.lock();
-            seen.judged = None;
-            seen.unreadable = Some(why.clone());
-            drop(seen);
-            refused(&why, metrics, events);
-            return Some(());
-        }
-    };
-    let fingerprint = Fingerprint::of(&bytes);
-    match policy::compile(&name, &bytes) {
-        Ok(compiled) => {
-            let plan_name = compiled.plan.name.clone();
-            let generation = writer.set_plan(compiled.plan).await?;
-            *state.lock() = PolicyState::new(fingerprint).get();
-            metrics.policy_stale.set(0);
-            let text = format!("policy {plan_name:?} from {name} is in force");
-            tracing::info!(generation, "{text}");
-            events.send(&policy_object(), Severity::Normal, "PolicyLoaded", &text);
-        }
-        Err(faults) => {
-            let errors = faults.iter().filter(|it| it.severity == Level::Error);
-            let text = errors.clone().next().map_or_else(String::new, |it| {
-                format!("{}:{}:{}: {} {}", it.file, it.line, it.column, it.code, it.message)
-            });
-            let text = format!("{} fault(s), first {text}", errors.count());
-            let mut seen = state.lock();
-            seen.judged = Some(fingerprint);
-            seen.faults = faults;
-            seen.unreadable = None;
-            drop(seen);
-            refused(&text, metrics, events);
-        }
+/// Compiles beside the runtime: the worst megabyte of YAML takes a while. One that crashes the
+/// compiler is as bad as one that cannot be read.
+async fn compile(name: String, bytes: Vec<u8>) -> Result<Compiled, PolicyOnDisk> {
+    let crashed = format!("{name} crashes the policy compiler");
+    let compiled = tokio::task::spawn_blocking(move || policy::compile(&name, &bytes)).await;
+    match compiled {
+        Ok(Ok(compiled)) => Ok(compiled),
+        Ok(Err(faults)) => Err(PolicyOnDisk { faults, unreadable: None }),
+        Err(_) => Err(PolicyOnDisk { faults: Vec::new(), unreadable: Some(crashed) }),
     }
-    Some(())
 }
 
-fn refused(why: &str, metrics: &Metrics, events: &Events) {
-    metrics.policy_load_errors.inc();
-    metrics.policy_stale.set(1);
-    let text = format!("policy not loaded, the last good one stays in force: {why}");
-    tracing::error!("{text}");
-    events.send(&policy_object(), Severity::Warning, "PolicyRejected", &text);
+/// Most findings of an accepted policy that are logged; `sigma policy lint` has them all.
+const MAX_LOGGED: usize = 20;
+
+/// Logs what is surely not meant in a policy that is accepted all the same.
+pub(super) fn log_findings(found: &[Diagnostic]) {
+    for it in found.iter().filter(|it| it.severity == Level::Warning).take(MAX_LOGGED) {
+        tracing::warn!("{}:{}:{}: {} {}", it.file, it.line, it.column, it.code, it.message);
+    }
 }
 
 /// A policy is no object of the API, so events name it as if it were one.

@@ -19,15 +19,15 @@ pub(super) fn sources(
     health: Arc<WatchHealth>,
     policy: Arc<PolicyState>,
 ) -> AdminSources {
-    let faults = {
+    let on_disk = {
         let policy = policy.clone();
-        Arc::new(move || policy.get().faults)
+        Arc::new(move || policy.on_disk())
     };
     let checks = move || {
         let watches = Kind::ALL.into_iter().map(|kind| watch_check(&board, &health, kind));
         watches.chain([policy_check(&board, &policy)]).collect()
     };
-    AdminSources { checks: Arc::new(checks), policy_faults: faults }
+    AdminSources { checks: Arc::new(checks), policy_on_disk: on_disk }
 }
 
 fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
@@ -54,18 +54,15 @@ fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
 
 /// Never unready: the last good policy serves.
 fn policy_check(board: &Board, policy: &PolicyState) -> Check {
-    let (world, seen) = (board.world(), policy.get());
+    let world = board.world();
     let mut detail = format!("{} generation {}", world.plan.name, world.plan_generation);
-    if let Some(why) = seen.unreadable {
+    if let Some(why) = policy.on_disk().why() {
         detail += &format!("; the one on disk is not in force: {why}");
-    } else if let Some(first) = seen.faults.first() {
-        let place = format!("{}:{}:{}", first.file, first.line, first.column);
-        detail += &format!("; the one on disk is not in force: {place}: {}", first.message);
     }
     Check { name: "policy".to_owned(), ok: true, detail }
 }
 
-/// Keeps gauges up to date for as long as the process runs.
+/// Keeps the metrics of what counts for itself up to date for as long as the process runs.
 pub(super) async fn refresh(board: Arc<Board>, health: Arc<WatchHealth>, metrics: Arc<Metrics>) {
     loop {
         let now = Instant::now();
@@ -74,9 +71,15 @@ pub(super) async fn refresh(board: Arc<Board>, health: Arc<WatchHealth>, metrics
             let age = health.behind(kind, now).map_or(-1, |it| it.as_secs() as i64);
             metrics.watch_age_seconds.with_label_values(&label).set(age);
             metrics.watch_synced.with_label_values(&label).set(i64::from(board.listed(kind)));
-            metrics.watch_lists.with_label_values(&label).set(state.num_relists as i64);
-            metrics.watch_reconnects.with_label_values(&label).set(state.num_reconnects as i64);
-            metrics.undecodable_objects.with_label_values(&label).set(state.num_undecodable as i64);
+            for (counter, count) in [
+                (&metrics.watch_relists, state.num_relists),
+                (&metrics.watch_reconnects, state.num_reconnects),
+                (&metrics.watch_failures, state.num_failures),
+                (&metrics.undecodable_objects, state.num_undecodable),
+            ] {
+                let counter = counter.with_label_values(&label);
+                counter.inc_by(count.saturating_sub(counter.get()));
+            }
         }
         writer::count(&metrics, &board.world().snapshot);
         tokio::time::sleep(REFRESH).await;

@@ -42,7 +42,7 @@ async fn admin() -> Router {
     }
     let sources = AdminSources {
         checks: Arc::new(|| vec![Check { name: "x".into(), ok: false, detail: "y".into() }]),
-        policy_faults: Arc::new(Vec::new),
+        policy_on_disk: Arc::new(PolicyOnDisk::default),
     };
     Admin::new(board, metrics, sources).router()
 }

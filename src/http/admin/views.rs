@@ -1,11 +1,9 @@
 //! The shapes of the admin API's JSON. Nothing here decides: it shows what is there.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
-use super::Check;
-use crate::engine::{NodeExplanation, World, explain};
+use super::{Check, PolicyOnDisk};
+use crate::engine::{self, Desk, NodeExplanation, World};
 use crate::model::{Amounts, DomainLevel, NodeOrd, Pod, PoolOrd, Reason};
 use crate::policy::{Class, Diagnostic, Role};
 use crate::writer::Board;
@@ -16,7 +14,7 @@ const MAX_BEST: usize = 5;
 /// One look at the board.
 pub(super) struct Views<'a> {
     pub(super) board: &'a Board,
-    pub(super) world: Arc<World>,
+    pub(super) world: &'a World,
 }
 
 #[derive(Serialize)]
@@ -87,7 +85,10 @@ pub(super) struct PolicyView {
     generation: u64,
     pools: Vec<String>,
     classes: Vec<ClassView>,
+    /// Why the policy on disk is not in force; empty when it is.
     faults_on_disk: Vec<Diagnostic>,
+    /// Why it could not even be read.
+    unreadable_on_disk: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -149,6 +150,17 @@ struct PointsView {
     points: u32,
 }
 
+/// Why a pod waits, or where it is. Decided, as an answer to kube-scheduler is, with the desk up to
+/// date and on the newest World: an older one would take the desk back to an older policy.
+pub(super) fn explain(
+    board: &Board,
+    namespace: &str,
+    name: &str,
+    node: Option<&str>,
+) -> Result<ExplainView, String> {
+    board.decide(|desk, world, _| Views { board, world }.explain(desk, namespace, name, node))
+}
+
 impl Views<'_> {
     pub(super) fn status(&self, checks: Vec<Check>, stale: bool) -> StatusView {
         let snapshot = &self.world.snapshot;
@@ -203,7 +215,7 @@ impl Views<'_> {
         .collect()
     }
 
-    pub(super) fn policy(&self, faults_on_disk: Vec<Diagnostic>) -> PolicyView {
+    pub(super) fn policy(&self, on_disk: PolicyOnDisk) -> PolicyView {
         let plan = &self.world.plan;
         PolicyView {
             name: plan.name.clone(),
@@ -211,19 +223,21 @@ impl Views<'_> {
             generation: self.world.plan_generation,
             pools: plan.pools.iter().map(|pool| pool.name.clone()).collect(),
             classes: plan.classes.iter().map(|class| self.class(class)).collect(),
-            faults_on_disk,
+            faults_on_disk: on_disk.faults,
+            unreadable_on_disk: on_disk.unreadable,
         }
     }
 
-    pub(super) fn explain(
+    fn explain(
         &self,
+        desk: &mut Desk,
         namespace: &str,
         name: &str,
         node: Option<&str>,
     ) -> Result<ExplainView, String> {
         let snapshot = &self.world.snapshot;
         if let Some(pod) = snapshot.pending_by_name(namespace, name) {
-            return self.explain_pending(pod, node);
+            return self.explain_pending(desk, pod, node);
         }
         let Some((ord, record)) = snapshot.placed_by_name(namespace, name) else {
             return Err(format!("no pod {namespace}/{name} is known"));
@@ -245,7 +259,12 @@ impl Views<'_> {
         })
     }
 
-    fn explain_pending(&self, pod: &Pod, node: Option<&str>) -> Result<ExplainView, String> {
+    fn explain_pending(
+        &self,
+        desk: &mut Desk,
+        pod: &Pod,
+        node: Option<&str>,
+    ) -> Result<ExplainView, String> {
         let snapshot = &self.world.snapshot;
         let nodes: Vec<NodeOrd> = match node {
             None => snapshot.live_nodes().collect(),
@@ -253,10 +272,7 @@ impl Views<'_> {
                 vec![snapshot.names.ord(name).ok_or_else(|| format!("no node {name} is known"))?]
             }
         };
-        let (explained, told, held) = self.board.decide(|desk, _, _| {
-            let told = desk.refusals().reason(pod.uid).map(Reason::text);
-            (explain(desk, &self.world, pod, &nodes, MAX_BEST), told, desk.is_held(pod.uid))
-        });
+        let explained = engine::explain(desk, self.world, pod, &nodes, MAX_BEST);
         let (kept, out): (Vec<&NodeExplanation>, Vec<&NodeExplanation>) =
             explained.nodes.iter().partition(|it| it.verdict == Reason::Kept);
         let refused = out.into_iter().map(|it| RefusedView {
@@ -281,8 +297,8 @@ impl Views<'_> {
             node: None,
             class: explained.class,
             claimed_more: explained.claimed_more,
-            told,
-            held,
+            told: desk.refusals().reason(pod.uid).map(Reason::text),
+            held: desk.is_held(pod.uid),
             requests: Some(pod.requests.base.into()),
             nodes_considered: nodes.len(),
             nodes_kept: explained.tally.kept(),

@@ -123,8 +123,8 @@ pub(super) async fn apiserver_restarted() -> Result<Facts> {
         down.as_secs_f64(),
         recovered.as_secs_f64(),
         load.num_bound(),
-        load.sigma.metric("sigma_watch_reconnects", "").await?,
-        load.sigma.metric("sigma_watch_lists", "").await?,
+        load.sigma.metric("sigma_watch_reconnects_total", "").await?,
+        load.sigma.metric("sigma_watch_relists_total", "").await?,
     )])
 }
 

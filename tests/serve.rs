@@ -1,0 +1,24 @@
+//! `sigma serve` and its sisters from the outside: the real binary against an API server in memory.
+#![cfg(feature = "live")]
+
+mod support;
+
+#[path = "serve/site.rs"]
+mod site;
+
+#[path = "serve/start.rs"]
+mod start;
+#[path = "serve/reload.rs"]
+mod reload;
+#[path = "serve/doorbell.rs"]
+mod doorbell;
+#[path = "serve/bad_input.rs"]
+mod bad_input;
+#[path = "serve/cannot_start.rs"]
+mod cannot_start;
+#[path = "serve/stop.rs"]
+mod stop;
+#[path = "serve/metrics.rs"]
+mod metrics;
+#[path = "serve/cli.rs"]
+mod cli;

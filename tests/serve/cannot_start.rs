@@ -1,0 +1,93 @@
+//! What keeps the server from starting: an exit code and one clear word.
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+use crate::reload::hopeless;
+use crate::site::Site;
+use crate::support::process::{command, run};
+
+/// Runs to the end; everything that is said.
+fn ends(mut command: Command, code: i32, parts: &[&str]) {
+    let Output { status, stdout, stderr } = command.output().expect("it runs");
+    let said = String::from_utf8_lossy(&stderr).into_owned() + &String::from_utf8_lossy(&stdout);
+    assert_eq!(status.code(), Some(code), "{said:.2000}");
+    for part in parts {
+        assert!(said.contains(part), "{part:?} in {said:.2000}");
+    }
+    assert!(!said.contains("panicked"), "{said:.2000}");
+}
+
+#[test]
+fn a_policy_that_is_none() {
+    let site = Site::new();
+    let path = site.policy_file().display().to_string();
+    for (what, bytes, part) in hopeless() {
+        println!("{what}");
+        site.write_policy(bytes);
+        ends(site.command(&[]), 2, &["error: ", &path, "is not a policy", part]);
+    }
+    std::fs::remove_file(site.policy_file()).expect("removed");
+    let missing = format!("error: cannot read the policy {path}: No such file");
+    ends(site.command(&[]), 2, &[&missing]);
+    let dir = site.path("two");
+    std::fs::create_dir(&dir).expect("a directory");
+    let dir_name = dir.to_str().expect("UTF-8");
+    ends(site.command(&["--policy", dir_name]), 2, &["no *.yaml file", dir_name]);
+    for name in ["a.yaml", "b.yaml"] {
+        std::fs::write(dir.join(name), "").expect("written");
+    }
+    ends(site.command(&["--policy", dir_name]), 2, &["more than one policy", "a.yaml and b.yaml"]);
+    ends(command(&["serve", "--listen", "127.0.0.1:0"]), 2, &["--policy <FILE|DIR>"]);
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let site = Site::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = taken.local_addr().expect("it is bound").to_string();
+    for flag in ["--listen", "--admin-listen"] {
+        let mut command = command(&["serve", flag, &addr]);
+        let other = if flag == "--listen" { "--admin-listen" } else { "--listen" };
+        command.args([other, "127.0.0.1:0"]).arg("--policy").arg(site.policy_file());
+        let said = format!("error: cannot listen on {addr} ({flag}): ");
+        ends(command, 1, &[&said, "in use"]);
+    }
+}
+
+#[test]
+fn a_kubeconfig_that_leads_nowhere() {
+    let site = Site::new();
+    let check = |file: &str, more: &[&str], parts: &[&str]| {
+        let path = site.path(file).display().to_string();
+        let mut command =
+            command(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.arg("--policy").arg(site.policy_file()).args(["--kubeconfig", &path]).args(more);
+        let said = format!("error: kubeconfig {path}: ");
+        ends(command, 2, &[&[&*said], parts].concat());
+    };
+    check("none", &[], &["No such file"]);
+    std::fs::write(site.path("malformed"), "clusters: [oops").expect("written");
+    check("malformed", &[], &["parse"]);
+    site.api.kubeconfig(site.dir.path());
+    check("kubeconfig", &["--context", "prod"], &["prod", "(the file has: contexts test)"]);
+    let mut outside =
+        command(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    outside.arg("--policy").arg(site.policy_file());
+    ends(outside, 2, &["in-cluster", "use --kubeconfig"]);
+}
+
+#[test]
+fn flags_that_are_not_understood() {
+    for (flag, value) in [
+        ("--deadline", "50"),
+        ("--listen", "here"),
+        ("--not-ready", "perhaps"),
+        ("--doorbell", "loud"),
+        ("--audit-interval", "0s"),
+    ] {
+        ends(command(&["serve", "--policy", "x", flag, value]), 2, &[flag, value]);
+    }
+    ends(command(&["serve", "--policy", "x", "--log", "a=b=c"]), 2, &["--log"]);
+    assert_eq!(run(&["nonsense"]).status.code(), Some(2));
+}

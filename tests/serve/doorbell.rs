@@ -1,0 +1,144 @@
+//! The doorbell, and the list that finds what no event told.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::site::{FULL, Site, accepted, placed, pod, policy, refused};
+use crate::support::apiserver::Write;
+use crate::support::process::Sigma;
+use crate::support::wait;
+
+/// A site with one node full to its allocation, and a pod that waits.
+fn full() -> (Site, Value) {
+    let site = Site::new();
+    site.api.put("pods", placed("full", "2", "n1"));
+    let waiting = pod("waiting", "1");
+    site.api.put("pods", waiting.clone());
+    (site, waiting)
+}
+
+fn refuse(sigma: &Sigma, pod: &Value) {
+    assert_eq!(refused(&sigma.filter(pod, &["n1"])), FULL);
+}
+
+fn wait_ring(site: &Site, count: usize) -> Write {
+    let took = wait("a ring", || site.api.writes("pods/status").len() >= count);
+    println!("rang after {took:?}");
+    site.api.writes("pods/status")[count - 1].clone()
+}
+
+/// What a ring looks like; gives its value.
+fn check_ring(ring: &Write, pod: &Value) -> String {
+    assert_eq!((&*ring.verb, &*ring.key, ring.code), ("patch", "shop/waiting", 200));
+    assert_eq!(ring.content_type, "application/strategic-merge-patch+json");
+    let value = ring.body["metadata"]["annotations"]["sigma.io/ring"].as_str().expect("a text");
+    let uid = &pod["metadata"]["uid"];
+    let want = json!({"metadata": {"uid": uid, "annotations": {"sigma.io/ring": value}}});
+    assert_eq!(ring.body, want);
+    value.to_owned()
+}
+
+#[test]
+fn a_deletion_rings_who_waited_for_it() {
+    let (site, waiting) = full();
+    let sigma = site.serve(&[]);
+    refuse(&sigma, &waiting);
+    wait("it is counted", || sigma.metric("sigma_refused_pods") == 1.0);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(site.api.writes("pods/status"), []);
+    site.api.delete("pods", "shop/full");
+    check_ring(&wait_ring(&site, 1), &waiting);
+    assert_eq!(accepted(&sigma.filter(&waiting, &["n1"])), ["n1"]);
+    sigma.wait_metric("sigma_doorbells_total{outcome=\"rung\"}", 1.0);
+}
+
+#[test]
+fn a_doorbell_that_is_off_is_silent() {
+    let (site, waiting) = full();
+    let sigma = site.serve(&["--doorbell=off"]);
+    refuse(&sigma, &waiting);
+    site.api.delete("pods", "shop/full");
+    sigma.wait_status("pods", 0);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(accepted(&sigma.filter(&waiting, &["n1"])), ["n1"]);
+    assert_eq!(site.api.writes("pods/status"), []);
+}
+
+#[test]
+fn a_policy_that_admits_rings() {
+    let (site, waiting) = full();
+    let sigma = site.serve(&[]);
+    refuse(&sigma, &waiting);
+    site.write_policy(policy("wider", 100));
+    check_ring(&wait_ring(&site, 1), &waiting);
+    assert_eq!(sigma.policy().0, "wider");
+}
+
+#[test]
+fn a_restarted_server_rings_whom_its_earlier_life_refused() {
+    let site = Site::new();
+    let refused_by = |name: &str, why: &str| {
+        let mut pod = pod(name, "1");
+        let message = format!("0/2 nodes are available: 2 {why}. preemption: 0/2 nodes.");
+        pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
+            "reason": "Unschedulable", "message": message}]);
+        pod
+    };
+    let waiting = refused_by("waiting", FULL);
+    site.api.put("pods", waiting.clone());
+    site.api.put("pods", refused_by("other", "Insufficient cpu"));
+    let first = {
+        let _sigma = site.serve(&[]);
+        check_ring(&wait_ring(&site, 1), &waiting)
+    };
+    let rung = site.api.writes("pods/status").len();
+    let _sigma = site.serve(&[]);
+    // Only a value that the pod did not have before wakes it.
+    let second = check_ring(&wait_ring(&site, rung + 1), &waiting);
+    assert_ne!(first, second);
+    let others = site.api.writes("pods/status");
+    assert!(others.iter().all(|it| it.key == "shop/waiting"), "{others:?}");
+}
+
+#[test]
+fn without_the_right_to_ring_the_doorbell_pauses_and_says_so_once() {
+    let (site, waiting) = full();
+    site.api.forbid("patch", "pods/status");
+    let sigma = site.serve(&[]);
+    refuse(&sigma, &waiting);
+    for at in 0..5 {
+        let more = pod(&format!("more-{at}"), "1");
+        site.api.put("pods", more.clone());
+        sigma.wait_status("pending_pods", at + 2);
+        refuse(&sigma, &more);
+    }
+    site.api.delete("pods", "shop/full");
+    wait("it is said", || sigma.logged("the doorbell is off") > 0);
+    std::thread::sleep(Duration::from_millis(1500));
+    let asked = site.api.asked("patch", "pods/status");
+    assert!((1..=6).contains(&asked), "{asked}");
+    let told = sigma.logged("the doorbell is off");
+    assert_eq!((told, sigma.logged("forbidden: cannot patch pods/status")), (1, 1));
+    sigma.wait_metric("sigma_doorbells_total{outcome=\"forbidden\"}", asked as f64);
+    assert_eq!(accepted(&sigma.filter(&waiting, &["n1"])), ["n1"]);
+    assert_eq!(sigma.get("/readyz").status, 200);
+}
+
+#[test]
+fn a_deletion_that_no_event_told_of_is_found_by_the_audit() {
+    let (site, waiting) = full();
+    let sigma = site.serve(&["--audit-interval=1s"]);
+    refuse(&sigma, &waiting);
+    let lost = "sigma_lost_deletes_total{resource=\"pods\"}";
+    assert_eq!(sigma.metric(lost), 0.0);
+    site.api.forget("pods", "shop/full");
+    sigma.wait_metric(lost, 1.0);
+    assert_eq!(sigma.json("/api/v1/status")["pods"], 0);
+    assert_eq!(sigma.json("/api/v1/pools")[0]["requested"]["cpu_milli"], 0);
+    check_ring(&wait_ring(&site, 1), &waiting);
+    wait("it audits", || sigma.metric("sigma_audits_total") >= 1.0);
+    for (series, count) in sigma.metrics() {
+        assert!(!series.starts_with("sigma_audit_differences") || count == 0.0, "{series} {count}");
+    }
+}

@@ -1,0 +1,71 @@
+//! The plainest HTTP client there is: one request a connection, unless told otherwise.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::PATIENCE;
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+pub(crate) fn get(addr: SocketAddr, path: &str) -> Reply {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: sigma\r\nConnection: close\r\n\r\n");
+    exchange(addr, request.as_bytes()).expect("an answer")
+}
+
+pub(crate) fn post(addr: SocketAddr, path: &str, body: &[u8]) -> Reply {
+    exchange(addr, &post_request(path, body, "close")).expect("an answer")
+}
+
+pub(crate) fn post_request(path: &str, body: &[u8], connection: &str) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: sigma\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\nConnection: {connection}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// Sends bytes and reads to the end; `None` when there is no whole answer.
+pub(crate) fn exchange(addr: SocketAddr, request: &[u8]) -> Option<Reply> {
+    let mut stream = connect(addr)?;
+    // Whoever is refused for the size of his body may be cut off while he still sends.
+    let _ = stream.write_all(request);
+    read(&mut stream)
+}
+
+pub(crate) fn connect(addr: SocketAddr) -> Option<TcpStream> {
+    let stream = TcpStream::connect(addr).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    Some(stream)
+}
+
+/// Reads one answer with a `Content-Length`.
+pub(crate) fn read(stream: &mut TcpStream) -> Option<Reply> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 << 10];
+    loop {
+        if let Some(reply) = parse(&bytes) {
+            return Some(reply);
+        }
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Reply> {
+    let text = String::from_utf8_lossy(bytes);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let head = head.to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let body = body.get(..length.parse().ok()?)?.to_owned();
+    Some(Reply { status, head, body })
+}
