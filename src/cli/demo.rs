@@ -16,9 +16,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::table::Output;
 use super::{Failure, plans, print};
 use crate::sim::{self, PodStream};
 use drive::Driver;
@@ -91,12 +92,6 @@ pub(super) struct DemoArgs {
     /// Tables for a person, or one JSON object.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 /// Runs the demo.

@@ -1,6 +1,15 @@
-//! Tables as a person reads them.
+//! What verbs print: tables as a person reads them, or JSON.
 
 use comfy_table::{CellAlignment, Table, presets};
+
+/// How a verb prints what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Table,
+    /// For machines.
+    Json,
+}
 
 /// Where a column's cells stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::Value;
 
-use super::table::{self, Align};
+use super::table::{self, Align, Output};
 use super::{Failure, print};
 
 /// Says why a pod is pending, or where it would go, with the numbers behind it.
@@ -34,12 +34,6 @@ pub(super) struct WhyArgs {
     /// How the answer is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 /// How long the server may take.
