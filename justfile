@@ -19,3 +19,11 @@ lint:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
     cargo machete
     cargo deny --all-features check bans licenses sources
+
+# Instructions per name of filter and prioritize, counted by callgrind. `benches/README.md` reads it.
+instructions folder="target/instructions":
+    benches/instructions.sh {{folder}}
+
+# Wall time of decisions and whole requests.
+bench:
+    cargo bench --locked --bench decide --bench wire
