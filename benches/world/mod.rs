@@ -1,4 +1,4 @@
-//! What every bench decides on: 10,000 nodes with 30,000 pods on them under the shipped policy, the
+//! What every bench decides on: 10,000 nodes with 20,000 pods on them under the shipped policy, the
 //! names as kube-scheduler sends them, and one pod of each class that is worth measuring.
 
 use std::sync::Arc;
@@ -12,13 +12,16 @@ pub(crate) const NUM_NODES: usize = 10_000;
 /// What a request offers: one name, kube-scheduler's default sample at this size, all of them.
 pub(crate) const SIZES: [usize; 3] = [1, 500, NUM_NODES];
 
-const NUM_PODS: usize = 30_000;
+const NUM_PODS: usize = 20_000;
+/// What the pods ask for that are asked about.
+const ROOM: Amounts =
+    Amounts { cpu_milli: 4000, memory_bytes: 8 << 30, ephemeral_bytes: 0, pods: 1 };
 const SEED: u64 = 1;
 /// Stream numbers of the seed, apart from the simulator's.
 const PLACE_STREAM: u64 = 101;
 const ORDER_STREAM: u64 = 102;
 /// Where kube-scheduler's window begins; its sixteen workers shuffle what is close together.
-const WINDOW_START: usize = 3217;
+const WINDOW_START: usize = 3216;
 const SHUFFLED: usize = 16;
 
 /// The lists that a start brings, and the pods that are asked about.
@@ -54,10 +57,13 @@ pub(crate) fn setting() -> Setting {
     let mut next = |wanted: &dyn Fn(&Pod) -> bool| stream.find(wanted).expect("it never ends");
     let replicas = |pod: &Pod| placed.iter().filter(|it| it.app() == pod.app()).count();
     let online = next(&|pod| {
-        let standard = pod.requests.base.cpu_milli == 4000;
+        let standard = pod.requests.base == ROOM;
         standard && pod.priority_class.starts_with("prod-") && replicas(pod) > 4
     });
-    let offline = next(&|pod| pod.priority_class.starts_with("batch-"));
+    let offline = next(&|pod| {
+        let small = pod.requests.base.cpu_milli <= 1000;
+        small && pod.priority_class.starts_with("batch-")
+    });
     let exempt = next(&|pod| &*pod.namespace == "kube-system");
     let names = offered(&cluster.nodes);
     let mut changes = Vec::new();
@@ -75,7 +81,8 @@ fn list(changes: &mut Vec<Change>, kind: Kind, items: impl Iterator<Item = Chang
     changes.push(Change::RelistEnd(kind));
 }
 
-/// Puts pods on machines that have room for them, anywhere.
+/// Puts pods on machines, anywhere, so that every machine keeps room for one more pod of
+/// [`ROOM`]: kube-scheduler offers nothing but nodes on which the pod fits.
 fn place(nodes: &[Node], stream: &mut PodStream) -> Vec<Pod> {
     let mut rng = Rng::new(SEED, PLACE_STREAM);
     let mut used = vec![Amounts::default(); nodes.len()];
@@ -85,6 +92,7 @@ fn place(nodes: &[Node], stream: &mut PodStream) -> Vec<Pod> {
         let at = from_here.find(|at| {
             let (mut after, has) = (used[*at], nodes[*at].allocatable);
             after += pod.requests.base;
+            after += ROOM;
             let fits = after.cpu_milli <= has.cpu_milli && after.memory_bytes <= has.memory_bytes;
             fits && after.pods <= has.pods && !is_virtual(&nodes[*at])
         })?;

@@ -52,7 +52,9 @@ impl Server {
 
     /// Posts a body to a verb.
     pub(crate) fn ask(&self, verb: &str, body: &Bytes) -> Bytes {
-        let request = Request::post(verb).body(Full::new(body.clone())).expect("a valid request");
+        let request = Request::post(format!("/{verb}"))
+            .body(Full::new(body.clone()))
+            .expect("a valid request");
         self.runtime.block_on(async {
             let limits = BodyLimits::default();
             let response = self.extender.handle(request, Instant::now(), &limits).await;
@@ -73,8 +75,8 @@ impl Server {
 
 /// What kube-scheduler posts to filter and to prioritize: the pod, and names only.
 pub(crate) fn args(pod: &Pod, names: &[String]) -> Bytes {
-    let args = json!({"Pod": pod_json(pod), "Nodes": null, "NodeNames": names});
-    args.to_string().into()
+    let names = serde_json::to_string(names).expect("names are texts");
+    format!(r#"{{"Pod":{},"Nodes":null,"NodeNames":{names}}}"#, pod_json(pod)).into()
 }
 
 /// A pending pod as the API server writes it, with what sigma does not read as well.

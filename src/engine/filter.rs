@@ -2,7 +2,7 @@
 
 use super::Case;
 use super::rank::{Ranker, best};
-use crate::model::{NodeOrd, Reason};
+use crate::model::{NodeOrd, PoolOrd, Reason};
 use crate::rules::{Cx, Offer};
 
 /// An answer that bears limits of ours names at most this many nodes, since each of them is held.
@@ -59,9 +59,26 @@ pub(super) fn shortlist(
     verdicts: &[Reason],
     most: usize,
 ) -> Vec<u32> {
-    let kept = (0_u32..).zip(verdicts).filter(|(_, verdict)| **verdict == Reason::Kept);
-    let positions: Vec<u32> = kept.map(|(at, _)| at).collect();
-    let kept: Vec<NodeOrd> = positions.iter().map(|at| nodes[*at as usize]).collect();
-    let ranks = ranker.rank(case, &kept);
+    let pools = &case.world.snapshot.columns.pool;
+    let kept = (0_u32..).zip(nodes.iter().zip(verdicts));
+    let kept = kept.filter(|(_, (_, verdict))| **verdict == Reason::Kept);
+    let kept = kept.map(|(at, (ord, _))| (at, *ord, case.class.band(pools[ord.index()])));
+    // Whatever its points, a node is behind all nodes of the bands before its own: where these are
+    // enough, it needs no points.
+    let mut num_in_band = [0; PoolOrd::MAX_POOLS + 2];
+    kept.clone().for_each(|(_, _, band)| num_in_band[band] += 1);
+    let mut num_ranked = 0;
+    let last = num_in_band.iter().position(|num| {
+        num_ranked += num;
+        num_ranked >= most
+    });
+    let last = last.unwrap_or(PoolOrd::MAX_POOLS);
+    let mut positions = Vec::with_capacity(num_ranked);
+    let mut ranked = Vec::with_capacity(num_ranked);
+    for (at, ord, _) in kept.filter(|(_, _, band)| *band <= last) {
+        positions.push(at);
+        ranked.push(ord);
+    }
+    let ranks = ranker.rank(case, &ranked);
     best(ranks, most).into_iter().map(|at| positions[at]).collect()
 }
