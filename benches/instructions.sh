@@ -10,7 +10,7 @@ rm -f "$folder"/out* "$folder"/cases
 build=(cargo bench --locked --bench instructions --no-run --message-format=json)
 binary=$("${build[@]}" | sed -n 's/.*"name":"instructions".*"executable":"\([^"]*\)".*/\1/p')
 # One file for each call of `measured_case`, in order; nothing else is counted.
-valgrind --tool=callgrind --toggle-collect='*measured_case*' --dump-after='*measured_case*' \
+valgrind --tool=callgrind --toggle-collect=instructions::measured_case --dump-after=instructions::measured_case \
     --callgrind-out-file="$folder/out" "$binary" >"$folder/cases" 2>"$folder/log"
 
 mapfile -t cases <"$folder/cases"

@@ -82,3 +82,47 @@ pub(super) fn shortlist(
     let ranks = ranker.rank(case, &ranked);
     best(ranks, most).into_iter().map(|at| positions[at]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Extra;
+    use crate::model::NodeMatcher;
+    use crate::policy::{ClassSettings, PoolSettings, Settings, default_class};
+    use crate::testing::{Site, node, pod, seen_node};
+
+    #[test]
+    fn bands_that_are_not_ranked_would_not_have_got_in() {
+        let pool = |name: &str| PoolSettings {
+            name: name.into(),
+            matcher: NodeMatcher {
+                labels: vec![("pool".into(), name.into())],
+                ..NodeMatcher::default()
+            },
+            ..PoolSettings::default()
+        };
+        let order = [PoolOrd(2), PoolOrd(0), PoolOrd(1)];
+        let class = ClassSettings { pools: Some(order.into()), ..default_class() };
+        let pools = ["a", "b", "c"].map(pool).into();
+        let mut site = Site::new(&Settings { name: "test".into(), pools, classes: vec![class] });
+        let nodes = (0..40)
+            .map(|at| node(&format!("n{at}"), &[("pool", ["a", "b", "c", "d"][at % 7 % 4])]));
+        site.see(nodes.map(seen_node));
+        let (world, pod) = (&site.world, pod(1, 1));
+        let mut extra = Extra::default();
+        extra.fit(&world.snapshot);
+        let class = world.class(world.classify(&pod).class);
+        let case = Case { world, class, pod: &pod, extra: &extra };
+        let nodes: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
+        let verdict = |at| if at % 3 == 0 { Reason::Insufficient } else { Reason::Kept };
+        let verdicts: Vec<Reason> = (0..nodes.len()).map(verdict).collect();
+        let mut ranker = Ranker::default();
+        let all = best(ranker.rank(case, &nodes), nodes.len());
+        let all = all.into_iter().filter(|at| verdicts[*at] == Reason::Kept);
+        let all: Vec<u32> = all.map(|at| at as u32).collect();
+        for most in 1..=nodes.len() {
+            let got = shortlist(&mut ranker, case, &nodes, &verdicts, most);
+            assert_eq!(got, all[..most.min(all.len())], "{most}");
+        }
+    }
+}
