@@ -34,3 +34,11 @@ advisories:
 nightly:
     PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy
     cargo run --locked --release -- demo -o json
+
+# Instructions per name of filter and prioritize, counted by callgrind. `benches/README.md` reads it.
+instructions folder="target/instructions":
+    benches/instructions.sh {{folder}}
+
+# Wall time of decisions and whole requests.
+bench:
+    cargo bench --locked --bench decide --bench wire

@@ -11,13 +11,15 @@
 //!
 //! A hold is never the truth: it lives in the memory of the replica that answered, and expires.
 
+use std::collections::BTreeSet;
+
 use rustc_hash::FxHashMap;
 
 use super::occupancy::{Nominee, ResourceOrd, claim_of, name_hash};
 use super::rows::{bounded, bounded_amount};
 use super::snapshot::Snapshot;
 use super::state::Settled;
-use crate::model::{Amounts, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Requests, Tick};
+use crate::model::{Amounts, AppKey, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Requests, Tick};
 
 /// Most pods that may hold something; beyond it, the hold that would end first ends. A scheduler asks
 /// a few hundred times a second, so only a caller gone wild gets here.
@@ -129,6 +131,8 @@ pub struct Holds {
     limits: HoldLimits,
     by_uid: FxHashMap<PodUid, Hold>,
     by_name: FxHashMap<u64, PodUid>,
+    /// Who holds something, by app: a request looks at its own app's holds only.
+    by_app: BTreeSet<(AppKey, PodUid)>,
     sums: Extra,
 }
 
@@ -185,6 +189,7 @@ impl Holds {
         };
         shift_hold(&mut self.sums, &hold, 1);
         self.by_name.insert(hold.name_hash, pod.uid);
+        self.by_app.extend(hold.claim.app.map(|app| (app, pod.uid)));
         self.by_uid.insert(pod.uid, hold);
     }
 
@@ -205,6 +210,9 @@ impl Holds {
         shift_hold(&mut self.sums, &hold, -1);
         if self.by_name.get(&hold.name_hash) == Some(&uid) {
             self.by_name.remove(&hold.name_hash);
+        }
+        if let Some(app) = hold.claim.app {
+            self.by_app.remove(&(app, uid));
         }
         true
     }
@@ -304,14 +312,17 @@ impl Holds {
             return;
         };
         let mut group = 0;
-        for hold in self.by_uid.values().filter(|it| it.claim.uid != pod.uid) {
-            if hold.claim.app == Some(app) {
-                self.sums.replicas.extend(hold.nodes.iter().map(|ord| (group, *ord)));
-                let nominee = snapshot.nominees.get(hold.claim.uid.0);
-                let nominee = nominee.filter(|it| respects(pod, &it.claim));
-                self.sums.replicas.extend(nominee.map(|it| (group, it.node)));
-                group += 1;
-            }
+        let of_app = self.by_app.range((app, PodUid(0))..=(app, PodUid(u128::MAX)));
+        let holds = of_app.filter_map(|(_, uid)| self.by_uid.get(uid));
+        for hold in holds.filter(|it| it.claim.uid != pod.uid) {
+            self.sums.replicas.extend(hold.nodes.iter().map(|ord| (group, *ord)));
+            let nominee = snapshot.nominees.get(hold.claim.uid.0);
+            let nominee = nominee.filter(|it| respects(pod, &it.claim));
+            self.sums.replicas.extend(nominee.map(|it| (group, it.node)));
+            group += 1;
+        }
+        if snapshot.nominees.is_empty() {
+            return;
         }
         for (_, nominee) in snapshot.nominees.iter() {
             let claim = &nominee.claim;

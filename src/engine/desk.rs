@@ -98,30 +98,33 @@ impl Desk {
         self.holds.supersede(pod);
         fresh_verdicts(&world.snapshot, nodes, &mut self.verdicts);
         let (verdicts, ranker) = (&mut self.verdicts, &mut self.ranker);
-        let accepted = self.holds.seen_by(&world.snapshot, pod, |extra| {
+        let (accepted, tally) = self.holds.seen_by(&world.snapshot, pod, |extra| {
             let case = Case { world, class, pod, extra };
             judge(case, nodes, verdicts);
-            let kept = verdicts.iter().filter(|it| **it == Reason::Kept).count();
-            if class.bears_limits && kept > MAX_HELD_NODES {
+            let tally = Tally::of(verdicts);
+            let num_kept = tally.kept() as usize;
+            if class.bears_limits && num_kept > MAX_HELD_NODES {
                 let most = MAX_HELD_NODES;
                 let mut best = shortlist(ranker, case, nodes, verdicts, most);
                 best.sort_unstable();
-                return best;
+                return (best, tally);
             }
+            let mut accepted = Vec::with_capacity(num_kept);
             let kept = (0_u32..).zip(&*verdicts).filter(|(_, it)| **it == Reason::Kept);
-            kept.map(|(at, _)| at).collect()
+            accepted.extend(kept.map(|(at, _)| at));
+            (accepted, tally)
         });
         if class.bears_limits && pod.is_pending() {
             let held: Vec<NodeOrd> = accepted.iter().map(|at| nodes[*at as usize]).collect();
             self.holds.place(&world.snapshot, pod, &held, now);
         }
-        let refused = self.note_refusal(world, pod, nodes, &accepted, now);
+        let refused = self.note_refusal(world, pod, nodes, &tally, now);
         Answer {
             class: granted.class,
             claimed_more: granted.claimed_more,
             accepted,
             refused,
-            tally: Tally::of(&self.verdicts),
+            tally,
         }
     }
 
@@ -163,13 +166,19 @@ impl Desk {
     pub fn prioritize(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) -> Vec<u32> {
         self.follow(world);
         let class = world.class(world.classify(pod).class);
+        let ranker = &mut self.ranker;
+        let mut scores_of = |nodes: &[NodeOrd]| {
+            self.holds.seen_by(&world.snapshot, pod, |extra| {
+                scores(ranker.rank(Case { world, class, pod, extra }, nodes), class)
+            })
+        };
+        if nodes.iter().all(|ord| world.snapshot.is_live(*ord)) {
+            return scores_of(nodes);
+        }
         let known = (0..nodes.len()).filter(|at| world.snapshot.is_live(nodes[*at]));
         let known: Vec<usize> = known.collect();
         let ords: Vec<NodeOrd> = known.iter().map(|at| nodes[*at]).collect();
-        let ranker = &mut self.ranker;
-        let known_scores = self.holds.seen_by(&world.snapshot, pod, |extra| {
-            scores(ranker.rank(Case { world, class, pod, extra }, &ords), class)
-        });
+        let known_scores = scores_of(&ords);
         let mut out = vec![0; nodes.len()];
         for (at, score) in known.into_iter().zip(known_scores) {
             out[at] = score;
@@ -253,14 +262,13 @@ impl Desk {
         world: &World,
         pod: &Arc<Pod>,
         nodes: &[NodeOrd],
-        accepted: &[u32],
+        tally: &Tally,
         now: Tick,
     ) -> Option<(u32, Reason)> {
-        if !accepted.is_empty() {
+        if tally.kept() > 0 {
             self.refusals.forget(pod.uid);
             return None;
         }
-        let tally = Tally::of(&self.verdicts);
         let found = tally.most_common()?;
         let generation = world.plan_generation;
         let still_true = |reason: Reason| tally.count(reason) > 0;

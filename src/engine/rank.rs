@@ -1,8 +1,10 @@
 //! Which of the nodes that may take the pod is best, and what kube-scheduler is told about it.
 
+use std::collections::BinaryHeap;
+
 use super::Case;
 use crate::cluster::tie;
-use crate::model::{NodeOrd, PoolOrd};
+use crate::model::NodeOrd;
 use crate::policy::Class;
 use crate::rules::Cx;
 
@@ -13,7 +15,7 @@ pub const MAX_SCORE: u32 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     /// Position of the node's pool in the class's order; 0 for all where pools are not ordered.
-    pub(super) band: u32,
+    pub(super) band: usize,
     /// `u64::MAX` minus the weighted points of the scorers other than `poolOrder`.
     pub(super) lack: u64,
     /// The same in every replica: decides between equals.
@@ -54,7 +56,7 @@ impl Ranker {
         let columns = &world.snapshot.columns;
         self.ranks.clear();
         self.ranks.extend(nodes.iter().zip(&self.totals).map(|(ord, total)| Rank {
-            band: band_of(class, world.snapshot.pool(*ord)),
+            band: class.band(columns.pool[ord.index()]),
             lack: u64::MAX - total,
             tie: tie(pod.uid, columns.name_hash[ord.index()]),
         }));
@@ -64,13 +66,16 @@ impl Ranker {
 
 /// Positions of the best `most` ranks, best first.
 pub(super) fn best(ranks: &[Rank], most: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..ranks.len()).collect();
-    if most < order.len() {
-        order.select_nth_unstable_by_key(most, |at| ranks[*at]);
-        order.truncate(most);
+    let mut best = BinaryHeap::with_capacity(most.min(ranks.len()));
+    for (at, rank) in ranks.iter().enumerate() {
+        if best.len() < most {
+            best.push((*rank, at));
+        } else if best.peek().is_some_and(|(worst, _)| rank < worst) {
+            best.pop();
+            best.push((*rank, at));
+        }
     }
-    order.sort_unstable_by_key(|at| ranks[*at]);
-    order
+    best.into_sorted_vec().into_iter().map(|(_, at)| at).collect()
 }
 
 /// What kube-scheduler is told: 0..=10 per position, 0 for unknown nodes.
@@ -78,37 +83,39 @@ pub(super) fn best(ranks: &[Rank], most: usize) -> Vec<usize> {
 /// Pools of an ordered class get disjoint bands of 0..=10, whichever of them are on offer; within a
 /// band the best offered node gets the top and the worst the bottom.
 pub(super) fn scores(ranks: &[Rank], class: &Class) -> Vec<u32> {
-    let bands = num_bands(class);
-    let mut range = vec![(u64::MAX, 0_u64); bands as usize];
+    let num_bands = class.num_bands();
+    let mut bands: Vec<Band> = (0..num_bands).map(|band| Band::new(band, num_bands)).collect();
     for rank in ranks {
-        if let Some((low, high)) = range.get_mut(rank.band as usize) {
-            *low = (*low).min(rank.total());
-            *high = (*high).max(rank.total());
+        if let Some(band) = bands.get_mut(rank.band) {
+            band.low = band.low.min(rank.total());
+            band.high = band.high.max(rank.total());
         }
     }
-    let score = |rank: &Rank| {
-        let (low, high) = range.get(rank.band as usize).copied().unwrap_or((0, 0));
-        let (bottom, top) = band_scores(rank.band, bands);
-        if high <= low {
-            return top;
+    ranks.iter().map(|rank| bands.get(rank.band).map_or(0, |band| band.score(*rank))).collect()
+}
+
+/// The scores of a band, and the points of its offered nodes.
+struct Band {
+    bottom: u32,
+    top: u32,
+    low: u64,
+    high: u64,
+}
+
+impl Band {
+    fn new(band: usize, num_bands: usize) -> Self {
+        let (bottom, top) = band_scores(band as u32, num_bands as u32);
+        Self { bottom, top, low: u64::MAX, high: 0 }
+    }
+
+    fn score(&self, rank: Rank) -> u32 {
+        if self.high <= self.low {
+            return self.top;
         }
-        let share = u128::from(rank.total() - low) * u128::from(top - bottom);
-        bottom + (share / u128::from(high - low)) as u32
-    };
-    ranks.iter().map(score).collect()
-}
-
-fn num_bands(class: &Class) -> u32 {
-    let order = class.params.order.as_ref().filter(|_| class.ordered);
-    order.map_or(1, |order| order.len().max(1) as u32)
-}
-
-fn band_of(class: &Class, pool: PoolOrd) -> u32 {
-    let Some(order) = class.params.order.as_ref().filter(|_| class.ordered) else {
-        return 0;
-    };
-    let at = order.iter().position(|it| *it == pool);
-    at.unwrap_or(order.len().saturating_sub(1)) as u32
+        // Points are at most 1000 · 2^32 a scorer: ten times their sum is far below 2^64.
+        let share = (rank.total() - self.low) * u64::from(self.top - self.bottom);
+        self.bottom + (share / (self.high - self.low)) as u32
+    }
 }
 
 /// Lowest and highest score of a band; band 0 is the best. With more bands than scores the last ones

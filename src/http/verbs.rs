@@ -22,7 +22,7 @@ const NOTE_WITHIN: std::time::Duration = std::time::Duration::from_millis(2);
 
 impl Extender {
     pub(super) fn filter(&self, body: &[u8], arrived: Instant) -> Outcome {
-        let args: Args<'_> = match wire::read(body) {
+        let args: Args<'_> = match wire::read_args(body) {
             Ok(args) => args,
             Err(why) => return self.bad_request(Verb::Filter, &why),
         };
@@ -63,7 +63,7 @@ impl Extender {
     }
 
     pub(super) fn prioritize(&self, body: &[u8], arrived: Instant) -> Outcome {
-        let args: Args<'_> = match wire::read(body) {
+        let args: Args<'_> = match wire::read_args(body) {
             Ok(args) => args,
             Err(why) => return self.bad_request(Verb::Prioritize, &why),
         };

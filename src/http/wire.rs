@@ -77,6 +77,46 @@ pub(super) fn read<'a, T: Fields<'a>>(body: &'a [u8]) -> Result<T, String> {
     Ok(read.0)
 }
 
+/// Reads the arguments of filter and prioritize.
+///
+/// Names are most of the text, and kube-scheduler writes them last. A list of plain strings is cut
+/// at its quotes; what is around it, and any other list, is read as JSON.
+pub(super) fn read_args(body: &[u8]) -> Result<Args<'_>, String> {
+    let Some((before, names)) = plain_names(body) else {
+        return read(body);
+    };
+    // It can be read only if the list stood on the first level, as its last member.
+    match read::<Args<'_>>(&[before, b"}"].concat()) {
+        Ok(Args { pod, has_nodes, .. }) => Ok(Args { pod, node_names: Some(names), has_nodes }),
+        Err(_) => read(body),
+    }
+}
+
+/// The names at the end of a body as Go writes it, and what stands before them.
+fn plain_names(body: &[u8]) -> Option<(&[u8], Vec<Name<'_>>)> {
+    let body = body.strip_suffix(b"]}")?;
+    let (before, list) = body.split_at_checked(memchr::memrchr(b'[', body)? + 1)?;
+    let before = before.strip_suffix(br#","Nodes":null,"NodeNames":["#)?;
+    // Control characters are not allowed, and escapes would have to be undone.
+    let lowest = list.iter().fold(u8::MAX, |lowest, byte| lowest.min(*byte));
+    if !before.ends_with(b"}") || lowest < b' ' || memchr::memchr(b'\\', list).is_some() {
+        return None;
+    }
+    let mut rest = std::str::from_utf8(list).ok()?;
+    let first = memchr::memchr(b',', list).unwrap_or(list.len());
+    let mut names = Vec::with_capacity((list.len() / (first + 1) + 1).min(MAX_ITEMS));
+    while names.len() < MAX_ITEMS {
+        rest = rest.strip_prefix('"')?;
+        let (name, after) = rest.split_at_checked(memchr::memchr(b'"', rest.as_bytes())?)?;
+        names.push(Name(Cow::Borrowed(name)));
+        match after.strip_prefix("\",") {
+            Some(next) => rest = next,
+            None => return (after == "\"").then_some((before, names)),
+        }
+    }
+    None
+}
+
 /// A text of the request: borrowed from it unless it was written with escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name<'a>(Cow<'a, str>);
@@ -306,6 +346,48 @@ mod tests {
         names[0].write_json(&mut out);
         names[1].write_json(&mut out);
         assert_eq!(String::from_utf8(out).as_deref(), Ok(r#""n0""a<b\"\\\u000a""#));
+    }
+
+    #[test]
+    fn a_plain_list_reads_as_any_list_does() {
+        let cases = [
+            (r#"{"Pod":{},"Nodes":null,"NodeNames":["n0","","ü],:{}"]}"#, true),
+            (r#"{"NodeNames":["x"],"Pod":{},"Nodes":null,"NodeNames":["n0"]}"#, true),
+            (r#"{"Pod":{},"Nodes":null,"NodeNames":[]}"#, false),
+            (r#"{"Pod":{},"Nodes":null,"NodeNames":["a","a\u003cb"]}"#, false),
+            (r#"{"Pod":{},"Nodes":null,"NodeNames":["a" ,"b"]}"#, false),
+            (r#"{"Pod":{},"Nodes":null,"NodeNames":["a",null]}"#, false),
+            (r#"{"Pod":{},"NodeNames":["a"]}"#, false),
+            (r#"{"x":{},"Nodes":null,"NodeNames":["a"]}"#, true),
+        ];
+        for (body, plain) in cases {
+            let (fast, slow) = (read_args(body.as_bytes()), read::<Args<'_>>(body.as_bytes()));
+            let names =
+                |args: Result<Args<'_>, String>| format!("{:?}", args.map(|it| it.node_names));
+            assert_eq!(names(fast), names(slow), "{body}");
+            assert_eq!(plain_names(body.as_bytes()).is_some(), plain, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_the_list_is_no_list() {
+        let cases: [&[u8]; 9] = [
+            // Too deep, in a text, after the end, cut off, and not JSON around it or in it.
+            br#"{"Pod":{"x":{"y":{},"Nodes":null,"NodeNames":["a"]}"#,
+            br#"{"Pod":{"x":"{},"Nodes":null,"NodeNames":["a"]}"#,
+            br#"{"Pod":"}\","Nodes":null,"NodeNames":["a"]}"#,
+            br#"{},"Nodes":null,"NodeNames":["a"]}"#,
+            br#"{"Pod":{}},"Nodes":null,"NodeNames":["a"]}"#,
+            br#"{"Pod":{},"Nodes":null,"NodeNames":["a",]}"#,
+            br#"{"Pod":{},"Nodes":null,"NodeNames":["a""b"]}"#,
+            b"{\"Pod\":{},\"Nodes\":null,\"NodeNames\":[\"a\nb\"]}",
+            b"{\"Pod\":{},\"Nodes\":null,\"NodeNames\":[\"a\xff\"]}",
+        ];
+        for body in cases {
+            let (fast, slow) = (read_args(body), read::<Args<'_>>(body));
+            let text = String::from_utf8_lossy(body);
+            assert_eq!(fast.expect_err(&text), slow.expect_err(&text), "{text}");
+        }
     }
 
     #[test]

@@ -22,9 +22,14 @@ pub struct Toleration {
 impl Toleration {
     /// True when a pod with this toleration may ignore `taint`.
     pub fn tolerates(&self, taint: &Taint) -> bool {
-        self.effect.is_none_or(|effect| effect == taint.effect)
-            && (self.key.is_empty() || self.key == taint.key)
-            && self.value.as_ref().is_none_or(|value| *value == taint.value)
+        self.covers(&taint.key, &taint.value, taint.effect)
+    }
+
+    /// The same for a taint in its parts.
+    pub fn covers(&self, key: &str, value: &str, effect: Effect) -> bool {
+        self.effect.is_none_or(|it| it == effect)
+            && (self.key.is_empty() || *self.key == *key)
+            && self.value.as_ref().is_none_or(|it| **it == *value)
     }
 }
 

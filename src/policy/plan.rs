@@ -103,6 +103,8 @@ pub struct Class {
     pub scorers: Vec<ScorerRule>,
     /// `poolOrder` has a weight: pools are in disjoint bands, whatever the other scorers say.
     pub ordered: bool,
+    /// The band of each pool, by ordinal, and at the end of a node in no pool; see [`Class::band`].
+    bands: [u8; PoolOrd::MAX_POOLS + 1],
     /// Answers to it bear limits of ours that in-tree fit does not protect: they need holds.
     pub bears_limits: bool,
 }
@@ -121,6 +123,20 @@ pub struct Plan {
     pub default_class: ClassOrd,
     /// Whom a QoS label lowers a pod to.
     pub offline_class: Option<ClassOrd>,
+}
+
+impl Class {
+    /// Position of a pool in the class's order: the last for one that is not in it, and 0 for all
+    /// where pools are not ordered.
+    pub fn band(&self, pool: PoolOrd) -> usize {
+        usize::from(self.bands[pool.index().min(PoolOrd::MAX_POOLS)])
+    }
+
+    /// Number of bands.
+    pub fn num_bands(&self) -> usize {
+        let order = self.params.order.as_ref().filter(|_| self.ordered);
+        order.map_or(1, |order| order.len().max(1))
+    }
 }
 
 impl Plan {
@@ -207,12 +223,15 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
         }
     }
     let bears_limits = bears_limits(&params);
+    let ordered = scorers.iter().any(|rule| rule.name == "poolOrder");
+    let bands = bands(params.order.as_deref().filter(|_| ordered).unwrap_or_default());
     Class {
         name: class.name.clone(),
         role: class.role,
         grant: class.grant.clone(),
         protected: class.protected || exempt,
-        ordered: scorers.iter().any(|rule| rule.name == "poolOrder"),
+        ordered,
+        bands,
         params,
         filters,
         scorers,
@@ -234,6 +253,15 @@ fn open_pools(class: &ClassSettings, pools: &[PoolSettings]) -> Option<Vec<PoolO
         }
         None => None,
     }
+}
+
+fn bands(order: &[PoolOrd]) -> [u8; PoolOrd::MAX_POOLS + 1] {
+    let mut bands = [order.len().saturating_sub(1) as u8; PoolOrd::MAX_POOLS + 1];
+    // Of a pool that is named twice the first place counts.
+    for (at, pool) in order.iter().enumerate().rev() {
+        bands[pool.index().min(PoolOrd::MAX_POOLS)] = at as u8;
+    }
+    bands
 }
 
 /// True when a limit that only we know bounds some node that the class may go to.

@@ -5,7 +5,7 @@
 //! capacity is fiction and must not be compared with a real one.
 
 use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scorer};
-use crate::model::{NodeOrd, PoolOrd};
+use crate::model::{Amounts, NodeOrd, PoolOrd};
 
 /// The catalogue's entry for packing.
 pub(super) static PACK: RuleSpec = RuleSpec {
@@ -40,26 +40,58 @@ fn build(class: &ClassParams, fuller_is_better: bool) -> Option<Rule> {
 
 impl Scorer for Fullness {
     fn score(&self, cx: &Cx<'_>, nodes: &[NodeOrd], points: &mut [u32]) {
-        let ask = cx.pod.requests.base;
-        let (columns, extra) = (&cx.snapshot.columns, cx.extra);
+        let fill = Fill::with_pod(cx);
         for (ord, points) in nodes.iter().zip(points) {
             let at = ord.index();
-            if self.elastic[columns.pool[at].index().min(PoolOrd::MAX_POOLS)] {
+            if self.elastic[fill.pool[at].index().min(PoolOrd::MAX_POOLS)] {
                 continue;
             }
-            let cpu = columns.used_cpu_milli[at] + extra.cpu_milli[at] + ask.cpu_milli.min(1 << 48);
-            let memory = columns.used_memory_bytes[at]
-                + extra.memory_bytes[at]
-                + ask.memory_bytes.min(1 << 48);
-            let fullness = permille(cpu, columns.allocatable_cpu_milli[at])
-                .max(permille(memory, columns.allocatable_memory_bytes[at]));
+            let (cpu, memory) = fill.permille(at);
+            let fullness = cpu.max(memory);
             *points = if self.fuller_is_better { fullness } else { MAX_POINTS - fullness };
         }
     }
 }
 
+/// How full nodes would be with the pod on them. The columns are cut to one length, so that a row is
+/// checked against it once.
+pub(super) struct Fill<'a> {
+    pub(super) pool: &'a [PoolOrd],
+    ask: Amounts,
+    used: [&'a [i64]; 2],
+    extra: [&'a [i64]; 2],
+    allocatable: [&'a [i64]; 2],
+}
+
+impl<'a> Fill<'a> {
+    /// With the pod under decision.
+    pub(super) fn with_pod(cx: &Cx<'a>) -> Self {
+        let (columns, extra) = (&cx.snapshot.columns, cx.extra);
+        let rows = columns.pool.len();
+        Self {
+            pool: &columns.pool,
+            ask: cx.pod.requests.base,
+            used: [&columns.used_cpu_milli[..rows], &columns.used_memory_bytes[..rows]],
+            extra: [&extra.cpu_milli[..rows], &extra.memory_bytes[..rows]],
+            allocatable: [
+                &columns.allocatable_cpu_milli[..rows],
+                &columns.allocatable_memory_bytes[..rows],
+            ],
+        }
+    }
+
+    /// A node's CPU and memory in use, in thousandths of what it has.
+    pub(super) fn permille(&self, at: usize) -> (u32, u32) {
+        let of = |resource: usize, ask: i64| {
+            let used = self.used[resource][at] + self.extra[resource][at] + ask.min(1 << 48);
+            permille(used, self.allocatable[resource][at])
+        };
+        (of(0, self.ask.cpu_milli), of(1, self.ask.memory_bytes))
+    }
+}
+
 /// `part` of `whole` in thousandths, at most 1000; a node without the resource is full.
-pub(super) fn permille(part: i64, whole: i64) -> u32 {
+fn permille(part: i64, whole: i64) -> u32 {
     if whole <= 0 || part >= whole {
         return MAX_POINTS;
     }

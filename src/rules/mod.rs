@@ -48,8 +48,15 @@ pub struct Offer<'a> {
 impl Offer<'_> {
     /// Refuses every node that is still in and for which `objects` holds.
     pub fn refuse(&mut self, reason: Reason, mut objects: impl FnMut(usize) -> bool) {
+        self.refuse_for(|at| objects(at).then_some(reason));
+    }
+
+    /// Refuses every node that is still in and for which there is an objection.
+    pub fn refuse_for(&mut self, mut objection: impl FnMut(usize) -> Option<Reason>) {
         for (ord, verdict) in self.nodes.iter().zip(self.verdicts.iter_mut()) {
-            if *verdict == Reason::Kept && objects(ord.index()) {
+            if *verdict == Reason::Kept
+                && let Some(reason) = objection(ord.index())
+            {
                 *verdict = reason;
             }
         }

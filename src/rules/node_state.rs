@@ -24,23 +24,37 @@ fn build(_class: &ClassParams) -> Option<Rule> {
 /// Condition, the taints that stand for it, the reason. `Ready` is tainted `not-ready` when it is
 /// `False` and `unreachable` when it is `Unknown`; which one it is shows in the written taint.
 const CONDITIONS: [(Conditions, &[&str], Reason); 6] = [
-    (Conditions::CORDONED, &["unschedulable"], Reason::Cordoned),
-    (Conditions::NOT_READY, &["not-ready", "unreachable"], Reason::NotReady),
-    (Conditions::MEMORY_PRESSURE, &["memory-pressure"], Reason::Pressure),
-    (Conditions::DISK_PRESSURE, &["disk-pressure"], Reason::Pressure),
-    (Conditions::PID_PRESSURE, &["pid-pressure"], Reason::Pressure),
-    (Conditions::NETWORK_UNAVAILABLE, &["network-unavailable"], Reason::Pressure),
+    (Conditions::CORDONED, &["node.kubernetes.io/unschedulable"], Reason::Cordoned),
+    (
+        Conditions::NOT_READY,
+        &["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"],
+        Reason::NotReady,
+    ),
+    (Conditions::MEMORY_PRESSURE, &["node.kubernetes.io/memory-pressure"], Reason::Pressure),
+    (Conditions::DISK_PRESSURE, &["node.kubernetes.io/disk-pressure"], Reason::Pressure),
+    (Conditions::PID_PRESSURE, &["node.kubernetes.io/pid-pressure"], Reason::Pressure),
+    (
+        Conditions::NETWORK_UNAVAILABLE,
+        &["node.kubernetes.io/network-unavailable"],
+        Reason::Pressure,
+    ),
 ];
 
 impl Filter for NodeState {
     fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
         let columns = &cx.snapshot.columns;
         let conditions = &columns.conditions;
-        for (condition, taints, reason) in CONDITIONS {
-            if !ignores(cx.pod, condition, taints) {
-                offer.refuse(reason, |at| conditions[at].intersects(condition));
-            }
-        }
+        let minded = CONDITIONS.map(|(condition, taints, reason)| {
+            let ignored = ignores(cx.pod, condition, taints);
+            (if ignored { Conditions::default() } else { condition }, reason)
+        });
+        let any = minded.iter().fold(Conditions::default(), |any, it| any.with(it.0));
+        // Most nodes are healthy: which condition it is, is asked only where there is one.
+        offer.refuse_for(|at| {
+            let has = conditions[at];
+            let first = || minded.iter().find(|it| has.intersects(it.0)).map(|it| it.1);
+            has.intersects(any).then(first).flatten()
+        });
         let sets = cx.snapshot.taint_sets.iter();
         let hostile: Vec<bool> =
             sets.map(|set| set.iter().any(|it| keeps_off(cx.pod, it))).collect();
@@ -63,9 +77,7 @@ fn ignores(pod: &Pod, condition: Conditions, taints: &[&str]) -> bool {
     }
     // Admission gives every pod a toleration of not-ready:NoExecute, which says only how long it may
     // stay; NoSchedule is what keeps new pods away.
-    taints.iter().any(|taint| {
-        let key = format!("node.kubernetes.io/{taint}").into();
-        let taint = Taint { key, value: "".into(), effect: Effect::NoSchedule };
-        pod.tolerations.iter().any(|toleration| toleration.tolerates(&taint))
-    })
+    taints
+        .iter()
+        .any(|taint| pod.tolerations.iter().any(|it| it.covers(taint, "", Effect::NoSchedule)))
 }

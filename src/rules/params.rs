@@ -17,8 +17,13 @@ impl Share {
 
     /// `permille` of `amount`, rounded down; exact for any amount.
     pub fn of(permille: u32, amount: i64) -> i64 {
-        let share = i128::from(amount) * i128::from(permille) / 1000;
-        i64::try_from(share).unwrap_or(i64::MAX)
+        match amount.checked_mul(i64::from(permille)) {
+            Some(product) => product / 1000,
+            // Rare, and a division of 128 bits costs as much as a whole rule.
+            None => {
+                i64::try_from(i128::from(amount) * i128::from(permille) / 1000).unwrap_or(i64::MAX)
+            }
+        }
     }
 }
 

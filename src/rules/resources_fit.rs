@@ -71,28 +71,31 @@ impl ResourcesFit {
     fn fits_node(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
         let ask = cx.pod.requests.base;
         let (columns, extra) = (&cx.snapshot.columns, cx.extra);
-        let lacks = |ask: i64, used: &[i64], extra: &[i64], allocatable: &[i64], at: usize| {
+        let (pools, rows) = (&columns.pool[..], columns.pool.len());
+        let resources = [
+            (ask.cpu_milli, &columns.used_cpu_milli, &extra.cpu_milli),
+            (ask.memory_bytes, &columns.used_memory_bytes, &extra.memory_bytes),
+            (ask.ephemeral_bytes, &columns.used_ephemeral_bytes, &extra.ephemeral_bytes),
+            (ask.pods, &columns.used_pods, &extra.pods),
+        ];
+        let allocatable = [
+            &columns.allocatable_cpu_milli,
+            &columns.allocatable_memory_bytes,
+            &columns.allocatable_ephemeral_bytes,
+            &columns.allocatable_pods,
+        ];
+        for ((ask, used, extra), allocatable) in resources.into_iter().zip(allocatable) {
             // kube-scheduler does not look at a resource that the pod does not ask for.
-            ask > 0 && used[at].saturating_add(extra[at]).saturating_add(ask) > allocatable[at]
-        };
-        let pools = &columns.pool;
-        offer.refuse(Reason::Insufficient, |at| {
-            let cpu = (&columns.used_cpu_milli, &columns.allocatable_cpu_milli);
-            let memory = (&columns.used_memory_bytes, &columns.allocatable_memory_bytes);
-            let ephemeral = (&columns.used_ephemeral_bytes, &columns.allocatable_ephemeral_bytes);
-            let pods = (&columns.used_pods, &columns.allocatable_pods);
-            !self.elastic[slot(pools[at])]
-                && (lacks(ask.cpu_milli, cpu.0, &extra.cpu_milli, cpu.1, at)
-                    || lacks(ask.memory_bytes, memory.0, &extra.memory_bytes, memory.1, at)
-                    || lacks(
-                        ask.ephemeral_bytes,
-                        ephemeral.0,
-                        &extra.ephemeral_bytes,
-                        ephemeral.1,
-                        at,
-                    )
-                    || lacks(ask.pods, pods.0, &extra.pods, pods.1, at))
-        });
+            if ask <= 0 {
+                continue;
+            }
+            // Columns of one length: a row is checked against it once.
+            let (used, extra, has) = (&used[..rows], &extra[..rows], &allocatable[..rows]);
+            offer.refuse(Reason::Insufficient, |at| {
+                used[at].saturating_add(extra[at]).saturating_add(ask) > has[at]
+                    && !self.elastic[slot(pools[at])]
+            });
+        }
     }
 
     fn fits_allocation(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {

@@ -4,7 +4,7 @@
 //! which both run out together strands neither. (Kubernetes' BalancedAllocation has the same aim; at
 //! sampled sizes its few points drown, and it does not know what is held.)
 
-use super::bin_pack::permille;
+use super::bin_pack::Fill;
 use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scorer};
 use crate::model::{NodeOrd, PoolOrd};
 
@@ -31,19 +31,13 @@ fn build(class: &ClassParams) -> Option<Rule> {
 
 impl Scorer for ShapeMatch {
     fn score(&self, cx: &Cx<'_>, nodes: &[NodeOrd], points: &mut [u32]) {
-        let ask = cx.pod.requests.base;
-        let (columns, extra) = (&cx.snapshot.columns, cx.extra);
+        let fill = Fill::with_pod(cx);
         for (ord, points) in nodes.iter().zip(points) {
             let at = ord.index();
-            if self.elastic[columns.pool[at].index().min(PoolOrd::MAX_POOLS)] {
+            if self.elastic[fill.pool[at].index().min(PoolOrd::MAX_POOLS)] {
                 continue;
             }
-            let cpu = columns.used_cpu_milli[at] + extra.cpu_milli[at] + ask.cpu_milli.min(1 << 48);
-            let memory = columns.used_memory_bytes[at]
-                + extra.memory_bytes[at]
-                + ask.memory_bytes.min(1 << 48);
-            let cpu = permille(cpu, columns.allocatable_cpu_milli[at]);
-            let memory = permille(memory, columns.allocatable_memory_bytes[at]);
+            let (cpu, memory) = fill.permille(at);
             *points = MAX_POINTS - cpu.abs_diff(memory);
         }
     }

@@ -1,0 +1,101 @@
+//! How many instructions a decision takes, counted by callgrind: `just instructions`.
+//!
+//! Wall time on a shared machine says little; the number of instructions is the same on every run.
+//! Only what [`measured_case`] calls is counted, and callgrind writes one file for each call of it.
+//! Without valgrind, this runs every case twice and checks that it decided something.
+
+mod world;
+#[path = "world/server.rs"]
+mod server;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use server::{Server, args};
+use sigma::engine::Desk;
+use sigma::model::{Amounts, NodeOrd, PodUid, Tick};
+use world::{SIZES, Setting, setting};
+
+/// Pods that hold something in the case with many holds: what a burst leaves before its events come.
+const NUM_HOLDS: u128 = 2_000;
+
+/// The one function that callgrind counts.
+#[inline(never)]
+fn measured_case(case: &mut dyn FnMut()) {
+    case();
+}
+
+/// Runs a case once unmeasured, so that every buffer is there, and once measured. An argument chooses
+/// one case, `filter online, decision 500`: for `callgrind_annotate`, which needs a file of its own.
+fn measure(name: &str, num_names: usize, mut case: impl FnMut()) {
+    case();
+    let mut chosen = std::env::args().skip(1).filter(|it| !it.starts_with("--"));
+    if chosen.next().is_some_and(|it| it != format!("{name} {num_names}")) {
+        return;
+    }
+    println!("{name}\t{num_names}");
+    measured_case(&mut case);
+}
+
+fn main() {
+    let setting = setting();
+    let server = Server::new(&setting);
+    requests(&server, &setting);
+    decisions(&server, &setting);
+}
+
+/// From the bytes of a request to those of its reply.
+fn requests(server: &Server, setting: &Setting) {
+    let pods =
+        [("online", &setting.online), ("offline", &setting.offline), ("exempt", &setting.exempt)];
+    for verb in ["filter", "prioritize"] {
+        for (class, pod) in pods {
+            for size in SIZES {
+                let body: Bytes = args(pod, &setting.names[..size]);
+                let mut reply = Bytes::new();
+                let name = format!("{verb} {class}, request to reply");
+                measure(&name, size, || reply = server.ask(verb, &body));
+                let known = setting.names[..size].iter().any(|name| {
+                    let reply = std::str::from_utf8(&reply).expect("replies are UTF-8");
+                    reply.contains(name)
+                });
+                assert!(known && server.names_returned(verb) > 0, "{name}: {reply:?}");
+            }
+        }
+    }
+}
+
+/// The engine alone: ordinals in, positions or scores out.
+fn decisions(server: &Server, setting: &Setting) {
+    let world = server.board.world();
+    let ords = setting.names.iter().map(|name| world.snapshot.names.ord(name));
+    let ords: Vec<NodeOrd> = ords.collect::<Option<_>>().expect("all nodes are known");
+    let pod = Arc::new(setting.online.clone());
+    for size in SIZES {
+        let mut desk = Desk::default();
+        measure("filter online, decision", size, || {
+            let answer = desk.filter(&world, &pod, &ords[..size], Tick(0));
+            assert!(!black_box(answer).accepted.is_empty());
+        });
+        measure("prioritize online, decision", size, || {
+            let scores = desk.prioritize(&world, &pod, &ords[..size]);
+            assert!(black_box(scores).iter().any(|score| *score > 0));
+        });
+    }
+    let mut desk = Desk::default();
+    // The first node is left alone: it is the one that a request of one name is about.
+    for (at, window) in (1..=NUM_HOLDS).zip(ords[1..].chunks(SIZES[1]).cycle()) {
+        let mut other = setting.offline.clone();
+        (other.uid, other.name) = (PodUid(at), format!("other-{at}").into());
+        other.requests.base = Amounts { cpu_milli: 1, pods: 1, ..Amounts::default() };
+        desk.filter(&world, &Arc::new(other), window, Tick(0));
+    }
+    assert!(desk.holds().len() as u128 == NUM_HOLDS, "they hold");
+    for size in SIZES {
+        measure("filter online, decision, 2,000 holds", size, || {
+            let answer = desk.filter(&world, &pod, &ords[..size], Tick(0));
+            assert!(!black_box(answer).accepted.is_empty());
+        });
+    }
+}
