@@ -9,6 +9,15 @@ use serde_json::json;
 use crate::site::{Site, pod};
 use crate::support::{http, wait};
 
+/// Turns true when dropped.
+struct AtDrop<'a>(&'a AtomicBool);
+
+impl Drop for AtDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn ends_well(signal: &str) {
     let site = Site::new();
     let mut sigma = site.serve(&[]);
@@ -19,22 +28,27 @@ fn ends_well(signal: &str) {
     let mut slow = http::connect(sigma.verbs).expect("it listens");
     let (head, rest) = kept.split_at(kept.len() - 20);
     slow.write_all(head).expect("it reads");
-    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let verbs = sigma.verbs;
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (signalled, verbs) = (AtomicBool::new(false), sigma.verbs);
     thread::scope(|scope| {
+        // A case that fails must end as well.
+        let _over = AtDrop(&over);
         for _ in 0..4 {
             scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    // A connection that came too late is cut unanswered; an answer is a whole one.
-                    if let Some(reply) = http::exchange(verbs, &request) {
-                        assert_eq!(reply.status, 200, "{reply:?}");
-                        assert!(reply.body.contains("\"n1\""), "{reply:?}");
-                        answered.fetch_add(1, Ordering::Relaxed);
-                    }
+                while !over.load(Ordering::Relaxed) {
+                    let Some(reply) = http::exchange(verbs, &request) else {
+                        // Only a connection that came too late is cut unanswered.
+                        assert!(signalled.load(Ordering::Relaxed), "cut before the signal");
+                        break;
+                    };
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                    assert!(reply.body.contains("\"n1\""), "{reply:?}");
+                    answered.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         wait("it is under load", || answered.load(Ordering::Relaxed) > 100);
+        signalled.store(true, Ordering::Relaxed);
         sigma.signal(signal);
         wait("it says so", || sigma.logged("stopping: no new requests") == 1);
         wait("the listener is closed", || http::connect(verbs).is_none());
@@ -42,7 +56,6 @@ fn ends_well(signal: &str) {
         let reply = http::read(&mut slow).expect("who is under way is answered");
         assert!(reply.status == 200 && reply.head.contains("connection: close"), "{reply:?}");
         assert_eq!(sigma.wait_exit(), Some(0), "{:?}", sigma.lines());
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(http::connect(sigma.admin).is_none());
     assert_eq!(sigma.logged("panicked"), 0, "{:?}", sigma.lines());
