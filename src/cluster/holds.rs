@@ -15,8 +15,7 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
-use super::occupancy::{Nominee, ResourceOrd, claim_of, name_hash};
-use super::rows::{bounded, bounded_amount};
+use super::occupancy::{Nominee, ResourceOrd, bounded, bounded_amount, claim_of, name_hash};
 use super::snapshot::Snapshot;
 use super::state::Settled;
 use crate::model::{Amounts, AppKey, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Requests, Tick};

@@ -116,6 +116,22 @@ pub(super) fn mix(mut hash: u64) -> u64 {
     hash ^ (hash >> 31)
 }
 
+/// Amounts that sums can be made of: a hostile `1e30` stays "more than any node has" (256 Ti), and
+/// what is added can be taken away again exactly, which saturated sums could not promise.
+pub(super) fn bounded(amounts: Amounts) -> Amounts {
+    Amounts {
+        cpu_milli: bounded_amount(amounts.cpu_milli),
+        memory_bytes: bounded_amount(amounts.memory_bytes),
+        ephemeral_bytes: bounded_amount(amounts.ephemeral_bytes),
+        pods: bounded_amount(amounts.pods),
+    }
+}
+
+/// One of them.
+pub(super) fn bounded_amount(amount: i64) -> i64 {
+    amount.clamp(0, 1 << 48)
+}
+
 /// The claim of a pending pod on its nominated node.
 pub(super) fn claim_of(pod: &Pod) -> Nomination {
     Nomination {

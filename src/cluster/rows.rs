@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::occupancy::{AppRow, Place, PodRecord, PoolUse, ResourceOrd, mix, name_hash, position};
+use super::occupancy::{
+    AppRow, Place, PodRecord, PoolUse, ResourceOrd, bounded, mix, name_hash, position,
+};
 use super::snapshot::{Columns, ExtendedColumn};
 use super::state::{ClusterState, Settled};
 use crate::model::{
@@ -300,22 +302,6 @@ impl ClusterState {
             self.now.pods.grow();
         }
     }
-}
-
-/// Amounts that sums can be made of: a hostile `1e30` stays "more than any node has" (256 Ti), and
-/// what is added can be taken away again exactly, which saturated sums could not promise.
-pub(super) fn bounded(amounts: Amounts) -> Amounts {
-    Amounts {
-        cpu_milli: bounded_amount(amounts.cpu_milli),
-        memory_bytes: bounded_amount(amounts.memory_bytes),
-        ephemeral_bytes: bounded_amount(amounts.ephemeral_bytes),
-        pods: bounded_amount(amounts.pods),
-    }
-}
-
-/// One of them.
-pub(super) fn bounded_amount(amount: i64) -> i64 {
-    amount.clamp(0, 1 << 48)
 }
 
 /// The first pool that matches.

@@ -15,8 +15,10 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::occupancy::{Nominee, Place, PodRecord, Stamp, app_of, claim_of, name_hash, position};
-use super::rows::{bounded, bounded_amount};
+use super::occupancy::{
+    Nominee, Place, PodRecord, Stamp, app_of, bounded, bounded_amount, claim_of, name_hash,
+    position,
+};
 use super::snapshot::Snapshot;
 use super::topology::Topology;
 use crate::model::{Change, Generation, Kind, NodeOrd, Pod, PodUid};

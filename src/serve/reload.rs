@@ -72,6 +72,15 @@ impl PolicyState {
 /// What a look at the file found.
 type Look = Result<(String, Vec<u8>), String>;
 
+/// An empty file is a valid policy to start with, but one that *became* empty was cut off: a full disk,
+/// an editor that died. It must not take every limit away.
+fn not_blank(found: (String, Vec<u8>)) -> Look {
+    match found.1.trim_ascii().is_empty() {
+        true => Err(format!("the policy {} has become empty", found.0)),
+        false => Ok(found),
+    }
+}
+
 /// Follows the policy on disk.
 pub(super) struct Reload {
     pub(super) source: PolicySource,
@@ -90,7 +99,7 @@ impl Reload {
             let source = self.source.clone();
             let looked = tokio::task::spawn_blocking(move || source.read()).await;
             let Ok(looked) = looked else { continue };
-            let look: Look = looked.map_err(|error| format!("{error:#}"));
+            let look = looked.map_err(|error| format!("{error:#}")).and_then(not_blank);
             let found = look.as_ref().ok().map(|(_, bytes)| Fingerprint::of(bytes));
             let settled = last.replace(found) == Some(found);
             if !settled || !self.state.is_news(found) {

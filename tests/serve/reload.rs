@@ -118,6 +118,16 @@ fn an_invalid_policy_is_told_and_the_last_good_one_stays() {
 }
 
 #[test]
+fn a_policy_that_was_cut_off_to_nothing_takes_no_limit_away() {
+    let site = Site::new();
+    let sigma = site.serve(&[]);
+    site.write_policy("\n");
+    sigma.wait_metric(ERRORS, 1.0);
+    assert_eq!(sigma.json("/api/v1/policy")["name"], "first");
+    assert!(sigma.get("/readyz?verbose").body.contains("has become empty"));
+}
+
+#[test]
 fn a_policy_may_vanish_and_return() {
     let site = Site::new();
     let sigma = site.serve(&[]);
