@@ -36,7 +36,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Budget: 200 ns a name for filter, 100 ns for prioritize, and 5 µs for a request of one name.
+/// Budget: 40 ns a name for filter and for prioritize, and 2 µs for a request of one name.
 fn decide(criterion: &mut Criterion, setting: &Setting, world: &World) {
     let ords = setting.names.iter().map(|name| world.snapshot.names.ord(name));
     let ords: Vec<NodeOrd> = ords.collect::<Option<_>>().expect("all nodes are known");
