@@ -21,9 +21,9 @@ for at in "${!cases[@]}"; do
 done
 printf '%s\n' "${rows[@]}" | awk -F '\t' '
     function row(name, one, five, all) {
-        printf "| %-42s | %9s | %9s | %10s | %8s | %8s |\n", name, one, five, all,
-            all ~ /^[0-9]+$/ ? sprintf("%.1f", (five - one) / 499) : "per name",
-            all ~ /^[0-9]+$/ ? sprintf("%.1f", (all - one) / 9999) : "per name"
+        printf "| %-36s | %6s | %7s | %8s | %14s | %17s |\n", name, one, five, all,
+            all ~ /^[0-9]+$/ ? sprintf("%.0f", (five - one) / 499) : "a name, at 500",
+            all ~ /^[0-9]+$/ ? sprintf("%.0f", (all - one) / 9999) : "a name, at 10,000"
     }
     BEGIN {
         row("case", "1 name", "500", "10,000")

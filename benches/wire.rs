@@ -28,7 +28,7 @@ fn main() {
         [("online", &setting.online), ("offline", &setting.offline), ("exempt", &setting.exempt)];
     for verb in ["filter", "prioritize"] {
         for (class, pod) in pods {
-            let mut group = criterion.benchmark_group(format!("{verb}/{class}"));
+            let mut group = criterion.benchmark_group(format!("request {verb}/{class}"));
             for size in SIZES {
                 let body: Bytes = args(pod, &setting.names[..size]);
                 group.throughput(Throughput::Elements(size as u64));

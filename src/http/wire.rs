@@ -103,8 +103,8 @@ fn plain_names(body: &[u8]) -> Option<(&[u8], Vec<Name<'_>>)> {
         return None;
     }
     let mut rest = std::str::from_utf8(list).ok()?;
-    let first = memchr::memchr(b',', list).unwrap_or(list.len());
-    let mut names = Vec::with_capacity((list.len() / (first + 1) + 1).min(MAX_ITEMS));
+    let num_names = memchr::memchr_iter(b',', list).count() + 1;
+    let mut names = Vec::with_capacity(num_names.min(MAX_ITEMS));
     while names.len() < MAX_ITEMS {
         rest = rest.strip_prefix('"')?;
         let (name, after) = rest.split_at_checked(memchr::memchr(b'"', rest.as_bytes())?)?;

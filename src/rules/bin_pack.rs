@@ -81,6 +81,7 @@ impl<'a> Fill<'a> {
     }
 
     /// A node's CPU and memory in use, in thousandths of what it has.
+    #[inline]
     pub(super) fn permille(&self, at: usize) -> (u32, u32) {
         let of = |resource: usize, ask: i64| {
             let used = self.used[resource][at] + self.extra[resource][at] + ask.min(1 << 48);

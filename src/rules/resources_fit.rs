@@ -91,9 +91,10 @@ impl ResourcesFit {
             }
             // Columns of one length: a row is checked against it once.
             let (used, extra, has) = (&used[..rows], &extra[..rows], &allocatable[..rows]);
+            // What a node has is never below 0 nor above 2^48: the difference cannot overflow.
+            let ask = ask.min(1 << 62);
             offer.refuse(Reason::Insufficient, |at| {
-                used[at].saturating_add(extra[at]).saturating_add(ask) > has[at]
-                    && !self.elastic[slot(pools[at])]
+                used[at].saturating_add(extra[at]) > has[at] - ask && !self.elastic[slot(pools[at])]
             });
         }
     }
@@ -101,29 +102,35 @@ impl ResourcesFit {
     fn fits_allocation(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
         let ask = cx.pod.requests.base;
         let (columns, extra) = (&cx.snapshot.columns, cx.extra);
-        let pools = &columns.pool;
-        offer.refuse(Reason::AllocationLimit, |at| {
-            let share = self.shares[slot(pools[at])];
-            let over = |permille: u32, ask: i64, used: i64, extra: i64, allocatable: i64| {
-                ask > 0
-                    && used.saturating_add(extra).saturating_add(ask)
-                        > Share::of(permille, allocatable)
-            };
-            !self.elastic[slot(pools[at])]
-                && (over(
-                    share.cpu_permille,
-                    ask.cpu_milli,
-                    columns.used_cpu_milli[at],
-                    extra.cpu_milli[at],
-                    columns.allocatable_cpu_milli[at],
-                ) || over(
-                    share.memory_permille,
-                    ask.memory_bytes,
-                    columns.used_memory_bytes[at],
-                    extra.memory_bytes[at],
-                    columns.allocatable_memory_bytes[at],
-                ))
-        });
+        let (pools, rows) = (&columns.pool[..], columns.pool.len());
+        let cpu = |share: &Share| share.cpu_permille;
+        let memory = |share: &Share| share.memory_permille;
+        for (ask, used, extra, allocatable, permille) in [
+            (
+                ask.cpu_milli,
+                &columns.used_cpu_milli[..rows],
+                &extra.cpu_milli[..rows],
+                &columns.allocatable_cpu_milli[..rows],
+                self.shares.each_ref().map(cpu),
+            ),
+            (
+                ask.memory_bytes,
+                &columns.used_memory_bytes[..rows],
+                &extra.memory_bytes[..rows],
+                &columns.allocatable_memory_bytes[..rows],
+                self.shares.each_ref().map(memory),
+            ),
+        ] {
+            if ask <= 0 {
+                continue;
+            }
+            let ask = ask.min(1 << 62);
+            offer.refuse(Reason::AllocationLimit, |at| {
+                let slot = slot(pools[at]);
+                let most = Share::of(permille[slot], allocatable[at]);
+                used[at].saturating_add(extra[at]) > most - ask && !self.elastic[slot]
+            });
+        }
     }
 }
 
