@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::filter::{MAX_HELD_NODES, Tally, judge, shortlist};
+use super::filter::{Tally, judge, shortlist};
 use super::preempt::{Candidate, acceptable};
 use super::rank::{Ranker, scores};
 use super::refusals::{RefusalLimits, Refusals};
@@ -98,14 +98,14 @@ impl Desk {
         self.holds.supersede(pod);
         fresh_verdicts(&world.snapshot, nodes, &mut self.verdicts);
         let (verdicts, ranker) = (&mut self.verdicts, &mut self.ranker);
+        let num_holds = self.holds.len() - usize::from(self.holds.get(pod.uid).is_some());
         let (accepted, tally) = self.holds.seen_by(&world.snapshot, pod, |extra| {
             let case = Case { world, class, pod, extra };
             judge(case, nodes, verdicts);
             let tally = Tally::of(verdicts);
             let num_kept = tally.kept() as usize;
-            if class.bears_limits && num_kept > MAX_HELD_NODES {
-                let most = MAX_HELD_NODES;
-                let mut best = shortlist(ranker, case, nodes, verdicts, most);
+            if class.bears_limits && num_kept > 1 {
+                let mut best = shortlist(ranker, case, nodes, verdicts, num_holds);
                 best.sort_unstable();
                 return (best, tally);
             }
