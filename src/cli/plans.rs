@@ -31,7 +31,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn compiled(name: &str, bytes: &[u8]) -> Result<Arc<Plan>, Failure> {
+/// A policy that is built in, or was read already, compiled.
+pub(super) fn compiled(name: &str, bytes: &[u8]) -> Result<Arc<Plan>, Failure> {
     let refused = |faults: Vec<_>| anyhow!("{name} is not a policy\n{}", render(&faults, bytes));
     Ok(compile(name, bytes).map_err(refused)?.plan)
 }
