@@ -95,7 +95,7 @@ impl Desk {
         self.follow(world);
         let granted = world.classify(pod);
         let class = world.class(granted.class);
-        self.holds.supersede(pod);
+        let mut held = self.holds.supersede(&world.snapshot, pod);
         fresh_verdicts(&world.snapshot, nodes, &mut self.verdicts);
         let (verdicts, ranker) = (&mut self.verdicts, &mut self.ranker);
         let num_holds = self.holds.len() - usize::from(self.holds.get(pod.uid).is_some());
@@ -115,7 +115,7 @@ impl Desk {
             (accepted, tally)
         });
         if class.bears_limits && pod.is_pending() {
-            let held: Vec<NodeOrd> = accepted.iter().map(|at| nodes[*at as usize]).collect();
+            held.extend(accepted.iter().map(|at| nodes[*at as usize]));
             self.holds.place(&world.snapshot, pod, &held, now);
         }
         let refused = self.note_refusal(world, pod, nodes, &tally, now);
