@@ -1,7 +1,7 @@
 use super::*;
-use crate::engine::{degraded, explain};
+use crate::engine::{MAX_HELD_NODES, degraded, explain};
 use crate::model::{
-    Change, Conditions, ExtendedAmount, Node, NodeMatcher, PoolOrd, QosClaim, Refusal,
+    Change, Conditions, ExtendedAmount, Kind, Node, NodeMatcher, PoolOrd, QosClaim, Refusal,
 };
 use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
 use crate::rules::{Share, SpreadKey, SpreadParams};
@@ -131,12 +131,32 @@ fn the_next_filter_of_a_pod_replaces_its_hold() {
 }
 
 #[test]
+fn a_lost_watch_leaves_in_doubt_whether_the_last_attempt_is_dead() {
+    let mut site = site(&["a", "b"]);
+    let (first, second) = (pod(1, 5), pod(2, 5));
+    assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
+    site.see([Change::WatchLost(Kind::Pods)]);
+    // Its binding to `a` may have been carried out and the answer be lost.
+    assert_eq!(site.filter(&first, &["b"], 1), Ok(vec!["b"]));
+    assert_eq!(site.filter(&second, &["a"], 1), Err(Reason::AllocationLimit));
+    assert_eq!(site.filter(&first, &["x"], 1), Err(Reason::UnknownNode));
+    assert_eq!(site.filter(&second, &["a", "b"], 1), Err(Reason::AllocationLimit));
+    site.see([Change::WatchBack(Kind::Pods)]);
+    assert_eq!(site.filter(&second, &["a"], 2), Err(Reason::AllocationLimit));
+    assert_eq!(site.filter(&first, &["b"], 2), Ok(vec!["b"]));
+    assert_eq!(site.filter(&second, &["a"], 2), Ok(vec!["a"]));
+}
+
+#[test]
 fn an_answer_that_bears_limits_names_few_nodes() {
     let names: Vec<String> = (0..40).map(|at| format!("n{at}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut site = site(&names);
     let kept = site.filter(&pod(1, 1), &names, 0).map(|kept| kept.len());
     assert_eq!(kept, Ok(MAX_HELD_NODES));
+    // What is held for the first cannot be had by others until the watch tells.
+    let kept = site.filter(&pod(3, 1), &names, 0).map(|kept| kept.len());
+    assert_eq!(kept, Ok(names.len() / 2 / 2));
     // Exempt pods bear none: they get every name and hold nothing.
     let exempt = Pod { priority: 99, ..pod(2, 8) };
     assert_eq!(site.filter(&exempt, &names, 0).map(|kept| kept.len()), Ok(names.len()));
@@ -407,6 +427,7 @@ fn replicas_on_their_way_count_against_the_share_of_a_domain() {
     let online = |uid| Pod { priority: 9, ..replica(uid, 1, 7) };
     assert_eq!(site.filter(&online(1), &["a"], 0), Ok(vec!["a"]));
     assert_eq!(site.filter(&online(2), &["a", "b"], 0), Ok(vec!["b"]));
+    site.see([(1, "a"), (2, "b")].map(|(uid, node)| seen_pod(&placed(&online(uid), node))));
     assert_eq!(site.filter(&online(3), &["a", "b", "c"], 0), Ok(vec!["a", "b", "c"]));
     // The third may still go anywhere, so it counts everywhere, but as one replica of four.
     assert_eq!(site.filter(&online(4), &["a"], 0), Err(Reason::DomainShare));
