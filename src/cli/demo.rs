@@ -19,6 +19,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::loopback::extender::Extender;
 use super::table::Output;
 use super::{Failure, plans, print};
+use crate::http::FastPaths;
 use crate::sim::{self, PodStream};
 use drive::Driver;
 use report::Summary;
@@ -101,7 +102,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     };
     let listener = TcpListener::bind(args.listen)
         .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let extender = Extender::start(plan, listener)?;
+    let extender = Extender::start(plan, listener, FastPaths::ALL)?;
     let shown = show(args, &extender, bindings);
     let stopped = extender.stop();
     shown?;

@@ -22,6 +22,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::cpus::Apart;
 use crate::cli::loopback::client::Client;
+use crate::cli::serve::FastPath;
 use crate::cli::table::Output;
 use crate::cli::{Failure, print};
 use extender::Process;
@@ -39,7 +40,8 @@ Measures round trips of filter and prioritize, beside another extender.
 Starts the real extender as a process of its own, on loopback, with a cluster from a seed and a
 policy in which every rule is on, and drives it as kube-scheduler does: one kept-alive HTTP/1.1
 connection, one call at a time; each pod goes through filter, and then through prioritize with the
-names that filter accepted. No pod is asked about twice, and windows of nodes rotate.
+names that filter accepted. No pod is asked about twice. Nodes are in a random order that stays; each
+call offers the next window of it, and neighbouring pieces are swapped now and then.
 
 With --peer, another extender is driven in turns with sigma: blocks A B B A of the same requests, so
 that whatever else the machine does falls on both alike. The peer must accept exactly the nodes that
@@ -47,7 +49,9 @@ sigma accepts, which is checked on every answer. The Go peer in benches/peers/go
 
 The ratio is the peer's time ÷ sigma's, the median over blocks, with a 95 % interval by bootstrap.
 Beside it stands the same for two processes of sigma (A/A). A ratio that is not twice as far from 1
-as those get is noise, and no claim is made.";
+as those get is noise, and no claim is made.
+
+If an extender fails in the middle, the numbers of names that were done are printed, then the error.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,9 +59,10 @@ Examples:
   sigma bench wire --names 500 --seconds 10          a quick look at the usual size
   sigma bench wire --peer http://127.0.0.1:8888      beside a peer (just bench-wire starts one)
   sigma bench wire --nodes 50000 --names 500         the same names in a larger cluster
+  sigma bench wire --names 500 --without memo        what a shortcut is worth
   sigma bench wire -o json | jq '.names, .p50_us'    one JSON object a row
 
-Exit codes: 0 done, 1 failed (the peer is gone or answers otherwise), 2 bad flags.";
+Exit codes: 0 done, 1 failed (the peer is gone or accepts other nodes), 2 bad flags.";
 
 /// Most nodes.
 const MAX_NODES: i64 = 100_000;
@@ -90,12 +95,15 @@ pub(super) struct WireArgs {
     /// End after this time, with the blocks done so far [default: no bound].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: Option<u32>,
+    /// Shortcuts that sigma does without (see `sigma serve --help`).
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FAST_PATH")]
+    without: Vec<FastPath>,
     /// A table for a person, or one JSON object a row.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
 
-/// Runs the bench. Nothing is printed before all of it is measured: half a result looks like one.
+/// Runs the bench. Rows are printed at the end, also those before a failure.
 pub(super) fn run(args: &WireArgs) -> Result<(), Failure> {
     if let Some(names) = args.names.iter().find(|it| **it > args.nodes) {
         let nodes = args.nodes;
@@ -105,34 +113,45 @@ pub(super) fn run(args: &WireArgs) -> Result<(), Failure> {
     // Before the work, so that a wrong URL does not cost a minute.
     let peer = args.peer.as_ref().map(|url| peer(&setting, url)).transpose()?;
     let apart = Apart::pin();
-    let case = args.case.name();
-    let start = || Process::start(case, args.nodes, apart.map(|it| it.servers));
-    let processes = [start()?, start()?];
-    let [ours, same] = processes.each_ref().map(|process| {
+    let cpu = apart.map(|it| it.servers);
+    let start = || Process::start(args.case, args.nodes, &args.without, cpu);
+    let [ours, same] = [start()?, start()?];
+    let side = |process: &Process| {
         let client = Client::connect(process.addr).context("cannot connect to sigma");
         Ok::<_, anyhow::Error>(Side::new(&setting, client?, "", "sigma"))
-    });
-    let sides = Sides { ours: ours?, same: same?, peer };
-    let load_before = load();
-    let rows = measure(args, &setting, sides)?;
-    let text = match args.output {
-        Output::Json => report::json(&rows)?,
-        Output::Table => {
-            let peer = args.peer.as_ref().map(Uri::to_string);
-            let load = [load_before, load()];
-            report::table(&rows, &Conditions { case, num_nodes: args.nodes, peer, apart, load })
-        }
     };
-    print(&text)
+    let sides = Sides { ours: side(&ours)?, same: side(&same)?, peer };
+    let load_before = load();
+    let (rows, ended) = measure(args, &setting, sides);
+    let conditions = Conditions {
+        case: args.case.name(),
+        num_nodes: args.nodes,
+        peer: args.peer.as_ref().map(Uri::to_string),
+        apart,
+        load: [load_before, load()],
+        hit_rates: ours.finish(),
+    };
+    if !rows.is_empty() {
+        print(&match args.output {
+            Output::Json => report::json(&rows)?,
+            Output::Table => report::table(&rows, &conditions),
+        })?;
+    }
+    Ok(ended?)
 }
 
-/// Filter's rows, then prioritize's.
-fn measure(args: &WireArgs, setting: &Setting, mut sides: Sides<'_>) -> anyhow::Result<Vec<Row>> {
+/// Filter's rows, then prioritize's, and how it ended.
+fn measure(
+    args: &WireArgs,
+    setting: &Setting,
+    mut sides: Sides<'_>,
+) -> (Vec<Row>, anyhow::Result<()>) {
     let started = Instant::now();
     let progress = progress_bar(args.names.len() as u64 * u64::from(args.blocks));
     let mut asks = Asks::new(setting);
     let mut rows = Vec::new();
-    for (done, names) in (0_u32..).zip(&args.names) {
+    let sizes = (0_u32..).zip(&args.names);
+    let ended = sizes.map(|(done, names)| {
         let size = *names as usize;
         // Each number of names gets the same share of the time that is left.
         let until = args.seconds.map(|seconds| {
@@ -143,10 +162,12 @@ fn measure(args: &WireArgs, setting: &Setting, mut sides: Sides<'_>) -> anyhow::
         let blocks = args.blocks as usize;
         let measured = sides.measure(&mut asks, size, blocks, until, &progress)?;
         rows.extend(Row::of(size, &measured));
-    }
+        Ok(())
+    });
+    let ended = ended.collect();
     progress.finish_and_clear();
     rows.sort_by_key(|row| row.verb);
-    Ok(rows)
+    (rows, ended)
 }
 
 /// A connection to the peer.

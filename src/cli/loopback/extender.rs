@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::HoldLimits;
 use crate::engine::{Desk, RefusalLimits, World};
-use crate::http::{self, ConnLimits, ExtenderOptions};
+use crate::http::{self, ConnLimits, ExtenderOptions, FastPaths};
 use crate::metrics::Metrics;
 use crate::model::{Change, Kind, Pod, PodUid};
 use crate::policy::Plan;
@@ -33,6 +33,8 @@ pub(in crate::cli) struct Extender {
     pub(in crate::cli) addr: SocketAddr,
     /// Its world and its desk.
     pub(in crate::cli) board: Arc<Board>,
+    /// What it counts.
+    pub(in crate::cli) metrics: Arc<Metrics>,
     changes: mpsc::Sender<Change>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<anyhow::Result<()>>,
@@ -40,24 +42,32 @@ pub(in crate::cli) struct Extender {
 
 impl Extender {
     /// Starts the writer and the server on a listener that is already bound.
-    pub(in crate::cli) fn start(plan: Arc<Plan>, listener: TcpListener) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn start(
+        plan: Arc<Plan>,
+        listener: TcpListener,
+        fast_paths: FastPaths,
+    ) -> anyhow::Result<Self> {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
         let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
         let board = Arc::new(Board::new(plan, timeless_desk(), Clock::start()));
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = std::sync::mpsc::sync_channel(1);
-        let served = board.clone();
+        let (served, counted) = (board.clone(), metrics.clone());
         let thread = std::thread::Builder::new().name("extender".to_owned());
         let thread = thread.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.context("cannot start a runtime")?.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                let (writer, _task) = writer::spawn(served.clone(), metrics.clone());
+                let (writer, _task) = writer::spawn(served.clone(), counted.clone());
                 // The receiver waits for exactly this; if it is gone, so is the verb.
                 let _ = ready.send(writer.changes());
-                let options = ExtenderOptions { deadline: DEADLINE, ..ExtenderOptions::default() };
-                let app = http::Extender::new(served, metrics, options);
+                let options = ExtenderOptions {
+                    deadline: DEADLINE,
+                    fast_paths,
+                    ..ExtenderOptions::default()
+                };
+                let app = http::Extender::new(served, counted, options);
                 // Both a wish to stop and a verb that is gone end the server.
                 let stopped = async { drop(stopped.await) };
                 http::serve(listener, app, ConnLimits::default(), stopped).await;
@@ -66,7 +76,7 @@ impl Extender {
         });
         let thread = thread.context("cannot start a thread")?;
         let changes = started.recv().context("the extender's thread ended at once")?;
-        Ok(Self { addr, board, changes, stop, thread })
+        Ok(Self { addr, board, metrics, changes, stop, thread })
     }
 
     /// Sends a change as a watch does: waits when the writer is behind.

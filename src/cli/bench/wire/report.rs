@@ -126,6 +126,8 @@ pub(super) struct Conditions {
     pub(super) apart: Option<Apart>,
     /// `/proc/loadavg` before and after.
     pub(super) load: [String; 2],
+    /// What shortcuts served.
+    pub(super) hit_rates: String,
 }
 
 /// A table, and what must be known to read it.
@@ -192,6 +194,7 @@ fn footing(rows: &[Row], conditions: &Conditions) -> String {
         }
         None => writeln!(out, "Client and sigma are not pinned (no taskset, or one CPU)."),
     };
+    let _ = writeln!(out, "Names that shortcuts served: {}.", conditions.hit_rates);
     let [before, after] = &conditions.load;
     let _ = writeln!(out, "Load average before: {before}; after: {after}.");
     out

@@ -24,8 +24,11 @@ const SEED: u64 = 1;
 /// Stream numbers of the seed, apart from the simulator's.
 const PLACE_STREAM: u64 = 111;
 const ASK_STREAM: u64 = 112;
-/// kube-scheduler's sixteen workers shuffle what is close together.
-const SHUFFLED: usize = 16;
+const ORDER_STREAM: u64 = 113;
+/// Nodes that kube-scheduler meets and does not offer, between two windows: less than this.
+const PASSED_BY: u64 = 16;
+/// One in so many pairs of neighbouring chunks comes in swapped.
+const SWAPPED_ONE_IN: u64 = 3;
 const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 
 /// Which nodes are refused.
@@ -79,7 +82,7 @@ pub(super) struct Setting {
     pub(super) cluster: Cluster,
     /// Pods on nodes.
     pub(super) placed: Vec<Pod>,
-    /// The nodes' names as JSON strings, in the order in which kube-scheduler goes round.
+    /// The nodes' names as JSON strings.
     quoted: Vec<String>,
     /// By node: all pods are refused there.
     refused: Vec<bool>,
@@ -266,17 +269,25 @@ pub(super) struct Ask {
     pub(super) offered: Vec<u32>,
 }
 
-/// Requests without end, no pod twice.
+/// Requests without end, no pod twice, names in the order of one kube-scheduler.
+///
+/// That order is random (it comes from a map in Go) and stays while the process runs. Each call
+/// offers a window of it, the next one begins where the last one ended, and of the chunks that its
+/// workers filter at the same time a later one may be done first. Measured on kube-scheduler 1.36.
 pub(super) struct Asks<'a> {
     setting: &'a Setting,
     rng: Rng,
+    /// Positions of nodes, in the order in which kube-scheduler goes round.
+    order: Vec<u32>,
     start: usize,
     made: usize,
 }
 
 impl<'a> Asks<'a> {
     pub(super) fn new(setting: &'a Setting) -> Self {
-        Self { setting, rng: Rng::new(SEED, ASK_STREAM), start: 0, made: 0 }
+        let mut order: Vec<u32> = (0..).take(setting.quoted.len()).collect();
+        Rng::new(SEED, ORDER_STREAM).shuffle(&mut order);
+        Self { setting, rng: Rng::new(SEED, ASK_STREAM), order, start: 0, made: 0 }
     }
 
     /// The next pods with `size` names each.
@@ -285,14 +296,16 @@ impl<'a> Asks<'a> {
     }
 
     fn next(&mut self, size: usize) -> Ask {
-        let num_nodes = self.setting.quoted.len();
+        let num_nodes = self.order.len();
         let mut offered: Vec<u32> =
-            (0..size).map(|it| ((self.start + it) % num_nodes) as u32).collect();
-        offered.chunks_mut(SHUFFLED).for_each(|near| self.rng.shuffle(near));
-        // The search goes on where the last one ended. On its way it met a few nodes that were not
-        // feasible; else the windows would be the same ones again after each round.
-        let infeasible = self.rng.below(SHUFFLED as u64) as usize;
-        self.start = (self.start + size + infeasible) % num_nodes;
+            (0..size).map(|it| self.order[(self.start + it) % num_nodes]).collect();
+        let chunk = chunk_len(num_nodes);
+        for pair in offered.chunks_exact_mut(2 * chunk) {
+            if self.rng.below(SWAPPED_ONE_IN) == 0 {
+                pair.rotate_left(chunk);
+            }
+        }
+        self.start = (self.start + size + self.rng.below(PASSED_BY) as usize) % num_nodes;
         Ask { pod_json: wire::pod_json(&self.pod()), offered }
     }
 
@@ -307,6 +320,11 @@ impl<'a> Asks<'a> {
         pod.node = None;
         pod
     }
+}
+
+/// How many nodes a worker of kube-scheduler takes at once, of sixteen (`parallelize.chunkSizeFor`).
+fn chunk_len(num_nodes: usize) -> usize {
+    num_nodes.isqrt().clamp(1, num_nodes / 16 + 1)
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ fn accepted(
     match nodes {
         Some(nodes) if distinct.len() == num_expected && nodes.len() == num_expected => Ok(nodes),
         _ => bail!(
-            "it accepted {} of {} nodes where {num_expected} were to be accepted, or others than those",
+            "filter accepted other nodes than the case says: {} of {}, not {num_expected}",
             names.len(),
             offered.len(),
         ),
