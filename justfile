@@ -42,3 +42,7 @@ instructions folder="target/instructions":
 # Wall time of decisions and whole requests.
 bench:
     cargo bench --locked --bench decide --bench wire
+
+# Round trips of filter and prioritize beside an extender in Go. `just bench-wire --case mixed -o json`
+bench-wire *flags:
+    benches/wire.sh {{flags}}
