@@ -4,7 +4,7 @@ default:
     @just --list
 
 # All that a change must pass.
-ci: test lint e2e
+ci: test lint instructions-check e2e
 
 # The README's test command.
 test:
@@ -38,6 +38,10 @@ nightly:
 # Instructions per name of filter and prioritize, counted by callgrind. `benches/README.md` reads it.
 instructions folder="target/instructions":
     benches/instructions.sh {{folder}}
+
+# The same, compared with benches/instructions.tsv: fails where a case has become dearer.
+instructions-check:
+    benches/instructions.sh --check target/instructions
 
 # Wall time of decisions and whole requests.
 bench:
