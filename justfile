@@ -39,6 +39,6 @@ nightly:
 instructions folder="target/instructions":
     benches/instructions.sh {{folder}}
 
-# Wall time of decisions and whole requests.
+# Wall time of decisions, whole requests, and of taking events in.
 bench:
-    cargo bench --locked --bench decide --bench wire
+    cargo bench --locked --bench decide --bench wire --bench ingest

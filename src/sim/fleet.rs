@@ -195,7 +195,7 @@ impl Fleet {
     /// Appends the node's JSON.
     pub fn write_node(&self, out: &mut Vec<u8>, node: u64, version: u64) {
         // One in five is bare metal.
-        let (instance_type, cpu, memory) = TYPES[usize::from(node % 5 == 0)];
+        let (instance_type, cpu, memory) = TYPES[usize::from(node.is_multiple_of(5))];
         let values: [&str; 8] = [
             &node_name(node),
             &uid(node, 3),
