@@ -19,7 +19,8 @@ use sigma::model::{
 };
 use sigma::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
 use sigma::rules::{
-    CATALOGUE, ClassParams, Cx, Offer, PoolParams, Rule, RuleSpec, Share, SpreadKey, SpreadParams,
+    CATALOGUE, ClassParams, Cx, Fill, Offer, PoolParams, Rule, RuleSpec, Scored, Share, SpreadKey,
+    SpreadParams,
 };
 
 /// A case's input. `rule` cases read `class`, decisions read `classes`.
@@ -382,8 +383,10 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
                 verdicts.iter().map(|verdict| verdict.name().to_owned()).collect()
             }
             Rule::Scorer(scorer) => {
-                let mut points = vec![0; nodes.len()];
-                scorer.score(&cx, &nodes, &mut points);
+                let (mut points, mut fills) = (vec![0; nodes.len()], Vec::new());
+                Fill::of(&cx, &nodes, &mut fills);
+                let scored = Scored { nodes: &nodes, fills: &fills, points: &mut points };
+                scorer.score(&cx, scored);
                 points.iter().map(u32::to_string).collect()
             }
         }
