@@ -43,6 +43,6 @@ instructions folder="target/instructions":
 instructions-check:
     benches/instructions.sh --check target/instructions
 
-# Wall time of decisions and whole requests.
+# Wall time of decisions, whole requests, and of taking events in.
 bench:
-    cargo bench --locked --bench decide --bench wire
+    cargo bench --locked --bench decide --bench wire --bench ingest
