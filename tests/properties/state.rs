@@ -260,7 +260,8 @@ fn describe(snapshot: &Snapshot) -> String {
             let _ = write!(row, " {}: {} of {published}", column.name, column.used[ord.index()]);
         }
         let mut pods: Vec<_> = snapshot.pods_on(ord).to_vec();
-        pods.iter_mut().for_each(|pod| pod.seen = 0);
+        // Events that change nothing else are in the picture of whoever saw them alone.
+        pods.iter_mut().for_each(|pod| pod.resource_version = 0);
         pods.sort_by_key(|pod| pod.uid);
         let _ = write!(row, " {pods:?}");
         rows.insert(name.to_owned(), row);

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::extender::plan;
 use super::*;
+use crate::cli::bench::wire::extender::plan;
 use crate::cluster::ClusterState;
 use crate::engine::{Desk, Tally, World};
 use crate::k8s::{decode, slim::SlimPod};
