@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::{degraded, explain};
+use crate::engine::{MAX_HELD_NODES, degraded, explain};
 use crate::model::{
     Change, Conditions, ExtendedAmount, Node, NodeMatcher, PoolOrd, QosClaim, Refusal,
 };
