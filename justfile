@@ -30,9 +30,10 @@ lint:
 advisories:
     cargo deny --all-features check advisories
 
-# What takes long: many more cases of every property, and the demo at its full size.
+# What takes long: many more cases of every property (the state sees more than a million changes), and
+# the demo at its full size.
 nightly:
-    PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy
+    PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy -- --nocapture
     cargo run --locked --release -- demo -o json
 
 # Instructions per name of filter and prioritize, counted by callgrind. `benches/README.md` reads it.
