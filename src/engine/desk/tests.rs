@@ -137,6 +137,9 @@ fn an_answer_that_bears_limits_names_few_nodes() {
     let mut site = site(&names);
     let kept = site.filter(&pod(1, 1), &names, 0).map(|kept| kept.len());
     assert_eq!(kept, Ok(MAX_HELD_NODES));
+    // What is held for the first cannot be had by others until the watch tells.
+    let kept = site.filter(&pod(3, 1), &names, 0).map(|kept| kept.len());
+    assert_eq!(kept, Ok(names.len() / 2 / 2));
     // Exempt pods bear none: they get every name and hold nothing.
     let exempt = Pod { priority: 99, ..pod(2, 8) };
     assert_eq!(site.filter(&exempt, &names, 0).map(|kept| kept.len()), Ok(names.len()));
@@ -407,6 +410,7 @@ fn replicas_on_their_way_count_against_the_share_of_a_domain() {
     let online = |uid| Pod { priority: 9, ..replica(uid, 1, 7) };
     assert_eq!(site.filter(&online(1), &["a"], 0), Ok(vec!["a"]));
     assert_eq!(site.filter(&online(2), &["a", "b"], 0), Ok(vec!["b"]));
+    site.see([(1, "a"), (2, "b")].map(|(uid, node)| seen_pod(&placed(&online(uid), node))));
     assert_eq!(site.filter(&online(3), &["a", "b", "c"], 0), Ok(vec!["a", "b", "c"]));
     // The third may still go anywhere, so it counts everywhere, but as one replica of four.
     assert_eq!(site.filter(&online(4), &["a"], 0), Err(Reason::DomainShare));
