@@ -1,9 +1,12 @@
 //! Pages that name what the code has must name all of it, and nothing else: the fields of the admin
 //! API in `docs/api.md`, the metrics and reasons in `docs/metrics.md`. What the registry knows of a metric
-//! is written into that page; `UPDATE=1` does it.
+//! is written into that page, and what the tests promise into `docs/failure-modes.md`; `UPDATE=1` does
+//! both.
 //!
 //! Checked on text. Each check is a function with a test that it can complain.
 
+#[path = "docs/failure_modes.rs"]
+mod failure_modes;
 #[cfg(feature = "live")]
 #[path = "docs/metrics.rs"]
 mod metrics;

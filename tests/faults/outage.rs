@@ -12,7 +12,7 @@ use crate::support::wait;
 
 const NOT_SYNCED: &str = "sigma: cluster state not complete yet";
 
-/// Row 1, the API server cannot be reached at the start: sigma is alive and not ready. Online pods keep
+/// Row 1, the API server cannot be reached at the start: it is alive and not ready. Online pods keep
 /// every node; offline pods are refused until the first lists are in. Then it is ready by itself.
 #[test]
 fn r01_down_at_the_start() {

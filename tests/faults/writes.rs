@@ -85,8 +85,8 @@ fn bind(sigma: &Sigma, pod: &Value, node: &str) -> String {
     reply["Error"].as_str().expect("a text").to_owned()
 }
 
-/// Row 13, a binding fails, or its answer is lost: sigma asks the pod itself what became of it, and
-/// says success only when it is where it should be. What stays unknown is an error; the next call
+/// Row 13, a binding fails, or its answer is lost: the pod itself is asked what became of it, and the
+/// answer is success only when it is where it should be. What stays unknown is an error; the next call
 /// finds out. No pod is bound twice.
 #[test]
 fn r13_bindings_that_fail() {
