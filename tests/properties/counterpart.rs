@@ -91,8 +91,9 @@ impl Model {
             Kind::Nodes => self.nodes.retain(|_, (_, seen)| *seen),
             Kind::Namespaces => self.namespaces.retain(|_, (_, seen)| *seen),
             Kind::Pods => {
-                let lost = self.pods.extract_if(.., |_, (_, seen)| !*seen);
-                self.told.extend(lost.map(|(uid, _)| Settled::Gone(uid)));
+                let lost = self.pods.iter().filter(|(_, (_, seen))| !*seen);
+                self.told.extend(lost.map(|(uid, _)| Settled::Gone(*uid)));
+                self.pods.retain(|_, (_, seen)| *seen);
             }
         }
     }
