@@ -49,6 +49,7 @@ impl Target<'_> {
         let fresh = || seconds.map_or(1, |_| fastrand::u64(..));
         let seed = number("FUZZ_SEED").unwrap_or_else(fresh);
         let (mut pool, started) = (self.corpus(), Instant::now());
+        let seeds = pool.len();
         let mut known: HashSet<String> = pool.iter().map(|it| self.outcome(it)).collect();
         let mut rng = Rng::new(seed, 0);
         let (mut count, mut slowest) = (0, Duration::ZERO);
@@ -58,7 +59,7 @@ impl Target<'_> {
         };
         while !over(count) {
             count += 1;
-            let mut input = mutate(&pool, &mut rng);
+            let mut input = mutate(&pool, seeds, &mut rng);
             input.truncate(MAX_BYTES);
             let begun = Instant::now();
             let outcome = self.outcome(&input);

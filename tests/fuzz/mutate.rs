@@ -51,9 +51,13 @@ const TOKENS: [&str; 44] = [
     "%00",
 ];
 
-/// A mutant of one of them, perhaps crossed with another.
-pub(crate) fn mutate(pool: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
-    let pick = |rng: &mut Rng| &pool[rng.below(pool.len() as u64) as usize];
+/// A mutant of one of them, perhaps crossed with another. Half come of the `seeds` that stand first, or
+/// what is refused at once would soon outnumber what is read to its end.
+pub(crate) fn mutate(pool: &[Vec<u8>], seeds: usize, rng: &mut Rng) -> Vec<u8> {
+    let pick = |rng: &mut Rng| {
+        let most = if rng.percent(50) { seeds } else { pool.len() };
+        &pool[rng.below(most as u64) as usize]
+    };
     let mut input = pick(rng).clone();
     let other = pick(rng);
     let json = rng.percent(60).then(|| serde_json::from_slice::<Value>(&input).ok()).flatten();
@@ -63,12 +67,12 @@ pub(crate) fn mutate(pool: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
             change(&mut value, &donor, rng);
         }
         input.clear();
-        write(&value, rng.percent(50), rng, &mut input);
+        write(&value, rng.percent(75), rng, &mut input);
         if rng.percent(70) {
             return input;
         }
     }
-    for _ in 0..=rng.below(4) {
+    for _ in 0..=small(3, rng) {
         change_bytes(&mut input, other, rng);
     }
     input
@@ -114,7 +118,11 @@ fn small(bits: u64, rng: &mut Rng) -> usize {
 }
 
 fn change_bytes(input: &mut Vec<u8>, other: &[u8], rng: &mut Rng) {
-    let at = rng.below(input.len() as u64 + 1) as usize;
+    let mut at = rng.below(input.len() as u64 + 1) as usize;
+    if rng.percent(30) {
+        // The end is where names are, and half an event.
+        at = input.len().saturating_sub(small(7, rng));
+    }
     let len = 1 + small(8, rng);
     let end = (at + len).min(input.len());
     match rng.below(9) {
@@ -218,7 +226,7 @@ fn mutants_differ_and_are_the_same_for_the_same_seed() {
     let pool = [b"{\"a\":[1,{\"b\":\"c\"}]}".to_vec(), b"plain: text\n".to_vec()];
     let of = |seed| {
         let mut rng = Rng::new(seed, 0);
-        (0..200).map(|_| mutate(&pool, &mut rng)).collect::<Vec<_>>()
+        (0..200).map(|_| mutate(&pool, 2, &mut rng)).collect::<Vec<_>>()
     };
     assert_eq!(of(1), of(1));
     let unlike = of(2).iter().filter(|it| !pool.contains(it)).count();

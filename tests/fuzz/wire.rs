@@ -197,18 +197,24 @@ fn cluster() -> Vec<Change> {
     ["n1", "n2", "n3"].map(named).into_iter().chain([placed]).collect()
 }
 
-fn run(verb: &'static str, golden: &str, more: Vec<Value>) {
+fn run(verb: &'static str, golden: &str, more: Vec<String>) {
     let site = Site::new();
     let check = |input: &[u8]| site.check(verb, input);
-    let mut seeds = files("tests/wire", golden, ".request.json");
-    seeds.extend(more.iter().map(|it| it.to_string().into_bytes()));
-    Target { name: verb, seeds, mutants: 4000, check: &check }.run();
+    let golden = files("tests/wire", golden, ".request.json");
+    let more = more.into_iter().map(String::into_bytes);
+    let seeds = golden.into_iter().chain(more).collect();
+    Target { name: verb, seeds, mutants: 6000, check: &check }.run();
 }
 
-/// Arguments of filter and prioritize.
-fn args() -> Vec<Value> {
-    let args = |pod| json!({"Pod": pod, "Nodes": null, "NodeNames": ["n1", "n2", "n9"]});
-    pods().into_iter().map(args).collect()
+/// Arguments of filter and prioritize, byte by byte as Go writes them.
+fn args() -> Vec<String> {
+    let names = [json!(["n1", "n2", "n9"]), json!(["n1"]), json!(["n3", "<&>", "n3", ""])];
+    let args = |pod| names.each_ref().map(|names| go_args(&pod, names));
+    pods().into_iter().flat_map(args).collect()
+}
+
+fn go_args(pod: &Value, names: &Value) -> String {
+    format!("{{\"Pod\":{pod},\"Nodes\":null,\"NodeNames\":{names}}}")
 }
 
 #[test]
@@ -228,7 +234,8 @@ fn preempt_bodies() {
     let whole = json!({"n1": {"Pods": pods()}});
     let forms = |pod| {
         let meta = json!({"Pod": pod, "NodeNameToMetaVictims": victims});
-        [meta, json!({"Pod": pod, "NodeNameToVictims": whole, "NodeNameToMetaVictims": null})]
+        let both = json!({"Pod": pod, "NodeNameToVictims": whole, "NodeNameToMetaVictims": null});
+        [meta.to_string(), both.to_string()]
     };
     run("preempt", "v", pods().into_iter().flat_map(forms).collect());
 }
@@ -236,5 +243,5 @@ fn preempt_bodies() {
 #[test]
 fn bind_bodies() {
     let args = json!({"PodName": "a", "PodNamespace": "b", "PodUID": "c", "Node": "n1"});
-    run("bind", "b", vec![args]);
+    run("bind", "b", vec![args.to_string()]);
 }
