@@ -24,6 +24,8 @@ pub struct Metrics {
     pub verb_results: IntCounterVec,
     /// Names offered, by verb.
     pub names_offered: IntCounterVec,
+    /// Names that a fast path served (`hit`) or not (`miss`), by fast path.
+    pub fast_path_names: IntCounterVec,
     /// Names returned, by verb.
     pub names_returned: IntCounterVec,
     /// Refused nodes by reason.
@@ -115,6 +117,11 @@ impl Metrics {
             verb_seconds: of.seconds("verb_duration_seconds", "Handler time.", &["verb"])?,
             verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
             names_offered: of.counters("names_offered_total", "Names offered.", &["verb"])?,
+            fast_path_names: of.counters(
+                "fast_path_names_total",
+                "Names that a fast path served or not.",
+                &["path", "result"],
+            )?,
             names_returned: of.counters("names_returned_total", "Names returned.", &["verb"])?,
             rejections: of.counters("rejections_total", "Refused nodes.", &["reason"])?,
             refusals: of.counters("refusals_total", "Filters without a node.", &["reason"])?,
@@ -176,6 +183,9 @@ impl Metrics {
         for kind in Kind::ALL {
             self.lost_deletes.with_label_values(&[kind.resource()]);
         }
+        for path in ["cut", "guess", "memo"] {
+            self.fast_path(path, 0, 0);
+        }
         for sum in Difference::SUMS {
             self.audit_differences.with_label_values(&[sum]);
         }
@@ -187,6 +197,12 @@ impl Metrics {
     /// Every metric of the registry, in the order in which they were made.
     pub fn described(&self) -> &[Described] {
         &self.described
+    }
+
+    /// Counts names of one request that a fast path served, and those that it did not.
+    pub fn fast_path(&self, path: &str, hits: usize, misses: usize) {
+        self.fast_path_names.with_label_values(&[path, "hit"]).inc_by(hits as u64);
+        self.fast_path_names.with_label_values(&[path, "miss"]).inc_by(misses as u64);
     }
 
     /// The text exposition, with the process's own metrics.

@@ -16,6 +16,8 @@ mod filter;
 mod filter_edges;
 #[path = "wire/prioritize.rs"]
 mod prioritize;
+#[path = "wire/fast_paths.rs"]
+mod fast_paths;
 #[path = "wire/preempt.rs"]
 mod preempt;
 #[path = "wire/bind.rs"]

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
-use crate::http::NotReady;
+use crate::http::{FastPaths, NotReady};
 use crate::k8s::client::Source;
 use crate::serve::{self, BadConfig, PolicySource, ServeConfig};
 
@@ -54,6 +54,16 @@ pub(super) struct ServeArgs {
     /// it far below the extender's `httpTimeout`.
     #[arg(long, env = "SIGMA_DEADLINE", default_value = "50ms", value_parser = duration)]
     deadline: Duration,
+    /// Shortcuts to do without, when one is suspected: answers are the same, only slower. Their hit
+    /// rates are in `sigma_fast_path_names_total`.
+    #[arg(
+        long,
+        env = "SIGMA_WITHOUT",
+        value_enum,
+        value_delimiter = ',',
+        value_name = "FAST_PATH"
+    )]
+    without: Vec<FastPath>,
     /// How often all sums are recounted and all objects listed anew.
     #[arg(long, env = "SIGMA_AUDIT_INTERVAL", default_value = "10m", value_parser = duration)]
     audit_interval: Duration,
@@ -74,6 +84,18 @@ enum NotReadyArg {
 enum Switch {
     On,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FastPath {
+    /// Cutting the list of names at its quotes; else it is read as JSON.
+    Cut,
+    /// Guessing which name comes next; else each is searched and looked up.
+    Guess,
+    /// Copying names side by side in one piece; else one by one.
+    Blocks,
+    /// Answering prioritize with what the pod's filter found; else everything is done again.
+    Memo,
 }
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -98,6 +120,12 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         doorbell: args.doorbell == Switch::On,
         bind: args.bind == Switch::On,
         deadline: args.deadline,
+        fast_paths: FastPaths {
+            cut: !args.without.contains(&FastPath::Cut),
+            guess: !args.without.contains(&FastPath::Guess),
+            blocks: !args.without.contains(&FastPath::Blocks),
+            memo: !args.without.contains(&FastPath::Memo),
+        },
         audit_interval: args.audit_interval,
     };
     serve::run(config).map_err(|error| match error.downcast::<BadConfig>() {

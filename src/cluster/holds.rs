@@ -194,11 +194,20 @@ impl Holds {
 
     /// A new filter of a pod proves that its earlier attempt is dead, and that another pod of its
     /// name is: both give up what they hold.
-    pub fn supersede(&mut self, pod: &Pod) {
+    ///
+    /// Not so while the watch is interrupted: the earlier binding may have been carried out and only
+    /// its answer be lost. Then the nodes are given back for the caller to hold on to.
+    pub fn supersede(&mut self, snapshot: &Snapshot, pod: &Pod) -> Vec<NodeOrd> {
+        if snapshot.pods_unwatched {
+            let nodes = self.get(pod.uid).map(|hold| hold.nodes.clone());
+            self.release(pod.uid);
+            return nodes.unwrap_or_default();
+        }
         self.release(pod.uid);
         if let Some(uid) = self.by_name.get(&name_hash(&pod.namespace, &pod.name)) {
             self.release(*uid);
         }
+        Vec::new()
     }
 
     /// Ends a pod's hold; false when it had none.

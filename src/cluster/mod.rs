@@ -17,7 +17,7 @@ mod topology;
 pub use audit::Difference;
 pub use cow::{Paged, Sharded};
 pub use holds::{Extra, Hold, HoldLimits, Holds};
-pub use names::Names;
+pub use names::{Names, is_plain};
 pub use occupancy::{AppRow, Nominee, PodRecord, PoolUse, ResourceOrd, Stamp};
 pub use rows::tie;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot};

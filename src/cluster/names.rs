@@ -12,6 +12,7 @@ pub struct Names {
     ords: Arc<FxHashMap<Arc<str>, NodeOrd>>,
     names: Arc<Vec<Option<Arc<str>>>>,
     free: Arc<Vec<NodeOrd>>,
+    has_odd: bool,
 }
 
 impl Names {
@@ -23,6 +24,19 @@ impl Names {
     /// The name of an ordinal; empty for one that is not in use.
     pub fn name(&self, ord: NodeOrd) -> &str {
         self.names.get(ord.index()).and_then(|name| name.as_deref()).unwrap_or("")
+    }
+
+    /// The name of an ordinal if its bytes stand as they are in a JSON text, whatever stands around
+    /// them. Kubernetes admits no other names; where one was ever seen, no name is said to be plain.
+    #[inline]
+    pub fn plain(&self, ord: NodeOrd) -> Option<&[u8]> {
+        let name = self.names.get(ord.index())?.as_deref()?;
+        (!self.has_odd).then_some(name.as_bytes())
+    }
+
+    /// True if both are one table: ordinals of one are those of the other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.names, &other.names)
     }
 
     /// Number of ordinals ever handed out: the length of every column.
@@ -45,6 +59,7 @@ impl Names {
         if let Some(ord) = self.ord(name) {
             return (ord, false);
         }
+        self.has_odd |= !is_plain(name.as_bytes());
         let name: Arc<str> = name.into();
         let names = Arc::make_mut(&mut self.names);
         let ord = match Arc::make_mut(&mut self.free).pop() {
@@ -71,6 +86,11 @@ impl Names {
     }
 }
 
+/// True for text that stands in a JSON string as it is, and for whose bytes no character needs two.
+pub fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +107,18 @@ mod tests {
         assert_eq!(names.intern("c"), (a, true));
         assert_eq!((before.name(a), names.name(a), names.capacity()), ("a", "c", 2));
         assert_eq!(names.name(NodeOrd::UNKNOWN), "");
+        assert!(names.is_same(&names.clone()) && !names.is_same(&before));
+    }
+
+    #[test]
+    fn one_odd_name_makes_all_names_odd() {
+        for odd in ["a\"b", "a\\b", "a\nb", "ü", "\u{7f}"] {
+            let mut names = Names::default();
+            let (ord, _) = names.intern("n-1.x");
+            assert_eq!(names.plain(ord), Some(&b"n-1.x"[..]));
+            assert_eq!(names.plain(NodeOrd::UNKNOWN), None);
+            names.intern(odd);
+            assert_eq!(names.plain(ord), None, "{odd:?}");
+        }
     }
 }

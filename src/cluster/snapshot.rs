@@ -89,6 +89,8 @@ pub struct Snapshot {
     pub topology: Arc<Topology>,
     /// Number of placed pods.
     pub num_pods: usize,
+    /// The watch of pods is interrupted: there may be bindings that this picture does not show.
+    pub pods_unwatched: bool,
 }
 
 impl Snapshot {

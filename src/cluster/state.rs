@@ -90,6 +90,8 @@ impl ClusterState {
                 return Applied::default();
             }
             Change::RelistEnd(kind) => self.sweep(kind),
+            Change::WatchLost(kind) => return self.watched(kind, false),
+            Change::WatchBack(kind) => return self.watched(kind, true),
             Change::NodeSeen(node) => {
                 if !self.node_seen(*node) {
                     return Applied::default();
@@ -132,6 +134,13 @@ impl ClusterState {
         };
         self.dirty = true;
         Applied { changed: true, swept }
+    }
+
+    fn watched(&mut self, kind: Kind, watched: bool) -> Applied {
+        let changed = kind == Kind::Pods && self.now.pods_unwatched == watched;
+        self.now.pods_unwatched ^= changed;
+        self.dirty |= changed;
+        Applied { changed, swept: 0 }
     }
 
     /// The picture as it stands, and what settled since the last one. A holder of a hold must look at

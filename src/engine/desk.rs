@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::filter::{Tally, judge, shortlist};
+use super::filter::{Shortlister, Tally, judge};
 use super::preempt::{Candidate, acceptable};
-use super::rank::{Ranker, scores};
+use super::rank::Ranker;
 use super::refusals::{RefusalLimits, Refusals};
 use super::{Case, World, fresh_verdicts};
 use crate::cluster::{HoldLimits, Holds, Settled};
@@ -17,12 +17,13 @@ pub struct Desk {
     holds: Holds,
     refusals: Refusals,
     ranker: Ranker,
+    shortlister: Shortlister,
     verdicts: Vec<Reason>,
     plan_generation: u64,
 }
 
 /// A filter's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The pod's class.
     pub class: ClassOrd,
@@ -31,6 +32,9 @@ pub struct Answer {
     /// Positions of the offered names that are accepted, ascending. The rest is left out, or refused
     /// by name when nothing is accepted.
     pub accepted: Vec<u32>,
+    /// What [`Desk::prioritize`] says of the accepted nodes, where it is known already: for a class
+    /// that bears limits. Else empty.
+    pub scores: Vec<u32>,
     /// When nothing is accepted: the one position that is named, and why.
     pub refused: Option<(u32, Reason)>,
     /// How many nodes were refused for which reason.
@@ -92,40 +96,46 @@ impl Desk {
         nodes: &[NodeOrd],
         now: Tick,
     ) -> Answer {
+        let mut answer = Answer::default();
+        self.filter_into(world, pod, nodes, now, &mut answer);
+        answer
+    }
+
+    /// [`Desk::filter`] into an answer whose buffers are used again.
+    pub fn filter_into(
+        &mut self,
+        world: &World,
+        pod: &Arc<Pod>,
+        nodes: &[NodeOrd],
+        now: Tick,
+        answer: &mut Answer,
+    ) {
         self.follow(world);
         let granted = world.classify(pod);
         let class = world.class(granted.class);
-        self.holds.supersede(pod);
+        (answer.class, answer.claimed_more) = (granted.class, granted.claimed_more);
+        answer.accepted.clear();
+        answer.scores.clear();
+        let mut held = self.holds.supersede(&world.snapshot, pod);
         fresh_verdicts(&world.snapshot, nodes, &mut self.verdicts);
-        let (verdicts, ranker) = (&mut self.verdicts, &mut self.ranker);
-        let num_holds = self.holds.len() - usize::from(self.holds.get(pod.uid).is_some());
-        let (accepted, tally) = self.holds.seen_by(&world.snapshot, pod, |extra| {
+        let (verdicts, shortlister) = (&mut self.verdicts, &mut self.shortlister);
+        let num_holds = self.holds.len();
+        self.holds.seen_by(&world.snapshot, pod, |extra| {
             let case = Case { world, class, pod, extra };
             judge(case, nodes, verdicts);
-            let tally = Tally::of(verdicts);
-            let num_kept = tally.kept() as usize;
-            if class.bears_limits && num_kept > 1 {
-                let mut best = shortlist(ranker, case, nodes, verdicts, num_holds);
-                best.sort_unstable();
-                return (best, tally);
+            answer.tally = Tally::of(verdicts);
+            if class.bears_limits {
+                shortlister.name_best(case, nodes, verdicts, num_holds, answer);
+            } else {
+                let kept = (0_u32..).zip(&*verdicts).filter(|(_, it)| **it == Reason::Kept);
+                answer.accepted.extend(kept.map(|(at, _)| at));
             }
-            let mut accepted = Vec::with_capacity(num_kept);
-            let kept = (0_u32..).zip(&*verdicts).filter(|(_, it)| **it == Reason::Kept);
-            accepted.extend(kept.map(|(at, _)| at));
-            (accepted, tally)
         });
         if class.bears_limits && pod.is_pending() {
-            let held: Vec<NodeOrd> = accepted.iter().map(|at| nodes[*at as usize]).collect();
+            held.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));
             self.holds.place(&world.snapshot, pod, &held, now);
         }
-        let refused = self.note_refusal(world, pod, nodes, &tally, now);
-        Answer {
-            class: granted.class,
-            claimed_more: granted.claimed_more,
-            accepted,
-            refused,
-            tally,
-        }
+        answer.refused = self.note_refusal(world, pod, nodes, &answer.tally, now);
     }
 
     /// Notes a refusal decided elsewhere (a degraded answer), so that the pod is rung later. Gives the
@@ -164,26 +174,40 @@ impl Desk {
 
     /// Scores 0..=10 for the offered nodes, by position.
     pub fn prioritize(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) -> Vec<u32> {
+        let mut scores = Vec::with_capacity(nodes.len());
+        self.prioritize_into(world, pod, nodes, &mut scores);
+        scores
+    }
+
+    /// [`Desk::prioritize`], appended to scores whose buffer is used again.
+    pub fn prioritize_into(
+        &mut self,
+        world: &World,
+        pod: &Pod,
+        nodes: &[NodeOrd],
+        scores: &mut Vec<u32>,
+    ) {
         self.follow(world);
         let class = world.class(world.classify(pod).class);
         let ranker = &mut self.ranker;
-        let mut scores_of = |nodes: &[NodeOrd]| {
+        let mut score = |nodes: &[NodeOrd], scores: &mut Vec<u32>| {
             self.holds.seen_by(&world.snapshot, pod, |extra| {
-                scores(ranker.rank(Case { world, class, pod, extra }, nodes), class)
-            })
+                let case = Case { world, class, pod, extra };
+                ranker.rank(case, nodes).scores(0..nodes.len(), scores);
+            });
         };
         if nodes.iter().all(|ord| world.snapshot.is_live(*ord)) {
-            return scores_of(nodes);
+            return score(nodes, scores);
         }
-        let known = (0..nodes.len()).filter(|at| world.snapshot.is_live(nodes[*at]));
-        let known: Vec<usize> = known.collect();
-        let ords: Vec<NodeOrd> = known.iter().map(|at| nodes[*at]).collect();
-        let known_scores = scores_of(&ords);
-        let mut out = vec![0; nodes.len()];
-        for (at, score) in known.into_iter().zip(known_scores) {
-            out[at] = score;
-        }
-        out
+        let is_known = |ord: &NodeOrd| world.snapshot.is_live(*ord);
+        let known: Vec<NodeOrd> = nodes.iter().copied().filter(is_known).collect();
+        let mut of_known = Vec::with_capacity(known.len());
+        score(&known, &mut of_known);
+        let mut of_known = of_known.into_iter();
+        scores.extend(nodes.iter().map(|ord| match is_known(ord) {
+            true => of_known.next().unwrap_or(0),
+            false => 0,
+        }));
     }
 
     /// True for each candidate that in-tree preemption may go on with.

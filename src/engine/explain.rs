@@ -1,7 +1,7 @@
 //! Why: the same rules once more, with every verdict and every point kept.
 
 use super::filter::{Tally, judge};
-use super::rank::{Ranker, best, scores};
+use super::rank::Ranker;
 use super::{Case, Desk, World, fresh_verdicts};
 use crate::model::{NodeOrd, Pod, Reason};
 use crate::rules::Cx;
@@ -61,9 +61,10 @@ pub fn explain(
         let kept = nodes.iter().zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
         let kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
         let mut ranker = Ranker::default();
-        let ranks = ranker.rank(case, &kept);
-        let scores = scores(ranks, class);
-        let order = best(ranks, most);
+        let ranked = ranker.rank(case, &kept);
+        let mut scores = Vec::new();
+        ranked.scores(0..kept.len(), &mut scores);
+        let order = ranked.best(most);
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &world.extended_of(pod) };
         let explained = order.into_iter().map(|at| {
             let points = class.scorers.iter().map(|rule| {

@@ -1,7 +1,8 @@
 //! Which of the offered nodes may take the pod.
 
 use super::Case;
-use super::rank::{Ranker, best};
+use super::desk::Answer;
+use super::rank::Ranker;
 use crate::model::{NodeOrd, PoolOrd, Reason};
 use crate::rules::{Cx, Offer};
 
@@ -51,48 +52,63 @@ pub(super) fn judge(case: Case<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) 
     }
 }
 
-/// The positions of the nodes that an answer names when each of them is held: the best ones, best
-/// first.
-///
-/// Every node but the one that wins is held for nothing until the watch tells. So while other pods
-/// hold something, fewer are named: about half of the best band is held for all of them together.
-/// Without this, at 200 pods a second a pool of sixty machines looked full at 23 % (measured end to
-/// end). An elastic pool is held once, however many of its nodes are named.
-pub(super) fn shortlist(
-    ranker: &mut Ranker,
-    case: Case<'_>,
-    nodes: &[NodeOrd],
-    verdicts: &[Reason],
-    num_holds: usize,
-) -> Vec<u32> {
-    let pools = &case.world.snapshot.columns.pool;
-    let kept = (0_u32..).zip(nodes.iter().zip(verdicts));
-    let kept = kept.filter(|(_, (_, verdict))| **verdict == Reason::Kept);
-    let kept = kept.map(|(at, (ord, _))| (at, *ord, case.class.band(pools[ord.index()])));
-    let mut num_in_band = [0; PoolOrd::MAX_POOLS + 2];
-    kept.clone().for_each(|(_, _, band)| num_in_band[band] += 1);
-    let Some((_, best_node, best_band)) = kept.clone().min_by_key(|(_, _, band)| *band) else {
-        return Vec::new();
-    };
-    let is_elastic = case.class.params.pools.get(pools[best_node.index()].index());
-    let is_elastic = is_elastic.is_some_and(|pool| pool.elastic);
-    let most = num_named(num_in_band[best_band], if is_elastic { 0 } else { num_holds });
-    // Whatever its points, a node is behind all nodes of the bands before its own: where these are
-    // enough, it needs no points.
-    let mut num_ranked = 0;
-    let last = num_in_band.iter().position(|num| {
-        num_ranked += num;
-        num_ranked >= most
-    });
-    let last = last.unwrap_or(PoolOrd::MAX_POOLS);
-    let mut positions = Vec::with_capacity(num_ranked);
-    let mut ranked = Vec::with_capacity(num_ranked);
-    for (at, ord, _) in kept.filter(|(_, _, band)| *band <= last) {
-        positions.push(at);
-        ranked.push(ord);
+/// Buffers that live as long as the desk.
+#[derive(Debug, Default)]
+pub(super) struct Shortlister {
+    ranker: Ranker,
+    /// Of the nodes that are ranked: their positions in the offer, and the nodes.
+    positions: Vec<u32>,
+    nodes: Vec<NodeOrd>,
+}
+
+impl Shortlister {
+    /// The nodes that an answer names when each of them is held: the best ones, as ascending
+    /// positions with a score for each.
+    ///
+    /// Every node but the one that wins is held for nothing until the watch tells. So while other
+    /// pods hold something, fewer are named: about half of the best band is held for all of them
+    /// together. Without this, at 200 pods a second a pool of sixty machines looked full at 23 %
+    /// (measured end to end). An elastic pool is held once, however many of its nodes are named.
+    pub(super) fn name_best(
+        &mut self,
+        case: Case<'_>,
+        nodes: &[NodeOrd],
+        verdicts: &[Reason],
+        num_holds: usize,
+        answer: &mut Answer,
+    ) {
+        let pools = &case.world.snapshot.columns.pool;
+        let kept = (0_u32..).zip(nodes.iter().zip(verdicts));
+        let kept = kept.filter(|(_, (_, verdict))| **verdict == Reason::Kept);
+        let kept = kept.map(|(at, (ord, _))| (at, *ord, case.class.band(pools[ord.index()])));
+        let mut num_in_band = [0; PoolOrd::MAX_POOLS + 2];
+        kept.clone().for_each(|(_, _, band)| num_in_band[band] += 1);
+        let Some((_, best_node, best_band)) = kept.clone().min_by_key(|(_, _, band)| *band) else {
+            return;
+        };
+        let pool = case.class.params.pools.get(pools[best_node.index()].index());
+        let is_elastic = pool.is_some_and(|pool| pool.elastic);
+        let most = num_named(num_in_band[best_band], if is_elastic { 0 } else { num_holds });
+        // Whatever its points, a node is behind all nodes of the bands before its own: where these
+        // are enough, it needs no points.
+        let mut num_ranked = 0;
+        let last = num_in_band.iter().position(|num| {
+            num_ranked += num;
+            num_ranked >= most
+        });
+        let last = last.unwrap_or(PoolOrd::MAX_POOLS);
+        self.positions.clear();
+        self.nodes.clear();
+        for (at, ord, _) in kept.filter(|(_, _, band)| *band <= last) {
+            self.positions.push(at);
+            self.nodes.push(ord);
+        }
+        let ranked = self.ranker.rank(case, &self.nodes);
+        let mut best = ranked.best(most);
+        best.sort_unstable();
+        answer.accepted.extend(best.iter().map(|at| self.positions[*at]));
+        ranked.scores(best.into_iter(), &mut answer.scores);
     }
-    let ranks = ranker.rank(case, &ranked);
-    best(ranks, most).into_iter().map(|at| positions[at]).collect()
 }
 
 /// How many nodes are named when the best band has `num_in_band` and `num_holds` other pods hold
@@ -138,16 +154,24 @@ mod tests {
         let verdict = |at| if at % 3 == 0 { Reason::Insufficient } else { Reason::Kept };
         let verdicts: Vec<Reason> = (0..nodes.len()).map(verdict).collect();
         let mut ranker = Ranker::default();
-        let all = best(ranker.rank(case, &nodes), nodes.len());
+        let all = ranker.rank(case, &nodes).best(nodes.len());
         let all = all.into_iter().filter(|at| verdicts[*at] == Reason::Kept);
         let all: Vec<u32> = all.map(|at| at as u32).collect();
         let first_pool = |at: &&u32| world.snapshot.pool(nodes[**at as usize]) == PoolOrd(2);
         let num_in_band = all.iter().filter(first_pool).count();
         assert!(num_in_band < MAX_HELD_NODES, "others must fill up");
+        let mut shortlister = Shortlister::default();
         for num_holds in [0, 1, 2, 100] {
-            let got = shortlist(&mut ranker, case, &nodes, &verdicts, num_holds);
-            let want = num_named(num_in_band, num_holds);
-            assert_eq!(got, all[..want.min(all.len())], "{num_holds}");
+            let mut answer = Answer::default();
+            shortlister.name_best(case, &nodes, &verdicts, num_holds, &mut answer);
+            let want = num_named(num_in_band, num_holds).min(all.len());
+            let mut want = all[..want].to_vec();
+            want.sort_unstable();
+            assert_eq!(answer.accepted, want, "{num_holds}");
+            let named: Vec<NodeOrd> = want.iter().map(|at| nodes[*at as usize]).collect();
+            let mut scores = Vec::new();
+            ranker.rank(case, &named).scores(0..named.len(), &mut scores);
+            assert_eq!(answer.scores, scores, "{num_holds}");
         }
     }
 

@@ -5,7 +5,6 @@ use std::collections::BinaryHeap;
 use super::Case;
 use crate::cluster::tie;
 use crate::model::NodeOrd;
-use crate::policy::Class;
 use crate::rules::Cx;
 
 /// kube-scheduler's `MaxExtenderPriority`.
@@ -13,19 +12,13 @@ pub const MAX_SCORE: u32 = 10;
 
 /// A node's place in the order; smaller is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
+struct Rank {
     /// Position of the node's pool in the class's order; 0 for all where pools are not ordered.
-    pub(super) band: usize,
+    band: usize,
     /// `u64::MAX` minus the weighted points of the scorers other than `poolOrder`.
-    pub(super) lack: u64,
+    lack: u64,
     /// The same in every replica: decides between equals.
-    pub(super) tie: u64,
-}
-
-impl Rank {
-    fn total(self) -> u64 {
-        u64::MAX - self.lack
-    }
+    tie: u64,
 }
 
 /// Buffers that live as long as the desk: ranking allocates nothing per request.
@@ -33,12 +26,11 @@ impl Rank {
 pub(super) struct Ranker {
     points: Vec<u32>,
     totals: Vec<u64>,
-    ranks: Vec<Rank>,
 }
 
 impl Ranker {
-    /// Ranks nodes by position. Unknown ordinals come last.
-    pub(super) fn rank(&mut self, case: Case<'_>, nodes: &[NodeOrd]) -> &[Rank] {
+    /// Ranks nodes by position; all of them are known.
+    pub(super) fn rank<'a>(&'a mut self, case: Case<'a>, nodes: &'a [NodeOrd]) -> Ranked<'a> {
         let Case { world, class, pod, extra } = case;
         let extended = world.extended_of(pod);
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
@@ -53,45 +45,74 @@ impl Ranker {
                 *total += u64::from(*points) * u64::from(rule.weight);
             }
         }
-        let columns = &world.snapshot.columns;
-        self.ranks.clear();
-        self.ranks.extend(nodes.iter().zip(&self.totals).map(|(ord, total)| Rank {
-            band: class.band(columns.pool[ord.index()]),
-            lack: u64::MAX - total,
-            tie: tie(pod.uid, columns.name_hash[ord.index()]),
-        }));
-        &self.ranks
+        Ranked { case, nodes, totals: &self.totals }
     }
 }
 
-/// Positions of the best `most` ranks, best first.
-pub(super) fn best(ranks: &[Rank], most: usize) -> Vec<usize> {
-    let mut best = BinaryHeap::with_capacity(most.min(ranks.len()));
-    for (at, rank) in ranks.iter().enumerate() {
+/// Nodes and what makes one better than another.
+pub(super) struct Ranked<'a> {
+    case: Case<'a>,
+    nodes: &'a [NodeOrd],
+    totals: &'a [u64],
+}
+
+impl Ranked<'_> {
+    /// Positions of the best `most` nodes, best first.
+    pub(super) fn best(&self, most: usize) -> Vec<usize> {
+        let columns = &self.case.world.snapshot.columns;
+        let ranks = (0..self.nodes.len()).map(|at| (self.band(at), u64::MAX - self.totals[at]));
+        best_of(ranks, most, |at| tie(self.case.pod.uid, columns.name_hash[self.nodes[at].index()]))
+    }
+
+    /// What kube-scheduler is told of the nodes at `positions`, offered together: 0..=10 for each.
+    ///
+    /// Pools of an ordered class get disjoint bands of 0..=10, whichever of them are on offer; within
+    /// a band the best offered node gets the top and the worst the bottom.
+    pub(super) fn scores(
+        &self,
+        positions: impl Iterator<Item = usize> + Clone,
+        scores: &mut Vec<u32>,
+    ) {
+        let num_bands = self.case.class.num_bands();
+        let mut bands: Vec<Band> = (0..num_bands).map(|band| Band::new(band, num_bands)).collect();
+        for at in positions.clone() {
+            if let Some(band) = bands.get_mut(self.band(at)) {
+                band.low = band.low.min(self.totals[at]);
+                band.high = band.high.max(self.totals[at]);
+            }
+        }
+        let score = |at| bands.get(self.band(at)).map_or(0, |band| band.score(self.totals[at]));
+        scores.extend(positions.map(score));
+    }
+
+    fn band(&self, at: usize) -> usize {
+        let pools = &self.case.world.snapshot.columns.pool;
+        self.case.class.band(pools[self.nodes[at].index()])
+    }
+}
+
+/// Positions of the best `most` of `ranks`, which are (band, lack), best first. Ties are asked for
+/// only where they decide.
+fn best_of(
+    ranks: impl Iterator<Item = (usize, u64)>,
+    most: usize,
+    tie: impl Fn(usize) -> u64,
+) -> Vec<usize> {
+    let mut best = BinaryHeap::with_capacity(most);
+    for (at, (band, lack)) in ranks.enumerate() {
         if best.len() < most {
-            best.push((*rank, at));
-        } else if best.peek().is_some_and(|(worst, _)| rank < worst) {
-            best.pop();
-            best.push((*rank, at));
+            best.push((Rank { band, lack, tie: tie(at) }, at));
+        } else if let Some((worst, _)) = best.peek()
+            && (band, lack) <= (worst.band, worst.lack)
+        {
+            let rank = Rank { band, lack, tie: tie(at) };
+            if rank < *worst {
+                best.pop();
+                best.push((rank, at));
+            }
         }
     }
     best.into_sorted_vec().into_iter().map(|(_, at)| at).collect()
-}
-
-/// What kube-scheduler is told: 0..=10 per position, 0 for unknown nodes.
-///
-/// Pools of an ordered class get disjoint bands of 0..=10, whichever of them are on offer; within a
-/// band the best offered node gets the top and the worst the bottom.
-pub(super) fn scores(ranks: &[Rank], class: &Class) -> Vec<u32> {
-    let num_bands = class.num_bands();
-    let mut bands: Vec<Band> = (0..num_bands).map(|band| Band::new(band, num_bands)).collect();
-    for rank in ranks {
-        if let Some(band) = bands.get_mut(rank.band) {
-            band.low = band.low.min(rank.total());
-            band.high = band.high.max(rank.total());
-        }
-    }
-    ranks.iter().map(|rank| bands.get(rank.band).map_or(0, |band| band.score(*rank))).collect()
 }
 
 /// The scores of a band, and the points of its offered nodes.
@@ -108,12 +129,12 @@ impl Band {
         Self { bottom, top, low: u64::MAX, high: 0 }
     }
 
-    fn score(&self, rank: Rank) -> u32 {
+    fn score(&self, total: u64) -> u32 {
         if self.high <= self.low {
             return self.top;
         }
         // Points are at most 1000 · 2^32 a scorer: ten times their sum is far below 2^64.
-        let share = (rank.total() - self.low) * u64::from(self.top - self.bottom);
+        let share = (total - self.low) * u64::from(self.top - self.bottom);
         self.bottom + (share / (self.high - self.low)) as u32
     }
 }
@@ -151,9 +172,13 @@ mod tests {
 
     #[test]
     fn the_best_come_first_and_ties_are_by_hash() {
-        let rank = |band, points: u64, tie| Rank { band, lack: u64::MAX - points, tie };
-        let ranks = [rank(1, 900, 0), rank(0, 5, 2), rank(0, 5, 1), rank(0, 9, 9)];
-        assert_eq!(best(&ranks, 9), [3, 2, 1, 0]);
-        assert_eq!(best(&ranks, 2), [3, 2]);
+        let ranks = [(1, 900, 0), (0, 5, 2), (0, 5, 1), (0, 9, 9)];
+        let best = |most| {
+            let in_order = ranks.into_iter().map(|(band, points, _)| (band, u64::MAX - points));
+            best_of(in_order, most, |at| ranks[at].2)
+        };
+        assert_eq!(best(9), [3, 2, 1, 0]);
+        assert_eq!(best(2), [3, 2]);
+        assert_eq!(best(0), [0; 0]);
     }
 }

@@ -12,6 +12,8 @@ use hyper::body::Body;
 
 use super::bind::{Binder, Binds};
 use super::body::{self, BodyLimits, Budget};
+use super::fast_paths::FastPaths;
+use super::scratch::SharedScratch;
 use crate::metrics::Metrics;
 use crate::writer::Board;
 
@@ -39,6 +41,8 @@ pub struct ExtenderOptions {
     pub binder: Option<Arc<dyn Binder>>,
     /// How long one binding may take, below the scheduler's `httpTimeout`.
     pub bind_within: Duration,
+    /// Shortcuts that filter and prioritize take.
+    pub fast_paths: FastPaths,
 }
 
 impl Default for ExtenderOptions {
@@ -49,6 +53,7 @@ impl Default for ExtenderOptions {
             not_ready: NotReady::default(),
             binder: None,
             bind_within: Duration::from_millis(800),
+            fast_paths: FastPaths::ALL,
         }
     }
 }
@@ -59,6 +64,7 @@ pub struct Extender {
     pub(super) metrics: Arc<Metrics>,
     pub(super) options: ExtenderOptions,
     pub(super) binds: Option<Arc<Binds>>,
+    pub(super) scratch: SharedScratch,
     budget: Budget,
 }
 
@@ -98,25 +104,31 @@ pub(super) enum Quality {
 pub(super) struct Outcome {
     status: StatusCode,
     content_type: &'static str,
-    body: Vec<u8>,
+    body: Bytes,
     quality: Quality,
 }
 
 impl Outcome {
     /// A JSON reply.
     pub(super) fn reply(quality: Quality, body: Vec<u8>) -> Self {
-        Self { status: StatusCode::OK, content_type: "application/json", body, quality }
+        let (status, content_type) = (StatusCode::OK, "application/json");
+        Self { status, content_type, body: body.into(), quality }
+    }
+
+    /// Its bytes.
+    pub(super) fn body(&self) -> &Bytes {
+        &self.body
     }
 
     /// Anything but 200; kube-scheduler reads the status only, people read the text.
     pub(super) fn text(status: StatusCode, text: &str) -> Self {
         let content_type = "text/plain; charset=utf-8";
-        let body = format!("{text}\n").into_bytes();
+        let body = format!("{text}\n").into();
         Self { status, content_type, body, quality: Quality::Error }
     }
 
     fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body.into()));
+        let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;
         let content_type = HeaderValue::from_static(self.content_type);
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -134,7 +146,8 @@ impl Extender {
             let (board, metrics, ready) = (board.clone(), metrics.clone(), options.ready.clone());
             Binds::new(board, metrics, ready, binder, options.bind_within)
         });
-        Arc::new(Self { board, metrics, options, binds, budget: Budget::default() })
+        let (scratch, budget) = (SharedScratch::default(), Budget::default());
+        Arc::new(Self { board, metrics, options, binds, scratch, budget })
     }
 
     /// Answers one request, whose first byte came at `arrived`. A panic ends in a 500 of this request.

@@ -13,8 +13,13 @@ mod extender;
 mod verbs;
 mod bind;
 mod body;
+mod fast_paths;
 mod wire;
+mod successors;
+mod name_list;
 mod reply;
+mod memo;
+mod scratch;
 mod admin;
 
 pub use admin::{Admin, AdminSources, Check, PolicyOnDisk};
@@ -22,3 +27,4 @@ pub use bind::{BindFuture, Binder};
 pub use body::BodyLimits;
 pub use conn::{ConnLimits, serve};
 pub use extender::{Extender, ExtenderOptions, NotReady};
+pub use fast_paths::FastPaths;

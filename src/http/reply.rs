@@ -3,30 +3,32 @@
 //! A `null` inside a preemption reply ends the kube-scheduler process, and a score with a fraction
 //! loses all scores: neither can be expressed here.
 
-use super::wire::{Name, Victims, write_json};
+use std::ops::Range;
 
-/// A filter's answer: accepted names, or one name with the reason that it stands for.
-pub(super) fn filter<'a>(
-    accepted: impl Iterator<Item = &'a Name<'a>>,
-    refused: Option<(&Name<'_>, &str)>,
-    size_hint: usize,
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(size_hint + 128);
+use super::name_list::NameList;
+use super::wire::{Name, Victims, write_json};
+use crate::model::Reason;
+
+/// A filter's answer: the names at the accepted positions, or one name with the reason that it stands
+/// for. Gives the reply, and where in it the accepted names are.
+pub(super) fn filter(
+    names: &NameList<'_>,
+    accepted: &[u32],
+    refused: Option<(u32, Reason)>,
+) -> (Vec<u8>, Range<usize>) {
+    let mut out = Vec::with_capacity(names.num_bytes() / names.len().max(1) * accepted.len() + 256);
     out.extend_from_slice(br#"{"Nodes":null,"NodeNames":["#);
-    for (at, name) in accepted.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        name.write_json(&mut out);
-    }
+    let start = out.len();
+    names.write_all(accepted, &mut out);
+    let named = start..out.len();
     out.extend_from_slice(br#"],"FailedNodes":{},"FailedAndUnresolvableNodes":{"#);
-    if let Some((name, text)) = refused {
-        name.write_json(&mut out);
+    if let Some((at, reason)) = refused {
+        names.write(at as usize, &mut out);
         out.push(b':');
-        write_json(text, &mut out);
+        write_json(reason.text(), &mut out);
     }
     out.extend_from_slice(br#"},"Error":""}"#);
-    out
+    (out, named)
 }
 
 /// A filter that could not be answered; the text reaches the pod's condition.
@@ -41,17 +43,16 @@ pub(super) fn filter_error(text: &str) -> Vec<u8> {
 }
 
 /// Scores, one for each name.
-pub(super) fn prioritize(names: &[Name<'_>], scores: &[u32]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(names.len() * 56 + 2);
-    out.push(b'[');
-    for (at, (name, score)) in names.iter().zip(scores).enumerate() {
-        out.extend_from_slice(if at > 0 { br#",{"Host":"# } else { br#"{"Host":"# });
-        name.write_json(&mut out);
+pub(super) fn prioritize(names: &NameList<'_>, scores: &[u32]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(names.num_bytes() + names.len() * 24 + 2);
+    for (at, score) in scores.iter().enumerate().take(names.len()) {
+        out.extend_from_slice(if at > 0 { br#",{"Host":"# } else { br#"[{"Host":"# });
+        names.write(at, &mut out);
         out.extend_from_slice(br#","Score":"#);
         write_number(i64::from(*score), &mut out);
         out.push(b'}');
     }
-    out.push(b']');
+    out.extend_from_slice(if out.is_empty() { b"[]" } else { b"]" });
     out
 }
 

@@ -1,12 +1,18 @@
 //! filter, prioritize and preempt: bytes → names → ordinals → the desk → bytes.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::bind::BindRequest;
 use super::extender::{Extender, NotReady, Outcome, Quality, Verb};
+use super::name_list::{Cutter, NameList};
 use super::reply;
+use super::scratch::Scratch;
 use super::wire::{self, Args, BindArgs, Name, Object, PreemptArgs, VictimMap, Victims};
+use crate::cluster::Names;
 use crate::engine::{self, Answer, Candidate, Tally, World};
 use crate::k8s::decode;
 use crate::k8s::slim::SlimPod;
@@ -21,8 +27,16 @@ const NO_BIND: &str = "sigma: bind is not configured (--bind=on)";
 const NOTE_WITHIN: std::time::Duration = std::time::Duration::from_millis(2);
 
 impl Extender {
-    pub(super) fn filter(&self, body: &[u8], arrived: Instant) -> Outcome {
-        let args: Args<'_> = match wire::read_args(body) {
+    pub(super) fn filter(&self, body: &Bytes, arrived: Instant) -> Outcome {
+        self.scratch.with(|scratch| self.filter_with(scratch, body, arrived))
+    }
+
+    fn filter_with(&self, scratch: &mut Scratch, body: &Bytes, arrived: Instant) -> Outcome {
+        let Scratch { cutter, ords, kept, answer, memo, scores_wanted, .. } = scratch;
+        let wants_scores = std::mem::take(scores_wanted);
+        memo.forget();
+        let seen = self.board.world();
+        let args = match self.read_args(body, cutter, &seen) {
             Ok(args) => args,
             Err(why) => return self.bad_request(Verb::Filter, &why),
         };
@@ -34,10 +48,10 @@ impl Extender {
             Err(why) => {
                 self.metrics.bad_requests.with_label_values(&["filter"]).inc();
                 let text = format!("sigma: the request's pod is unusable: {why}");
-                return Outcome::reply(Quality::Error, reply::filter_error(&text));
+                return Outcome::reply(Quality::Error, reply::filter_error(text.as_str()));
             }
         };
-        self.count_offered(Verb::Filter, names.len());
+        self.count_offered(Verb::Filter, &names);
         if !(self.options.ready)() {
             return match self.options.not_ready {
                 NotReady::Degraded => self.filter_degraded(&pod, &names, Reason::NotSynced),
@@ -48,22 +62,54 @@ impl Extender {
             };
         }
         let by = arrived + self.options.deadline;
-        let answer = self.board.decide_by(by, |desk, world, now| {
-            desk.filter(world, &pod, &ords_of(world, &names), now)
-        });
-        match answer {
-            Some(answer) => {
-                if answer.claimed_more {
-                    self.metrics.claimed_not_granted.inc();
-                }
-                self.filter_reply(Quality::Ok, &names, &answer, body.len())
+        let decided = self.board.decide_by(by, |desk, world, now| {
+            let nodes = names.ords(&seen.snapshot.names, &world.snapshot.names, ords);
+            desk.filter_into(world, &pod, nodes, now, answer);
+            if wants_scores && answer.scores.is_empty() {
+                kept.clear();
+                kept.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));
+                desk.prioritize_into(world, &pod, kept, &mut answer.scores);
             }
-            None => self.filter_degraded(&pod, &names, Reason::Overloaded),
+            world.plan_generation
+        });
+        let Some(plan_generation) = decided else {
+            return self.filter_degraded(&pod, &names, Reason::Overloaded);
+        };
+        if answer.claimed_more {
+            self.metrics.claimed_not_granted.inc();
         }
+        let (outcome, named) = self.filter_reply(Quality::Ok, &names, answer);
+        if let NameList::Cut(offered) = &names
+            && self.options.fast_paths.memo
+        {
+            let head = body.slice(..body.len() - offered.text.len() - b"]}".len());
+            let named = outcome.body().slice(named);
+            let accepted = (offered, &*answer.accepted);
+            memo.keep(head, named, accepted, &mut answer.scores, (plan_generation, arrived));
+        }
+        outcome
     }
 
-    pub(super) fn prioritize(&self, body: &[u8], arrived: Instant) -> Outcome {
-        let args: Args<'_> = match wire::read_args(body) {
+    pub(super) fn prioritize(&self, body: &Bytes, arrived: Instant) -> Outcome {
+        self.scratch.with(|scratch| {
+            scratch.scores_wanted = self.options.fast_paths.memo;
+            let ready = (self.options.ready)();
+            let now = (self.board.world().plan_generation, arrived);
+            if let Some((reply, num_names)) = scratch.memo.reply(body, now).filter(|_| ready) {
+                let offered = self.metrics.names_offered.with_label_values(&["prioritize"]);
+                offered.inc_by(num_names as u64);
+                self.count_returned(Verb::Prioritize, num_names);
+                self.metrics.fast_path("memo", num_names, 0);
+                return Outcome::reply(Quality::Ok, reply);
+            }
+            self.prioritize_with(scratch, body, arrived)
+        })
+    }
+
+    fn prioritize_with(&self, scratch: &mut Scratch, body: &Bytes, arrived: Instant) -> Outcome {
+        let Scratch { cutter, ords, scores, .. } = scratch;
+        let seen = self.board.world();
+        let args = match self.read_args(body, cutter, &seen) {
             Ok(args) => args,
             Err(why) => return self.bad_request(Verb::Prioritize, &why),
         };
@@ -75,21 +121,26 @@ impl Extender {
             Ok(pod) => pod,
             Err(why) => return self.bad_request(Verb::Prioritize, &why),
         };
-        self.count_offered(Verb::Prioritize, names.len());
-        let ready = (self.options.ready)();
+        self.count_offered(Verb::Prioritize, &names);
+        self.metrics.fast_path("memo", 0, names.len());
+        scores.clear();
         let by = arrived + self.options.deadline;
         let decide = || {
             self.board.decide_by(by, |desk, world, _| {
-                desk.prioritize(world, &pod, &ords_of(world, &names))
+                let nodes = names.ords(&seen.snapshot.names, &world.snapshot.names, ords);
+                desk.prioritize_into(world, &pod, nodes, scores);
             })
         };
-        let (quality, scores) = match ready.then(decide).flatten() {
-            Some(scores) => (Quality::Ok, scores),
+        let quality = match (self.options.ready)().then(decide).flatten() {
+            Some(()) => Quality::Ok,
             // Equal scores leave the choice to the others; a node without one would lose ties.
-            None => (Quality::Degraded, vec![0; names.len()]),
+            None => {
+                scores.resize(names.len(), 0);
+                Quality::Degraded
+            }
         };
         self.count_returned(Verb::Prioritize, names.len());
-        Outcome::reply(quality, reply::prioritize(&names, &scores))
+        Outcome::reply(quality, reply::prioritize(&names, scores))
     }
 
     pub(super) fn preempt(&self, body: &[u8], arrived: Instant) -> Outcome {
@@ -107,7 +158,7 @@ impl Extender {
             .iter()
             .filter_map(|(name, victims)| victims.as_ref().map(|Object(victims)| (name, victims)))
             .collect();
-        self.count_offered(Verb::Preempt, offered.len());
+        self.metrics.names_offered.with_label_values(&["preempt"]).inc_by(offered.len() as u64);
         let by = arrived + self.options.deadline;
         let decide = || {
             self.board.decide_by(by, |desk, world, _| {
@@ -150,9 +201,11 @@ impl Extender {
     }
 
     /// Answers without the rules, and sees to it that who is refused is rung.
-    fn filter_degraded(&self, pod: &Arc<Pod>, names: &[Name<'_>], why: Reason) -> Outcome {
+    fn filter_degraded(&self, pod: &Arc<Pod>, names: &NameList<'_>, why: Reason) -> Outcome {
         let world = self.board.world();
-        let verdicts = engine::degraded(&world, pod, &ords_of(&world, names), why);
+        let (known, mut ords) = (&world.snapshot.names, Vec::new());
+        let nodes = names.ords(&Names::default(), known, &mut ords);
+        let verdicts = engine::degraded(&world, pod, nodes, why);
         let kept = (0_u32..).zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
         let accepted: Vec<u32> = kept.map(|(at, _)| at).collect();
         let granted = world.classify(pod);
@@ -162,9 +215,9 @@ impl Extender {
             (named as u32, self.note_refusal(pod, reason))
         });
         let (class, claimed_more) = (granted.class, granted.claimed_more);
-        let answer = Answer { class, claimed_more, accepted, refused, tally };
-        let size_hint = names.len() * 32;
-        self.filter_reply(Quality::Degraded, names, &answer, size_hint)
+        let scores = Vec::new();
+        let answer = Answer { class, claimed_more, accepted, scores, refused, tally };
+        self.filter_reply(Quality::Degraded, names, &answer).0
     }
 
     /// Notes a degraded refusal; gives the reason to be named, which is the one told before if there
@@ -184,13 +237,13 @@ impl Extender {
         })
     }
 
+    /// The reply, and where in it the accepted names are.
     fn filter_reply(
         &self,
         quality: Quality,
-        names: &[Name<'_>],
+        names: &NameList<'_>,
         answer: &Answer,
-        size_hint: usize,
-    ) -> Outcome {
+    ) -> (Outcome, Range<usize>) {
         for reason in Reason::ALL {
             let count = answer.tally.count(reason);
             if count > 0 {
@@ -202,15 +255,31 @@ impl Extender {
             self.metrics.refusals.with_label_values(&[reason.name()]).inc();
         }
         self.count_returned(Verb::Filter, answer.accepted.len());
-        let accepted = answer.accepted.iter().filter_map(|at| names.get(*at as usize));
-        let refused = answer.refused;
-        let refused =
-            refused.and_then(|(at, reason)| Some((names.get(at as usize)?, reason.text())));
-        Outcome::reply(quality, reply::filter(accepted, refused, size_hint))
+        let (reply, named) = reply::filter(names, &answer.accepted, answer.refused);
+        (Outcome::reply(quality, reply), named)
     }
 
-    fn count_offered(&self, verb: Verb, names: usize) {
-        self.metrics.names_offered.with_label_values(&[verb.name()]).inc_by(names as u64);
+    /// Reads the arguments of filter and prioritize; names are looked up in `seen` where they are cut.
+    fn read_args<'a>(
+        &self,
+        body: &'a [u8],
+        cutter: &'a mut Cutter,
+        seen: &World,
+    ) -> Result<Args<'a>, String> {
+        let fast = self.options.fast_paths;
+        wire::read_args(body, |text| {
+            if fast.cut { cutter.cut(text, &seen.snapshot.names, fast) } else { None }
+        })
+    }
+
+    fn count_offered(&self, verb: Verb, names: &NameList<'_>) {
+        let (offered, cut, guessed) = match names {
+            NameList::Cut(list) => (names.len(), names.len(), list.num_guessed),
+            NameList::Read(names) => (names.len(), 0, 0),
+        };
+        self.metrics.names_offered.with_label_values(&[verb.name()]).inc_by(offered as u64);
+        self.metrics.fast_path("cut", cut, offered - cut);
+        self.metrics.fast_path("guess", guessed, offered - guessed);
     }
 
     fn count_returned(&self, verb: Verb, names: usize) {
@@ -221,12 +290,6 @@ impl Extender {
 fn pod_of(slim: Option<&SlimPod>) -> Result<Pod, String> {
     let slim = slim.ok_or("Pod: missing")?;
     decode::pod(slim).map_err(|error| error.to_string())
-}
-
-/// Ordinals belong to one snapshot: they are looked up in the World that the decision is made on.
-fn ords_of(world: &World, names: &[Name<'_>]) -> Vec<NodeOrd> {
-    let known = &world.snapshot.names;
-    names.iter().map(|name| known.ord(name.as_str()).unwrap_or(NodeOrd::UNKNOWN)).collect()
 }
 
 /// `None` for a node or a victim that we do not know: such a candidate does not stand.

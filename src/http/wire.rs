@@ -10,10 +10,11 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::name_list::{CutList, NameList};
 use crate::k8s::slim::SlimPod;
 
 /// Most names or victims that one list may have; the largest cluster has a quarter of it.
-const MAX_ITEMS: usize = 200_000;
+pub(super) const MAX_ITEMS: usize = 200_000;
 /// Longest description of what is wrong with a request.
 const MAX_ERROR_BYTES: usize = 240;
 
@@ -23,7 +24,7 @@ pub(super) struct Args<'a> {
     /// The pod.
     pub pod: Option<SlimPod>,
     /// Names of the nodes; `None` when the scheduler sends whole nodes instead.
-    pub node_names: Option<Vec<Name<'a>>>,
+    pub node_names: Option<NameList<'a>>,
     /// Whole nodes were sent.
     pub has_nodes: bool,
 }
@@ -79,42 +80,33 @@ pub(super) fn read<'a, T: Fields<'a>>(body: &'a [u8]) -> Result<T, String> {
 
 /// Reads the arguments of filter and prioritize.
 ///
-/// Names are most of the text, and kube-scheduler writes them last. A list of plain strings is cut
-/// at its quotes; what is around it, and any other list, is read as JSON.
-pub(super) fn read_args(body: &[u8]) -> Result<Args<'_>, String> {
-    let Some((before, names)) = plain_names(body) else {
+/// Names are most of the text, and kube-scheduler writes them last. A list of plain strings is given
+/// to `cut`; what is around it, and any list that is not cut, is read as JSON.
+pub(super) fn read_args<'a>(
+    body: &'a [u8],
+    cut: impl FnOnce(&'a [u8]) -> Option<CutList<'a>>,
+) -> Result<Args<'a>, String> {
+    let Some((before, text)) = last_list(body) else {
+        return read(body);
+    };
+    let Some(names) = cut(text) else {
         return read(body);
     };
     // It can be read only if the list stood on the first level, as its last member.
     match read::<Args<'_>>(&[before, b"}"].concat()) {
-        Ok(Args { pod, has_nodes, .. }) => Ok(Args { pod, node_names: Some(names), has_nodes }),
+        Ok(Args { pod, has_nodes, .. }) => {
+            Ok(Args { pod, node_names: Some(NameList::Cut(names)), has_nodes })
+        }
         Err(_) => read(body),
     }
 }
 
-/// The names at the end of a body as Go writes it, and what stands before them.
-fn plain_names(body: &[u8]) -> Option<(&[u8], Vec<Name<'_>>)> {
+/// What stands before and in the list of names at the end of a body as Go writes it.
+fn last_list(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let body = body.strip_suffix(b"]}")?;
     let (before, list) = body.split_at_checked(memchr::memrchr(b'[', body)? + 1)?;
     let before = before.strip_suffix(br#","Nodes":null,"NodeNames":["#)?;
-    // Control characters are not allowed, and escapes would have to be undone.
-    let lowest = list.iter().fold(u8::MAX, |lowest, byte| lowest.min(*byte));
-    if !before.ends_with(b"}") || lowest < b' ' || memchr::memchr(b'\\', list).is_some() {
-        return None;
-    }
-    let mut rest = std::str::from_utf8(list).ok()?;
-    let num_names = memchr::memchr_iter(b',', list).count() + 1;
-    let mut names = Vec::with_capacity(num_names.min(MAX_ITEMS));
-    while names.len() < MAX_ITEMS {
-        rest = rest.strip_prefix('"')?;
-        let (name, after) = rest.split_at_checked(memchr::memchr(b'"', rest.as_bytes())?)?;
-        names.push(Name(Cow::Borrowed(name)));
-        match after.strip_prefix("\",") {
-            Some(next) => rest = next,
-            None => return (after == "\"").then_some((before, names)),
-        }
-    }
-    None
+    before.ends_with(b"}").then_some((before, list))
 }
 
 /// A text of the request: borrowed from it unless it was written with escapes.
@@ -246,7 +238,8 @@ impl<'de> Fields<'de> for Args<'de> {
         if key.eq_ignore_ascii_case("Pod") {
             self.pod = map.next_value()?;
         } else if key.eq_ignore_ascii_case("NodeNames") {
-            self.node_names = map.next_value::<Option<List<_>>>()?.map(|list| list.0);
+            let list = map.next_value::<Option<List<_>>>()?;
+            self.node_names = list.map(|list| NameList::Read(list.0));
         } else if key.eq_ignore_ascii_case("Nodes") {
             self.has_nodes = map.next_value::<Option<IgnoredAny>>()?.is_some();
         } else {
@@ -333,12 +326,35 @@ impl<'de> Fields<'de> for BindArgs<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Names;
+    use crate::http::fast_paths::FastPaths;
+    use crate::http::name_list::Cutter;
+
+    fn read_names(args: Args<'_>) -> Vec<Name<'_>> {
+        match args.node_names {
+            Some(NameList::Read(names)) => names,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    /// The names as they are written again, and whether they were cut.
+    fn fast_names(body: &[u8]) -> Result<(String, bool), String> {
+        let (mut cutter, known) = (Cutter::default(), Names::default());
+        read_args(body, |text| cutter.cut(text, &known, FastPaths::ALL)).map(written)
+    }
+
+    fn written(args: Args<'_>) -> (String, bool) {
+        let mut out = Vec::new();
+        let names = args.node_names.expect("names were sent");
+        names.write_all(&(0..names.len() as u32).collect::<Vec<_>>(), &mut out);
+        (String::from_utf8(out).expect("names are UTF-8"), matches!(names, NameList::Cut(_)))
+    }
 
     #[test]
     fn names_are_borrowed_unless_they_have_escapes() {
         let body = br#"{"NodeNames":["n0","a\u003cb\"\\\n",null]}"#;
         let args: Args<'_> = read(body).expect("it is valid");
-        let names = args.node_names.expect("names were sent");
+        let names = read_names(args);
         assert!(matches!(names[0], Name(Cow::Borrowed("n0"))));
         assert_eq!(names[1].as_str(), "a<b\"\\\n");
         assert_eq!(names[2].as_str(), "");
@@ -351,7 +367,8 @@ mod tests {
     #[test]
     fn a_plain_list_reads_as_any_list_does() {
         let cases = [
-            (r#"{"Pod":{},"Nodes":null,"NodeNames":["n0","","ü],:{}"]}"#, true),
+            (r#"{"Pod":{},"Nodes":null,"NodeNames":["n0","","],:{}"]}"#, true),
+            (r#"{"Pod":{},"Nodes":null,"NodeNames":["n0","ü"]}"#, false),
             (r#"{"NodeNames":["x"],"Pod":{},"Nodes":null,"NodeNames":["n0"]}"#, true),
             (r#"{"Pod":{},"Nodes":null,"NodeNames":[]}"#, false),
             (r#"{"Pod":{},"Nodes":null,"NodeNames":["a","a\u003cb"]}"#, false),
@@ -361,11 +378,8 @@ mod tests {
             (r#"{"x":{},"Nodes":null,"NodeNames":["a"]}"#, true),
         ];
         for (body, plain) in cases {
-            let (fast, slow) = (read_args(body.as_bytes()), read::<Args<'_>>(body.as_bytes()));
-            let names =
-                |args: Result<Args<'_>, String>| format!("{:?}", args.map(|it| it.node_names));
-            assert_eq!(names(fast), names(slow), "{body}");
-            assert_eq!(plain_names(body.as_bytes()).is_some(), plain, "{body}");
+            let slow = read::<Args<'_>>(body.as_bytes()).map(|args| (written(args).0, plain));
+            assert_eq!(fast_names(body.as_bytes()), slow, "{body}");
         }
     }
 
@@ -384,7 +398,7 @@ mod tests {
             b"{\"Pod\":{},\"Nodes\":null,\"NodeNames\":[\"a\xff\"]}",
         ];
         for body in cases {
-            let (fast, slow) = (read_args(body), read::<Args<'_>>(body));
+            let (fast, slow) = (fast_names(body), read::<Args<'_>>(body));
             let text = String::from_utf8_lossy(body);
             assert_eq!(fast.expect_err(&text), slow.expect_err(&text), "{text}");
         }
@@ -394,8 +408,9 @@ mod tests {
     fn keys_come_in_any_case_twice_or_unknown() {
         let body = br#"{"x":{"NodeNames":[1]},"nodenames":["a"],"nodeNames":["b"],"nodes":null}"#;
         let args: Args<'_> = read(body).expect("it is valid");
-        let names = args.node_names.expect("names were sent");
-        assert_eq!((names.len(), names[0].as_str(), args.has_nodes), (1, "b", false));
+        let has_nodes = args.has_nodes;
+        let names = read_names(args);
+        assert_eq!((names.len(), names[0].as_str(), has_nodes), (1, "b", false));
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub fn spawn_with(
     let course = Course::new(&options);
     let started = Instant::now();
     let warnings = Warnings::default();
-    let driver = Driver { client, kind, out, health, options, course, started, warnings };
+    let lost = false;
+    let driver = Driver { client, kind, out, health, options, course, started, warnings, lost };
     tokio::spawn(driver.run())
 }
 
@@ -54,6 +55,8 @@ struct Driver {
     course: Course,
     started: Instant,
     warnings: Warnings,
+    /// It was said that the watch is lost, and not yet that it is back.
+    lost: bool,
 }
 
 /// Nobody receives any more.
@@ -80,7 +83,13 @@ impl Driver {
         let ask = self.course.next();
         let end = match &ask {
             Ask::Page { after } => self.page(&ask, after.is_none()).await?,
-            Ask::Stream | Ask::Watch { .. } => Some(self.follow(&ask).await?),
+            Ask::Stream | Ask::Watch { .. } => {
+                let end = self.follow(&ask).await?;
+                if !std::mem::replace(&mut self.lost, true) {
+                    self.send(Change::WatchLost(self.kind)).await?;
+                }
+                Some(end)
+            }
         };
         let Some(end) = end else { return Ok(()) };
         let wait = self.course.ended(&end, self.started.elapsed(), fastrand::f64());
@@ -174,7 +183,7 @@ impl Driver {
             match self.hear(line).await? {
                 // A list may take its time as long as it goes on; a watch has one window.
                 Heard::Going if is_list => deadline = Instant::now() + window,
-                Heard::Going => {}
+                Heard::Going => self.back().await?,
                 Heard::Listed => {
                     is_list = false;
                     deadline = Instant::now() + window;
@@ -269,8 +278,17 @@ impl Driver {
         self.send(Change::RelistBegin(self.kind)).await
     }
 
-    async fn listed(&self, version: &str) -> Result<(), Abandoned> {
+    /// What the server sent while we were away comes first, so a word from it is enough.
+    async fn back(&mut self) -> Result<(), Abandoned> {
+        if std::mem::take(&mut self.lost) {
+            self.send(Change::WatchBack(self.kind)).await?;
+        }
+        Ok(())
+    }
+
+    async fn listed(&mut self, version: &str) -> Result<(), Abandoned> {
         self.send(Change::RelistEnd(self.kind)).await?;
+        self.back().await?;
         self.update(|it| {
             it.listed = true;
             version.clone_into(&mut it.resource_version);

@@ -36,16 +36,21 @@ fn watch(port: u16, kind: Kind, options: WatchOptions) -> Rig {
 }
 
 impl Rig {
-    /// The next `count` changes in short form.
+    /// The next `count` changes in short form, but for what is said of the watch itself.
     async fn take(&mut self, count: usize) -> Vec<String> {
         let mut taken = Vec::new();
         while taken.len() < count {
-            match timeout(SOON, self.changes.recv()).await {
-                Ok(Some(change)) => taken.push(brief(&change)),
-                other => unreachable!("after {taken:?}: {other:?}"),
-            }
+            let change = self.next().await;
+            taken.extend(Some(change).filter(|it| !["lost", "back"].contains(&&**it)));
         }
         taken
+    }
+
+    async fn next(&mut self) -> String {
+        match timeout(SOON, self.changes.recv()).await {
+            Ok(Some(change)) => brief(&change),
+            other => unreachable!("{other:?}"),
+        }
     }
 }
 
@@ -53,6 +58,8 @@ fn brief(change: &Change) -> String {
     match change {
         Change::RelistBegin(_) => "begin".to_owned(),
         Change::RelistEnd(_) => "end".to_owned(),
+        Change::WatchLost(_) => "lost".to_owned(),
+        Change::WatchBack(_) => "back".to_owned(),
         Change::NodeSeen(node) => format!("+{}", node.name),
         Change::NodeGone { name } | Change::NamespaceGone { name } => format!("-{name}"),
         Change::NamespaceSeen(namespace) => format!("+{}", namespace.name),
@@ -308,7 +315,8 @@ async fn a_server_that_restarts_is_found_again() {
     assert!(error.contains("watch pods"), "{error}");
     let again = vec![Answer::Cut, lines(&[event("DELETED", &pod(1, 12))], After::Hang)];
     let fake = Fake::start_on(port, again).await;
-    assert_eq!(rig.take(1).await, ["-1"]);
+    assert_eq!([rig.next().await, rig.next().await], ["lost", "-1"]);
+    assert_eq!(rig.next().await, "back", "what was missed comes first");
     assert!(fake.seen()[1].uri.contains("resourceVersion=11&"));
     assert_eq!(rig.health.kind(Kind::Pods).error, None);
 }

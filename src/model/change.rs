@@ -40,6 +40,10 @@ pub enum Change {
     RelistBegin(Kind),
     /// A list is complete.
     RelistEnd(Kind),
+    /// The watch is interrupted: the server may know what we do not.
+    WatchLost(Kind),
+    /// The watch goes on where it was, and the server has sent something since.
+    WatchBack(Kind),
     /// A node was listed, added or modified.
     NodeSeen(Box<Node>),
     /// A node was deleted.

@@ -33,7 +33,7 @@ impl PoolOrd {
 }
 
 /// Position of a class in the compiled policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassOrd(pub u8);
 
 impl ClassOrd {

@@ -7,6 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec, Share};
+use crate::cluster::ResourceOrd;
 use crate::model::{PoolOrd, Reason};
 
 /// The catalogue's entry.
@@ -41,97 +42,103 @@ fn build(class: &ClassParams) -> Option<Rule> {
 
 impl Filter for ResourcesFit {
     fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
-        self.fits_node(cx, offer);
         for &(resource, amount) in cx.extended {
-            let Some(column) = cx.snapshot.extended.get(usize::from(resource.0)) else {
-                continue;
-            };
-            // Summed once per request, not once per node: there may be thousands of holds.
-            let mut held: FxHashMap<usize, i64> = FxHashMap::default();
-            for (node, _, amount) in cx.extra.extended.iter().filter(|it| it.1 == resource) {
-                let sum = held.entry(node.index()).or_default();
-                *sum = sum.saturating_add(*amount);
+            fits_extended(cx, offer, resource, amount);
+        }
+        let ask = cx.pod.requests.base;
+        let (columns, extra) = (&cx.snapshot.columns, cx.extra);
+        // Columns of one length: a row is checked against it once.
+        let rows = columns.pool.len();
+        let cpu = Asked::new(
+            ask.cpu_milli,
+            rows,
+            [&columns.used_cpu_milli, &extra.cpu_milli, &columns.allocatable_cpu_milli],
+        );
+        let memory = Asked::new(
+            ask.memory_bytes,
+            rows,
+            [&columns.used_memory_bytes, &extra.memory_bytes, &columns.allocatable_memory_bytes],
+        );
+        let ephemeral = Asked::new(
+            ask.ephemeral_bytes,
+            rows,
+            [
+                &columns.used_ephemeral_bytes,
+                &extra.ephemeral_bytes,
+                &columns.allocatable_ephemeral_bytes,
+            ],
+        );
+        let pods = Asked::new(
+            ask.pods,
+            rows,
+            [&columns.used_pods, &extra.pods, &columns.allocatable_pods],
+        );
+        let pools = &columns.pool[..rows];
+        // One walk over the offer: rows are read once, by position as the scheduler sent them.
+        offer.refuse_for(|at| {
+            let slot = slot(pools[at]);
+            if self.elastic[slot] {
+                return None;
             }
-            offer.refuse(Reason::Insufficient, |at| {
-                let held = held.get(&at).copied().unwrap_or(0);
-                // A node that does not publish it is not judged: kube-scheduler refuses it there, or
-                // was told to ignore the resource.
-                column.allocatable[at] >= 0
-                    && column.used[at].saturating_add(held).saturating_add(amount)
-                        > column.allocatable[at]
-            });
-        }
-        if self.limits {
-            self.fits_allocation(cx, offer);
-        }
+            let lacks = cpu.lacks(at) || memory.lacks(at) || pods.lacks(at) || ephemeral.lacks(at);
+            if lacks {
+                return Some(Reason::Insufficient);
+            }
+            let share = self.limits.then(|| self.shares[slot])?;
+            let over =
+                cpu.exceeds(at, share.cpu_permille) || memory.exceeds(at, share.memory_permille);
+            over.then_some(Reason::AllocationLimit)
+        });
     }
 }
 
-impl ResourcesFit {
-    fn fits_node(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
-        let ask = cx.pod.requests.base;
-        let (columns, extra) = (&cx.snapshot.columns, cx.extra);
-        let (pools, rows) = (&columns.pool[..], columns.pool.len());
-        let resources = [
-            (ask.cpu_milli, &columns.used_cpu_milli, &extra.cpu_milli),
-            (ask.memory_bytes, &columns.used_memory_bytes, &extra.memory_bytes),
-            (ask.ephemeral_bytes, &columns.used_ephemeral_bytes, &extra.ephemeral_bytes),
-            (ask.pods, &columns.used_pods, &extra.pods),
-        ];
-        let allocatable = [
-            &columns.allocatable_cpu_milli,
-            &columns.allocatable_memory_bytes,
-            &columns.allocatable_ephemeral_bytes,
-            &columns.allocatable_pods,
-        ];
-        for ((ask, used, extra), allocatable) in resources.into_iter().zip(allocatable) {
-            // kube-scheduler does not look at a resource that the pod does not ask for.
-            if ask <= 0 {
-                continue;
-            }
-            // Columns of one length: a row is checked against it once.
-            let (used, extra, has) = (&used[..rows], &extra[..rows], &allocatable[..rows]);
-            // What a node has is never below 0 nor above 2^48: the difference cannot overflow.
-            let ask = ask.min(1 << 62);
-            offer.refuse(Reason::Insufficient, |at| {
-                used[at].saturating_add(extra[at]) > has[at] - ask && !self.elastic[slot(pools[at])]
-            });
-        }
+/// A plain resource that the pod asks for, and its columns.
+struct Asked<'a> {
+    /// At most 2^62; 0 for one that kube-scheduler does not look at, since it is not asked for.
+    ask: i64,
+    used: &'a [i64],
+    extra: &'a [i64],
+    has: &'a [i64],
+}
+
+impl<'a> Asked<'a> {
+    fn new(ask: i64, rows: usize, [used, extra, has]: [&'a [i64]; 3]) -> Self {
+        let ask = ask.clamp(0, 1 << 62);
+        Self { ask, used: &used[..rows], extra: &extra[..rows], has: &has[..rows] }
     }
 
-    fn fits_allocation(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
-        let ask = cx.pod.requests.base;
-        let (columns, extra) = (&cx.snapshot.columns, cx.extra);
-        let (pools, rows) = (&columns.pool[..], columns.pool.len());
-        let cpu = |share: &Share| share.cpu_permille;
-        let memory = |share: &Share| share.memory_permille;
-        for (ask, used, extra, allocatable, permille) in [
-            (
-                ask.cpu_milli,
-                &columns.used_cpu_milli[..rows],
-                &extra.cpu_milli[..rows],
-                &columns.allocatable_cpu_milli[..rows],
-                self.shares.each_ref().map(cpu),
-            ),
-            (
-                ask.memory_bytes,
-                &columns.used_memory_bytes[..rows],
-                &extra.memory_bytes[..rows],
-                &columns.allocatable_memory_bytes[..rows],
-                self.shares.each_ref().map(memory),
-            ),
-        ] {
-            if ask <= 0 {
-                continue;
-            }
-            let ask = ask.min(1 << 62);
-            offer.refuse(Reason::AllocationLimit, |at| {
-                let slot = slot(pools[at]);
-                let most = Share::of(permille[slot], allocatable[at]);
-                used[at].saturating_add(extra[at]) > most - ask && !self.elastic[slot]
-            });
-        }
+    /// The node has not enough left. What a node has is never below 0 nor above 2^48: the difference
+    /// cannot overflow.
+    #[inline]
+    fn lacks(&self, at: usize) -> bool {
+        self.ask > 0 && self.used[at].saturating_add(self.extra[at]) > self.has[at] - self.ask
     }
+
+    /// The share of the node that the class may fill has not enough left.
+    #[inline]
+    fn exceeds(&self, at: usize, permille: u32) -> bool {
+        let most = Share::of(permille, self.has[at]);
+        self.ask > 0 && self.used[at].saturating_add(self.extra[at]) > most - self.ask
+    }
+}
+
+fn fits_extended(cx: &Cx<'_>, offer: &mut Offer<'_>, resource: ResourceOrd, amount: i64) {
+    let Some(column) = cx.snapshot.extended.get(usize::from(resource.0)) else {
+        return;
+    };
+    // Summed once per request, not once per node: there may be thousands of holds.
+    let mut held: FxHashMap<usize, i64> = FxHashMap::default();
+    for (node, _, amount) in cx.extra.extended.iter().filter(|it| it.1 == resource) {
+        let sum = held.entry(node.index()).or_default();
+        *sum = sum.saturating_add(*amount);
+    }
+    offer.refuse(Reason::Insufficient, |at| {
+        let held = held.get(&at).copied().unwrap_or(0);
+        // A node that does not publish it is not judged: kube-scheduler refuses it there, or was told
+        // to ignore the resource.
+        column.allocatable[at] >= 0
+            && column.used[at].saturating_add(held).saturating_add(amount) > column.allocatable[at]
+    });
 }
 
 fn slot(pool: PoolOrd) -> usize {

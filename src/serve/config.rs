@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::reload::{self, Fingerprint};
-use crate::http::NotReady;
+use crate::http::{FastPaths, NotReady};
 use crate::k8s::client::Source;
 use crate::policy::{self, Plan};
 
@@ -32,6 +32,8 @@ pub struct ServeConfig {
     pub bind: bool,
     /// From a request's first byte to the moment of decision.
     pub deadline: Duration,
+    /// Shortcuts that filter and prioritize take.
+    pub fast_paths: FastPaths,
     /// How often sums are recounted and lists compared.
     pub audit_interval: Duration,
 }

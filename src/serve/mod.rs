@@ -181,6 +181,7 @@ impl Parts {
             not_ready: config.not_ready,
             binder: config.bind.then(|| Arc::new(self.writes.clone()) as Arc<dyn Binder>),
             bind_within: BIND_WITHIN,
+            fast_paths: config.fast_paths,
         };
         let app = Extender::new(self.board.clone(), self.metrics.clone(), options);
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -238,13 +238,13 @@ fn a_pod_made_anew_under_its_name_takes_over() {
     let new = Pod { uid: PodUid(3), ..old.clone() };
     holds.place(&snapshot, &old, &[A], Tick(0));
     holds.place(&snapshot, &other, &[B], Tick(0));
-    holds.supersede(&new);
+    holds.supersede(&snapshot, &new);
     assert_eq!((holds.get(old.uid).is_some(), holds.get(other.uid).is_some()), (false, true));
     holds.place(&snapshot, &new, &[C], Tick(0));
     // What is told late of the old one does not touch the new one.
     holds.settle(Settled::Gone(old.uid));
     assert_eq!(holds.get(new.uid).map(|hold| &*hold.nodes), Some(&[C][..]));
-    holds.supersede(&new);
-    holds.supersede(&other);
+    holds.supersede(&snapshot, &new);
+    holds.supersede(&snapshot, &other);
     assert_nothing_held(&holds);
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::engine::{MAX_HELD_NODES, degraded, explain};
 use crate::model::{
-    Change, Conditions, ExtendedAmount, Node, NodeMatcher, PoolOrd, QosClaim, Refusal,
+    Change, Conditions, ExtendedAmount, Kind, Node, NodeMatcher, PoolOrd, QosClaim, Refusal,
 };
 use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
 use crate::rules::{Share, SpreadKey, SpreadParams};
@@ -128,6 +128,23 @@ fn the_next_filter_of_a_pod_replaces_its_hold() {
     })]);
     assert_eq!(site.filter(&first, &["b"], 3), Err(Reason::NotReady));
     assert!(!site.desk.is_held(first.uid));
+}
+
+#[test]
+fn a_lost_watch_leaves_in_doubt_whether_the_last_attempt_is_dead() {
+    let mut site = site(&["a", "b"]);
+    let (first, second) = (pod(1, 5), pod(2, 5));
+    assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
+    site.see([Change::WatchLost(Kind::Pods)]);
+    // Its binding to `a` may have been carried out and the answer be lost.
+    assert_eq!(site.filter(&first, &["b"], 1), Ok(vec!["b"]));
+    assert_eq!(site.filter(&second, &["a"], 1), Err(Reason::AllocationLimit));
+    assert_eq!(site.filter(&first, &["x"], 1), Err(Reason::UnknownNode));
+    assert_eq!(site.filter(&second, &["a", "b"], 1), Err(Reason::AllocationLimit));
+    site.see([Change::WatchBack(Kind::Pods)]);
+    assert_eq!(site.filter(&second, &["a"], 2), Err(Reason::AllocationLimit));
+    assert_eq!(site.filter(&first, &["b"], 2), Ok(vec!["b"]));
+    assert_eq!(site.filter(&second, &["a"], 2), Ok(vec!["a"]));
 }
 
 #[test]

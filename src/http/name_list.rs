@@ -1,0 +1,254 @@
+//! The node names of a request: where each stands in its bytes, and which node it is.
+//!
+//! Names are most of the text, and Go writes a list of plain strings in one way only. Such a list is
+//! cut at its quotes, and mostly not even searched for them: the name that comes next is guessed and
+//! compared. Any other list is read as JSON.
+
+use super::fast_paths::FastPaths;
+use super::successors::Successors;
+use super::wire::{MAX_ITEMS, Name};
+use crate::cluster::{Names, is_plain};
+use crate::model::NodeOrd;
+
+/// The names that a request offers.
+#[derive(Clone, Debug)]
+pub(super) enum NameList<'a> {
+    /// A list as Go writes it.
+    Cut(CutList<'a>),
+    /// Any list.
+    Read(Vec<Name<'a>>),
+}
+
+/// A list of plain names, cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CutList<'a> {
+    /// From the first quote to the last: `"a","b"`.
+    pub(super) text: &'a [u8],
+    /// Where each name ends in the text: the place of its closing quote.
+    pub(super) ends: &'a [u32],
+    /// The node of each name, in the table that the list was cut with.
+    pub(super) ords: &'a [NodeOrd],
+    /// How many names were guessed.
+    pub(super) num_guessed: usize,
+    /// Names side by side are copied in one piece.
+    pub(super) in_blocks: bool,
+}
+
+impl<'a> CutList<'a> {
+    /// The text of the names from `first` to `last`, with their quotes.
+    #[inline]
+    fn quoted(&self, first: usize, last: usize) -> &'a [u8] {
+        let before = first.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = before.map_or(0, |end| *end as usize + 2);
+        let end = self.ends.get(last).map_or(start, |end| *end as usize + 1);
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// Where the names at ascending positions end when written with commas between them.
+    pub(super) fn ends_of(&self, positions: &[u32], ends: &mut Vec<u32>) {
+        ends.clear();
+        if positions.len() == self.ends.len() {
+            return ends.extend_from_slice(self.ends);
+        }
+        let mut start = 0;
+        ends.extend(positions.iter().map(|at| {
+            let end = start + self.quoted(*at as usize, *at as usize).len() - 1;
+            start = end + 2;
+            end as u32
+        }));
+    }
+
+    fn name(&self, at: usize) -> &'a str {
+        let quoted = self.quoted(at, at);
+        let name = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+        // What was cut is plain.
+        std::str::from_utf8(name).unwrap_or_default()
+    }
+}
+
+impl NameList<'_> {
+    /// Number of names.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Cut(list) => list.ends.len(),
+            Self::Read(names) => names.len(),
+        }
+    }
+
+    /// About how many bytes all names take in a reply.
+    pub(super) fn num_bytes(&self) -> usize {
+        match self {
+            Self::Cut(list) => list.text.len() + 1,
+            Self::Read(names) => names.iter().map(|name| name.as_str().len() + 3).sum(),
+        }
+    }
+
+    /// The node of each name in the table `known`: as found when the list was cut with the same table,
+    /// else put into `ords`.
+    pub(super) fn ords<'b>(
+        &'b self,
+        cut_with: &Names,
+        known: &Names,
+        ords: &'b mut Vec<NodeOrd>,
+    ) -> &'b [NodeOrd] {
+        let ord = |name: &str| known.ord(name).unwrap_or(NodeOrd::UNKNOWN);
+        ords.clear();
+        match self {
+            Self::Cut(list) if cut_with.is_same(known) => return list.ords,
+            Self::Cut(list) => ords.extend((0..self.len()).map(|at| ord(list.name(at)))),
+            Self::Read(names) => ords.extend(names.iter().map(|name| ord(name.as_str()))),
+        }
+        ords
+    }
+
+    /// Writes one name as a JSON string; nothing for one that there is not.
+    #[inline]
+    pub(super) fn write(&self, at: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Cut(list) => out.extend_from_slice(list.quoted(at, at)),
+            Self::Read(names) => {
+                if let Some(name) = names.get(at) {
+                    name.write_json(out);
+                }
+            }
+        }
+    }
+
+    /// Writes the names at ascending positions, with commas between them.
+    pub(super) fn write_all(&self, positions: &[u32], out: &mut Vec<u8>) {
+        let in_blocks = matches!(self, Self::Cut(list) if list.in_blocks);
+        let mut first = true;
+        for block in positions.chunk_by(|a, b| in_blocks && a + 1 == *b) {
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            match (self, block) {
+                (Self::Cut(list), [first, .., last]) => {
+                    out.extend_from_slice(list.quoted(*first as usize, *last as usize));
+                }
+                _ => block.iter().for_each(|at| self.write(*at as usize, out)),
+            }
+        }
+    }
+}
+
+/// Cuts lists into buffers that are used again.
+#[derive(Debug, Default)]
+pub(super) struct Cutter {
+    ends: Vec<u32>,
+    ords: Vec<NodeOrd>,
+    successors: Successors,
+}
+
+impl Cutter {
+    /// Cuts the text between the brackets of a list; `None` for one that must be read as JSON.
+    pub(super) fn cut<'a>(
+        &'a mut self,
+        text: &'a [u8],
+        known: &Names,
+        fast: FastPaths,
+    ) -> Option<CutList<'a>> {
+        self.ends.clear();
+        self.ords.clear();
+        let num_guessed = self.try_cut(text, known, fast.guess)?;
+        let (ends, ords) = (&self.ends, &self.ords);
+        Some(CutList { text, ends, ords, num_guessed, in_blocks: fast.blocks })
+    }
+
+    /// Gives how many names were guessed.
+    fn try_cut(&mut self, text: &[u8], known: &Names, guesses: bool) -> Option<usize> {
+        let mut num_guessed = 0;
+        let mut walk = self.successors.walk(known);
+        let mut at = usize::from(text.first() == Some(&b'"'));
+        // Places are 32 bits wide.
+        u32::try_from(text.len()).ok().filter(|_| at == 1)?;
+        while self.ends.len() < MAX_ITEMS {
+            let rest = text.get(at..)?;
+            let (ord, len) = match if guesses { walk.next(rest) } else { None } {
+                Some(guessed) => {
+                    num_guessed += 1;
+                    guessed
+                }
+                None => {
+                    let name = rest.get(..memchr::memchr(b'"', rest)?)?;
+                    // A name that stands in the table is plain if all in the table are.
+                    let ord = known.ord(std::str::from_utf8(name).ok()?);
+                    let ord = ord.unwrap_or(NodeOrd::UNKNOWN);
+                    if known.plain(ord).is_none() && !is_plain(name) {
+                        return None;
+                    }
+                    walk.learn(ord);
+                    (ord, name.len())
+                }
+            };
+            let end = at + len;
+            self.ends.push(end as u32);
+            self.ords.push(ord);
+            match text.get(end + 1..)? {
+                [] => return Some(num_guessed),
+                [b',', b'"', ..] => at = end + 3,
+                _ => return None,
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_cut_looked_up_and_written_again() {
+        let (mut known, mut buffer) = (Names::default(), Vec::new());
+        for name in ["a", "bb", "c"] {
+            known.intern(name);
+        }
+        let (text, mut cutter) = (r#""a","bb","","x","c""#, Cutter::default());
+        for num_guessed in [0, 2] {
+            let list = cutter.cut(text.as_bytes(), &known, FastPaths::ALL).expect("it is plain");
+            assert_eq!(list.num_guessed, num_guessed);
+            let want = [NodeOrd(0), NodeOrd(1), NodeOrd::UNKNOWN, NodeOrd::UNKNOWN, NodeOrd(2)];
+            assert_eq!(list.ords, want);
+            let names = NameList::Cut(list);
+            assert_eq!(names.ords(&Names::default(), &known, &mut buffer), want);
+            let mut out = Vec::new();
+            names.write_all(&[0, 1, 3, 4], &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), r#""a","bb","x","c""#);
+            let mut ends = Vec::new();
+            list.ends_of(&[0, 1, 3, 4], &mut ends);
+            let again = CutList { text: &out, ends: &ends, ..list };
+            assert_eq!([0, 1, 2, 3].map(|at| again.name(at)), ["a", "bb", "x", "c"]);
+        }
+    }
+
+    #[test]
+    fn odd_lists_are_not_cut() {
+        let known = Names::default();
+        let mut cutter = Cutter::default();
+        let mut is_cut = |text: &str| cutter.cut(text.as_bytes(), &known, FastPaths::ALL).is_some();
+        let odd = [
+            "",
+            "\"",
+            "a",
+            "\"a",
+            "\"a\",",
+            "\"a\",\"",
+            "\"a\"\"b\"",
+            "\"a\", \"b\"",
+            "\"a\",null",
+            "\"a\\\"b\"",
+            "\"ü\"",
+            "\"a\nb\"",
+            "null",
+            "[\"a\"]",
+            "\"a\"]",
+        ];
+        for text in odd {
+            assert!(!is_cut(text), "{text}");
+        }
+        for text in ["\"\"", "\"a\"", "\"],:{}\",\"b\""] {
+            assert!(is_cut(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What one request leaves for the next: buffers, what was learned of the order of names, the memo.
+//! Answers do not depend on it, only their cost does.
+
+use std::sync::{Mutex, TryLockError};
+
+use super::memo::Memo;
+use super::name_list::Cutter;
+use crate::engine::Answer;
+use crate::model::NodeOrd;
+
+/// Buffers that live as long as the extender.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) cutter: Cutter,
+    pub(super) ords: Vec<NodeOrd>,
+    pub(super) kept: Vec<NodeOrd>,
+    pub(super) answer: Answer,
+    pub(super) scores: Vec<u32>,
+    pub(super) memo: Memo,
+    /// The last filter was followed by a prioritize: scores will be asked for.
+    pub(super) scores_wanted: bool,
+}
+
+/// The one [`Scratch`] of an extender.
+#[derive(Debug, Default)]
+pub(super) struct SharedScratch(Mutex<Scratch>);
+
+impl SharedScratch {
+    /// Lends it. Who comes while it is lent gets an empty one: nobody waits for a shortcut.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        match self.0.try_lock() {
+            Ok(mut scratch) => work(&mut scratch),
+            Err(TryLockError::WouldBlock) => work(&mut Scratch::default()),
+            // A handler panicked with it in hand: what it holds may be half of something.
+            Err(TryLockError::Poisoned(poisoned)) => {
+                self.0.clear_poison();
+                let mut scratch = poisoned.into_inner();
+                *scratch = Scratch::default();
+                work(&mut scratch)
+            }
+        }
+    }
+}

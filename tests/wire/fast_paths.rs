@@ -1,0 +1,123 @@
+//! Every shortcut beside its slow twin: the same requests, the same bytes.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use sigma::http::FastPaths;
+use sigma::model::Change;
+use sigma::sim::Rng;
+
+use crate::site::{OFFLINE, ONLINE, Site, accepted, node, node_seen, placed, pod_json, pod_seen};
+
+const NUM_NODES: usize = 40;
+const NUM_STEPS: u64 = 400;
+
+/// A site per shortcut that is switched off, the one without any first, the one with all last.
+async fn sites() -> Vec<(&'static str, Site)> {
+    let all = FastPaths::ALL;
+    let choices = [
+        ("none", FastPaths::NONE),
+        ("all but cut", FastPaths { cut: false, ..all }),
+        ("all but guess", FastPaths { guess: false, ..all }),
+        ("all but blocks", FastPaths { blocks: false, ..all }),
+        ("all but memo", FastPaths { memo: false, ..all }),
+        ("all", all),
+    ];
+    let mut sites = Vec::new();
+    for (name, fast_paths) in choices {
+        let site = Site::with(&crate::site::settings(), |it| it.fast_paths = fast_paths).await;
+        let pool = |at: usize| ["metal", "ecs", "eci"][at % 3];
+        let nodes = (0..NUM_NODES).map(|at| node_seen(node(&format!("n{at}"), pool(at))));
+        site.see(nodes).await;
+        sites.push((name, site));
+    }
+    sites
+}
+
+/// A request as Go writes it: keys in the order of its struct, names last.
+fn body(pod: &Value, names: &[String]) -> String {
+    let names = serde_json::to_string(names).expect("names are JSON");
+    format!(r#"{{"Pod":{pod},"Nodes":null,"NodeNames":{names}}}"#)
+}
+
+/// kube-scheduler's window: a rotation of an order that stays, workers a little out of step; and now
+/// and then what no kube-scheduler sends.
+fn window(rng: &mut Rng, order: &[String]) -> Vec<String> {
+    let mut names = order.to_vec();
+    names.rotate_left(rng.below(order.len() as u64) as usize);
+    names.truncate(1 + rng.below(order.len() as u64) as usize);
+    for _ in 0..rng.below(3) {
+        let at = rng.below(names.len() as u64) as usize;
+        let next = (at + 1) % names.len();
+        names.swap(at, next);
+    }
+    let odd = ["ghost", "", "ü", "a\"b", "a\\b", "a<b", "],\"Nodes\":null,\"NodeNames\":[", "n1"];
+    if rng.below(6) == 0 {
+        let at = rng.below(names.len() as u64 + 1) as usize;
+        names.insert(at, odd[rng.below(odd.len() as u64) as usize].to_owned());
+    }
+    names
+}
+
+fn pod(rng: &mut Rng) -> Value {
+    let priority = [ONLINE, OFFLINE, 0][rng.below(3) as usize];
+    let mut pod = pod_json(1 + u128::from(rng.below(30)), priority, "500m");
+    if rng.below(3) == 0 {
+        pod["metadata"]["namespace"] = json!("kube-system");
+    }
+    pod
+}
+
+/// Asks all sites; all must answer as the first does.
+async fn ask(sites: &[(&str, Site)], verb: &str, body: &str) -> String {
+    let mut replies = Vec::new();
+    for (name, site) in sites {
+        let (status, reply) = site.post(verb, body.to_owned()).await;
+        assert_eq!(status, StatusCode::OK, "{name}: {reply}");
+        replies.push(reply);
+        assert_eq!(replies.last(), replies.first(), "{name} for {verb} {body}");
+    }
+    replies.swap_remove(0)
+}
+
+#[tokio::test]
+async fn shortcuts_change_no_byte() {
+    let sites = sites().await;
+    let mut rng = Rng::new(1, 0);
+    let mut order: Vec<String> = (0..NUM_NODES).map(|at| format!("n{at}")).collect();
+    rng.shuffle(&mut order);
+    for step in 0..NUM_STEPS {
+        let (pod, names) = (pod(&mut rng), window(&mut rng, &order));
+        let reply = ask(&sites, "/filter", &body(&pod, &names)).await;
+        let reply: Value = serde_json::from_str(&reply).expect("replies are JSON");
+        let mut named = accepted(&reply);
+        // Mostly the names that filter returned; else some, or others, or another pod.
+        let (mut asked, choice) = (pod.clone(), rng.below(8));
+        match choice {
+            0 => named = window(&mut rng, &order),
+            1 => named.truncate(1),
+            2 => asked["metadata"]["labels"] = json!({"step": step.to_string()}),
+            _ => {}
+        }
+        ask(&sites, "/prioritize", &body(&asked, &named)).await;
+        // The world moves on between requests, seldom between a filter and its prioritize.
+        let change = match rng.below(10) {
+            0 if !named.is_empty() => Some(pod_seen(&placed(&pod, &named[0]))),
+            1 => Some(Change::NodeGone { name: order[0].as_str().into() }),
+            2 => Some(node_seen(node(&order[0], "ecs"))),
+            _ => None,
+        };
+        for (_, site) in &sites {
+            site.see(change.clone()).await;
+        }
+    }
+    let hits = |site: &Site, path| {
+        let of = |result| site.metrics.fast_path_names.with_label_values(&[path, result]).get();
+        (of("hit"), of("miss"))
+    };
+    let ((_, none), (_, all)) = (&sites[0], &sites[sites.len() - 1]);
+    for path in ["cut", "guess", "memo"] {
+        assert_eq!(hits(none, path).0, 0, "{path} is off");
+        let (hit, miss) = hits(all, path);
+        assert!(hit > miss && miss > 0, "{path}: {hit} hits, {miss} misses");
+    }
+}
