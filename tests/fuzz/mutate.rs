@@ -63,7 +63,7 @@ pub(crate) fn mutate(pool: &[Vec<u8>], seeds: usize, rng: &mut Rng) -> Vec<u8> {
     let json = rng.percent(60).then(|| serde_json::from_slice::<Value>(&input).ok()).flatten();
     if let Some(mut value) = json {
         let donor = serde_json::from_slice(other).unwrap_or_default();
-        for _ in 0..=rng.below(3) {
+        for _ in 0..=small(3, rng) {
             change(&mut value, &donor, rng);
         }
         input.clear();
