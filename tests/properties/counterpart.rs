@@ -18,6 +18,7 @@ pub(crate) struct Model {
     /// UIDs that never come back.
     ended: BTreeSet<PodUid>,
     pools: Vec<PoolSpec>,
+    pods_unwatched: bool,
     /// What holds must be told, recycled ordinals apart: the model has none.
     told: Vec<Settled>,
 }
@@ -27,6 +28,9 @@ impl Model {
         match change {
             Change::RelistBegin(kind) => self.mark(*kind),
             Change::RelistEnd(kind) => self.sweep(*kind),
+            Change::WatchLost(Kind::Pods) => self.pods_unwatched = true,
+            Change::WatchBack(Kind::Pods) => self.pods_unwatched = false,
+            Change::WatchLost(_) | Change::WatchBack(_) => {}
             Change::NodeSeen(node) => match self.nodes.get_mut(&node.name) {
                 Some((known, seen)) if known.resource_version > node.resource_version => {
                     *seen = true;
@@ -113,7 +117,7 @@ impl Model {
 
     /// Counts everything.
     pub(crate) fn picture(&self) -> Picture {
-        let mut out = Picture::default();
+        let mut out = Picture { pods_unwatched: self.pods_unwatched, ..Picture::default() };
         for pool in &self.pools {
             out.pools.push((pool.name.clone(), PoolUse::default()));
         }
@@ -189,6 +193,7 @@ pub(crate) struct Picture {
     pools: Vec<(String, PoolUse)>,
     namespaces: Vec<Namespace>,
     num_pods: usize,
+    pods_unwatched: bool,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -271,6 +276,7 @@ pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
         pools: pools.map(|(pool, sums)| (pool.name.clone(), *sums)).collect(),
         namespaces: snapshot.namespaces.values().cloned().collect(),
         num_pods: snapshot.num_pods,
+        pods_unwatched: snapshot.pods_unwatched,
     }
 }
 

@@ -55,6 +55,11 @@ pub(crate) enum Op {
     },
     /// A list of this kind ends that nobody saw begin.
     End(u8),
+    /// The watch of this kind is interrupted, or goes on.
+    Watch {
+        kind: u8,
+        lost: bool,
+    },
     Pools(u8),
 }
 
@@ -74,6 +79,7 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..3_u8, heard()).prop_map(|(name, heard)| Op::NamespaceDeleted { name, heard }),
         1 => (0..3_u8, 0..12_u8).prop_map(|(kind, key)| Op::Unread { kind, key }),
         1 => (0..3_u8).prop_map(Op::End),
+        1 => (0..3_u8, any::<bool>()).prop_map(|(kind, lost)| Op::Watch { kind, lost }),
         4 => any::<prop::sample::Index>().prop_map(Op::Late),
         1 => prop::option::of(0..9_u8).prop_map(|cut| Op::Relist { cut }),
         1 => (0..4_u8).prop_map(Op::Pools),
@@ -200,6 +206,10 @@ impl Server {
                 vec![Change::Unread { kind, key: key.into() }]
             }
             Op::End(kind) => vec![Change::RelistEnd(Kind::ALL[usize::from(kind)])],
+            Op::Watch { kind, lost } => {
+                let change = if lost { Change::WatchLost } else { Change::WatchBack };
+                vec![change(Kind::ALL[usize::from(kind)])]
+            }
             Op::Late(ref at) if !self.sent.is_empty() => vec![at.get(&self.sent).clone()],
             Op::Late(_) => Vec::new(),
             Op::Relist { cut } => self.list(cut),
@@ -260,7 +270,9 @@ impl Server {
             let whole = objects.len() <= most;
             out.push(Change::RelistBegin(kind));
             out.extend(objects.into_iter().take(most));
-            out.extend(whole.then_some(Change::RelistEnd(kind)));
+            if whole {
+                out.extend([Change::RelistEnd(kind), Change::WatchBack(kind)]);
+            }
         }
         out
     }
