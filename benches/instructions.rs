@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use server::{Server, args};
+use server::{Server, args, names_in};
 use sigma::engine::Desk;
 use sigma::model::{Amounts, NodeOrd, PodUid, Tick};
 use world::{SIZES, Setting, setting};
@@ -28,8 +28,15 @@ fn measured_case(case: &mut dyn FnMut()) {
 
 /// Runs a case once unmeasured, so that every buffer is there, and once measured. An argument chooses
 /// one case, `filter online, decision 500`: for `callgrind_annotate`, which needs a file of its own.
-fn measure(name: &str, num_names: usize, mut case: impl FnMut()) {
+fn measure(name: &str, num_names: usize, case: impl FnMut()) {
+    measure_after(|| (), name, num_names, case);
+}
+
+/// As [`measure`], with something that comes before the case each time and is not measured.
+fn measure_after(mut before: impl FnMut(), name: &str, num_names: usize, mut case: impl FnMut()) {
+    before();
     case();
+    before();
     let mut chosen = std::env::args().skip(1).filter(|it| !it.starts_with("--"));
     if chosen.next().is_some_and(|it| it != format!("{name} {num_names}")) {
         return;
@@ -49,21 +56,49 @@ fn main() {
 fn requests(server: &Server, setting: &Setting) {
     let pods =
         [("online", &setting.online), ("offline", &setting.offline), ("exempt", &setting.exempt)];
-    for verb in ["filter", "prioritize"] {
-        for (class, pod) in pods {
-            for size in SIZES {
-                let body: Bytes = args(pod, &setting.names[..size]);
-                let mut reply = Bytes::new();
-                let name = format!("{verb} {class}, request to reply");
-                measure(&name, size, || reply = server.ask(verb, &body));
-                let known = setting.names[..size].iter().any(|name| {
-                    let reply = std::str::from_utf8(&reply).expect("replies are UTF-8");
-                    reply.contains(name)
-                });
-                assert!(known && server.names_returned(verb) > 0, "{name}: {reply:?}");
-            }
+    // A round of all nodes goes before, from which their order is learned.
+    server.ask("filter", &args(&setting.exempt, &setting.names));
+    for (class, pod) in pods {
+        for size in SIZES {
+            let body: Bytes = args(pod, &setting.names[..size]);
+            let mut reply = Bytes::new();
+            // As in a scheduler's life, a prioritize went before: so this one's scores are wanted.
+            let before = || drop(server.ask("prioritize", &body));
+            let name = format!("filter {class}, request to reply");
+            measure_after(before, &name, size, || reply = server.ask("filter", &body));
+            check(server, "filter", &setting.names[..size], &reply);
         }
     }
+    for (class, pod) in pods {
+        for size in SIZES {
+            let body: Bytes = args(pod, &setting.names[..size]);
+            let mut reply = Bytes::new();
+            // Names that no filter returned.
+            let name = format!("prioritize {class}, request to reply");
+            let before = || drop(server.ask("filter", &args(pod, &setting.names[..1])));
+            measure_after(before, &name, size, || reply = server.ask("prioritize", &body));
+            check(server, "prioritize", &setting.names[..size], &reply);
+        }
+    }
+    for size in SIZES {
+        // Asked about the names that the pod's filter has just returned, as kube-scheduler does.
+        let filter: Bytes = args(&setting.exempt, &setting.names[..size]);
+        let returned = names_in(&server.ask("filter", &filter));
+        let body: Bytes = args(&setting.exempt, &returned);
+        let before = || drop(server.ask("filter", &filter));
+        let mut reply = Bytes::new();
+        let name = "prioritize exempt, after its filter";
+        measure_after(before, name, size, || reply = server.ask("prioritize", &body));
+        check(server, "prioritize", &returned, &reply);
+    }
+    assert!(server.num_remembered() > 0, "prioritize was answered from its filter");
+}
+
+/// Panics unless some of the names were returned, by decisions alone.
+fn check(server: &Server, verb: &str, names: &[String], reply: &Bytes) {
+    let text = std::str::from_utf8(reply).expect("replies are UTF-8");
+    let known = names.iter().any(|name| text.contains(name));
+    assert!(known && server.names_returned(verb) > 0, "{verb}: {text}");
 }
 
 /// The engine alone: ordinals in, positions or scores out.

@@ -1,9 +1,17 @@
 #!/usr/bin/env bash
 # Counts the instructions of every case of benches/instructions.rs and prints a table.
-# Usage: benches/instructions.sh [FOLDER]    FOLDER keeps callgrind's files, for callgrind_annotate.
+# Usage: benches/instructions.sh [--check|--update] [FOLDER]
+#   --check   fails when a case needs more than benches/instructions.tsv allows
+#   --update  writes benches/instructions.tsv; commit it with the reason
+#   FOLDER    keeps callgrind's files, for callgrind_annotate
 set -euo pipefail
 cd "$(dirname "$0")/.."
+mode=table
+case ${1:-} in
+--check | --update) mode=${1#--} && shift ;;
+esac
 folder=${1:-$(mktemp -d)}
+baseline=benches/instructions.tsv
 mkdir -p "$folder"
 rm -f "$folder"/out* "$folder"/cases
 
@@ -14,12 +22,12 @@ valgrind --tool=callgrind --toggle-collect=instructions::measured_case --dump-af
     --callgrind-out-file="$folder/out" "$binary" >"$folder/cases" 2>"$folder/log"
 
 mapfile -t cases <"$folder/cases"
-rows=()
 for at in "${!cases[@]}"; do
     total=$(sed -n 's/^\(summary\|totals\): //p' "$folder/out.$((at + 1))" | head -1)
-    rows+=("${cases[$at]}"$'\t'"$total")
-done
-printf '%s\n' "${rows[@]}" | awk -F '\t' '
+    printf '%s\t%s\n' "${cases[$at]}" "$total"
+done >"$folder/counts.tsv"
+
+awk -F '\t' '
     function row(name, one, five, all) {
         printf "| %-36s | %6s | %7s | %8s | %14s | %17s |\n", name, one, five, all,
             all ~ /^[0-9]+$/ ? sprintf("%.0f", (five - one) / 499) : "a name, at 500",
@@ -30,4 +38,30 @@ printf '%s\n' "${rows[@]}" | awk -F '\t' '
         print "|---|---:|---:|---:|---:|---:|"
     }
     { count[$1, $2] = $3 }
-    $2 == 10000 { row($1, count[$1, 1], count[$1, 500], count[$1, 10000]) }'
+    $2 == 10000 { row($1, count[$1, 1], count[$1, 500], count[$1, 10000]) }' "$folder/counts.tsv"
+
+case $mode in
+update) cp "$folder/counts.tsv" "$baseline" ;;
+check)
+    # A request of one name is mostly the allocator, whose count wanders by some percent.
+    awk -F '\t' '
+        NR == FNR { allowed[$1, $2] = $3; next }
+        !(($1, $2) in allowed) { printf "%s, %s names: not in the baseline\n", $1, $2; bad = 1; next }
+        {
+            seen[$1, $2] = 1
+            tolerance = $2 == 1 ? 0.06 : 0.02
+            change = $3 / allowed[$1, $2] - 1
+            if (change > tolerance || change < -tolerance) {
+                printf "%s, %s names: %d instructions, %+.1f %% of the baseline (%d)\n",
+                    $1, $2, $3, 100 * change, allowed[$1, $2]
+                bad += change > 0
+            }
+        }
+        END {
+            for (key in allowed) if (!(key in seen)) { split(key, part, SUBSEP)
+                printf "%s, %s names: in the baseline, not measured\n", part[1], part[2]; bad = 1 }
+            if (bad) print "benches/instructions.sh --update writes the baseline; the commit says why"
+            exit bad > 0
+        }' "$baseline" "$folder/counts.tsv"
+    ;;
+esac

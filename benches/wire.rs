@@ -9,8 +9,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use bytes::Bytes;
-use criterion::{BenchmarkId, Criterion, Throughput};
-use server::{Server, args};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
+use server::{Server, args, names_in};
 use world::{NUM_NODES, SIZES, setting};
 
 /// Budget of handler time (`performance.md` §2.5): filter 12 µs at 500 names and 180 µs at 10,000;
@@ -40,5 +40,20 @@ fn main() {
             assert!(server.names_returned(verb) > 0, "{verb} accepted something");
         }
     }
+    // As kube-scheduler asks: about the names that the pod's filter has just returned.
+    let mut group = criterion.benchmark_group("request prioritize/exempt, after its filter");
+    for size in SIZES {
+        let filter: Bytes = args(&setting.exempt, &setting.names[..size]);
+        let returned = names_in(&server.ask("filter", &filter));
+        let body: Bytes = args(&setting.exempt, &returned);
+        group.throughput(Throughput::Elements(returned.len() as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            let before = || server.ask("filter", &filter);
+            let prioritize = |_| black_box(server.ask("prioritize", &body));
+            bencher.iter_batched(before, prioritize, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+    assert!(server.num_remembered() > 0, "prioritize was answered from its filter");
     criterion.final_summary();
 }

@@ -15,7 +15,7 @@ use sigma::cluster::{Holds, Snapshot};
 use sigma::engine::{Answer, Desk, World};
 use sigma::model::{NodeOrd, Reason, Tick};
 use sigma::policy::Plan;
-use sigma::rules::{CATALOGUE, Cx, Offer, Rule, RuleSpec};
+use sigma::rules::{CATALOGUE, Cx, Fill, Offer, Rule, RuleSpec, Scored};
 
 use input::{Input, pods_of};
 
@@ -51,8 +51,10 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
                 verdicts.iter().map(|verdict| verdict.name().to_owned()).collect()
             }
             Rule::Scorer(scorer) => {
-                let mut points = vec![0; nodes.len()];
-                scorer.score(&cx, &nodes, &mut points);
+                let (mut points, mut fills) = (vec![0; nodes.len()], Vec::new());
+                Fill::of(&cx, &nodes, &mut fills);
+                let scored = Scored { nodes: &nodes, fills: &fills, points: &mut points };
+                scorer.score(&cx, scored);
                 points.iter().map(u32::to_string).collect()
             }
         }

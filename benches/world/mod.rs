@@ -20,15 +20,12 @@ const SEED: u64 = 1;
 /// Stream numbers of the seed, apart from the simulator's.
 const PLACE_STREAM: u64 = 101;
 const ORDER_STREAM: u64 = 102;
-/// Where kube-scheduler's window begins; its sixteen workers shuffle what is close together.
-const WINDOW_START: usize = 3216;
-const SHUFFLED: usize = 16;
 
 /// The lists that a start brings, and the pods that are asked about.
 pub(crate) struct Setting {
     /// Everything that the watches tell.
     pub(crate) changes: Vec<Change>,
-    /// Node names in the order in which they are offered.
+    /// Node names as they are offered: in any order, but the same one as long as kube-scheduler runs.
     pub(crate) names: Vec<String>,
     /// Four cores of class `online`, with replicas that run already.
     pub(crate) online: Pod,
@@ -103,11 +100,10 @@ fn place(nodes: &[Node], stream: &mut PodStream) -> Vec<Pod> {
     stream.take(NUM_PODS).filter_map(place).collect()
 }
 
-/// The nodes in kube-scheduler's order. The generator's nodes take zones in turn already.
+/// The nodes in an order as captured from kube-scheduler 1.36: random, since its list of nodes comes
+/// through a Go map, and not that of any label.
 fn offered(nodes: &[Node]) -> Vec<String> {
     let mut names: Vec<String> = nodes.iter().map(|node| node.name.to_string()).collect();
-    names.rotate_left(WINDOW_START);
-    let mut rng = Rng::new(SEED, ORDER_STREAM);
-    names.chunks_mut(SHUFFLED).for_each(|chunk| rng.shuffle(chunk));
+    Rng::new(SEED, ORDER_STREAM).shuffle(&mut names);
     names
 }

@@ -63,6 +63,11 @@ impl Server {
         })
     }
 
+    /// How many names prioritize has scored from what the pod's filter had found.
+    pub(crate) fn num_remembered(&self) -> u64 {
+        self.metrics.fast_path_names.with_label_values(&["memo", "hit"]).get()
+    }
+
     /// Panics unless every answer so far was decided by the rules; gives how many names `verb`
     /// returned on average.
     pub(crate) fn names_returned(&self, verb: &str) -> u64 {
@@ -71,6 +76,12 @@ impl Server {
         let returned = self.metrics.names_returned.with_label_values(&[verb]).get();
         returned / results("ok").max(1)
     }
+}
+
+/// The names that a filter returned.
+pub(crate) fn names_in(reply: &Bytes) -> Vec<String> {
+    let reply: Value = serde_json::from_slice(reply).expect("replies are JSON");
+    serde_json::from_value(reply["NodeNames"].clone()).expect("names")
 }
 
 /// What kube-scheduler posts to filter and to prioritize: the pod, and names only.

@@ -4,7 +4,7 @@ use super::filter::{Tally, judge};
 use super::rank::Ranker;
 use super::{Case, Desk, World, fresh_verdicts};
 use crate::model::{NodeOrd, Pod, Reason};
-use crate::rules::Cx;
+use crate::rules::{Cx, Fill, Scored};
 
 /// Why a pod may go where.
 #[derive(Clone, Debug)]
@@ -67,9 +67,12 @@ pub fn explain(
         let order = ranked.best(most);
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &world.extended_of(pod) };
         let explained = order.into_iter().map(|at| {
+            let (nodes, mut fills) = ([kept[at]], Vec::new());
+            Fill::of(&cx, &nodes, &mut fills);
             let points = class.scorers.iter().map(|rule| {
                 let mut points = [0];
-                rule.scorer.score(&cx, &[kept[at]], &mut points);
+                let scored = Scored { nodes: &nodes, fills: &fills, points: &mut points };
+                rule.scorer.score(&cx, scored);
                 RulePoints { rule: rule.name, weight: rule.weight, points: points[0] }
             });
             NodeExplanation {

@@ -83,12 +83,15 @@ impl Shortlister {
         let kept = kept.map(|(at, (ord, _))| (at, *ord, case.class.band(pools[ord.index()])));
         let mut num_in_band = [0; PoolOrd::MAX_POOLS + 2];
         kept.clone().for_each(|(_, _, band)| num_in_band[band] += 1);
-        let Some((_, best_node, best_band)) = kept.clone().min_by_key(|(_, _, band)| *band) else {
+        let Some(best_band) = num_in_band.iter().position(|num| *num > 0) else {
             return;
         };
-        let pool = case.class.params.pools.get(pools[best_node.index()].index());
-        let is_elastic = pool.is_some_and(|pool| pool.elastic);
-        let most = num_named(num_in_band[best_band], if is_elastic { 0 } else { num_holds });
+        let is_elastic = || {
+            let (_, node, _) = kept.clone().find(|(_, _, band)| *band == best_band)?;
+            Some(case.class.params.pools.get(pools[node.index()].index())?.elastic)
+        };
+        let num_holds = if is_elastic() == Some(true) { 0 } else { num_holds };
+        let most = num_named(num_in_band[best_band], num_holds);
         // Whatever its points, a node is behind all nodes of the bands before its own: where these
         // are enough, it needs no points.
         let mut num_ranked = 0;

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use super::Case;
 use crate::cluster::tie;
 use crate::model::NodeOrd;
-use crate::rules::Cx;
+use crate::rules::{Cx, Fill, Scored};
 
 /// kube-scheduler's `MaxExtenderPriority`.
 pub const MAX_SCORE: u32 = 10;
@@ -24,6 +24,7 @@ struct Rank {
 /// Buffers that live as long as the desk: ranking allocates nothing per request.
 #[derive(Debug, Default)]
 pub(super) struct Ranker {
+    fills: Vec<Fill>,
     points: Vec<u32>,
     totals: Vec<u64>,
 }
@@ -34,13 +35,15 @@ impl Ranker {
         let Case { world, class, pod, extra } = case;
         let extended = world.extended_of(pod);
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
+        Fill::of(&cx, nodes, &mut self.fills);
         self.totals.clear();
         self.totals.resize(nodes.len(), 0);
         // Where pools are in bands, the order between them is not a matter of points.
         for rule in class.scorers.iter().filter(|rule| rule.name != "poolOrder") {
             self.points.clear();
             self.points.resize(nodes.len(), 0);
-            rule.scorer.score(&cx, nodes, &mut self.points);
+            let (fills, points) = (&self.fills[..], &mut self.points[..]);
+            rule.scorer.score(&cx, Scored { nodes, fills, points });
             for (total, points) in self.totals.iter_mut().zip(&self.points) {
                 *total += u64::from(*points) * u64::from(rule.weight);
             }

@@ -11,8 +11,6 @@ use bytes::Bytes;
 use super::name_list::{CutList, NameList};
 use super::reply;
 
-/// How long the picture of a filter will do for its prioritize.
-const MAX_AGE: Duration = Duration::from_secs(1);
 /// Larger requests are not kept.
 const MAX_BYTES: usize = 4 << 20;
 
@@ -57,16 +55,17 @@ impl Memo {
         self.kept = Some(Kept { head, names, plan_generation, at });
     }
 
-    /// The reply to a prioritize about the same pod and the nodes that were returned, and how many
-    /// they are; `None` for any other.
+    /// The reply to a prioritize about the same pod and the nodes that were returned at most `max_age`
+    /// ago, and how many they are; `None` for any other.
     pub(super) fn reply(
         &self,
         body: &[u8],
         (plan_generation, at): (u64, Instant),
+        max_age: Duration,
     ) -> Option<(Vec<u8>, usize)> {
         let kept = self.kept.as_ref()?;
         let is_valid = kept.plan_generation == plan_generation
-            && at.saturating_duration_since(kept.at) <= MAX_AGE;
+            && at.saturating_duration_since(kept.at) <= max_age;
         let names = body.strip_prefix(&*kept.head)?.strip_suffix(b"]}")?;
         if !is_valid || names != kept.names {
             return None;

@@ -23,6 +23,9 @@ use crate::model::{NodeOrd, Pod, PodUid, Reason};
 const NEEDS_NODE_CACHE: &str =
     "sigma: set nodeCacheCapable: true for this extender in the KubeSchedulerConfiguration";
 const NO_BIND: &str = "sigma: bind is not configured (--bind=on)";
+/// How many deadlines long the picture of a filter will do for its prioritize: the in-tree plugins'
+/// filters and scores come between.
+const MEMO_DEADLINES: u32 = 20;
 /// How long a late answer may still wait for the desk, to note that the pod is to be rung.
 const NOTE_WITHIN: std::time::Duration = std::time::Duration::from_millis(2);
 
@@ -95,7 +98,9 @@ impl Extender {
             scratch.scores_wanted = self.options.fast_paths.memo;
             let ready = (self.options.ready)();
             let now = (self.board.world().plan_generation, arrived);
-            if let Some((reply, num_names)) = scratch.memo.reply(body, now).filter(|_| ready) {
+            let max_age = self.options.deadline * MEMO_DEADLINES;
+            let known = scratch.memo.reply(body, now, max_age).filter(|_| ready);
+            if let Some((reply, num_names)) = known {
                 let offered = self.metrics.names_offered.with_label_values(&["prioritize"]);
                 offered.inc_by(num_names as u64);
                 self.count_returned(Verb::Prioritize, num_names);

@@ -1,8 +1,8 @@
 //! Score: prefer the failure domain that carries the fewest replicas of the pod's app.
 
 use super::domain_share::{Replicas, domain_of};
-use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scorer, SpreadKey};
-use crate::model::{DomainOrd, NodeOrd};
+use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer, SpreadKey};
+use crate::model::DomainOrd;
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
@@ -23,13 +23,13 @@ fn build(class: &ClassParams) -> Option<Rule> {
 }
 
 impl Scorer for FailureSpread {
-    fn score(&self, cx: &Cx<'_>, nodes: &[NodeOrd], points: &mut [u32]) {
+    fn score(&self, cx: &Cx<'_>, scored: Scored<'_>) {
         if cx.pod.app().is_none() {
             return;
         }
         let replicas = Replicas::count(cx, self.key);
         let most = replicas.by_domain.values().copied().max().unwrap_or(0);
-        for (ord, points) in nodes.iter().zip(points) {
+        for (ord, points) in scored.nodes.iter().zip(scored.points) {
             let domain = domain_of(cx.snapshot, self.key, *ord);
             // A node that does not tell its domain must not look like the safest of all.
             if domain == DomainOrd::NONE {

@@ -5,6 +5,7 @@
 //! loop over columns. No rule holds state, a cache, a clock or a client: what it needs is a column,
 //! a parameter of the class ([`ClassParams`]), or a fact about the pod in [`Cx`].
 
+mod fill;
 mod params;
 
 mod bin_pack;
@@ -20,6 +21,7 @@ mod shape_match;
 use crate::cluster::{Extra, ResourceOrd, Snapshot};
 use crate::model::{NodeOrd, Pod, Reason};
 
+pub use fill::Fill;
 pub use params::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
 
 /// What a rule looks at; always the first argument.
@@ -52,8 +54,10 @@ impl Offer<'_> {
     }
 
     /// Refuses every node that is still in and for which there is an objection.
+    #[inline]
     pub fn refuse_for(&mut self, mut objection: impl FnMut(usize) -> Option<Reason>) {
-        for (ord, verdict) in self.nodes.iter().zip(self.verdicts.iter_mut()) {
+        let (nodes, verdicts) = (self.nodes, &mut *self.verdicts);
+        for (ord, verdict) in nodes.iter().zip(verdicts) {
             if *verdict == Reason::Kept
                 && let Some(reason) = objection(ord.index())
             {
@@ -69,10 +73,20 @@ pub trait Filter: Send + Sync {
     fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>);
 }
 
+/// The nodes that get points, and what scorers share; all by position.
+pub struct Scored<'a> {
+    /// The nodes; all are known.
+    pub nodes: &'a [NodeOrd],
+    /// How full each would be, see [`Fill::of`].
+    pub fills: &'a [Fill],
+    /// As long as `nodes`, and zeroed.
+    pub points: &'a mut [u32],
+}
+
 /// A soft rule.
 pub trait Scorer: Send + Sync {
-    /// Writes 0..=[`MAX_POINTS`] for each node; `points` is as long as `nodes` and zeroed.
-    fn score(&self, cx: &Cx<'_>, nodes: &[NodeOrd], points: &mut [u32]);
+    /// Writes 0..=[`MAX_POINTS`] for each node.
+    fn score(&self, cx: &Cx<'_>, scored: Scored<'_>);
 }
 
 /// The most points a scorer gives.

@@ -1,7 +1,7 @@
 //! Score: the first pool of the class's list is worth most, the last one nothing.
 
-use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scorer};
-use crate::model::{NodeOrd, PoolOrd};
+use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer};
+use crate::model::PoolOrd;
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
@@ -27,9 +27,9 @@ fn build(class: &ClassParams) -> Option<Rule> {
 }
 
 impl Scorer for PoolOrder {
-    fn score(&self, cx: &Cx<'_>, nodes: &[NodeOrd], points: &mut [u32]) {
+    fn score(&self, cx: &Cx<'_>, scored: Scored<'_>) {
         let pools = &cx.snapshot.columns.pool;
-        for (ord, points) in nodes.iter().zip(points) {
+        for (ord, points) in scored.nodes.iter().zip(scored.points) {
             *points = self.points[pools[ord.index()].index().min(PoolOrd::MAX_POOLS)];
         }
     }

@@ -75,24 +75,32 @@ impl Filter for ResourcesFit {
         );
         let pools = &columns.pool[..rows];
         // One walk over the offer: rows are read once, by position as the scheduler sent them.
-        offer.refuse_for(|at| {
+        let (elastic, shares, limits) = (&self.elastic, &self.shares, self.limits);
+        offer.refuse_for(move |at| {
+            // The one check of bounds: what is behind it needs none.
+            if at >= rows {
+                return Some(Reason::UnknownNode);
+            }
             let slot = slot(pools[at]);
-            if self.elastic[slot] {
+            if elastic[slot] {
                 return None;
             }
             let lacks = cpu.lacks(at) || memory.lacks(at) || pods.lacks(at) || ephemeral.lacks(at);
             if lacks {
                 return Some(Reason::Insufficient);
             }
-            let share = self.limits.then(|| self.shares[slot])?;
-            let over =
-                cpu.exceeds(at, share.cpu_permille) || memory.exceeds(at, share.memory_permille);
+            if !limits || shares[slot] == Share::ALL {
+                return None;
+            }
+            let Share { cpu_permille, memory_permille } = shares[slot];
+            let over = cpu.exceeds(at, cpu_permille) || memory.exceeds(at, memory_permille);
             over.then_some(Reason::AllocationLimit)
         });
     }
 }
 
 /// A plain resource that the pod asks for, and its columns.
+#[derive(Clone, Copy)]
 struct Asked<'a> {
     /// At most 2^62; 0 for one that kube-scheduler does not look at, since it is not asked for.
     ask: i64,
@@ -107,18 +115,17 @@ impl<'a> Asked<'a> {
         Self { ask, used: &used[..rows], extra: &extra[..rows], has: &has[..rows] }
     }
 
-    /// The node has not enough left. What a node has is never below 0 nor above 2^48: the difference
-    /// cannot overflow.
+    /// The node has not enough left. Sums and what a node has are far below 2^62: nothing overflows.
     #[inline]
     fn lacks(&self, at: usize) -> bool {
-        self.ask > 0 && self.used[at].saturating_add(self.extra[at]) > self.has[at] - self.ask
+        self.ask > 0 && self.used[at] + self.extra[at] > self.has[at] - self.ask
     }
 
     /// The share of the node that the class may fill has not enough left.
     #[inline]
     fn exceeds(&self, at: usize, permille: u32) -> bool {
         let most = Share::of(permille, self.has[at]);
-        self.ask > 0 && self.used[at].saturating_add(self.extra[at]) > most - self.ask
+        self.ask > 0 && self.used[at] + self.extra[at] > most - self.ask
     }
 }
 

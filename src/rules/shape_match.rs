@@ -4,9 +4,7 @@
 //! which both run out together strands neither. (Kubernetes' BalancedAllocation has the same aim; at
 //! sampled sizes its few points drown, and it does not know what is held.)
 
-use super::bin_pack::Fill;
-use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scorer};
-use crate::model::{NodeOrd, PoolOrd};
+use super::{ClassParams, Cx, Fill, MAX_POINTS, Rule, RuleSpec, Scored, Scorer};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
@@ -17,28 +15,18 @@ pub(super) static SPEC: RuleSpec = RuleSpec {
     scores: true,
 };
 
-struct ShapeMatch {
-    elastic: [bool; PoolOrd::MAX_POOLS + 1],
-}
+struct ShapeMatch;
 
-fn build(class: &ClassParams) -> Option<Rule> {
-    let mut elastic = [false; PoolOrd::MAX_POOLS + 1];
-    for (slot, pool) in elastic.iter_mut().zip(&class.pools) {
-        *slot = pool.elastic;
-    }
-    Some(Rule::Scorer(Box::new(ShapeMatch { elastic })))
+fn build(_class: &ClassParams) -> Option<Rule> {
+    Some(Rule::Scorer(Box::new(ShapeMatch)))
 }
 
 impl Scorer for ShapeMatch {
-    fn score(&self, cx: &Cx<'_>, nodes: &[NodeOrd], points: &mut [u32]) {
-        let fill = Fill::with_pod(cx);
-        for (ord, points) in nodes.iter().zip(points) {
-            let at = ord.index();
-            if self.elastic[fill.pool[at].index().min(PoolOrd::MAX_POOLS)] {
-                continue;
+    fn score(&self, _cx: &Cx<'_>, scored: Scored<'_>) {
+        for (fill, points) in scored.fills.iter().zip(scored.points) {
+            if *fill != Fill::FICTION {
+                *points = MAX_POINTS - fill.cpu_permille.abs_diff(fill.memory_permille);
             }
-            let (cpu, memory) = fill.permille(at);
-            *points = MAX_POINTS - cpu.abs_diff(memory);
         }
     }
 }

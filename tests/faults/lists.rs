@@ -85,10 +85,11 @@ fn r05_expired_versions() {
     it.proxy.spoil("/pods?watch=true", 2, Fault::Refused(410, 0));
     it.proxy.down();
     it.proxy.up();
+    let cart = pod("cart", "1m");
     let relists = "sigma_watch_relists_total{resource=\"pods\"}";
     wait("it has listed twice", || {
         assert_eq!(sigma.json("/api/v1/status")["pods"], 1201);
-        assert_eq!(accepted(&sigma.filter(&pod("cart", "1m"), &["n2"])), ["n2"]);
+        assert_eq!(accepted(&sigma.filter(&cart, &["n2"])), ["n2"]);
         sigma.metric(relists) == 2.0 && pages(&it) == 7 + 2 * 3
     });
     it.site.api.put("pods", placed("late", "1m", "n2"));

@@ -36,6 +36,7 @@ fn help_tells_every_default_and_every_variable() {
         ("--doorbell", "on"),
         ("--bind", "off"),
         ("--deadline", "50ms"),
+        ("--without", ""),
         ("--audit-interval", "10m"),
         ("--log", "info,kube_client=off"),
     ];
