@@ -4,7 +4,7 @@ default:
     @just --list
 
 # All that a change must pass.
-ci: test lint e2e
+ci: test lint instructions-check e2e
 
 # The README's test command.
 test:
@@ -44,6 +44,10 @@ fuzz seconds="660":
 instructions folder="target/instructions":
     benches/instructions.sh {{folder}}
 
-# Wall time of decisions and whole requests.
+# The same, compared with benches/instructions.tsv: fails where a case has become dearer.
+instructions-check:
+    benches/instructions.sh --check target/instructions
+
+# Wall time of decisions, whole requests, and of taking events in.
 bench:
-    cargo bench --locked --bench decide --bench wire
+    cargo bench --locked --bench decide --bench wire --bench ingest

@@ -7,8 +7,8 @@ use std::cell::RefCell;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::cluster::Difference;
@@ -58,6 +58,10 @@ pub struct Metrics {
     pub lost_deletes: IntCounterVec,
     /// What the state holds: nodes, placed pods, pending pods, namespaces, apps, nominations.
     pub state_objects: IntGaugeVec,
+    /// Time to apply a batch of changes and publish the snapshot that has them, in seconds.
+    pub publish_seconds: Histogram,
+    /// Changes applied.
+    pub changes: IntCounter,
     /// Generation of the published snapshot.
     pub snapshot_generation: IntGauge,
     /// Generation of the policy in force.
@@ -147,6 +151,10 @@ impl Metrics {
             )?,
             lost_deletes: of.counters("lost_deletes_total", "Found by a list.", resource)?,
             state_objects: of.gauges("state_objects", "What the state holds.", &["kind"])?,
+            publish_seconds: of
+                .seconds("publish_duration_seconds", "Applying and publishing changes.", &[])?
+                .with_label_values::<&str>(&[]),
+            changes: of.counter("changes_total", "Changes applied.")?,
             snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
             policy_generation: of.gauge("policy_generation", "Policy in force.")?,
             policy_load_errors: of.counter("policy_load_errors_total", "Policies refused.")?,

@@ -14,6 +14,8 @@ mod reload;
 mod doorbell;
 #[path = "serve/bad_input.rs"]
 mod bad_input;
+#[path = "serve/bench.rs"]
+mod bench;
 #[path = "serve/cannot_start.rs"]
 mod cannot_start;
 #[path = "serve/stop.rs"]

@@ -4,7 +4,7 @@
 //! as kube-scheduler does, and tells what went where. It touches no cluster, and no file but those
 //! that were named.
 
-mod client;
+pub(super) mod client;
 mod drive;
 mod extender;
 mod report;

@@ -5,6 +5,7 @@
 
 mod plans;
 mod demo;
+mod bench;
 mod serve;
 mod policy;
 mod why;
@@ -30,6 +31,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Why(why::WhyArgs),
     Policy(policy::PolicyArgs),
+    Bench(bench::BenchArgs),
     /// Prints the version.
     Version,
 }
@@ -41,6 +43,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Why(args) => why::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Version => print(&format!("sigma {}\n", env!("CARGO_PKG_VERSION"))),
     };
     match done {

@@ -11,7 +11,7 @@ use super::Failure;
 use crate::policy::{self, Plan, compile, render};
 
 /// `policies/default.yaml`, as it was when this binary was built.
-const DEFAULT: &str = include_str!("../../policies/default.yaml");
+pub(super) const DEFAULT: &str = include_str!("../../policies/default.yaml");
 
 /// A policy file compiled, or the built-in policy.
 pub(super) fn load(path: Option<&Path>) -> Result<Arc<Plan>, Failure> {

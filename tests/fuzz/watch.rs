@@ -133,8 +133,7 @@ async fn play(input: &[u8]) -> String {
     let health = Arc::new(WatchHealth::default());
     let options = WatchOptions {
         backoff_min: Duration::ZERO,
-        max_line_bytes: 4096,
-        max_page_bytes: 8192,
+        max_object_bytes: 4096,
         ..WatchOptions::default()
     };
     let client = Client::new(server, "default");

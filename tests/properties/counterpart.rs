@@ -143,7 +143,6 @@ impl Model {
     fn place(&self, pod: &Pod, node: &str, out: &mut Picture) {
         let record = Record {
             app: pod.app().map_or(0, |app| app.0),
-            resource_version: pod.resource_version,
             requests: bounded(pod.requests.base),
             extended: pod
                 .requests
@@ -215,10 +214,10 @@ struct Live {
     conditions: Conditions,
 }
 
+/// Without the version: an event that changes nothing else makes no new picture.
 #[derive(Debug, PartialEq)]
 struct Record {
     app: u128,
-    resource_version: u64,
     requests: Amounts,
     extended: BTreeMap<String, i64>,
     texts: (String, String),
@@ -299,7 +298,6 @@ fn row_of(snapshot: &Snapshot, ord: NodeOrd) -> Row {
         let resource = |at: u16| snapshot.extended[usize::from(at)].name.to_string();
         let record = Record {
             app: it.app,
-            resource_version: it.resource_version,
             requests: it.requests,
             extended: it.extended.iter().map(|(at, amount)| (resource(at.0), *amount)).collect(),
             texts: (text(&it.namespace), text(&it.priority_class)),

@@ -13,7 +13,7 @@ const MAX_BODY_BYTES: usize = 64 << 20;
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// A connection to the extender.
-pub(super) struct Client {
+pub(in crate::cli) struct Client {
     stream: TcpStream,
     addr: SocketAddr,
     request: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn connect(addr: SocketAddr) -> io::Result<Self> {
+    pub(in crate::cli) fn connect(addr: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
@@ -31,7 +31,7 @@ impl Client {
 
     /// Posts a body and gives the body of the answer; any status but 200 is an error, as it is to
     /// kube-scheduler.
-    pub(super) fn post(&mut self, path: &str, body: &str) -> io::Result<&[u8]> {
+    pub(in crate::cli) fn post(&mut self, path: &str, body: &str) -> io::Result<&[u8]> {
         self.request.clear();
         write!(
             self.request,
