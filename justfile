@@ -30,10 +30,15 @@ lint:
 advisories:
     cargo deny --all-features check advisories
 
-# What takes long: many more cases of every property, and the demo at its full size.
-nightly:
-    PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy
+# What takes long: `fuzz`, many more cases of every property (the state sees more than a million
+# changes), and the demo at its full size.
+nightly: fuzz
+    PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy -- --nocapture
     cargo run --locked --release -- demo -o json
+
+# Hostile bytes at each edge for so many seconds. `tests/fuzz/README.md` says what to do with a case.
+fuzz seconds="660":
+    FUZZ_SECONDS={{seconds}} cargo test --locked --test fuzz -- --nocapture
 
 # Instructions per name of filter and prioritize, counted by callgrind. `benches/README.md` reads it.
 instructions folder="target/instructions":

@@ -24,3 +24,5 @@ mod stop;
 mod metrics;
 #[path = "serve/cli.rs"]
 mod cli;
+#[path = "faults/mod.rs"]
+mod faults;
