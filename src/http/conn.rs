@@ -1,4 +1,5 @@
-//! The verbs' listener: HTTP/1.1, bounded in connections and in time, ended without cutting anyone off.
+//! The verbs' listener: HTTP/1.1 in the clear, or HTTP/2 and HTTP/1.1 over TLS; bounded in connections
+//! and in time, ended without cutting anyone off.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -6,17 +7,27 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use prometheus::IntGauge;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use super::body::BodyLimits;
 use super::extender::Extender;
 use super::paced::{Pace, PaceLimits, Paced, Watchdog};
+use super::tls::{self, Identity};
 
 /// Bounds on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +62,17 @@ const MAX_HEADER_BYTES: usize = 16 << 10;
 /// Pause after a connection could not be accepted: mostly there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `app` until `shutdown`, then ends: nothing new is accepted, requests under way are answered
-/// with `Connection: close`, bindings under way are finished, all within the grace period.
+/// Requests of one HTTP/2 connection at a time; kube-scheduler has one filter or preempt and one
+/// prioritize, and a bind for each pod.
+const MAX_STREAMS: u32 = 128;
+/// What an HTTP/2 client may send ahead: a request with 10,000 names without a pause.
+const WINDOW_BYTES: u32 = 1 << 20;
+
+/// The identity in force. Another one counts from the next connection on.
+pub type CurrentIdentity = Arc<ArcSwap<Identity>>;
+
+/// Serves `app` in the clear until `shutdown`, then ends: nothing new is accepted, requests under way
+/// are answered with `Connection: close`, bindings under way are finished, all within the grace period.
 ///
 /// Meant for a runtime of its own with one thread: decisions take turns anyway.
 pub async fn serve(
@@ -61,9 +81,33 @@ pub async fn serve(
     limits: ConnLimits,
     shutdown: impl Future<Output = ()>,
 ) {
+    accept(listener, Server { app, limits, identity: None }, shutdown).await;
+}
+
+/// Serves `app` as [`serve`] does, to clients with a certificate, over HTTP/2 or HTTP/1.1.
+pub async fn serve_tls(
+    listener: TcpListener,
+    app: Arc<Extender>,
+    limits: ConnLimits,
+    identity: CurrentIdentity,
+    shutdown: impl Future<Output = ()>,
+) {
+    accept(listener, Server { app, limits, identity: Some(identity) }, shutdown).await;
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Server {
+    app: Arc<Extender>,
+    limits: ConnLimits,
+    identity: Option<CurrentIdentity>,
+}
+
+async fn accept(listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let Server { app, limits, .. } = &server;
     loop {
         tokio::select! {
             biased;
@@ -71,7 +115,7 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if connections.len() < limits.max_connections => {
-                    connections.spawn(connection(stream, app.clone(), limits, stopping.clone()));
+                    connections.spawn(server.clone().connection(stream, stopping.clone()));
                 }
                 Ok(_) => app.metrics.connections_dropped.with_label_values(&["too_many"]).inc(),
                 Err(error) => {
@@ -93,51 +137,128 @@ pub async fn serve(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    app: Arc<Extender>,
-    limits: ConnLimits,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let _open = Open::new(&app.metrics.connections);
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
-    let pace = Arc::new(Pace::new());
-    let pace_limits = PaceLimits { header: limits.header_timeout, idle: limits.idle_timeout };
-    let mut watchdog = Watchdog::new(pace.clone(), pace_limits);
-    let stream = Paced::new(stream, pace.clone());
-    let service = service_fn(|request| {
-        let (app, pace) = (&app, &pace);
-        async move {
-            let response = app.handle(request, pace.begin(), &limits.body).await;
-            pace.end();
-            Ok::<_, Infallible>(response)
+impl Server {
+    async fn connection(self, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
+        let _open = Open::new(&self.app.metrics.connections);
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-    });
-    let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).max_header_size(MAX_HEADER_BYTES);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let stop = async {
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    let ended = tokio::select! {
-        ended = watchdog.watch(connection.as_mut()) => Some(ended),
-        () = stop => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            watchdog.watch(connection.as_mut()).await
+        let Some(identity) = self.identity.as_ref().map(|it| it.load_full()) else {
+            return self.http1(stream, stopping).await;
+        };
+        let greeted = tokio::select! {
+            greeted = timeout(self.limits.header_timeout, identity.accept(stream)) => greeted,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        match greeted {
+            Ok(Ok(stream)) if tls::speaks_http2(&stream) => self.http2(stream, stopping).await,
+            Ok(Ok(stream)) => self.http1(stream, stopping).await,
+            Ok(Err(error)) => self.no_handshake(tls::failure(&error), &error.to_string()),
+            Err(_) => self.no_handshake("slow", "the client took too long"),
         }
-    };
-    match ended {
-        Ok(Ok(())) => {}
-        // Clients hang up; that is theirs to do.
-        Ok(Err(error)) => tracing::debug!(%error, "a connection broke off"),
-        Err(why) => app.metrics.connections_dropped.with_label_values(&[why]).inc(),
     }
+
+    fn no_handshake(&self, why: &str, error: &str) {
+        self.app.metrics.tls_handshake_failures.with_label_values(&[why]).inc();
+        tracing::info!(why, error, "no TLS handshake");
+    }
+
+    async fn http1<S>(&self, stream: S, stopping: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let pace = Arc::new(Pace::new());
+        let stream = Paced::new(stream, pace.clone());
+        let service = service_fn(|request| {
+            let under_way = pace.begin();
+            async move {
+                let Self { app, limits, .. } = self;
+                let at = under_way.first_byte();
+                Ok::<_, Infallible>(app.handle(request, at, &limits.body).await)
+            }
+        });
+        let mut builder = http1::Builder::new();
+        builder.header_read_timeout(None).max_header_size(MAX_HEADER_BYTES);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        self.see_through(connection, pace.clone(), stopping).await;
+    }
+
+    async fn http2(&self, stream: TlsStream<TcpStream>, stopping: watch::Receiver<bool>) {
+        let pace = Arc::new(Pace::new());
+        let turns = Arc::new(Semaphore::new(1));
+        let service = service_fn(|request: Request<Incoming>| {
+            let (under_way, turns) = (pace.begin(), turns.clone());
+            let Self { app, limits, .. } = self.clone();
+            async move {
+                let (at, request) = (under_way.first_byte(), request.map(|it| in_turn(it, turns)));
+                Ok::<_, Infallible>(app.handle(request, at, &limits.body).await)
+            }
+        });
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(self.limits.header_timeout)
+            .keep_alive_timeout(self.limits.header_timeout)
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .max_header_list_size(MAX_HEADER_BYTES as u32);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        self.see_through(connection, pace.clone(), stopping).await;
+    }
+
+    /// Keeps a connection going until it ends, is ended by its pace, or the server stops.
+    async fn see_through<C>(
+        &self,
+        connection: C,
+        pace: Arc<Pace>,
+        mut stopping: watch::Receiver<bool>,
+    ) where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let limits =
+            PaceLimits { header: self.limits.header_timeout, idle: self.limits.idle_timeout };
+        let mut watchdog = Watchdog::new(pace, limits);
+        let mut connection = pin!(connection);
+        let stop = async {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        };
+        let ended = tokio::select! {
+            ended = watchdog.watch(connection.as_mut()) => Some(ended),
+            () = stop => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                watchdog.watch(connection.as_mut()).await
+            }
+        };
+        let dropped = &self.app.metrics.connections_dropped;
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.is_timeout() => {
+                dropped.with_label_values(&["no_pong"]).inc();
+            }
+            // Clients hang up; that is theirs to do.
+            Ok(Err(error)) => tracing::debug!(%error, "a connection broke off"),
+            Err(why) => dropped.with_label_values(&[why]).inc(),
+        }
+    }
+}
+
+/// A body whose end waits for its turn among the bodies of one connection. What is decided is decided
+/// when a body has ended, so of many requests on one connection one is decided, and then all other
+/// connections have their turn.
+fn in_turn(
+    body: Incoming,
+    turns: Arc<Semaphore>,
+) -> impl Body<Data = Bytes, Error = hyper::Error> + Unpin {
+    Box::pin(body.with_trailers(async move {
+        // Given back at once: who is next is woken, and queues behind everyone who is already awake.
+        drop(turns.acquire().await);
+        None
+    }))
 }
 
 /// Counts a connection while it is open.

@@ -1,14 +1,15 @@
-//! A connection that knows where its request stands, and is ended when that takes too long.
+//! A connection that knows where its requests stand, and is ended when one takes too long.
 //!
 //! ```text
 //!          first byte           header complete
 //!   idle ──────────────▶ header ────────────────▶ busy
-//!     ▲                                             │ answered
+//!     ▲                                             │ all answered
 //!     └─────────────────────────────────────────────┘
 //! ```
 //!
 //! hyper's own header timeout runs while a kept-alive connection is idle, so it would either cut
-//! kube-scheduler's connections or let a header take two minutes.
+//! kube-scheduler's connections or let a header take two minutes. HTTP/2 has no `header` here: whoever
+//! sends half a frame cannot answer hyper's PING, and is ended for that.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -20,12 +21,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Where a connection's request stands.
+/// Where a connection's requests stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Idle,
     Header,
-    Busy,
+    /// So many have a complete header and no answer.
+    Busy(usize),
 }
 
 /// The phase of one connection, and when it began.
@@ -37,18 +39,18 @@ impl Pace {
         Self(Mutex::new((Phase::Idle, Instant::now())))
     }
 
-    /// The header is complete; gives the moment of the request's first byte.
-    pub(super) fn begin(&self) -> std::time::Instant {
+    /// A header is complete.
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
         let mut state = self.state();
-        // The bytes of a pipelined request came along with those of the one before.
-        let first_byte = if state.0 == Phase::Header { state.1 } else { Instant::now() };
-        *state = (Phase::Busy, first_byte);
-        first_byte.into_std()
-    }
-
-    /// The request is answered; the idle time begins, in which the answer must be taken, too.
-    pub(super) fn end(&self) {
-        *self.state() = (Phase::Idle, Instant::now());
+        let first_byte = match *state {
+            (Phase::Header, since) => since,
+            // The bytes of a pipelined request came along with those of the one before, and those of
+            // a stream have just been read.
+            _ => Instant::now(),
+        };
+        let others = if let Phase::Busy(others) = state.0 { others } else { 0 };
+        *state = (Phase::Busy(others + 1), first_byte);
+        UnderWay { pace: self.clone(), first_byte }
     }
 
     fn bytes_came(&self) {
@@ -60,6 +62,31 @@ impl Pace {
 
     fn state(&self) -> MutexGuard<'_, (Phase, Instant)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request under way: until it is answered, or nobody waits for the answer any more.
+pub(super) struct UnderWay {
+    pace: Arc<Pace>,
+    first_byte: Instant,
+}
+
+impl UnderWay {
+    /// The moment of the request's first byte.
+    pub(super) fn first_byte(&self) -> std::time::Instant {
+        self.first_byte.into_std()
+    }
+}
+
+impl Drop for UnderWay {
+    /// After the last one the idle time begins, in which the answer must be taken, too.
+    fn drop(&mut self) {
+        let mut state = self.pace.state();
+        state.0 = match state.0 {
+            Phase::Busy(others @ 2..) => Phase::Busy(others - 1),
+            _ => Phase::Idle,
+        };
+        state.1 = Instant::now();
     }
 }
 
@@ -102,7 +129,7 @@ impl Watchdog {
         let (deadline, why) = match phase {
             Phase::Idle => (since + self.limits.idle, "idle"),
             Phase::Header => (since + self.limits.header, "slow_header"),
-            Phase::Busy => return Poll::Pending,
+            Phase::Busy(_) => return Poll::Pending,
         };
         if self.timer.deadline() != deadline {
             self.timer.as_mut().reset(deadline);

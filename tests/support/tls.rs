@@ -1,0 +1,114 @@
+//! A client that speaks TLS, and HTTP/2 or HTTP/1.1 over it.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::pki::{Authority, Issued};
+
+/// The name that servers here are called by.
+pub(crate) const HOST: &str = "sigma.sigma-system.svc";
+pub(crate) const H2: &[u8] = b"h2";
+pub(crate) const H1: &[u8] = b"http/1.1";
+
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// An answer.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// A connection, over which requests may be sent side by side.
+#[derive(Clone)]
+pub(crate) struct Http2(http2::SendRequest<Full<Bytes>>);
+
+/// Shakes hands. In TLS 1.3 the server may still refuse the client after this.
+pub(crate) async fn connect(
+    address: SocketAddr,
+    server_ca: &Authority,
+    client: Option<&Issued>,
+    protocol: &[u8],
+) -> Result<TlsStream<TcpStream>, Failure> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(server_ca.pem.as_bytes())?)?;
+    let builder = ClientConfig::builder().with_root_certificates(roots);
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some(client) => {
+            let cert = CertificateDer::from_pem_slice(client.cert.as_bytes())?;
+            let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes())?;
+            builder.with_client_auth_cert(vec![cert], key)?
+        }
+    };
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(HOST)?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
+    Ok(stream)
+}
+
+impl Http2 {
+    /// A connection, and the task that drives it to its end.
+    pub(crate) async fn over(
+        stream: TlsStream<TcpStream>,
+    ) -> Result<(Self, JoinHandle<hyper::Result<()>>), Failure> {
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        Ok((Self(sender), tokio::spawn(connection)))
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, body: &str) -> Result<Answer, Failure> {
+        let request = Request::post(format!("https://{HOST}{path}"));
+        read(self.0.send_request(request.body(Bytes::from(body.to_owned()).into())?).await?).await
+    }
+}
+
+/// One request over HTTP/2 on a connection of its own.
+pub(crate) async fn post_once(
+    address: SocketAddr,
+    server_ca: &Authority,
+    client: Option<&Issued>,
+    body: &str,
+) -> Result<Answer, Failure> {
+    let (mut client, _) = Http2::over(connect(address, server_ca, client, H2).await?).await?;
+    client.post("/filter", body).await
+}
+
+/// Two requests over HTTP/1.1 on one connection; the second one's answer.
+pub(crate) async fn post_http1_twice(
+    stream: TlsStream<TcpStream>,
+    body: &str,
+) -> Result<Answer, Failure> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = || {
+        let request = Request::post("/filter").header("host", HOST);
+        request.body(Full::new(Bytes::from(body.to_owned())))
+    };
+    read(sender.send_request(request()?).await?).await?;
+    sender.ready().await?;
+    read(sender.send_request(request()?).await?).await
+}
+
+async fn read(response: Response<Incoming>) -> Result<Answer, Failure> {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok(Answer { status: head.status, headers: head.headers, body })
+}
