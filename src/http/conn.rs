@@ -151,8 +151,14 @@ impl Server {
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         match greeted {
-            Ok(Ok(stream)) if tls::speaks_http2(&stream) => self.http2(stream, stopping).await,
-            Ok(Ok(stream)) => self.http1(stream, stopping).await,
+            Ok(Ok(stream)) => {
+                let http2 = tls::speaks_http2(&stream);
+                tracing::debug!(http2, "a client has shown its certificate");
+                match http2 {
+                    true => self.http2(stream, stopping).await,
+                    false => self.http1(stream, stopping).await,
+                }
+            }
             Ok(Err(error)) => self.no_handshake(tls::failure(&error), &error.to_string()),
             Err(_) => self.no_handshake("slow", "the client took too long"),
         }
