@@ -32,3 +32,5 @@ mod concurrency;
 mod connections;
 #[path = "wire/tls.rs"]
 mod tls;
+#[path = "wire/overload.rs"]
+mod overload;

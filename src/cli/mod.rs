@@ -27,7 +27,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Why(why::WhyArgs),
     Policy(policy::PolicyArgs),
     /// Prints the version.
@@ -38,7 +38,7 @@ enum Command {
 pub fn run(args: Args) -> ExitCode {
     let done = match args.command {
         Command::Demo(args) => demo::run(&args),
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Why(args) => why::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Version => print(&format!("sigma {}\n", env!("CARGO_PKG_VERSION"))),

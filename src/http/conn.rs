@@ -17,10 +17,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use prometheus::IntGauge;
+use rustc_hash::FxHashMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{self, Runtime};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
@@ -32,7 +34,8 @@ use super::tls::{self, Identity};
 /// Bounds on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnLimits {
-    /// Most connections at one time; one more is closed at once.
+    /// Most connections at one time. One more takes the place of one that was never answered, or else
+    /// is idle for longest; while requests are under way on all, it is closed at once.
     pub max_connections: usize,
     /// From the first byte of a request to the end of its header.
     pub header_timeout: Duration,
@@ -68,13 +71,23 @@ const MAX_STREAMS: u32 = 128;
 /// What an HTTP/2 client may send ahead: a request with 10,000 names without a pause.
 const WINDOW_BYTES: u32 = 1 << 20;
 
+/// Tasks that have their turn before new requests are looked for. tokio's default, 61, would let 61
+/// streams of one connection be decided before another connection is noticed.
+const TASKS_BETWEEN_LOOKS: u32 = 4;
+
+/// The runtime that [`serve`] is meant for. One thread: decisions take turns anyway, and handing a
+/// request to another core costs more than answering it.
+pub fn runtime() -> std::io::Result<Runtime> {
+    runtime::Builder::new_current_thread().event_interval(TASKS_BETWEEN_LOOKS).enable_all().build()
+}
+
 /// The identity in force. Another one counts from the next connection on.
 pub type CurrentIdentity = Arc<ArcSwap<Identity>>;
 
 /// Serves `app` in the clear until `shutdown`, then ends: nothing new is accepted, requests under way
 /// are answered with `Connection: close`, bindings under way are finished, all within the grace period.
 ///
-/// Meant for a runtime of its own with one thread: decisions take turns anyway.
+/// Meant for a [`runtime`] of its own.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<Extender>,
@@ -105,19 +118,29 @@ struct Server {
 
 async fn accept(listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
     let (stop, stopping) = watch::channel(false);
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::default();
     let mut shutdown = pin!(shutdown);
     let Server { app, limits, .. } = &server;
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
+            Some(()) = connections.ended() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < limits.max_connections => {
-                    connections.spawn(server.clone().connection(stream, stopping.clone()));
+                Ok((stream, _)) => {
+                    let dropped = |why| app.metrics.connections_dropped.with_label_values(&[why]);
+                    match connections.make_room(limits.max_connections) {
+                        Room::Free => {}
+                        Room::Made => dropped("replaced").inc(),
+                        Room::None => {
+                            dropped("too_many").inc();
+                            continue;
+                        }
+                    }
+                    let pace = Arc::new(Pace::new());
+                    let connection = server.clone().connection(stream, pace.clone(), stopping.clone());
+                    connections.begin(connection, pace);
                 }
-                Ok(_) => app.metrics.connections_dropped.with_label_values(&["too_many"]).inc(),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -128,23 +151,78 @@ async fn accept(listener: TcpListener, server: Server, shutdown: impl Future<Out
     drop(listener);
     stop.send_replace(true);
     let ended = async {
-        while connections.join_next().await.is_some() {}
+        while connections.ended().await.is_some() {}
         app.settled().await;
     };
     if tokio::time::timeout(limits.grace, ended).await.is_err() {
-        tracing::warn!(left = connections.len(), "the grace period is over, connections are cut");
-        connections.shutdown().await;
+        tracing::warn!(
+            left = connections.open.len(),
+            "the grace period is over, connections are cut"
+        );
+        connections.tasks.shutdown().await;
+    }
+}
+
+/// The open connections.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    open: FxHashMap<task::Id, (AbortHandle, Arc<Pace>)>,
+}
+
+/// Whether there is room for one more.
+enum Room {
+    Free,
+    /// Another one had to go.
+    Made,
+    None,
+}
+
+impl Connections {
+    fn begin(&mut self, connection: impl Future<Output = ()> + Send + 'static, pace: Arc<Pace>) {
+        let handle = self.tasks.spawn(connection);
+        self.open.insert(handle.id(), (handle, pace));
+    }
+
+    /// Waits until one has ended; `None` when there is none.
+    async fn ended(&mut self) -> Option<()> {
+        let id = match self.tasks.join_next_with_id().await? {
+            Ok((id, ())) => id,
+            Err(error) => error.id(),
+        };
+        self.open.remove(&id);
+        Some(())
+    }
+
+    fn make_room(&mut self, max: usize) -> Room {
+        if self.open.len() < max {
+            return Room::Free;
+        }
+        let standings =
+            self.open.iter().filter_map(|(id, (_, pace))| Some((pace.standing()?, *id)));
+        let Some((_, id)) = standings.min_by_key(|(standing, _)| *standing) else {
+            return Room::None;
+        };
+        if let Some((handle, _)) = self.open.remove(&id) {
+            handle.abort();
+        }
+        Room::Made
     }
 }
 
 impl Server {
-    async fn connection(self, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
+    async fn connection(
+        self,
+        stream: TcpStream,
+        pace: Arc<Pace>,
+        mut stopping: watch::Receiver<bool>,
+    ) {
         let _open = Open::new(&self.app.metrics.connections);
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let Some(identity) = self.identity.as_ref().map(|it| it.load_full()) else {
-            return self.http1(stream, stopping).await;
+            return self.http1(stream, pace, stopping).await;
         };
         let greeted = tokio::select! {
             greeted = timeout(self.limits.header_timeout, identity.accept(stream)) => greeted,
@@ -155,8 +233,8 @@ impl Server {
                 let http2 = tls::speaks_http2(&stream);
                 tracing::debug!(http2, "a client has shown its certificate");
                 match http2 {
-                    true => self.http2(stream, stopping).await,
-                    false => self.http1(stream, stopping).await,
+                    true => self.http2(stream, pace, stopping).await,
+                    false => self.http1(stream, pace, stopping).await,
                 }
             }
             Ok(Err(error)) => self.no_handshake(tls::failure(&error), &error.to_string()),
@@ -169,11 +247,10 @@ impl Server {
         tracing::info!(why, error, "no TLS handshake");
     }
 
-    async fn http1<S>(&self, stream: S, stopping: watch::Receiver<bool>)
+    async fn http1<S>(&self, stream: S, pace: Arc<Pace>, stopping: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let pace = Arc::new(Pace::new());
         let stream = Paced::new(stream, pace.clone());
         let service = service_fn(|request| {
             let under_way = pace.begin();
@@ -189,8 +266,12 @@ impl Server {
         self.see_through(connection, pace.clone(), stopping).await;
     }
 
-    async fn http2(&self, stream: TlsStream<TcpStream>, stopping: watch::Receiver<bool>) {
-        let pace = Arc::new(Pace::new());
+    async fn http2(
+        &self,
+        stream: TlsStream<TcpStream>,
+        pace: Arc<Pace>,
+        stopping: watch::Receiver<bool>,
+    ) {
         let turns = Arc::new(Semaphore::new(1));
         let service = service_fn(|request: Request<Incoming>| {
             let (under_way, turns) = (pace.begin(), turns.clone());
@@ -261,8 +342,9 @@ fn in_turn(
     turns: Arc<Semaphore>,
 ) -> impl Body<Data = Bytes, Error = hyper::Error> + Unpin {
     Box::pin(body.with_trailers(async move {
-        // Given back at once: who is next is woken, and queues behind everyone who is already awake.
-        drop(turns.acquire().await);
+        let turn = turns.acquire_owned().await;
+        // Given back by a task that queues behind everyone who is awake.
+        tokio::spawn(async { drop(turn) });
         None
     }))
 }

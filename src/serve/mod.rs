@@ -174,8 +174,7 @@ impl Parts {
         });
     }
 
-    /// The verbs' thread, with a runtime of one thread: decisions take turns anyway, and handing a
-    /// request to another core costs more than answering it.
+    /// The verbs' thread and runtime.
     fn spawn_verbs(
         &self,
         config: &ServeConfig,
@@ -193,10 +192,7 @@ impl Parts {
             fast_paths: config.fast_paths,
         };
         let app = Extender::new(self.board.clone(), self.metrics.clone(), options);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the verbs' runtime")?;
+        let runtime = http::runtime().context("cannot start the verbs' runtime")?;
         let identity = self.tls.as_ref().map(|it| it.current.clone());
         let (alive, ended) = oneshot::channel::<()>();
         let run = move || {

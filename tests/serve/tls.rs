@@ -76,7 +76,7 @@ fn answers(sigma: &Sigma, server_ca: &Authority, client: &Issued) -> bool {
         Some(client),
         &args,
     ));
-    posted.is_ok_and(|it| it.status == 200)
+    posted.is_ok_and(|it| it.status() == 200)
 }
 
 #[test]

@@ -1,14 +1,14 @@
-//! A client that speaks TLS, and HTTP/2 or HTTP/1.1 over it.
+//! A client that speaks TLS, and HTTP/2 over it.
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -23,16 +23,8 @@ use crate::pki::{Authority, Issued};
 /// The name that servers here are called by.
 pub(crate) const HOST: &str = "sigma.sigma-system.svc";
 pub(crate) const H2: &[u8] = b"h2";
-pub(crate) const H1: &[u8] = b"http/1.1";
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
-
-/// An answer.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
 
 /// A connection, over which requests may be sent side by side.
 #[derive(Clone)]
@@ -58,6 +50,7 @@ pub(crate) async fn connect(
     };
     config.alpn_protocols = vec![protocol.to_vec()];
     let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
     let name = ServerName::try_from(HOST)?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
@@ -74,7 +67,11 @@ impl Http2 {
         Ok((Self(sender), tokio::spawn(connection)))
     }
 
-    pub(crate) async fn post(&mut self, path: &str, body: &str) -> Result<Answer, Failure> {
+    pub(crate) async fn post(
+        &mut self,
+        path: &str,
+        body: &str,
+    ) -> Result<Response<Bytes>, Failure> {
         let request = Request::post(format!("https://{HOST}{path}"));
         read(self.0.send_request(request.body(Bytes::from(body.to_owned()).into())?).await?).await
     }
@@ -86,29 +83,13 @@ pub(crate) async fn post_once(
     server_ca: &Authority,
     client: Option<&Issued>,
     body: &str,
-) -> Result<Answer, Failure> {
+) -> Result<Response<Bytes>, Failure> {
     let (mut client, _) = Http2::over(connect(address, server_ca, client, H2).await?).await?;
     client.post("/filter", body).await
 }
 
-/// Two requests over HTTP/1.1 on one connection; the second one's answer.
-pub(crate) async fn post_http1_twice(
-    stream: TlsStream<TcpStream>,
-    body: &str,
-) -> Result<Answer, Failure> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = || {
-        let request = Request::post("/filter").header("host", HOST);
-        request.body(Full::new(Bytes::from(body.to_owned())))
-    };
-    read(sender.send_request(request()?).await?).await?;
-    sender.ready().await?;
-    read(sender.send_request(request()?).await?).await
-}
-
-async fn read(response: Response<Incoming>) -> Result<Answer, Failure> {
+/// The whole of a response.
+pub(crate) async fn read(response: Response<Incoming>) -> Result<Response<Bytes>, Failure> {
     let (head, body) = response.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok(Answer { status: head.status, headers: head.headers, body })
+    Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
 }

@@ -4,6 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use sigma::http::{ConnLimits, CurrentIdentity, Identity, IdentityNames, IdentityPem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,7 +18,7 @@ use crate::api::{Api, Stored};
 use crate::client::Server;
 use crate::pki::{Authority, EXPIRED, Issued};
 use crate::site::{Site, request, settings, uid_text};
-use crate::tls_client::{self as tls, H1, H2, HOST, Http2};
+use crate::tls_client::{self as tls, Failure, H2, HOST, Http2};
 
 const SHORT: Duration = Duration::from_millis(50);
 /// Far more than any test here needs.
@@ -59,7 +64,7 @@ impl Party {
     /// Whether a client gets an answer over a new connection.
     async fn answers(&self, client: Option<&Issued>) -> bool {
         let posted = tls::post_once(self.server.address, &self.server_ca, client, &good()).await;
-        posted.is_ok_and(|it| it.status == 200)
+        posted.is_ok_and(|it| it.status() == 200)
     }
 
     fn refused(&self, why: &str) -> u64 {
@@ -80,7 +85,7 @@ impl Party {
     }
 }
 
-fn identity(server: &Issued, client_ca: &Authority, clients: &[&str]) -> Identity {
+pub(crate) fn identity(server: &Issued, client_ca: &Authority, clients: &[&str]) -> Identity {
     let pem = IdentityPem {
         certificate: server.cert.clone().into(),
         key: server.key.clone().into(),
@@ -107,20 +112,38 @@ async fn c07_a_hundred_streams_on_one_connection() {
     }
     for task in tasks {
         let answer = task.await.expect("no panic").expect("an answer");
-        assert_eq!((answer.status.as_u16(), &*answer.body), (200, plain.as_bytes()));
-        assert_eq!(answer.headers["content-length"], plain.len().to_string());
-        assert_eq!(answer.headers["content-type"], "application/json");
+        assert_eq!((answer.status().as_u16(), &**answer.body()), (200, plain.as_bytes()));
+        assert_eq!(answer.headers()["content-length"], plain.len().to_string());
+        assert_eq!(answer.headers()["content-type"], "application/json");
     }
     assert_eq!(party.site.metrics.connections.get(), 1);
     assert_eq!(party.site.results("filter", "ok"), 101);
+}
+
+const H1: &[u8] = b"http/1.1";
+
+/// Two requests over HTTP/1.1 on one connection; the second one's answer.
+async fn post_http1_twice(
+    stream: TlsStream<TcpStream>,
+    body: &str,
+) -> Result<Response<Bytes>, Failure> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = || {
+        let request = Request::post("/filter").header("host", HOST);
+        request.body(Full::new(Bytes::from(body.to_owned())))
+    };
+    tls::read(sender.send_request(request()?).await?).await?;
+    sender.ready().await?;
+    tls::read(sender.send_request(request()?).await?).await
 }
 
 #[tokio::test]
 async fn c07_http1_over_tls_is_kept_alive() {
     let party = Party::new().await;
     let plain = party.site.post("/filter", good()).await.1;
-    let answer = tls::post_http1_twice(party.connect(H1).await, &good()).await.expect("an answer");
-    assert_eq!((answer.status.as_u16(), &*answer.body), (200, plain.as_bytes()));
+    let answer = post_http1_twice(party.connect(H1).await, &good()).await.expect("an answer");
+    assert_eq!((answer.status().as_u16(), &**answer.body()), (200, plain.as_bytes()));
     assert_eq!(party.site.results("filter", "ok"), 3);
 }
 
@@ -129,8 +152,8 @@ async fn c07_a_body_too_large_for_any_window_is_a_413() {
     let party = Party::new().await;
     let mut client = party.http2().await;
     let answer = client.post("/filter", &" ".repeat(17 << 20)).await.expect("an answer");
-    assert_eq!(answer.status, 413);
-    assert_eq!(client.post("/filter", &good()).await.expect("an answer").status, 200);
+    assert_eq!(answer.status(), 413);
+    assert_eq!(client.post("/filter", &good()).await.expect("an answer").status(), 200);
 }
 
 #[tokio::test]
@@ -156,7 +179,7 @@ async fn c08_streams_under_way_are_answered_and_then_the_connection_ends() {
     assert!(!party.server.task.is_finished());
     drop(held);
     let answer = bind.await.expect("no panic").expect("an answer");
-    assert_eq!(&*answer.body, br#"{"Error":""}"#);
+    assert_eq!(&**answer.body(), br#"{"Error":""}"#);
     tokio::time::timeout(LONG, ended).await.expect("it ends").expect("no panic").expect("well");
     tokio::time::timeout(LONG, &mut party.server.task).await.expect("it ends").expect("well");
 }
@@ -199,20 +222,20 @@ async fn c09_of_those_only_the_named_ones_where_names_are_given() {
 async fn c09_another_identity_counts_from_the_next_connection_on() {
     let party = Party::new().await;
     let mut before = party.http2().await;
-    assert_eq!(before.post("/filter", &good()).await.expect("an answer").status, 200);
+    assert_eq!(before.post("/filter", &good()).await.expect("an answer").status(), 200);
     let (server_ca, client_ca) = (Authority::new("servers 2"), Authority::new("clients 2"));
     let new = identity(&server_ca.issue("sigma", &[HOST]), &client_ca, &[]);
     party.identity.store(Arc::new(new));
     let new_client = client_ca.issue(CLIENT, &[]);
     let address = party.server.address;
     let posted = tls::post_once(address, &server_ca, Some(&new_client), &good()).await;
-    assert_eq!(posted.expect("an answer").status, 200);
+    assert_eq!(posted.expect("an answer").status(), 200);
     // The former client, and a client that still believes in the former server.
     assert!(tls::post_once(address, &server_ca, Some(&party.client), &good()).await.is_err());
     assert!(!party.answers(Some(&new_client)).await);
     party.wait_refused("refused_by_client").await;
     assert_eq!(party.refused("untrusted"), 1);
-    assert_eq!(before.post("/filter", &good()).await.expect("an answer").status, 200);
+    assert_eq!(before.post("/filter", &good()).await.expect("an answer").status(), 200);
 }
 
 #[tokio::test]
@@ -228,20 +251,20 @@ async fn c06_a_handshake_that_does_not_come() {
     assert_eq!(party.refused("slow"), 2);
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
     [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 /// `:method: POST`, `:scheme: https`, `:path: /` by their places in HPACK's static table.
 const HEAD: &[u8] = &[0x83, 0x87, 0x84];
 
@@ -276,7 +299,7 @@ async fn c06_a_frame_that_drips_in_ends_the_connection() {
     // Who answers the PING may be silent otherwise.
     let mut client = party.http2().await;
     tokio::time::sleep(SHORT * 5).await;
-    assert_eq!(client.post("/filter", &good()).await.expect("an answer").status, 200);
+    assert_eq!(client.post("/filter", &good()).await.expect("an answer").status(), 200);
     let limits = ConnLimits { idle_timeout: SHORT, ..ConnLimits::default() };
     let party = Party::on(Site::new().await, limits, &[]).await;
     to_the_end(says(&party, &[]).await).await;
@@ -303,7 +326,7 @@ async fn frames_out_of_order_end_their_connection_and_no_other() {
         // GOAWAY, with a reason that is none of ours.
         let is_goaway = came.windows(9).any(|it| it[3] == 7 && it[4..9] == [0; 5]);
         assert!(is_goaway, "{frames:?}: {came:?}");
-        assert_eq!(good_one.post("/filter", &good()).await.expect("an answer").status, 200);
+        assert_eq!(good_one.post("/filter", &good()).await.expect("an answer").status(), 200);
     }
     assert_eq!(party.site.metrics.panics.get(), 0);
 }
@@ -327,13 +350,13 @@ async fn ten_thousand_streams_at_once_are_refused_but_for_the_first() {
     let _ = tokio::time::timeout(LONG, async { tokio::join!(write, reads.read_to_end(&mut came)) })
         .await
         .expect("it is ended");
-    assert_eq!(good_one.post("/filter", &good()).await.expect("an answer").status, 200);
+    assert_eq!(good_one.post("/filter", &good()).await.expect("an answer").status(), 200);
     // One that waits for its streams to end has as many as it likes.
     for round in 0..80 {
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..125 {
             let mut client = good_one.clone();
-            tasks.spawn(async move { client.post("/nothing", "").await.map(|it| it.status) });
+            tasks.spawn(async move { client.post("/nothing", "").await.map(|it| it.status()) });
         }
         for status in tasks.join_all().await {
             assert_eq!(status.expect("an answer"), 404, "{round}");
