@@ -42,6 +42,14 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Connections closed for being slow or idle, or refused because there were too many.
     pub connections_dropped: IntCounterVec,
+    /// TLS handshakes that failed, by reason.
+    pub tls_handshake_failures: IntCounterVec,
+    /// When the certificate in force, or the last of the clients' authorities, expires; 0 without TLS.
+    pub tls_expiry_seconds: IntGauge,
+    /// Certificates, keys and authorities that could not be loaded.
+    pub tls_load_errors: IntCounter,
+    /// 1 while the certificate on disk is not the one in force.
+    pub tls_stale: IntGauge,
     /// Seconds since a watch last heard of its server, by resource.
     pub watch_age_seconds: IntGaugeVec,
     /// 1 once the first list of a resource is in.
@@ -139,6 +147,15 @@ impl Metrics {
                 "Connections dropped.",
                 &["why"],
             )?,
+            tls_handshake_failures: of.counters(
+                "tls_handshake_failures_total",
+                "TLS handshakes that failed.",
+                &["why"],
+            )?,
+            tls_expiry_seconds: of
+                .gauge("tls_expiry_timestamp_seconds", "When the certificate expires.")?,
+            tls_load_errors: of.counter("tls_load_errors_total", "Certificates refused.")?,
+            tls_stale: of.gauge("tls_stale", "The certificate on disk is not in force.")?,
             watch_age_seconds: of.gauges("watch_age_seconds", "Silence of a watch.", resource)?,
             watch_synced: of.gauges("watch_synced", "First list is in.", resource)?,
             watch_relists: of.counters("watch_relists_total", "Lists begun again.", resource)?,

@@ -9,6 +9,10 @@ mod site;
 mod api;
 #[path = "wire/client.rs"]
 mod client;
+#[path = "support/pki.rs"]
+mod pki;
+#[path = "support/tls.rs"]
+mod tls_client;
 
 #[path = "wire/filter.rs"]
 mod filter;
@@ -26,3 +30,7 @@ mod bind;
 mod concurrency;
 #[path = "wire/connections.rs"]
 mod connections;
+#[path = "wire/tls.rs"]
+mod tls;
+#[path = "wire/overload.rs"]
+mod overload;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -16,6 +16,9 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+#[path = "manifests/kube_scheduler.rs"]
+mod kube_scheduler;
 
 /// Every right that `deploy/` grants by rules of its own: role, group, resource, verbs. The table in
 /// deploy/README.md says what each is for.
@@ -136,76 +139,18 @@ struct Generator {
     options: Map<String, Value>,
 }
 
-/// `KubeSchedulerConfiguration`, as far as we use it; kube-scheduler refuses unknown fields too.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct SchedulerConfig {
-    #[serde(rename = "apiVersion")]
-    _api_version: String,
-    #[serde(rename = "kind")]
-    _kind: String,
-    leader_election: LeaderElection,
-    client_connection: ClientConnection,
-    percentage_of_nodes_to_score: u32,
-    #[serde(default)]
-    profiles: Vec<Profile>,
-    extenders: Vec<Extender>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct LeaderElection {
-    leader_elect: bool,
-    #[serde(default)]
-    resource_namespace: String,
-    #[serde(default)]
-    resource_name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct ClientConnection {
-    #[serde(default, rename = "kubeconfig")]
-    _kubeconfig: String,
-    qps: u32,
-    burst: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Profile {
-    scheduler_name: String,
-}
-
-#[derive(Debug, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Extender {
-    url_prefix: String,
-    filter_verb: String,
-    prioritize_verb: String,
-    preempt_verb: String,
-    weight: i64,
-    http_timeout: String,
-    node_cache_capable: bool,
-    ignorable: bool,
-}
-
-fn scheduler_config(path: &str) -> Result<SchedulerConfig> {
-    serde_json::from_value(document(path)?).with_context(|| path.to_owned())
-}
-
-/// The pods that `deploy/` starts sigma in.
-fn sigma_pods() -> Result<[(Value, Value); 2]> {
-    let deployment =
-        documents(&root().join("base/deployment.yaml"))?.pop().context("no document")?;
-    let spec = deployment["spec"]["template"]["spec"].clone();
-    let pod = document("overlays/kubeadm-static-pod/sigma.yaml")?["spec"].clone();
-    let of = |spec: &Value, list: &str| {
-        let found = items(spec, list).find(|it| it["name"] == "sigma").cloned();
-        found.context("no container called sigma")
+/// The specs of the pods that `deploy/` starts sigma in, and its container in each.
+fn sigma_pods() -> Result<[(Value, Value); 3]> {
+    let of = |path: &str, spec: &str, list: &str| {
+        let spec = document(path)?.pointer(spec).context("no spec")?.clone();
+        let found = items(&spec, list).find(|it| it["name"] == "sigma").cloned();
+        Ok::<_, anyhow::Error>((spec, found.context("no container called sigma")?))
     };
-    let (sidecar, container) = (of(&spec, "/initContainers")?, of(&pod, "/containers")?);
-    Ok([(spec, sidecar), (pod, container)])
+    Ok([
+        of("base/deployment.yaml", "/spec/template/spec", "/initContainers")?,
+        of("overlays/kubeadm-static-pod/sigma.yaml", "/spec", "/containers")?,
+        of("overlays/service-mtls/deployment.yaml", "/spec/template/spec", "/containers")?,
+    ])
 }
 
 fn arguments(container: &Value) -> Vec<String> {
@@ -224,6 +169,7 @@ fn every_field_of_every_file_exists() -> Result<()> {
         for document in documents(&path)? {
             let read = match kind(&document) {
                 "Namespace" => strictly::<Namespace>(&document),
+                "Service" => strictly::<Service>(&document),
                 "ServiceAccount" => strictly::<ServiceAccount>(&document),
                 "ClusterRole" => strictly::<ClusterRole>(&document),
                 "ClusterRoleBinding" => strictly::<ClusterRoleBinding>(&document),
@@ -282,7 +228,7 @@ fn kustomizations_refer_to_what_is_there_and_leave_nothing_out() -> Result<()> {
         }
     }
     let unused: Vec<_> = all.iter().filter(|it| !used.contains(*it)).collect();
-    let by_hand = |path: &&&PathBuf| path.starts_with(root().join("overlays/kubeadm-static-pod"));
+    let by_hand = |path: &&&PathBuf| path.starts_with(root().join("overlays"));
     ensure!(unused.iter().all(|it| by_hand(&it)), "referred to by nobody: {unused:?}");
     // Files that are copied to control plane nodes by hand are named in the instructions.
     let readme = fs::read_to_string(root().join("README.md"))?;
@@ -351,7 +297,11 @@ fn sigma_understands_its_arguments() -> Result<()> {
         // What the component adds.
         let line = std::iter::once("sigma".to_owned()).chain(arguments.clone());
         sigma::cli::Args::try_parse_from(line.chain(["--bind=on".to_owned()]))?;
-        ensure!(flag(&arguments, "--listen").starts_with("127.0.0.1:"), "verbs are for loopback");
+        let loopback = flag(&arguments, "--listen").starts_with("127.0.0.1:");
+        ensure!(
+            loopback != arguments.iter().any(|it| it.starts_with("--tls-cert=")),
+            "TLS or loopback"
+        );
     }
     let component = fs::read_to_string(root().join("components/bind/kustomization.yaml"))?;
     ensure!(component.contains("value: --bind=on"));
@@ -387,46 +337,6 @@ fn containers_may_do_as_little_as_possible() -> Result<()> {
 }
 
 #[test]
-fn kube_scheduler_is_told_what_it_must_be_told() -> Result<()> {
-    let [(_, sidecar), (_, container)] = sigma_pods()?;
-    let own = scheduler_config("base/kube-scheduler-config.yaml")?;
-    let default = scheduler_config("overlays/kubeadm-static-pod/kube-scheduler-config.yaml")?;
-    ensure!(own.extenders == default.extenders, "the two configurations differ");
-    for (config, container) in [(&own, sidecar), (&default, container)] {
-        let arguments = arguments(&container);
-        let [extender] = config.extenders.as_slice() else { bail!("one extender, and no other") };
-        ensure!(extender.node_cache_capable);
-        // One point of ours is weight × 10, and in-tree plugins give 1,400 at most.
-        ensure!(extender.weight >= 150);
-        ensure!(extender.url_prefix == format!("http://{}", flag(&arguments, "--listen")));
-        let verbs = [&extender.filter_verb, &extender.prioritize_verb, &extender.preempt_verb];
-        ensure!(verbs == ["filter", "prioritize", "preempt"]);
-        ensure!(extender.http_timeout == "1s" && flag(&arguments, "--deadline") == "50ms");
-        ensure!(extender.ignorable);
-        ensure!(config.percentage_of_nodes_to_score == 100);
-        ensure!(config.leader_election.leader_elect);
-        ensure!(config.client_connection.qps >= 500 && config.client_connection.burst >= 1000);
-    }
-    let lease = (&*own.leader_election.resource_namespace, &*own.leader_election.resource_name);
-    ensure!(lease == ("sigma-system", "sigma-scheduler"), "the Role grants another Lease");
-    ensure!(own.profiles.iter().map(|it| &*it.scheduler_name).eq(["sigma"]));
-    ensure!(default.profiles.is_empty());
-    Ok(())
-}
-
-#[test]
-fn every_line_of_the_scheduler_configuration_is_explained() -> Result<()> {
-    let text = fs::read_to_string(root().join("base/kube-scheduler-config.yaml"))?;
-    let mut explained = false;
-    for line in text.lines() {
-        let is_comment = line.trim_start().starts_with('#');
-        ensure!(is_comment || explained, "no comment above {line:?}");
-        explained = is_comment;
-    }
-    Ok(())
-}
-
-#[test]
 fn the_policy_is_the_shipped_one_and_clean() -> Result<()> {
     let ours = fs::read(root().join("base/policy/default.yaml"))?;
     let shipped = fs::read(root().join("../policies/default.yaml"))?;
@@ -451,10 +361,11 @@ fn the_image_has_nothing_but_sigma_in_it() -> Result<()> {
     let cargo = fs::read_to_string(root().join("../Cargo.toml"))?;
     let version = cargo.lines().find_map(|line| line.strip_prefix("version = "));
     let version = version.context("no version")?.trim_matches('"');
-    let [_, (_, container)] = sigma_pods()?;
+    let [_, (_, container), _] = sigma_pods()?;
     ensure!(containerfile.contains(&format!("sigma:{version}")));
     ensure!(text(&container, "/image") == format!("sigma:{version}"));
-    let kustomization = document("base/kustomization.yaml")?;
-    ensure!(text(&kustomization, "/images/0/newTag") == version);
+    for path in ["base/kustomization.yaml", "overlays/service-mtls/kustomization.yaml"] {
+        ensure!(text(&document(path)?, "/images/0/newTag") == version, "{path}");
+    }
     Ok(())
 }

@@ -2,6 +2,10 @@
 #![cfg(feature = "live")]
 
 mod support;
+#[path = "support/pki.rs"]
+mod pki;
+#[path = "support/tls.rs"]
+mod tls_client;
 
 #[path = "serve/site.rs"]
 mod site;
@@ -10,6 +14,8 @@ mod site;
 mod start;
 #[path = "serve/reload.rs"]
 mod reload;
+#[path = "serve/tls.rs"]
+mod tls;
 #[path = "serve/doorbell.rs"]
 mod doorbell;
 #[path = "serve/bad_input.rs"]

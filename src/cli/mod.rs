@@ -30,7 +30,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Why(why::WhyArgs),
     Policy(policy::PolicyArgs),
     Bench(bench::BenchArgs),
@@ -42,7 +42,7 @@ enum Command {
 pub fn run(args: Args) -> ExitCode {
     let done = match args.command {
         Command::Demo(args) => demo::run(&args),
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Why(args) => why::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
-use crate::http::{FastPaths, NotReady};
+use crate::http::{FastPaths, IdentityNames, NotReady};
 use crate::k8s::client::Source;
-use crate::serve::{self, BadConfig, PolicySource, ServeConfig};
+use crate::serve::{self, BadConfig, PolicySource, ServeConfig, TlsSource};
 
 /// Answers a real kube-scheduler: watches the cluster, serves filter, prioritize, preempt and bind.
 ///
@@ -22,6 +22,7 @@ use crate::serve::{self, BadConfig, PolicySource, ServeConfig};
 Examples:
   sigma serve --kubeconfig ~/.kube/config --policy policies/default.yaml
   sigma serve --policy /etc/sigma/policy          # in a pod, policy from a ConfigMap
+  sigma serve --policy policy.yaml --tls-cert tls.crt --tls-key tls.key --tls-client-ca ca.crt
 
 Then: curl -s 127.0.0.1:9091/readyz?verbose, and sigma why NAMESPACE/POD")]
 pub(super) struct ServeArgs {
@@ -35,9 +36,40 @@ pub(super) struct ServeArgs {
     /// while we run; one that cannot be loaded leaves the last good one in force.
     #[arg(long, env = "SIGMA_POLICY", value_name = "FILE|DIR")]
     policy: PathBuf,
-    /// Where kube-scheduler calls. Keep it on loopback: whoever reaches it learns what we know.
+    /// Where kube-scheduler calls. Without TLS keep it on loopback: whoever reaches it learns what we
+    /// know.
     #[arg(long, env = "SIGMA_LISTEN", default_value = "127.0.0.1:9090", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Speak TLS (HTTP/2 or HTTP/1.1), only to clients with a certificate: our own certificate in PEM,
+    /// those of intermediate authorities after it. All TLS files are followed while we run; ones that
+    /// cannot be used leave the last good ones in force.
+    #[arg(
+        long,
+        env = "SIGMA_TLS_CERT",
+        value_name = "FILE",
+        requires_all = ["tls_key", "tls_client_ca"]
+    )]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert.
+    #[arg(long, env = "SIGMA_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Authorities that a client's certificate must come from.
+    #[arg(long, env = "SIGMA_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    /// The host of kube-scheduler's `urlPrefix`, or its `tlsConfig.serverName`. A --tls-cert for other
+    /// names is then refused; put in force, it would make every call fail.
+    #[arg(long, env = "SIGMA_TLS_SERVER_NAME", value_name = "NAME", requires = "tls_cert")]
+    tls_server_name: Option<String>,
+    /// Clients that may ask: a common name, DNS name or URI of their certificate. Default: every one
+    /// that the authorities vouch for.
+    #[arg(
+        long,
+        env = "SIGMA_TLS_CLIENT_NAMES",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "tls_cert"
+    )]
+    tls_client_names: Vec<String>,
     /// Where probes, Prometheus and `sigma why` call. Read-only.
     #[arg(long, env = "SIGMA_ADMIN_LISTEN", default_value = "127.0.0.1:9091", value_name = "ADDR")]
     admin_listen: SocketAddr,
@@ -121,10 +153,18 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
             context: args.context.filter(|it| !it.is_empty()),
         },
     };
+    let files = (args.tls_cert, args.tls_key, args.tls_client_ca);
+    let tls = if let (Some(cert), Some(key), Some(client_ca)) = files {
+        let names = IdentityNames { server: args.tls_server_name, clients: args.tls_client_names };
+        Some(TlsSource { cert, key, client_ca, names })
+    } else {
+        None
+    };
     let config = ServeConfig {
         source,
         policy: PolicySource(args.policy),
         listen: args.listen,
+        tls,
         admin_listen: args.admin_listen,
         not_ready: match args.not_ready {
             NotReadyArg::Degraded => NotReady::Degraded,

@@ -8,6 +8,8 @@
 //! ```
 
 mod conn;
+mod tls;
+mod certificate;
 mod paced;
 mod extender;
 mod verbs;
@@ -25,6 +27,7 @@ mod admin;
 pub use admin::{Admin, AdminSources, Check, PolicyOnDisk};
 pub use bind::{BindFuture, Binder};
 pub use body::BodyLimits;
-pub use conn::{ConnLimits, serve};
+pub use conn::{ConnLimits, CurrentIdentity, runtime, serve, serve_tls};
 pub use extender::{Extender, ExtenderOptions, NotReady};
 pub use fast_paths::FastPaths;
+pub use tls::{BadIdentity, Identity, IdentityNames, IdentityPart, IdentityPem};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::identity::TlsSource;
 use super::reload::{self, Fingerprint};
 use crate::http::{FastPaths, NotReady};
 use crate::k8s::client::Source;
@@ -22,6 +23,8 @@ pub struct ServeConfig {
     pub policy: PolicySource,
     /// Where kube-scheduler calls.
     pub listen: SocketAddr,
+    /// Who kube-scheduler finds there, and whom it must be; `None`: no TLS.
+    pub tls: Option<TlsSource>,
     /// Where people and probes call.
     pub admin_listen: SocketAddr,
     /// What filter answers before the first lists are in.

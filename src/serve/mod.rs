@@ -14,6 +14,7 @@ mod audit;
 mod config;
 mod doorbell;
 mod reload;
+mod identity;
 mod signals;
 mod status;
 
@@ -26,9 +27,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use self::identity::Credentials;
 use self::reload::Reload;
 use crate::engine::Desk;
-use crate::http::{Admin, Binder, ConnLimits, Extender, ExtenderOptions};
+use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions};
 use crate::k8s::events::Events;
 use crate::k8s::writes::PodWrites;
 use crate::k8s::{self, WatchHealth};
@@ -38,6 +40,7 @@ use crate::policy::Plan;
 use crate::writer::{self, Board, Clock, WriterHandle};
 
 pub use config::{BadConfig, PolicySource, ServeConfig};
+pub use identity::TlsSource;
 pub use signals::stop_requested;
 
 /// One binding takes at most this long, well below an `httpTimeout` of 1 s.
@@ -74,6 +77,8 @@ async fn serve(
     let client = k8s::client::connect(&config.source).await;
     let client = client.map_err(|error| BadConfig(error.to_string()))?;
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
+    let tls = config.tls.clone().map(|it| Credentials::load_first(it, metrics.clone()));
+    let tls = tls.transpose()?.map(Arc::new);
     let board = Arc::new(Board::new(plan, Desk::default(), Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
@@ -81,7 +86,7 @@ async fn serve(
 
     let writes = PodWrites::new(client.clone());
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
-    let page = status::sources(board.clone(), health.clone(), policy.clone());
+    let page = status::sources(board.clone(), health.clone(), policy.clone(), tls.clone());
     tokio::spawn(Admin::new(board.clone(), metrics.clone(), page).serve(admin, stopped(&stop)));
     let reload = Arc::new(Reload {
         source: config.policy.clone(),
@@ -90,7 +95,7 @@ async fn serve(
         metrics: metrics.clone(),
         events: Events::new(client.clone()),
     });
-    let parts = Parts { client, health, handle, board, metrics, writes, reload };
+    let parts = Parts { client, health, handle, board, metrics, writes, reload, tls };
     parts.start_background(&config);
     let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -119,6 +124,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     writes: PodWrites,
     reload: Arc<Reload>,
+    tls: Option<Arc<Credentials>>,
 }
 
 /// The verbs' thread.
@@ -130,7 +136,7 @@ struct Verbs {
 
 impl Parts {
     fn start_background(&self, config: &ServeConfig) {
-        let Self { client, health, handle, board, metrics, writes, reload } = self;
+        let Self { client, health, handle, board, metrics, writes, reload, tls } = self;
         for kind in Kind::ALL {
             let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
             let watch = move || k8s::spawn(client.clone(), kind, changes.clone(), health.clone());
@@ -142,6 +148,9 @@ impl Parts {
         });
         let reload = reload.clone();
         self.supervise("reload", move || tokio::spawn(reload.clone().run()));
+        if let Some(tls) = tls.clone() {
+            self.supervise("tls", move || tokio::spawn(tls.clone().follow()));
+        }
         let (board, metrics, writes) = (board.clone(), metrics.clone(), writes.clone());
         let on = config.doorbell;
         self.supervise("doorbell", move || {
@@ -165,8 +174,7 @@ impl Parts {
         });
     }
 
-    /// The verbs' thread, with a runtime of one thread: decisions take turns anyway, and handing a
-    /// request to another core costs more than answering it.
+    /// The verbs' thread and runtime.
     fn spawn_verbs(
         &self,
         config: &ServeConfig,
@@ -184,20 +192,22 @@ impl Parts {
             fast_paths: config.fast_paths,
         };
         let app = Extender::new(self.board.clone(), self.metrics.clone(), options);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the verbs' runtime")?;
+        let runtime = http::runtime().context("cannot start the verbs' runtime")?;
+        let identity = self.tls.as_ref().map(|it| it.current.clone());
         let (alive, ended) = oneshot::channel::<()>();
         let run = move || {
             // Dropped with the thread, panic or not.
             let _alive = alive;
             runtime.block_on(async move {
-                match TcpListener::from_std(listener) {
-                    Ok(listener) => {
-                        crate::http::serve(listener, app, ConnLimits::default(), stop).await;
+                let limits = ConnLimits::default();
+                match (TcpListener::from_std(listener), identity) {
+                    (Ok(listener), None) => http::serve(listener, app, limits, stop).await,
+                    (Ok(listener), Some(identity)) => {
+                        http::serve_tls(listener, app, limits, identity, stop).await;
                     }
-                    Err(error) => tracing::error!(%error, "cannot take over the verbs' socket"),
+                    (Err(error), _) => {
+                        tracing::error!(%error, "cannot take over the verbs' socket");
+                    }
                 }
             });
         };

@@ -20,7 +20,7 @@ use crate::writer::WriterHandle;
 /// is not taken for broken: in force within 1 s, and never later than 2.
 const PERIOD: Duration = Duration::from_millis(450);
 
-/// Identifies the bytes of a policy.
+/// Identifies the bytes of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint([u8; 32]);
 
@@ -28,6 +28,30 @@ impl Fingerprint {
     /// Of these bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+}
+
+/// Looks at files again and again.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    last: Option<Option<Fingerprint>>,
+}
+
+impl Looks {
+    /// The next look that finds what the one before it found.
+    pub(super) async fn settled<T: Send + 'static>(
+        &mut self,
+        read: impl Fn() -> Result<T, String> + Clone + Send + 'static,
+        identify: impl Fn(&T) -> Fingerprint,
+    ) -> (Result<T, String>, Option<Fingerprint>) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let Ok(look) = tokio::task::spawn_blocking(read.clone()).await else { continue };
+            let found = look.as_ref().ok().map(&identify);
+            if self.last.replace(found) == Some(found) {
+                return (look, found);
+            }
+        }
     }
 }
 
@@ -93,19 +117,13 @@ pub(super) struct Reload {
 impl Reload {
     /// Runs for as long as there is a writer.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut last: Option<Option<Fingerprint>> = None;
+        let mut looks = Looks::default();
         loop {
-            tokio::time::sleep(PERIOD).await;
             let source = self.source.clone();
-            let looked = tokio::task::spawn_blocking(move || source.read()).await;
-            let Ok(looked) = looked else { continue };
-            let look = looked.map_err(|error| format!("{error:#}")).and_then(not_blank);
-            let found = look.as_ref().ok().map(|(_, bytes)| Fingerprint::of(bytes));
-            let settled = last.replace(found) == Some(found);
-            if !settled || !self.state.is_news(found) {
-                continue;
-            }
-            if self.judge(look, found).await.is_none() {
+            let read =
+                move || source.read().map_err(|error| format!("{error:#}")).and_then(not_blank);
+            let (look, found) = looks.settled(read, |(_, bytes)| Fingerprint::of(bytes)).await;
+            if self.state.is_news(found) && self.judge(look, found).await.is_none() {
                 return;
             }
         }

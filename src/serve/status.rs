@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::identity::Credentials;
 use super::reload::PolicyState;
 use crate::http::{AdminSources, Check};
 use crate::k8s::WatchHealth;
@@ -18,6 +19,7 @@ pub(super) fn sources(
     board: Arc<Board>,
     health: Arc<WatchHealth>,
     policy: Arc<PolicyState>,
+    tls: Option<Arc<Credentials>>,
 ) -> AdminSources {
     let on_disk = {
         let policy = policy.clone();
@@ -25,7 +27,9 @@ pub(super) fn sources(
     };
     let checks = move || {
         let watches = Kind::ALL.into_iter().map(|kind| watch_check(&board, &health, kind));
-        watches.chain([policy_check(&board, &policy)]).collect()
+        // The last good identity serves, as the last good policy does: never unready.
+        let tls = tls.iter().map(|it| Check { name: "tls".into(), ok: true, detail: it.summary() });
+        watches.chain([policy_check(&board, &policy)]).chain(tls).collect()
     };
     AdminSources { checks: Arc::new(checks), policy_on_disk: on_disk }
 }

@@ -5,6 +5,8 @@
 
 mod cases;
 mod harness;
+#[path = "../support/pki.rs"]
+mod pki;
 
 use std::process::ExitCode;
 use std::time::Instant;

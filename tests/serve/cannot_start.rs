@@ -8,7 +8,7 @@ use crate::site::Site;
 use crate::support::process::{command, run};
 
 /// Runs to the end; everything that is said.
-fn ends(mut command: Command, code: i32, parts: &[&str]) {
+pub(crate) fn ends(mut command: Command, code: i32, parts: &[&str]) {
     let Output { status, stdout, stderr } = command.output().expect("it runs");
     let said = String::from_utf8_lossy(&stderr).into_owned() + &String::from_utf8_lossy(&stdout);
     assert_eq!(status.code(), Some(code), "{said:.2000}");

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use serde_json::Value;
-use sigma::http::{ConnLimits, serve};
+use sigma::http::{ConnLimits, CurrentIdentity, serve, serve_tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -18,6 +19,9 @@ pub(crate) struct Server {
     stop: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<()>,
 }
+
+/// Resolves when the server is to stop.
+type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One connection.
 pub(crate) struct Client {
@@ -35,18 +39,29 @@ pub(crate) struct Reply {
 
 impl Server {
     pub(crate) async fn start(site: &Site, limits: ConnLimits) -> Self {
+        let app = site.app.clone();
+        Self::run(|listener, stop| serve(listener, app, limits, stop)).await
+    }
+
+    pub(crate) async fn start_tls(
+        site: &Site,
+        limits: ConnLimits,
+        identity: CurrentIdentity,
+    ) -> Self {
+        let app = site.app.clone();
+        Self::run(|listener, stop| serve_tls(listener, app, limits, identity, stop)).await
+    }
+
+    async fn run<S>(serve: impl FnOnce(TcpListener, Stop) -> S) -> Self
+    where
+        S: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let (stop, stopped) = oneshot::channel::<()>();
-        let app = site.app.clone();
-        let task = tokio::spawn(async move {
-            let shutdown = async {
-                // A test that never stops its server drops the sender.
-                let _ = stopped.await;
-            };
-            serve(listener, app, limits, shutdown).await;
-        });
-        Self { address, stop: Some(stop), task }
+        // A test that never stops its server drops the sender.
+        let stopped: Stop = Box::pin(async { drop(stopped.await) });
+        Self { address, stop: Some(stop), task: tokio::spawn(serve(listener, stopped)) }
     }
 
     pub(crate) async fn client(&self) -> Client {

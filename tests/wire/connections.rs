@@ -144,20 +144,80 @@ async fn c06_connections_are_counted_and_bounded() {
     let site = Site::new().await;
     let limits = ConnLimits { max_connections: 2, ..ConnLimits::default() };
     let server = Server::start(&site, limits).await;
-    let mut one = server.client().await;
-    let mut two = server.client().await;
+    let (mut one, mut two) = (server.client().await, server.client().await);
     for client in [&mut one, &mut two] {
         assert_eq!(client.post("/filter", &good()).await.status, 200);
     }
     assert_eq!(site.metrics.connections.get(), 2);
+    // Requests are under way on both: there is no place.
+    let bytes = Client::request("/filter", &good()).into_bytes();
+    let (head, rest) = bytes.split_at(bytes.len() - 1);
+    for client in [&mut one, &mut two] {
+        client.send(head).await;
+    }
+    tokio::time::sleep(SHORT).await;
     assert!(server.client().await.read().await.is_none());
-    assert_eq!(dropped(&site, "too_many"), 1);
-    assert_eq!(one.post("/filter", &good()).await.status, 200);
+    assert_eq!((dropped(&site, "too_many"), dropped(&site, "replaced")), (1, 0));
+    for client in [&mut one, &mut two] {
+        client.send(rest).await;
+        assert_eq!(client.read().await.map(|reply| reply.status), Some(200));
+    }
     drop(two);
     while site.metrics.connections.get() == 2 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(server.client().await.post("/filter", &good()).await.status, 200);
+}
+
+#[tokio::test]
+async fn c06_who_was_never_answered_makes_room_and_then_who_is_idle_for_longest() {
+    let site = Site::new().await;
+    let limits = ConnLimits { max_connections: 3, ..ConnLimits::default() };
+    let server = Server::start(&site, limits).await;
+    let (mut old, mut fresh) = (server.client().await, server.client().await);
+    for client in [&mut old, &mut fresh] {
+        assert_eq!(client.post("/filter", &good()).await.status, 200);
+    }
+    let mut half = server.client().await;
+    half.send(b"POST /filter HTTP/1.1\r\nhost: x\r\nx: ").await;
+    tokio::time::sleep(SHORT).await;
+    let mut third = server.client().await;
+    assert_eq!(third.post("/filter", &good()).await.status, 200);
+    assert!(half.read().await.is_none());
+    let mut fourth = server.client().await;
+    assert_eq!(fourth.post("/filter", &good()).await.status, 200);
+    assert!(old.read().await.is_none());
+    for client in [&mut fresh, &mut third, &mut fourth] {
+        assert_eq!(client.post("/filter", &good()).await.status, 200);
+    }
+    assert_eq!((dropped(&site, "too_many"), dropped(&site, "replaced")), (0, 2));
+}
+
+#[tokio::test]
+async fn c06_a_thousand_half_open_clients_lock_nobody_out() {
+    let site = Site::new().await;
+    let server = Server::start(&site, ConnLimits::default()).await;
+    let mut known = server.client().await;
+    assert_eq!(known.post("/filter", &good()).await.status, 200);
+    let mut half_open = Vec::new();
+    for at in 0..1000 {
+        let mut client = server.client().await;
+        if at % 2 == 0 {
+            client.send(b"POST /filter HTTP/1.1\r\nhost: x\r\nx: ").await;
+        }
+        half_open.push(client);
+        if at % 100 == 0 {
+            // Somebody new is answered, and somebody known still is.
+            assert_eq!(server.client().await.post("/filter", &good()).await.status, 200);
+            assert_eq!(known.post("/filter", &good()).await.status, 200);
+        }
+    }
+    let bound = ConnLimits::default().max_connections as i64;
+    while site.metrics.connections.get() > bound {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(known.post("/filter", &good()).await.status, 200);
+    assert_eq!(dropped(&site, "too_many"), 0);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod fill;
 mod manifests;
 mod outage;
 mod preempt;
+mod tls;
 
 use std::pin::Pin;
 
@@ -28,6 +29,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
     ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
+    ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),
     ("e_apiserver_restarted", || Box::pin(outage::apiserver_restarted())),
 ];

@@ -1,5 +1,6 @@
 //! The unmodified kube-scheduler, configured as `deploy/` configures it but for what a case changes.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -24,13 +25,15 @@ pub(crate) struct SchedulerOptions<'a> {
     pub(crate) ignorable: bool,
     /// Has sigma write the bindings.
     pub(crate) bind: bool,
+    /// Folder of its TLS files; `None`: no TLS.
+    pub(crate) tls: Option<PathBuf>,
 }
 
 impl<'a> SchedulerOptions<'a> {
     /// Every node is offered, and sigma is indispensable.
     pub(crate) fn new(name: &'a str, sigma: &Sigma) -> Self {
         let extender = sigma.url();
-        Self { name, extender, percentage: Some(100), ignorable: false, bind: false }
+        Self { name, extender, percentage: Some(100), ignorable: false, bind: false, tls: None }
     }
 }
 
@@ -86,6 +89,15 @@ fn configuration(control_plane: &ControlPlane, options: &SchedulerOptions<'_>) -
     ensure!(extender["weight"].as_i64() >= Some(150), "the shipped weight is below 150");
     extender["urlPrefix"] = json!(options.extender);
     extender["ignorable"] = json!(options.ignorable);
+    if let Some(folder) = &options.tls {
+        let text = include_str!("../../../deploy/overlays/service-mtls/kube-scheduler-config.yaml");
+        let folder = folder.display().to_string();
+        let shipped: Value =
+            serde_saphyr::from_str(&text.replace("/etc/kubernetes/sigma", &folder))?;
+        for field in ["enableHTTPS", "tlsConfig"] {
+            extender[field] = shipped["extenders"][0][field].clone();
+        }
+    }
     if options.bind {
         extender["bindVerb"] = json!("bind");
     }

@@ -21,6 +21,8 @@ pub(crate) struct SigmaOptions {
     pub(crate) doorbell: bool,
     pub(crate) bind: bool,
     pub(crate) audit_interval: &'static str,
+    /// Folder of its TLS files, as the Service overlay mounts them; `None`: no TLS.
+    pub(crate) tls: Option<PathBuf>,
 }
 
 impl SigmaOptions {
@@ -32,6 +34,7 @@ impl SigmaOptions {
             doorbell: true,
             bind: false,
             audit_interval: "10m",
+            tls: None,
         }
     }
 }
@@ -62,7 +65,8 @@ impl Sigma {
 
     /// What kube-scheduler is told as `urlPrefix`.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/sigma", self.listen)
+        let scheme = if self.options.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}/sigma", self.listen)
     }
 
     /// Starts it anew after it was killed, on the same ports.
@@ -124,7 +128,7 @@ fn policy_file(dir: &Path, options: &SigmaOptions) -> PathBuf {
 }
 
 fn spawn(dir: &Path, options: &SigmaOptions, listen: u16, admin: u16) -> Result<Process> {
-    let args = [
+    let mut args = vec![
         "serve".to_owned(),
         format!("--kubeconfig={}", options.kubeconfig.display()),
         format!("--policy={}", dir.join(&options.name).display()),
@@ -137,7 +141,22 @@ fn spawn(dir: &Path, options: &SigmaOptions, listen: u16, admin: u16) -> Result<
         // and then, and a degraded answer bears no limits: it is not what the cases are about.
         "--deadline=800ms".to_owned(),
     ];
+    if let Some(folder) = &options.tls {
+        args.extend(tls_args(folder)?);
+    }
     let program = Path::new(env!("CARGO_BIN_EXE_sigma"));
     let level = std::env::var("SIGMA_E2E_LOG").unwrap_or_else(|_| "info".to_owned());
     Process::start(dir, &options.name, program, &args, &[("RUST_LOG", &level)])
+}
+
+/// The arguments about TLS that the Service overlay has, with its Secret in a folder of ours.
+fn tls_args(folder: &Path) -> Result<Vec<String>> {
+    let text = include_str!("../../../deploy/overlays/service-mtls/deployment.yaml");
+    let deployment: Value = serde_saphyr::from_str(text)?;
+    let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args = args.as_array().context("the overlay's sigma has no arguments")?;
+    let tls = args.iter().filter_map(Value::as_str).filter(|it| it.starts_with("--tls-"));
+    let folder = folder.display().to_string();
+    let tls = tls.map(|it| it.replace("/etc/sigma/tls", &folder));
+    Ok(tls.chain(["--log=info,sigma::http=debug".to_owned()]).collect())
 }
