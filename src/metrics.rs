@@ -124,7 +124,8 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some(PREFIX.to_owned()), None)?;
         let of = Registrar { registry: &registry, described: RefCell::default() };
-        let (resource, path, why) = (&["resource"], &["path", "result"], &["why"]);
+        let (resource, path) = (&["resource"], &["path", "result"]);
+        let (why, sum) = (&["why"], &["sum"]);
         let metrics = Self {
             verb_seconds: of.seconds("verb_duration_seconds", "Handler time.", &["verb"])?,
             verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
@@ -178,11 +179,7 @@ impl Metrics {
             doorbells: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
             binds: of.counters("binds_total", "Binds.", &["outcome"])?,
             audits: of.counter("audits_total", "Audits done.")?,
-            audit_differences: of.counters(
-                "audit_differences_total",
-                "Rows that differ.",
-                &["sum"],
-            )?,
+            audit_differences: of.counters("audit_differences_total", "Rows that differ.", sum)?,
             build_info: of.gauges("build_info", "The build.", &["version"])?,
             described: of.described.take(),
             registry: registry.clone(),
