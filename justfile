@@ -30,10 +30,15 @@ lint:
 advisories:
     cargo deny --all-features check advisories
 
-# What takes long: many more cases of every property, and the demo at its full size.
-nightly:
-    PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy
+# What takes long: `fuzz`, many more cases of every property (the state sees more than a million
+# changes), and the demo at its full size.
+nightly: fuzz
+    PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy -- --nocapture
     cargo run --locked --release -- demo -o json
+
+# Hostile bytes at each edge for so many seconds. `tests/fuzz/README.md` says what to do with a case.
+fuzz seconds="660":
+    FUZZ_SECONDS={{seconds}} cargo test --locked --test fuzz -- --nocapture
 
 # Instructions per name of filter and prioritize, counted by callgrind. `benches/README.md` reads it.
 instructions folder="target/instructions":
@@ -43,6 +48,10 @@ instructions folder="target/instructions":
 instructions-check:
     benches/instructions.sh --check target/instructions
 
-# Wall time of decisions and whole requests.
+# Wall time of decisions, whole requests, and of taking events in.
 bench:
-    cargo bench --locked --bench decide --bench wire
+    cargo bench --locked --bench decide --bench wire --bench ingest
+
+# Round trips of filter and prioritize beside an extender in Go. `just bench-wire --case mixed -o json`
+bench-wire *flags:
+    benches/wire.sh {{flags}}

@@ -3,9 +3,12 @@
 //! Names follow Prometheus (`_total`, `_seconds`) and Kubernetes; labels are closed sets, so the
 //! number of series is bounded whatever a tenant does.
 
+use std::cell::RefCell;
+
+use prometheus::core::Collector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::cluster::Difference;
@@ -14,6 +17,7 @@ use crate::model::{Kind, Reason};
 /// Every metric of the process.
 pub struct Metrics {
     registry: Registry,
+    described: Vec<Described>,
     /// Handler time by verb, in seconds.
     pub verb_seconds: HistogramVec,
     /// Answers by verb and result (`ok`, `degraded`, `error`).
@@ -62,6 +66,10 @@ pub struct Metrics {
     pub lost_deletes: IntCounterVec,
     /// What the state holds: nodes, placed pods, pending pods, namespaces, apps, nominations.
     pub state_objects: IntGaugeVec,
+    /// Time to apply a batch of changes and publish the snapshot that has them, in seconds.
+    pub publish_seconds: Histogram,
+    /// Changes applied.
+    pub changes: IntCounter,
     /// Generation of the published snapshot.
     pub snapshot_generation: IntGauge,
     /// Generation of the policy in force.
@@ -88,6 +96,23 @@ pub struct Metrics {
     pub build_info: IntGaugeVec,
 }
 
+/// What a metric is, for `docs/metrics.md`. A registry does not tell: it gathers only series that
+/// exist, and their types only with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its full name.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: Vec<String>,
+    /// The help text.
+    pub help: String,
+}
+
+/// Before every metric's name.
+const PREFIX: &str = "sigma";
+
 /// Handler times: 10 µs to 1 s.
 const SECONDS: [f64; 14] = [
     0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
@@ -97,8 +122,8 @@ const SECONDS: [f64; 14] = [
 impl Metrics {
     /// All metrics, at zero.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new_custom(Some("sigma".to_owned()), None)?;
-        let of = Registrar(&registry);
+        let registry = Registry::new_custom(Some(PREFIX.to_owned()), None)?;
+        let of = Registrar { registry: &registry, described: RefCell::default() };
         let resource = &["resource"];
         let metrics = Self {
             verb_seconds: of.seconds("verb_duration_seconds", "Handler time.", &["verb"])?,
@@ -143,6 +168,10 @@ impl Metrics {
             )?,
             lost_deletes: of.counters("lost_deletes_total", "Found by a list.", resource)?,
             state_objects: of.gauges("state_objects", "What the state holds.", &["kind"])?,
+            publish_seconds: of
+                .seconds("publish_duration_seconds", "Applying and publishing changes.", &[])?
+                .with_label_values::<&str>(&[]),
+            changes: of.counter("changes_total", "Changes applied.")?,
             snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
             policy_generation: of.gauge("policy_generation", "Policy in force.")?,
             policy_load_errors: of.counter("policy_load_errors_total", "Policies refused.")?,
@@ -159,6 +188,7 @@ impl Metrics {
                 &["sum"],
             )?,
             build_info: of.gauges("build_info", "The build.", &["version"])?,
+            described: of.described.take(),
             registry: registry.clone(),
         };
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -189,6 +219,11 @@ impl Metrics {
         }
     }
 
+    /// Every metric of the registry, in the order in which they were made.
+    pub fn described(&self) -> &[Described] {
+        &self.described
+    }
+
     /// Counts names of one request that a fast path served, and those that it did not.
     pub fn fast_path(&self, path: &str, hits: usize, misses: usize) {
         self.fast_path_names.with_label_values(&[path, "hit"]).inc_by(hits as u64);
@@ -215,10 +250,29 @@ fn collect_process() -> Result<(), prometheus::Error> {
     }
 }
 
-/// Makes and registers in one step.
-struct Registrar<'a>(&'a Registry);
+/// Makes, registers and describes in one step.
+struct Registrar<'a> {
+    registry: &'a Registry,
+    described: RefCell<Vec<Described>>,
+}
 
 impl Registrar<'_> {
+    fn add<M: Collector + Clone + 'static>(
+        &self,
+        kind: &'static str,
+        metric: M,
+    ) -> Result<M, prometheus::Error> {
+        let described = metric.desc().into_iter().map(|it| Described {
+            name: format!("{PREFIX}_{}", it.fq_name),
+            kind,
+            labels: it.variable_labels.clone(),
+            help: it.help.clone(),
+        });
+        self.described.borrow_mut().extend(described);
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
     fn seconds(
         &self,
         name: &str,
@@ -226,9 +280,7 @@ impl Registrar<'_> {
         labels: &[&str],
     ) -> Result<HistogramVec, prometheus::Error> {
         let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-        let metric = HistogramVec::new(options, labels)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
+        self.add("histogram", HistogramVec::new(options, labels)?)
     }
 
     fn counters(
@@ -237,15 +289,11 @@ impl Registrar<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<IntCounterVec, prometheus::Error> {
-        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
+        self.add("counter", IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
     fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        let metric = IntCounter::new(name, help)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
+        self.add("counter", IntCounter::new(name, help)?)
     }
 
     fn gauges(
@@ -254,21 +302,36 @@ impl Registrar<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<IntGaugeVec, prometheus::Error> {
-        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
+        self.add("gauge", IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        let metric = IntGauge::new(name, help)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
+        self.add("gauge", IntGauge::new(name, help)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_metric_is_described_as_it_is() -> Result<(), prometheus::Error> {
+        let metrics = Metrics::new()?;
+        let of = |name: &str| metrics.described().iter().find(|it| it.name == name).cloned();
+        let want = Described {
+            name: "sigma_verb_results_total".to_owned(),
+            kind: "counter",
+            labels: vec!["verb".to_owned(), "result".to_owned()],
+            help: "Answers.".to_owned(),
+        };
+        assert_eq!(of("sigma_verb_results_total"), Some(want));
+        for line in metrics.text().lines().filter_map(|line| line.strip_prefix("# TYPE sigma_")) {
+            let (name, kind) = line.split_once(' ').unwrap_or_default();
+            let found = of(&format!("sigma_{name}"));
+            assert_eq!(found.map(|it| it.kind), Some(kind), "{name}");
+        }
+        Ok(())
+    }
 
     #[test]
     fn two_processes_worth_of_metrics_can_live_side_by_side() -> Result<(), prometheus::Error> {

@@ -26,6 +26,8 @@ use crate::policy::Plan;
 const BATCH: usize = 64;
 /// Changes that may wait; a watch that is ahead of the writer waits in its socket.
 const QUEUE: usize = 1024;
+/// Until all lists are in nobody decides on a picture, so it may be so old, and lists come faster.
+const LISTING_PAUSE: Duration = Duration::from_millis(500);
 /// Pause between two tries for the desk.
 const DESK_PAUSE: Duration = Duration::from_micros(50);
 
@@ -197,6 +199,9 @@ struct Writer {
     plan: Arc<Plan>,
     plan_generation: u64,
     counted: Instant,
+    published: Instant,
+    /// Something was applied that is not published yet.
+    unpublished: bool,
 }
 
 impl Writer {
@@ -212,6 +217,8 @@ impl Writer {
             plan: world.plan.clone(),
             plan_generation: world.plan_generation,
             counted: Instant::now(),
+            published: Instant::now(),
+            unpublished: false,
         }
     }
 
@@ -232,16 +239,23 @@ impl Writer {
                     if count == 0 {
                         return;
                     }
-                    self.apply(&mut batch);
+                    self.batch(&mut batch);
                     // A storm of changes must leave the other core's requests their share.
                     tokio::task::yield_now().await;
                 }
+                () = tokio::time::sleep(LISTING_PAUSE), if self.unpublished => self.publish(),
             }
         }
     }
 
+    fn batch(&mut self, batch: &mut Vec<Change>) {
+        self.metrics.changes.inc_by(batch.len() as u64);
+        let timer = self.metrics.publish_seconds.start_timer();
+        self.apply(batch);
+        timer.observe_duration();
+    }
+
     fn apply(&mut self, batch: &mut Vec<Change>) {
-        let mut changed = false;
         let mut listed = Vec::new();
         for change in batch.drain(..) {
             let ended = match change {
@@ -249,14 +263,15 @@ impl Writer {
                 _ => None,
             };
             let applied = self.state.apply(change);
-            changed |= applied.changed;
+            self.unpublished |= applied.changed;
             listed.extend(ended);
             if let Some(kind) = ended.filter(|_| applied.swept > 0) {
                 let lost = self.metrics.lost_deletes.with_label_values(&[kind.resource()]);
                 lost.inc_by(applied.swept as u64);
             }
         }
-        if changed {
+        let is_due = self.board.synced() || self.published.elapsed() >= LISTING_PAUSE;
+        if self.unpublished && (is_due || !listed.is_empty()) {
             self.publish();
         }
         for kind in listed {
@@ -293,6 +308,7 @@ impl Writer {
 
     fn publish(&mut self) {
         let (snapshot, settled) = self.state.publish();
+        (self.published, self.unpublished) = (Instant::now(), false);
         if self.counted.elapsed() > Duration::from_millis(500) {
             self.counted = Instant::now();
             count(&self.metrics, &snapshot);

@@ -4,6 +4,12 @@
 
 #[path = "properties/decisions.rs"]
 mod decisions;
+#[path = "properties/holds.rs"]
+mod holds;
+#[path = "properties/server.rs"]
+mod server;
+#[path = "properties/counterpart.rs"]
+mod counterpart;
 #[path = "properties/state.rs"]
 mod state;
 #[path = "../src/testing.rs"]

@@ -20,6 +20,8 @@ mod tls;
 mod doorbell;
 #[path = "serve/bad_input.rs"]
 mod bad_input;
+#[path = "serve/bench.rs"]
+mod bench;
 #[path = "serve/cannot_start.rs"]
 mod cannot_start;
 #[path = "serve/stop.rs"]
@@ -28,3 +30,5 @@ mod stop;
 mod metrics;
 #[path = "serve/cli.rs"]
 mod cli;
+#[path = "faults/mod.rs"]
+mod faults;

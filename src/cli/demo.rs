@@ -4,11 +4,8 @@
 //! as kube-scheduler does, and tells what went where. It touches no cluster, and no file but those
 //! that were named.
 
-mod client;
 mod drive;
-mod extender;
 mod report;
-mod wire;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -19,11 +16,12 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::loopback::extender::Extender;
 use super::table::Output;
 use super::{Failure, plans, print};
+use crate::http::FastPaths;
 use crate::sim::{self, PodStream};
 use drive::Driver;
-use extender::Extender;
 use report::Summary;
 
 /// How much the pods of a run ask for when `--pods` is not given, in percent of the fixed nodes'
@@ -104,7 +102,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     };
     let listener = TcpListener::bind(args.listen)
         .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let extender = Extender::start(plan, listener)?;
+    let extender = Extender::start(plan, listener, FastPaths::ALL)?;
     let shown = show(args, &extender, bindings);
     let stopped = extender.stop();
     shown?;
@@ -117,7 +115,7 @@ fn show(
     bindings: Option<(&PathBuf, File)>,
 ) -> Result<(), Failure> {
     let cluster = sim::cluster(args.nodes, args.seed);
-    extender.list(&cluster)?;
+    extender.list(&cluster, Vec::new())?;
     let most = MAX_PODS as usize;
     let num_pods = match args.pods {
         Some(given) => usize::try_from(given).unwrap_or(most),

@@ -4,11 +4,14 @@
 //! Exit codes: 0 done, 1 failed, 2 not understood (flags, or a file that cannot be read).
 
 mod plans;
+mod stats;
+mod table;
+mod loopback;
 mod demo;
+mod bench;
 mod serve;
 mod policy;
 mod why;
-mod table;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -30,6 +33,7 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     Why(why::WhyArgs),
     Policy(policy::PolicyArgs),
+    Bench(bench::BenchArgs),
     /// Prints the version.
     Version,
 }
@@ -41,6 +45,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Why(args) => why::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Version => print(&format!("sigma {}\n", env!("CARGO_PKG_VERSION"))),
     };
     match done {

@@ -11,7 +11,7 @@ use super::Failure;
 use crate::policy::{self, Plan, compile, render};
 
 /// `policies/default.yaml`, as it was when this binary was built.
-const DEFAULT: &str = include_str!("../../policies/default.yaml");
+pub(super) const DEFAULT: &str = include_str!("../../policies/default.yaml");
 
 /// A policy file compiled, or the built-in policy.
 pub(super) fn load(path: Option<&Path>) -> Result<Arc<Plan>, Failure> {
@@ -31,7 +31,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn compiled(name: &str, bytes: &[u8]) -> Result<Arc<Plan>, Failure> {
+/// A policy that is built in, or was read already, compiled.
+pub(super) fn compiled(name: &str, bytes: &[u8]) -> Result<Arc<Plan>, Failure> {
     let refused = |faults: Vec<_>| anyhow!("{name} is not a policy\n{}", render(&faults, bytes));
     Ok(compile(name, bytes).map_err(refused)?.plan)
 }

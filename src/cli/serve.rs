@@ -118,8 +118,9 @@ enum Switch {
     Off,
 }
 
+/// A shortcut that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FastPath {
+pub(super) enum FastPath {
     /// Cutting the list of names at its quotes; else it is read as JSON.
     Cut,
     /// Guessing which name comes next; else each is searched and looked up.
@@ -128,6 +129,18 @@ enum FastPath {
     Blocks,
     /// Answering prioritize with what the pod's filter found; else everything is done again.
     Memo,
+}
+
+impl FastPath {
+    /// What `--without` leaves on.
+    pub(super) fn all_but(without: &[Self]) -> FastPaths {
+        FastPaths {
+            cut: !without.contains(&Self::Cut),
+            guess: !without.contains(&Self::Guess),
+            blocks: !without.contains(&Self::Blocks),
+            memo: !without.contains(&Self::Memo),
+        }
+    }
 }
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -160,12 +173,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         doorbell: args.doorbell == Switch::On,
         bind: args.bind == Switch::On,
         deadline: args.deadline,
-        fast_paths: FastPaths {
-            cut: !args.without.contains(&FastPath::Cut),
-            guess: !args.without.contains(&FastPath::Guess),
-            blocks: !args.without.contains(&FastPath::Blocks),
-            memo: !args.without.contains(&FastPath::Memo),
-        },
+        fast_paths: FastPath::all_but(&args.without),
         audit_interval: args.audit_interval,
     };
     serve::run(config).map_err(|error| match error.downcast::<BadConfig>() {

@@ -62,7 +62,7 @@ pub(super) fn run(args: &WhyArgs) -> Result<(), Failure> {
 }
 
 /// One GET; the answer's status and body.
-fn get(admin: &str, path: &str) -> Result<(u16, String)> {
+pub(super) fn get(admin: &str, path: &str) -> Result<(u16, String)> {
     let cannot = || format!("cannot ask {admin}; is `sigma serve` running there (--admin)?");
     let mut stream = connect(admin).with_context(cannot)?;
     stream.set_read_timeout(Some(TIMEOUT)).with_context(cannot)?;

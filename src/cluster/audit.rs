@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use super::cow::Sharded;
-use super::occupancy::{AppRow, Nominee, Place, PoolUse, claim_of};
+use super::occupancy::{AppRow, Known, Nominee, PoolUse, claim_of};
 use super::state::ClusterState;
 use crate::model::{Amounts, NodeOrd, PodUid};
 
@@ -34,7 +34,8 @@ struct Recount {
     extended: Vec<Vec<i64>>,
     pools: Vec<PoolUse>,
     apps: BTreeMap<u128, AppRow>,
-    places: FxHashMap<PodUid, Place>,
+    /// Pods that the writer does not know where they are, or not at all.
+    misplaced: usize,
     nominees: BTreeMap<u128, Arc<Nominee>>,
     num_pods: usize,
 }
@@ -53,10 +54,9 @@ impl ClusterState {
         let app = apps.filter(|(key, row)| self.now.apps.get(**key).map(|it| &**it) != Some(row));
         let extra = self.now.apps.iter().filter(|(key, _)| !recount.apps.contains_key(key));
         let app = app.count() + extra.count();
-        let places = recount.places.iter();
-        let place = places.filter(|(uid, place)| self.places.get(uid) != Some(place)).count();
-        let extra = self.places.keys().filter(|uid| !recount.places.contains_key(uid));
-        let place = place + extra.count();
+        let found = recount.num_pods + self.now.pending.len();
+        let extra = self.known.len().saturating_sub(found - recount.misplaced);
+        let place = recount.misplaced.max(extra);
         let pods = usize::from(self.now.num_pods != recount.num_pods);
         let nominees = recount.nominees.iter();
         let nominee = nominees.filter(|(uid, it)| self.now.nominees.get(**uid) != Some(it));
@@ -76,21 +76,22 @@ impl ClusterState {
     pub fn repair(&mut self) {
         let recount = self.recount();
         let columns = &mut self.now.columns;
-        let column = |of: fn(&Amounts) -> i64| Arc::new(recount.used.iter().map(of).collect());
+        let column =
+            |of: fn(&Amounts) -> i64| recount.used.iter().map(of).collect::<Vec<_>>().into();
         columns.used_cpu_milli = column(|it| it.cpu_milli);
         columns.used_memory_bytes = column(|it| it.memory_bytes);
         columns.used_ephemeral_bytes = column(|it| it.ephemeral_bytes);
         columns.used_pods = column(|it| it.pods);
         let extended = Arc::make_mut(&mut self.now.extended);
         for (column, used) in extended.iter_mut().zip(recount.extended) {
-            column.used = Arc::new(used);
+            column.used = used.into();
         }
         self.now.pool_use = Arc::new(recount.pools);
         self.now.apps = Sharded::default();
         for (key, row) in recount.apps {
             self.now.apps.insert(key, Arc::new(row));
         }
-        self.places = recount.places;
+        self.know_all();
         self.now.num_pods = recount.num_pods;
         self.now.nominees = Sharded::default();
         for (uid, nominee) in recount.nominees {
@@ -98,6 +99,25 @@ impl ClusterState {
         }
         self.unused_names().into_iter().for_each(|ord| self.recycle(ord));
         self.dirty = true;
+    }
+
+    /// Notes where each pod is; what is known of it besides stays.
+    fn know_all(&mut self) {
+        let before = std::mem::take(&mut self.known);
+        let pods = self.now.pods.clone();
+        let placed = pods.iter().enumerate().flat_map(|(at, pods)| {
+            let on = NodeOrd(at as u32);
+            pods.iter().map(move |record| (PodUid(record.uid), on, record.resource_version))
+        });
+        let pending = self.now.pending.clone();
+        let pending =
+            pending.iter().map(|(uid, pod)| (PodUid(uid), NodeOrd::UNKNOWN, pod.resource_version));
+        for (uid, on, resource_version) in placed.chain(pending) {
+            self.know(uid, on, resource_version);
+            if let (Some(known), Some(before)) = (self.known.get_mut(&uid), before.get(&uid)) {
+                *known = Known { on, ..*before };
+            }
+        }
     }
 
     /// Ordinals that are taken although no node, no pod and no claim uses them.
@@ -118,13 +138,14 @@ impl ClusterState {
             extended: vec![vec![0; rows]; self.now.extended.len()],
             pools: vec![PoolUse::default(); self.now.pools.len()],
             apps: BTreeMap::new(),
-            places: FxHashMap::default(),
+            misplaced: 0,
             nominees: BTreeMap::new(),
             num_pods: 0,
         };
+        let is_known = |uid, on| self.known.get(&PodUid(uid)).is_some_and(|known| known.on == on);
         for (at, pods) in self.now.pods.iter().enumerate() {
             let ord = NodeOrd(at as u32);
-            for record in pods {
+            for record in pods.iter() {
                 recount.used[at] += record.requests;
                 for &(resource, amount) in &record.extended {
                     if let Some(column) = recount.extended.get_mut(usize::from(resource.0)) {
@@ -134,7 +155,7 @@ impl ClusterState {
                 if let Some(app) = record.spreading_app() {
                     recount.apps.entry(app).or_default().count(ord, 1);
                 }
-                recount.places.insert(PodUid(record.uid), Place::On(ord));
+                recount.misplaced += usize::from(!is_known(record.uid, ord));
                 recount.num_pods += 1;
             }
         }
@@ -146,7 +167,7 @@ impl ClusterState {
             }
         }
         for (uid, pod) in self.now.pending.iter() {
-            recount.places.insert(PodUid(uid), Place::Pending);
+            recount.misplaced += usize::from(!is_known(uid, NodeOrd::UNKNOWN));
             let nominated = pod.nominated.as_deref().filter(|_| pod.is_pending());
             if let Some(node) = nominated.and_then(|name| self.now.names.ord(name)) {
                 recount.nominees.insert(uid, Arc::new(Nominee { node, claim: claim_of(pod) }));

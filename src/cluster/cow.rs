@@ -1,12 +1,93 @@
-//! Two containers that are cheap to share and cheap to change a little: a page or a shard is copied
-//! when a published snapshot still holds it, the rest is shared.
+//! Three containers that are cheap to share and cheap to change a little: a page or a shard is copied
+//! when a published snapshot still holds it, the rest is shared; a column is flat, for those who read
+//! it, and so has a spare copy to be changed in its place.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 const PAGE: usize = 64;
 const SHARDS: usize = 256;
+
+/// A flat array. Changing it while a snapshot shares it does not copy it: the array of the snapshot
+/// before, which nobody reads any more, is brought up to date with the few cells that changed since.
+#[derive(Debug)]
+pub struct Column<T> {
+    cells: Arc<Vec<T>>,
+    /// Was `cells` before; equals it but for what `changed` names.
+    spare: Option<Arc<Vec<T>>>,
+    changed: Vec<usize>,
+}
+
+impl<T> Default for Column<T> {
+    fn default() -> Self {
+        Self { cells: Arc::default(), spare: None, changed: Vec::new() }
+    }
+}
+
+/// A copy is for reading: it has no spare.
+impl<T> Clone for Column<T> {
+    fn clone(&self) -> Self {
+        Self { cells: self.cells.clone(), ..Self::default() }
+    }
+}
+
+impl<T> From<Vec<T>> for Column<T> {
+    fn from(cells: Vec<T>) -> Self {
+        Self { cells: Arc::new(cells), ..Self::default() }
+    }
+}
+
+impl<T> Deref for Column<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.cells
+    }
+}
+
+impl<T: Copy + PartialEq> Column<T> {
+    /// Sets a cell; one that is not there stays away.
+    pub fn set(&mut self, at: usize, value: T) {
+        if self.get(at).is_none_or(|cell| *cell == value) {
+            return;
+        }
+        if Arc::get_mut(&mut self.cells).is_none() {
+            self.refill_spare();
+        }
+        // Nobody else has it now, so this copies nothing.
+        Arc::make_mut(&mut self.cells)[at] = value;
+        if self.changed.len() < self.cells.len() / 8 {
+            self.changed.push(at);
+        } else {
+            // Copying all of it costs no more.
+            (self.spare, self.changed) = (None, Vec::new());
+        }
+    }
+
+    /// Makes it this long.
+    pub fn grow(&mut self, rows: usize, empty: T) {
+        if self.cells.len() < rows {
+            (self.spare, self.changed) = (None, Vec::new());
+            Arc::make_mut(&mut self.cells).resize(rows, empty);
+        }
+    }
+
+    /// Leaves the cells to whoever shares them and goes on with the spare ones.
+    fn refill_spare(&mut self) {
+        let mut fresh = match self.spare.take().map(Arc::try_unwrap) {
+            Some(Ok(mut spare)) => {
+                self.changed.iter().for_each(|at| spare[*at] = self.cells[*at]);
+                Arc::new(spare)
+            }
+            _ => Arc::new(Vec::clone(&self.cells)),
+        };
+        self.changed.clear();
+        std::mem::swap(&mut self.cells, &mut fresh);
+        self.spare = Some(fresh);
+    }
+}
 
 /// A growable array of pages.
 #[derive(Clone, Debug)]
@@ -67,13 +148,13 @@ impl<T: Clone + Default> Paged<T> {
 /// A map from 128-bit keys that are already well spread (UUIDs and digests).
 #[derive(Clone, Debug)]
 pub struct Sharded<V> {
-    shards: Vec<Arc<FxHashMap<u128, V>>>,
+    shards: Arc<Vec<Arc<FxHashMap<u128, V>>>>,
     len: usize,
 }
 
 impl<V> Default for Sharded<V> {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Arc::default()).collect(), len: 0 }
+        Self { shards: Arc::new(vec![Arc::default(); SHARDS]), len: 0 }
     }
 }
 
@@ -95,29 +176,26 @@ impl<V: Clone> Sharded<V> {
 
     /// Sets the value of `key` and gives the old one back.
     pub fn insert(&mut self, key: u128, value: V) -> Option<V> {
-        let shard = self.shards.get_mut(shard_of(key))?;
-        let old = Arc::make_mut(shard).insert(key, value);
+        let old = self.shard_mut(key)?.insert(key, value);
         self.len += usize::from(old.is_none());
         old
     }
 
     /// Removes `key`; does not copy a shard that has no such key.
     pub fn remove(&mut self, key: u128) -> Option<V> {
-        let shard = self.shards.get_mut(shard_of(key))?;
-        if !shard.contains_key(&key) {
-            return None;
-        }
+        self.get(key)?;
         self.len -= 1;
-        Arc::make_mut(shard).remove(&key)
+        self.shard_mut(key)?.remove(&key)
     }
 
     /// The value of `key` for changing it, made from `default` when there is none.
     pub fn entry(&mut self, key: u128, default: impl FnOnce() -> V) -> Option<&mut V> {
-        let shard = Arc::make_mut(self.shards.get_mut(shard_of(key))?);
-        if !shard.contains_key(&key) {
-            self.len += 1;
-        }
-        Some(shard.entry(key).or_insert_with(default))
+        self.len += usize::from(self.get(key).is_none());
+        Some(self.shard_mut(key)?.entry(key).or_insert_with(default))
+    }
+
+    fn shard_mut(&mut self, key: u128) -> Option<&mut FxHashMap<u128, V>> {
+        Some(Arc::make_mut(Arc::make_mut(&mut self.shards).get_mut(shard_of(key))?))
     }
 
     /// All entries, in no order that may reach an output.
@@ -134,6 +212,44 @@ fn shard_of(key: u128) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_column_is_what_a_plain_array_would_be_however_it_is_shared() {
+        let (mut column, mut plain) = (Column::<u64>::default(), Vec::new());
+        let mut pictures: Vec<(Column<u64>, Vec<u64>)> = Vec::new();
+        for round in 1..=400_u64 {
+            if round % 100 == 1 {
+                plain.resize(plain.len() + 40, 0);
+                column.grow(plain.len(), 0);
+            }
+            // From none to more than what a spare copy is worth refilling with.
+            for step in 0..round % 60 {
+                let at = (round * 31 + step * 7) as usize % plain.len();
+                plain[at] = round + step;
+                column.set(at, round + step);
+            }
+            column.set(plain.len(), 1);
+            assert_eq!(*column, plain, "round {round}");
+            pictures.push((column.clone(), plain.clone()));
+            // Readers let go at once, late, or hold several.
+            if round % 7 != 0 {
+                pictures.drain(..pictures.len() - (round % 3) as usize);
+            }
+            assert!(pictures.iter().all(|(column, plain)| **column == **plain), "round {round}");
+        }
+    }
+
+    #[test]
+    fn changing_a_shared_column_again_reuses_what_nobody_reads_any_more() {
+        let mut column = Column::from(vec![0; 1000]);
+        let mut seen = std::collections::BTreeSet::new();
+        for round in 1..50 {
+            let _picture = column.clone();
+            column.set(round, round);
+            seen.insert(column.as_ptr());
+        }
+        assert_eq!(seen.len(), 2, "two arrays take turns");
+    }
 
     #[test]
     fn a_published_copy_does_not_see_later_changes() {

@@ -15,10 +15,10 @@ mod state;
 mod topology;
 
 pub use audit::Difference;
-pub use cow::{Paged, Sharded};
+pub use cow::{Column, Paged, Sharded};
 pub use holds::{Extra, Hold, HoldLimits, Holds};
 pub use names::{Names, is_plain};
-pub use occupancy::{AppRow, Nominee, PodRecord, PoolUse, ResourceOrd, Stamp};
+pub use occupancy::{AppRow, Nominee, PodRecord, PodShape, PoolUse, ResourceOrd, Stamp};
 pub use rows::tie;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot};
 pub use state::{Applied, ClusterState, Settled};

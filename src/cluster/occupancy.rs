@@ -1,5 +1,6 @@
 //! Who sits where: packed records of placed pods, claims of nominated ones, rows per app and pool.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::model::{Amounts, AppKey, NodeOrd, Nomination, Pod, PodUid, Priority, QosClaim};
@@ -12,25 +13,18 @@ pub struct ResourceOrd(pub u16);
 /// behind, and one of those must not look like the running list's.
 pub type Stamp = u32;
 
-/// A placed pod, reduced to what later decisions ask of it. 500,000 of these must stay small: a
-/// `k8s_openapi::Pod` is 68 KB.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodRecord {
-    /// The pod's UID.
-    pub uid: u128,
-    /// Its app, 0 when it has no controller.
+/// What placed replicas of an app have in common: one copy serves all of their records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PodShape {
+    /// The app, 0 for pods that have no controller.
     pub app: u128,
-    /// `metadata.resourceVersion`, to drop events that come late.
-    pub resource_version: u64,
-    /// A hash of `namespace/name`, by which `why` finds it again.
-    pub name_hash: u64,
-    /// Its request on the node; `pods` is 1.
+    /// The request on a node; `pods` is 1.
     pub requests: Amounts,
-    /// Its extended requests.
+    /// Extended requests.
     pub extended: Box<[(ResourceOrd, i64)]>,
-    /// The namespace, shared between all its pods.
+    /// The namespace.
     pub namespace: Option<Arc<str>>,
-    /// The PriorityClass, shared between all its pods.
+    /// The PriorityClass.
     pub priority_class: Option<Arc<str>>,
     /// `spec.priority`.
     pub priority: Priority,
@@ -38,14 +32,34 @@ pub struct PodRecord {
     pub qos_claim: Option<QosClaim>,
     /// Holds its place, but counts for no spread.
     pub terminating: bool,
-    /// Stamp of the list or event that last spoke of it.
-    pub seen: Stamp,
 }
 
-impl PodRecord {
+impl PodShape {
     /// The app whose share of a failure domain it counts for.
     pub fn spreading_app(&self) -> Option<u128> {
         (self.app != 0 && !self.terminating).then_some(self.app)
+    }
+}
+
+/// A placed pod, reduced to what later decisions ask of it. 500,000 of these must stay small: a
+/// `k8s_openapi::Pod` is 68 KB.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodRecord {
+    /// The pod's UID.
+    pub uid: u128,
+    /// `metadata.resourceVersion` as of which it is here and of this shape.
+    pub resource_version: u64,
+    /// A hash of `namespace/name`, by which `why` finds it again.
+    pub name_hash: u64,
+    /// All else.
+    pub shape: Arc<PodShape>,
+}
+
+impl Deref for PodRecord {
+    type Target = PodShape;
+
+    fn deref(&self) -> &PodShape {
+        &self.shape
     }
 }
 
@@ -147,13 +161,15 @@ pub(super) fn app_of(pod: &Pod) -> u128 {
     pod.app().map_or(0, |AppKey(key)| key)
 }
 
-/// Where a known pod is.
+/// What only the writer needs to know of a pod, placed or pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// On a node.
-    On(NodeOrd),
-    /// Not placed yet.
-    Pending,
+pub(super) struct Known {
+    /// Its node, [`NodeOrd::UNKNOWN`] while it is pending.
+    pub(super) on: NodeOrd,
+    /// Stamp of the list or event that last spoke of it.
+    pub(super) seen: Stamp,
+    /// `metadata.resourceVersion` as last seen, to drop events that come late.
+    pub(super) resource_version: u64,
 }
 
 /// Finds a record on a node.

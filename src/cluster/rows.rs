@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::cow::Column;
 use super::occupancy::{
-    AppRow, Place, PodRecord, PoolUse, ResourceOrd, bounded, mix, name_hash, position,
+    AppRow, PodRecord, PoolUse, ResourceOrd, bounded, mix, name_hash, position,
 };
 use super::snapshot::{Columns, ExtendedColumn};
 use super::state::{ClusterState, Settled};
@@ -13,6 +14,8 @@ use crate::model::{
 
 /// Most extended resources that are counted; what comes later is left to kube-scheduler alone.
 const MAX_EXTENDED: usize = 64;
+/// For how many pods room is made on a node.
+const MORE_PODS: usize = 4;
 /// Most distinct taint sets; more would be taints that change all the time.
 const MAX_TAINT_SETS: usize = u16::MAX as usize;
 
@@ -38,16 +41,16 @@ impl ClusterState {
         self.drop_taint_set(ord);
         let taint_set = self.taint_set(&node);
         let columns = &mut self.now.columns;
-        set(&mut columns.allocatable_cpu_milli, at, node.allocatable.cpu_milli);
-        set(&mut columns.allocatable_memory_bytes, at, node.allocatable.memory_bytes);
-        set(&mut columns.allocatable_ephemeral_bytes, at, node.allocatable.ephemeral_bytes);
-        set(&mut columns.allocatable_pods, at, node.allocatable.pods);
-        set(&mut columns.conditions, at, node.conditions);
-        set(&mut columns.taint_set, at, taint_set);
-        set(&mut columns.live, at, true);
+        columns.allocatable_cpu_milli.set(at, node.allocatable.cpu_milli);
+        columns.allocatable_memory_bytes.set(at, node.allocatable.memory_bytes);
+        columns.allocatable_ephemeral_bytes.set(at, node.allocatable.ephemeral_bytes);
+        columns.allocatable_pods.set(at, node.allocatable.pods);
+        columns.conditions.set(at, node.conditions);
+        columns.taint_set.set(at, taint_set);
+        columns.live.set(at, true);
         self.publish_extended(ord, &node);
         let pool = pool_of(&self.now.pools, &node);
-        set(&mut self.now.columns.pool, at, pool);
+        self.now.columns.pool.set(at, pool);
         self.locate(ord, &node);
         if let Some(slot) = self.now.nodes.get_mut(at) {
             *slot = Some(Arc::new(node));
@@ -64,10 +67,10 @@ impl ClusterState {
         self.drop_taint_set(ord);
         let at = ord.index();
         let columns = &mut self.now.columns;
-        set(&mut columns.live, at, false);
-        set(&mut columns.pool, at, PoolOrd::NONE);
+        columns.live.set(at, false);
+        columns.pool.set(at, PoolOrd::NONE);
         for column in &mut columns.domains {
-            set(column, at, DomainOrd::NONE);
+            column.set(at, DomainOrd::NONE);
         }
         if let Some(slot) = self.now.nodes.get_mut(at) {
             *slot = None;
@@ -85,7 +88,7 @@ impl ClusterState {
         for ord in live {
             if let Some(node) = self.now.nodes.get(ord.index()).cloned().flatten() {
                 let pool = pool_of(&self.now.pools, &node);
-                set(&mut self.now.columns.pool, ord.index(), pool);
+                self.now.columns.pool.set(ord.index(), pool);
                 self.pool_totals(ord, 1);
             }
         }
@@ -96,17 +99,20 @@ impl ClusterState {
         let (ord, new) = self.now.names.intern(name);
         if new {
             self.fit_columns();
-            set(&mut self.now.columns.name_hash, ord.index(), name_hash("", name));
+            self.now.columns.name_hash.set(ord.index(), name_hash("", name));
         }
         ord
     }
 
     /// Puts a record on a node and into every sum.
     pub(super) fn put(&mut self, ord: NodeOrd, record: PodRecord) {
-        let uid = PodUid(record.uid);
-        self.places.insert(uid, Place::On(ord));
+        self.know(PodUid(record.uid), ord, record.resource_version);
         self.account(ord, &record, 1);
-        if let Some(pods) = self.now.pods.get_mut(ord.index()) {
+        if let Some(pods) = self.now.pods.get_mut(ord.index()).map(Arc::make_mut) {
+            // Twice the room at a time, as usual, would be a third of all memory.
+            if pods.len() == pods.capacity() {
+                pods.reserve_exact(MORE_PODS);
+            }
             pods.push(record);
         }
     }
@@ -117,7 +123,7 @@ impl ClusterState {
             return;
         };
         if let Some(at) = position(pods, uid) {
-            let record = pods.swap_remove(at);
+            let record = Arc::make_mut(pods).swap_remove(at);
             self.account(ord, &record, -1);
             self.recycle(ord);
         }
@@ -192,7 +198,7 @@ impl ClusterState {
 
     fn set_path(&mut self, ord: NodeOrd, node: &Node, path: [DomainOrd; 4]) {
         for (column, domain) in self.now.columns.domains.iter_mut().zip(path) {
-            set(column, ord.index(), domain);
+            column.set(ord.index(), domain);
         }
         let narrowest = DomainLevel::ALL.iter().rposition(|it| node.label(it.label()).is_some());
         let known = &path[..narrowest.map_or(0, |at| at + 1)];
@@ -239,7 +245,7 @@ impl ClusterState {
         let columns = Arc::make_mut(&mut self.now.extended);
         for column in columns {
             let published = node.extended.iter().find(|it| *it.name == *column.name);
-            set(&mut column.allocatable, ord.index(), published.map_or(-1, |it| it.amount));
+            column.allocatable.set(ord.index(), published.map_or(-1, |it| it.amount));
         }
     }
 
@@ -254,8 +260,8 @@ impl ClusterState {
         let rows = self.now.capacity();
         Arc::make_mut(&mut self.now.extended).push(ExtendedColumn {
             name: name.into(),
-            allocatable: Arc::new(vec![-1; rows]),
-            used: Arc::new(vec![0; rows]),
+            allocatable: vec![-1; rows].into(),
+            used: vec![0; rows].into(),
         });
         self.now.resource(name)
     }
@@ -273,7 +279,7 @@ impl ClusterState {
     fn fit_columns(&mut self) {
         let rows = self.now.capacity();
         let columns = &mut self.now.columns;
-        fit(&mut columns.live, rows, false);
+        columns.live.grow(rows, false);
         for column in [
             &mut columns.allocatable_cpu_milli,
             &mut columns.allocatable_memory_bytes,
@@ -284,18 +290,18 @@ impl ClusterState {
             &mut columns.used_ephemeral_bytes,
             &mut columns.used_pods,
         ] {
-            fit(column, rows, 0);
+            column.grow(rows, 0);
         }
-        fit(&mut columns.conditions, rows, Default::default());
-        fit(&mut columns.taint_set, rows, 0);
-        fit(&mut columns.pool, rows, PoolOrd::NONE);
+        columns.conditions.grow(rows, Default::default());
+        columns.taint_set.grow(rows, 0);
+        columns.pool.grow(rows, PoolOrd::NONE);
         for column in &mut columns.domains {
-            fit(column, rows, DomainOrd::NONE);
+            column.grow(rows, DomainOrd::NONE);
         }
-        fit(&mut columns.name_hash, rows, 0);
+        columns.name_hash.grow(rows, 0);
         for column in Arc::make_mut(&mut self.now.extended) {
-            fit(&mut column.allocatable, rows, -1);
-            fit(&mut column.used, rows, 0);
+            column.allocatable.grow(rows, -1);
+            column.used.grow(rows, 0);
         }
         while self.now.nodes.len() < rows {
             self.now.nodes.grow();
@@ -310,26 +316,9 @@ fn pool_of(pools: &[PoolSpec], node: &Node) -> PoolOrd {
     at.map_or(PoolOrd::NONE, |at| PoolOrd(at as u8))
 }
 
-fn fit<T: Clone>(column: &mut Arc<Vec<T>>, rows: usize, empty: T) {
-    if column.len() < rows {
-        Arc::make_mut(column).resize(rows, empty);
-    }
-}
-
-/// Sets a cell; does not copy a shared column when nothing changes.
-fn set<T: Clone + PartialEq>(column: &mut Arc<Vec<T>>, at: usize, value: T) {
-    if column.get(at) != Some(&value)
-        && let Some(cell) = Arc::make_mut(column).get_mut(at)
-    {
-        *cell = value;
-    }
-}
-
-fn shift(column: &mut Arc<Vec<i64>>, at: usize, amount: i64, sign: i64) {
-    if amount != 0
-        && let Some(cell) = Arc::make_mut(column).get_mut(at)
-    {
-        *cell = cell.saturating_add(amount.saturating_mul(sign));
+fn shift(column: &mut Column<i64>, at: usize, amount: i64, sign: i64) {
+    if let Some(cell) = column.get(at) {
+        column.set(at, cell.saturating_add(amount.saturating_mul(sign)));
     }
 }
 

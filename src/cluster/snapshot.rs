@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::cow::{Paged, Sharded};
+use super::cow::{Column, Paged, Sharded};
 use super::names::Names;
 use super::occupancy::{AppRow, Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
 use super::topology::Topology;
@@ -12,37 +12,37 @@ use crate::model::{
     PodUid, PoolOrd, PoolSpec, Taint,
 };
 
-/// One array per attribute of a node, indexed by ordinal, copied only when changed while shared.
+/// One array per attribute of a node, indexed by ordinal.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
     /// The node exists (a name may be known only because a pod names it).
-    pub live: Arc<Vec<bool>>,
+    pub live: Column<bool>,
     /// Allocatable CPU in milli-cores.
-    pub allocatable_cpu_milli: Arc<Vec<i64>>,
+    pub allocatable_cpu_milli: Column<i64>,
     /// Allocatable memory in bytes.
-    pub allocatable_memory_bytes: Arc<Vec<i64>>,
+    pub allocatable_memory_bytes: Column<i64>,
     /// Allocatable ephemeral storage in bytes.
-    pub allocatable_ephemeral_bytes: Arc<Vec<i64>>,
+    pub allocatable_ephemeral_bytes: Column<i64>,
     /// Most pods.
-    pub allocatable_pods: Arc<Vec<i64>>,
+    pub allocatable_pods: Column<i64>,
     /// Σ requested CPU in milli-cores.
-    pub used_cpu_milli: Arc<Vec<i64>>,
+    pub used_cpu_milli: Column<i64>,
     /// Σ requested memory in bytes.
-    pub used_memory_bytes: Arc<Vec<i64>>,
+    pub used_memory_bytes: Column<i64>,
     /// Σ requested ephemeral storage in bytes.
-    pub used_ephemeral_bytes: Arc<Vec<i64>>,
+    pub used_ephemeral_bytes: Column<i64>,
     /// Number of pods.
-    pub used_pods: Arc<Vec<i64>>,
+    pub used_pods: Column<i64>,
     /// What keeps pods away.
-    pub conditions: Arc<Vec<Conditions>>,
+    pub conditions: Column<Conditions>,
     /// Index into [`Snapshot::taint_sets`].
-    pub taint_set: Arc<Vec<u16>>,
+    pub taint_set: Column<u16>,
     /// The pool that the node belongs to.
-    pub pool: Arc<Vec<PoolOrd>>,
+    pub pool: Column<PoolOrd>,
     /// The node's domain, one column per [`DomainLevel`].
-    pub domains: [Arc<Vec<DomainOrd>>; 4],
+    pub domains: [Column<DomainOrd>; 4],
     /// A hash of the node's name, for ties: ordinals differ between replicas, names do not.
-    pub name_hash: Arc<Vec<u64>>,
+    pub name_hash: Column<u64>,
 }
 
 /// An extended resource that some node publishes or some pod asks for.
@@ -51,9 +51,9 @@ pub struct ExtendedColumn {
     /// The resource's name.
     pub name: Arc<str>,
     /// What each node publishes; −1 where it publishes none.
-    pub allocatable: Arc<Vec<i64>>,
+    pub allocatable: Column<i64>,
     /// Σ requests on each node.
-    pub used: Arc<Vec<i64>>,
+    pub used: Column<i64>,
 }
 
 /// An immutable picture of the cluster.
@@ -72,7 +72,7 @@ pub struct Snapshot {
     /// The nodes themselves.
     pub nodes: Paged<Option<Arc<Node>>>,
     /// The pods on each node.
-    pub pods: Paged<Vec<PodRecord>>,
+    pub pods: Paged<Arc<Vec<PodRecord>>>,
     /// Pods without a node, by UID.
     pub pending: Sharded<Arc<Pod>>,
     /// Claims of nominated pods, by UID.
@@ -151,7 +151,7 @@ impl Snapshot {
 
     /// The pods on a node.
     pub fn pods_on(&self, ord: NodeOrd) -> &[PodRecord] {
-        self.pods.get(ord.index()).map_or(&[], Vec::as_slice)
+        self.pods.get(ord.index()).map_or(&[], |pods| pods.as_slice())
     }
 
     /// The placed pod with this UID on this node.

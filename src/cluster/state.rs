@@ -11,13 +11,14 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::occupancy::{
-    Nominee, Place, PodRecord, Stamp, app_of, bounded, bounded_amount, claim_of, name_hash,
-    position,
+    Known, Nominee, PodRecord, PodShape, Stamp, app_of, bounded, bounded_amount, claim_of,
+    name_hash,
 };
 use super::snapshot::Snapshot;
 use super::topology::Topology;
@@ -58,8 +59,8 @@ pub struct Applied {
 pub struct ClusterState {
     /// The picture being drawn; publishing clones it, which is cheap.
     pub(super) now: Snapshot,
-    /// Where each known pod is.
-    pub(super) places: FxHashMap<PodUid, Place>,
+    /// Every known pod.
+    pub(super) known: FxHashMap<PodUid, Known>,
     pub(super) topology: Topology,
     /// The topology learned what may complete other nodes' paths.
     pub(super) completes: bool,
@@ -68,16 +69,16 @@ pub struct ClusterState {
     /// Nodes whose labels leave a domain out that a neighbour's may fill in.
     pub(super) incomplete: FxHashSet<NodeOrd>,
     pub(super) settled: Vec<Settled>,
-    /// Names shared by many records.
-    pub(super) shared_texts: FxHashSet<Arc<str>>,
+    /// What many records share.
+    shared_texts: FxHashSet<Arc<str>>,
+    shared_shapes: FxHashSet<Arc<PodShape>>,
     tombstones: VecDeque<PodUid>,
     buried: FxHashSet<PodUid>,
     /// Stamp of the running (or last) list, per kind.
     pub(super) epochs: [Stamp; 3],
-    /// Stamps of nodes, namespaces and pending pods; placed pods carry their own.
+    /// Stamps of nodes and namespaces.
     pub(super) seen_nodes: FxHashMap<NodeOrd, Stamp>,
     seen_namespaces: FxHashMap<Box<str>, Stamp>,
-    seen_pending: FxHashMap<PodUid, Stamp>,
     pub(super) dirty: bool,
 }
 
@@ -158,26 +159,45 @@ impl ClusterState {
         if self.buried.contains(&pod.uid) {
             return false;
         }
-        if self.known_version(pod.uid).is_some_and(|known| known > pod.resource_version) {
-            self.stamp(pod.uid);
-            return false;
+        let stamp = self.epochs[Kind::Pods as usize];
+        let mut before = None;
+        if let Some(known) = self.known.get_mut(&pod.uid) {
+            known.seen = stamp;
+            if known.resource_version > pod.resource_version {
+                return false;
+            }
+            known.resource_version = pod.resource_version;
+            before = Some(known.on).filter(|on| *on != NodeOrd::UNKNOWN);
         }
         if pod.terminal {
             self.pod_gone(pod.uid);
             return true;
         }
-        let placed_before = matches!(self.places.get(&pod.uid), Some(Place::On(_)));
-        self.remove(pod.uid);
         match &pod.node {
-            Some(node) => {
-                let ord = self.intern(node);
-                let record = self.record_of(pod);
-                self.put(ord, record);
-                if !placed_before {
-                    self.settled.push(Settled::Placed(pod.uid));
-                }
+            Some(node) => self.pod_placed(pod, node, before),
+            None => {
+                self.remove(pod.uid);
+                self.put_pending(pod);
+                true
             }
-            None => self.put_pending(pod),
+        }
+    }
+
+    /// False when it is where and what it was, as after most events: a kubelet's reports on a pod's
+    /// status concern no decision, and a picture is not drawn anew for them.
+    fn pod_placed(&mut self, pod: &Pod, node: &str, before: Option<NodeOrd>) -> bool {
+        let record = self.record_of(pod);
+        if let Some(on) = before
+            && self.now.names.name(on) == node
+            && self.now.pod_on(on, pod.uid).is_some_and(|it| it.shape == record.shape)
+        {
+            return false;
+        }
+        self.remove(pod.uid);
+        let ord = self.intern(node);
+        self.put(ord, record);
+        if before.is_none() {
+            self.settled.push(Settled::Placed(pod.uid));
         }
         true
     }
@@ -194,8 +214,7 @@ impl ClusterState {
             self.now.nominees.insert(pod.uid.0, nominee);
         }
         self.now.pending.insert(pod.uid.0, Arc::new(pod.clone()));
-        self.places.insert(pod.uid, Place::Pending);
-        self.seen_pending.insert(pod.uid, self.epochs[Kind::Pods as usize]);
+        self.know(pod.uid, NodeOrd::UNKNOWN, pod.resource_version);
     }
 
     /// The running list has the object, whatever it says of it.
@@ -203,8 +222,9 @@ impl ClusterState {
         let stamp = self.epochs[kind as usize];
         match kind {
             Kind::Pods => {
-                if let Some(uid) = PodUid::parse(key) {
-                    self.stamp(uid);
+                let known = PodUid::parse(key).and_then(|uid| self.known.get_mut(&uid));
+                if let Some(known) = known {
+                    known.seen = stamp;
                 }
             }
             Kind::Nodes => {
@@ -238,61 +258,29 @@ impl ClusterState {
         let extended: Vec<_> = extended
             .filter_map(|it| Some((self.resource(&it.name)?, bounded_amount(it.amount))))
             .collect();
-        PodRecord {
-            uid: pod.uid.0,
+        let texts = &mut self.shared_texts;
+        let shape = PodShape {
             app: app_of(pod),
-            resource_version: pod.resource_version,
-            name_hash: name_hash(&pod.namespace, &pod.name),
             requests: bounded(pod.requests.base),
             extended: extended.into(),
-            namespace: Some(self.share(&pod.namespace)),
-            priority_class: Some(self.share(&pod.priority_class)),
+            namespace: Some(shared(texts, &*pod.namespace)),
+            priority_class: Some(shared(texts, &*pod.priority_class)),
             priority: pod.priority,
             qos_claim: pod.qos_claim,
             terminating: pod.terminating,
-            seen: self.epochs[Kind::Pods as usize],
+        };
+        PodRecord {
+            uid: pod.uid.0,
+            resource_version: pod.resource_version,
+            name_hash: name_hash(&pod.namespace, &pod.name),
+            shape: shared(&mut self.shared_shapes, &shape),
         }
     }
 
-    /// One copy of a text that many records carry.
-    fn share(&mut self, text: &str) -> Arc<str> {
-        if let Some(shared) = self.shared_texts.get(text) {
-            return shared.clone();
-        }
-        // Namespaces come and go: what no record uses any more is dropped before the set doubles.
-        if self.shared_texts.len() == self.shared_texts.capacity() {
-            self.shared_texts.retain(|shared| Arc::strong_count(shared) > 1);
-        }
-        let shared: Arc<str> = text.into();
-        self.shared_texts.insert(shared.clone());
-        shared
-    }
-
-    fn known_version(&self, uid: PodUid) -> Option<u64> {
-        match self.places.get(&uid)? {
-            Place::Pending => Some(self.now.pending.get(uid.0)?.resource_version),
-            Place::On(ord) => Some(self.now.pod_on(*ord, uid)?.resource_version),
-        }
-    }
-
-    /// Marks a known pod as seen by the running list without changing anything else.
-    fn stamp(&mut self, uid: PodUid) {
-        let stamp = self.epochs[Kind::Pods as usize];
-        match self.places.get(&uid) {
-            Some(Place::Pending) => {
-                self.seen_pending.insert(uid, stamp);
-            }
-            Some(Place::On(ord)) => {
-                let pods = self.now.pods.get_mut(ord.index());
-                if let Some(record) = pods.and_then(|pods| {
-                    let at = position(pods, uid)?;
-                    pods.get_mut(at)
-                }) {
-                    record.seen = stamp;
-                }
-            }
-            None => {}
-        }
+    /// Notes where a pod is; the running list, if there is one, has it.
+    pub(super) fn know(&mut self, uid: PodUid, on: NodeOrd, resource_version: u64) {
+        let seen = self.epochs[Kind::Pods as usize];
+        self.known.insert(uid, Known { on, seen, resource_version });
     }
 
     fn sweep(&mut self, kind: Kind) -> usize {
@@ -317,10 +305,8 @@ impl ClusterState {
                 before - self.now.namespaces.len()
             }
             Kind::Pods => {
-                let placed = self.now.pods.iter().flatten().filter(|it| it.seen != stamp);
-                let pending = self.seen_pending.iter().filter(|(_, seen)| **seen != stamp);
-                let mut gone: Vec<PodUid> = placed.map(|record| PodUid(record.uid)).collect();
-                gone.extend(pending.map(|(uid, _)| *uid));
+                let unseen = self.known.iter().filter(|(_, known)| known.seen != stamp);
+                let mut gone: Vec<PodUid> = unseen.map(|(uid, _)| *uid).collect();
                 gone.sort_unstable();
                 // No tombstone: the watch goes on from this list, so no late event can revive them.
                 for uid in &gone {
@@ -334,18 +320,35 @@ impl ClusterState {
 
     /// Takes a pod out of wherever it is, with all its traces.
     fn remove(&mut self, uid: PodUid) {
-        match self.places.remove(&uid) {
+        match self.known.remove(&uid).map(|known| known.on) {
             None => {}
-            Some(Place::Pending) => {
+            Some(NodeOrd::UNKNOWN) => {
                 self.now.pending.remove(uid.0);
-                self.seen_pending.remove(&uid);
                 if let Some(nominee) = self.now.nominees.remove(uid.0) {
                     self.recycle(nominee.node);
                 }
             }
-            Some(Place::On(ord)) => self.take(ord, uid),
+            Some(on) => self.take(on, uid),
         }
     }
+}
+
+/// The one copy of what many records carry.
+fn shared<T>(set: &mut FxHashSet<Arc<T>>, value: &T) -> Arc<T>
+where
+    T: Eq + Hash + ToOwned + ?Sized,
+    Arc<T>: From<T::Owned>,
+{
+    if let Some(shared) = set.get(value) {
+        return shared.clone();
+    }
+    // Namespaces and apps come and go: what no record uses any more is dropped before the set grows.
+    if set.len() == set.capacity() {
+        set.retain(|shared| Arc::strong_count(shared) > 1);
+    }
+    let shared = Arc::from(value.to_owned());
+    set.insert(shared.clone());
+    shared
 }
 
 #[cfg(test)]

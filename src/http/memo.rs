@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::name_list::{CutList, NameList};
 use super::reply;
 
-/// Larger requests are not kept.
+/// Larger requests are not kept: their bytes would be, until the next filter.
 const MAX_BYTES: usize = 4 << 20;
 
 /// The last filter's answer.
@@ -47,7 +47,8 @@ impl Memo {
         scores: &mut Vec<u32>,
         (plan_generation, at): (u64, Instant),
     ) {
-        if head.len() + names.len() > MAX_BYTES || scores.len() != accepted.len() {
+        let num_bytes = head.len() + offered.text.len();
+        if num_bytes > MAX_BYTES || scores.len() != accepted.len() {
             return;
         }
         offered.ends_of(accepted, &mut self.ends);

@@ -5,20 +5,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kube::Client;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::model::{Change, Kind};
 
 use super::decode::DecodeError;
 use super::health::WatchHealth;
-use super::objects::{self, Read};
+use super::objects::{self, First, Read};
+use super::page::{Page, Part};
 use super::watch::{Ask, Course, End, Failure, WatchOptions};
-use super::wire::{self, Line, Lines, RawEvent, RawPage, RawStatus};
+use super::wire::{self, Line, Lines, RawEvent, RawStatus};
 
 /// Watches one kind for as long as `out` has a receiver.
 pub fn spawn(
@@ -113,42 +113,43 @@ impl Driver {
     /// Reads one page of a list.
     async fn page(&mut self, ask: &Ask, is_first: bool) -> Result<Option<End>, Abandoned> {
         let limit = self.options.page_timeout;
-        let body = match timeout(limit, self.fetch_page(ask)).await {
-            Ok(Ok(body)) => body,
+        let deadline = Instant::now() + limit;
+        let late = format!("no page within {limit:?}");
+        let mut page = match timeout_at(deadline, self.open_page(ask)).await {
+            Ok(Ok(page)) => page,
             Ok(Err(failure)) => return Ok(Some(End::Failed(failure))),
-            Err(_) => return Ok(Some(self.failed(&format!("no page within {limit:?}")))),
+            Err(_) => return Ok(Some(self.failed(&late))),
         };
-        let page: RawPage<'_> = match serde_json::from_slice(&body) {
-            Ok(page) => page,
-            Err(error) => return Ok(Some(self.failed(&format!("unreadable page: {error}")))),
-        };
-        let Some(version) = page.metadata.resource_version.as_deref().filter(|it| !it.is_empty())
-        else {
-            return Ok(Some(self.failed("a list without resourceVersion")));
-        };
-        self.heard();
         if is_first {
             self.begin().await?;
         }
-        for object in page.items.unwrap_or_default() {
-            match objects::seen(self.kind, object) {
-                Ok(read) => self.send_object(read.change).await?,
-                Err(error) => self.undecodable(object, &error).await?,
+        let meta = loop {
+            match timeout_at(deadline, page.next(self.kind)).await {
+                Ok(Ok(Part::Object(First::Read(read)))) => self.send_object(read.change).await?,
+                Ok(Ok(Part::Object(First::Unread(error, object)))) => {
+                    self.undecodable(&object, &error).await?;
+                }
+                Ok(Ok(Part::End(meta))) => break meta,
+                Ok(Err(why)) => return Ok(Some(self.failed(&why))),
+                Err(_) => return Ok(Some(self.failed(&late))),
             }
-        }
-        let next = page.metadata.r#continue.as_deref().filter(|token| !token.is_empty());
-        if self.course.page_read(version, next) {
-            self.listed(version).await?;
+        };
+        self.heard();
+        let Some(version) = meta.resource_version.filter(|it| !it.is_empty()) else {
+            return Ok(Some(self.failed("a list without resourceVersion")));
+        };
+        let next = meta.r#continue.as_deref().filter(|token| !token.is_empty());
+        if self.course.page_read(&version, next) {
+            self.listed(&version).await?;
         }
         Ok(None)
     }
 
-    async fn fetch_page(&self, ask: &Ask) -> Result<Bytes, Failure> {
+    async fn open_page(&self, ask: &Ask) -> Result<Page, Failure> {
         let what = format!("list {}", self.kind.resource());
         let request = wire::request(self.kind, ask, &self.options);
         let response = wire::send(&self.client, request, &what).await?;
-        let body = wire::collect(response.into_body(), self.options.max_page_bytes).await;
-        body.map_err(|error| self.failure(&error))
+        Ok(Page::new(response.into_body(), self.options.max_object_bytes))
     }
 
     /// Follows a watch, or a streamed list that becomes one, to its end.
@@ -203,17 +204,24 @@ impl Driver {
             it.num_reconnects += u64::from(matches!(ask, Ask::Watch { .. }));
             it.error = None;
         });
-        Ok(Lines::new(response.into_body(), self.options.max_line_bytes))
+        Ok(Lines::new(response.into_body(), self.options.max_object_bytes))
     }
 
     async fn hear(&mut self, line: Line) -> Result<Heard, Abandoned> {
         self.heard();
         let Line::Text(line) = line else {
-            let max = self.options.max_line_bytes;
+            let max = self.options.max_object_bytes;
             self.unreadable("unknown", &format!("an event longer than {max} bytes"));
             return Ok(Heard::Going);
         };
         if line.trim_ascii().is_empty() {
+            return Ok(Heard::Going);
+        }
+        if let Some(object) = wire::added_or_modified(&line)
+            && let Ok(Some((first, length))) = objects::first(self.kind, object)
+            && object[length..].trim_ascii() == b"}"
+        {
+            self.pass(first).await?;
             return Ok(Heard::Going);
         }
         let event: RawEvent<'_> = match serde_json::from_slice(&line) {
@@ -225,9 +233,21 @@ impl Driver {
         };
         match &*event.kind {
             "ADDED" | "MODIFIED" => {
-                self.pass(event.object, objects::seen(self.kind, event.object)).await?;
+                match objects::first(self.kind, event.object.get().as_bytes()) {
+                    Ok(Some((first, _))) => self.pass(first).await?,
+                    // It is whole JSON, or there would be no event.
+                    Ok(None) => self.unreadable("unknown", "not an object"),
+                    Err(error) => self.unreadable("unknown", &error.to_string()),
+                }
             }
-            "DELETED" => self.pass(event.object, objects::gone(self.kind, event.object)).await?,
+            "DELETED" => {
+                let object = event.object;
+                self.pass(match objects::gone(self.kind, object) {
+                    Ok(read) => First::Read(read),
+                    Err(error) => First::Unread(error, object.get().as_bytes().into()),
+                })
+                .await?;
+            }
             "BOOKMARK" => return self.bookmark(event.object).await,
             "ERROR" => return Ok(Heard::Failed(self.error_event(event.object))),
             other => self.unreadable("unknown", &format!("unknown event type {other:?}")),
@@ -236,26 +256,22 @@ impl Driver {
     }
 
     /// Sends an object on, or skips it; in both cases the watch has got so far.
-    async fn pass(
-        &mut self,
-        object: &RawValue,
-        read: Result<Read, DecodeError>,
-    ) -> Result<(), Abandoned> {
-        match read {
-            Ok(Read { change, version }) => {
+    async fn pass(&mut self, first: First) -> Result<(), Abandoned> {
+        match first {
+            First::Read(Read { change, version }) => {
                 self.send_object(change).await?;
                 self.advance(&version);
             }
-            Err(error) => {
-                self.undecodable(object, &error).await?;
-                self.advance(&objects::identity(object).metadata.resource_version);
+            First::Unread(error, object) => {
+                self.undecodable(&object, &error).await?;
+                self.advance(&objects::identity(&object).metadata.resource_version);
             }
         }
         Ok(())
     }
 
     async fn bookmark(&mut self, object: &RawValue) -> Result<Heard, Abandoned> {
-        let meta = objects::identity(object).metadata;
+        let meta = objects::identity(object.get().as_bytes()).metadata;
         let ends_list = meta.annotations.initial_events_end == "true";
         if ends_list && self.course.initial_events_end(&meta.resource_version) {
             self.listed(&meta.resource_version).await?;
@@ -320,11 +336,7 @@ impl Driver {
     }
 
     /// Names and counts an object that cannot be read, and keeps what was known of it.
-    async fn undecodable(
-        &mut self,
-        object: &RawValue,
-        error: &DecodeError,
-    ) -> Result<(), Abandoned> {
+    async fn undecodable(&mut self, object: &[u8], error: &DecodeError) -> Result<(), Abandoned> {
         let meta = objects::identity(object).metadata;
         let name = format!("{}/{} (uid {})", meta.namespace, meta.name, meta.uid);
         self.unreadable(name.trim_start_matches('/'), &error.to_string());

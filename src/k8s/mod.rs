@@ -6,7 +6,7 @@
 //! driver ─── asks ───> watch     (what next: pure)
 //!   ├──── wire, client           (requests, lines, errors)
 //!   ├──── health                 (what /readyz and the metrics read)
-//!   └──── objects ──> slim ──> decode ──> model
+//!   └──── page, objects ──> slim ──> decode ──> model
 //! writes, events ──> wire
 //! ```
 
@@ -21,8 +21,11 @@ pub mod events;
 mod fake;
 mod health;
 #[cfg(test)]
+mod liar_tests;
+#[cfg(test)]
 mod live_tests;
 mod objects;
+mod page;
 pub mod slim;
 mod watch;
 mod wire;

@@ -1,6 +1,7 @@
-//! Raw objects of a watch, by kind, turned into changes.
+//! Raw objects of lists and watches, by kind, turned into changes.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Error;
 use serde_json::value::RawValue;
 
 use crate::model::{Change, Kind, PodUid};
@@ -15,31 +16,72 @@ pub(super) struct Read {
     pub version: String,
 }
 
-/// An object that was listed, added or modified.
-pub(super) fn seen(kind: Kind, object: &RawValue) -> Result<Read, DecodeError> {
-    Ok(match kind {
-        Kind::Nodes => {
-            let slim: SlimNode = read(object)?;
+/// The object that a text begins with.
+#[derive(Debug)]
+pub(super) enum First {
+    /// It makes sense.
+    Read(Read),
+    /// It is JSON, and makes none; with its text.
+    Unread(DecodeError, Box<[u8]>),
+}
+
+/// Reads the object that a text begins with, listed, added or modified; gives its length too. `None`
+/// when the text ends before the object does, an error when it is no JSON.
+///
+/// Objects are most of what is ever read, so each is gone through once: its end is where reading it
+/// ends, and is looked for only when it cannot be read.
+pub(super) fn first(kind: Kind, text: &[u8]) -> Result<Option<(First, usize)>, Error> {
+    let seen = match kind {
+        Kind::Nodes => seen::<SlimNode>(text, |slim| {
             let change = Change::NodeSeen(Box::new(decode::node(&slim)?));
-            Read { change, version: slim.metadata.resource_version }
-        }
-        Kind::Namespaces => {
-            let slim: SlimNamespace = read(object)?;
+            Ok(Read { change, version: slim.metadata.resource_version })
+        }),
+        Kind::Namespaces => seen::<SlimNamespace>(text, |slim| {
             let change = Change::NamespaceSeen(decode::namespace(&slim)?);
-            Read { change, version: slim.metadata.resource_version }
-        }
-        Kind::Pods => {
-            let slim: SlimPod = read(object)?;
+            Ok(Read { change, version: slim.metadata.resource_version })
+        }),
+        Kind::Pods => seen::<SlimPod>(text, |slim| {
             let change = Change::PodSeen(Box::new(decode::pod(&slim)?));
-            Read { change, version: slim.metadata.resource_version }
-        }
-    })
+            Ok(Read { change, version: slim.metadata.resource_version })
+        }),
+    };
+    let error = match seen {
+        Ok(Some((Ok(read), length))) => return Ok(Some((First::Read(read), length))),
+        Ok(Some((Err(error), _))) => error,
+        Ok(None) => return Ok(None),
+        Err(error) => error.into(),
+    };
+    let whole = value::<IgnoredAny>(text)?;
+    Ok(whole.map(|(_, length)| (First::Unread(error, text[..length].into()), length)))
+}
+
+type Decoded = (Result<Read, DecodeError>, usize);
+
+fn seen<T: DeserializeOwned>(
+    text: &[u8],
+    decode: impl FnOnce(T) -> Result<Read, DecodeError>,
+) -> Result<Option<Decoded>, Error> {
+    Ok(value(text)?.map(|(slim, length)| (decode(slim), length)))
+}
+
+/// The value that a text begins with, and its length; `None` when the text ends before it does.
+pub(super) fn value<T: DeserializeOwned>(text: &[u8]) -> Result<Option<(T, usize)>, Error> {
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter();
+    let value = values.next();
+    // A number that ends where the text does may go on; half of one may not even be a number.
+    let cut = matches!(text.last(), Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'));
+    match (value, values.byte_offset()) {
+        (Some(Ok(_)), length) if cut && length == text.len() => Ok(None),
+        (Some(Ok(value)), length) => Ok(Some((value, length))),
+        (Some(Err(error)), _) if !cut && !error.is_eof() => Err(error),
+        _ => Ok(None),
+    }
 }
 
 /// An object that was deleted. Only its identity is read: what it was no longer matters, and so an
 /// object that was never decodable can still go.
 pub(super) fn gone(kind: Kind, object: &RawValue) -> Result<Read, DecodeError> {
-    let meta = read::<SlimIdentity>(object)?.metadata;
+    let meta = serde_json::from_str::<SlimIdentity>(object.get())?.metadata;
     let name = || match meta.name.as_str() {
         "" => Err(DecodeError::Missing { field: "metadata.name" }),
         name => Ok(name.into()),
@@ -56,10 +98,6 @@ pub(super) fn gone(kind: Kind, object: &RawValue) -> Result<Read, DecodeError> {
 }
 
 /// Who an object is, as far as that can be read.
-pub(super) fn identity(object: &RawValue) -> SlimIdentity {
-    read(object).unwrap_or_default()
-}
-
-fn read<T: DeserializeOwned>(object: &RawValue) -> Result<T, DecodeError> {
-    Ok(serde_json::from_str(object.get())?)
+pub(super) fn identity(object: &[u8]) -> SlimIdentity {
+    serde_json::from_slice(object).unwrap_or_default()
 }

@@ -35,10 +35,8 @@ pub struct WatchOptions {
     pub backoff_max: Duration,
     /// Time without failure after which the back-off starts anew.
     pub backoff_reset: Duration,
-    /// Longest line of a watch; a longer one is skipped.
-    pub max_line_bytes: usize,
-    /// Largest page of a list; a larger one fails.
-    pub max_page_bytes: usize,
+    /// Longest object. A watch skips a longer one, a list fails.
+    pub max_object_bytes: usize,
 }
 
 impl Default for WatchOptions {
@@ -52,8 +50,7 @@ impl Default for WatchOptions {
             backoff_min: Duration::from_millis(800),
             backoff_max: Duration::from_secs(30),
             backoff_reset: Duration::from_secs(120),
-            max_line_bytes: 8 << 20,
-            max_page_bytes: 256 << 20,
+            max_object_bytes: 8 << 20,
         }
     }
 }

@@ -25,15 +25,12 @@ pub(super) struct RawEvent<'a> {
     pub object: &'a RawValue,
 }
 
-/// One page of a list, its items still unread.
-#[derive(Debug, serde::Deserialize)]
-pub(super) struct RawPage<'a> {
-    /// The list's metadata.
-    #[serde(default)]
-    pub metadata: RawPageMeta,
-    /// The objects; Go writes `null` for none.
-    #[serde(borrow, default)]
-    pub items: Option<Vec<&'a RawValue>>,
+/// The object of an event that adds or modifies, in a line as Go writes it: what follows the object is
+/// still to be looked at. Any other line is for [`RawEvent`].
+pub(super) fn added_or_modified(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(b"{\"type\":\"")?;
+    let rest = rest.strip_prefix(b"MODIFIED").or_else(|| rest.strip_prefix(b"ADDED"))?;
+    rest.strip_prefix(b"\",\"object\":")
 }
 
 /// Metadata of a list.

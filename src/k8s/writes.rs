@@ -36,6 +36,8 @@ pub enum RingOutcome {
     Gone,
     /// We lack the right, which the text names.
     Forbidden(String),
+    /// The server has too much to do; how long it asks us to wait.
+    Busy(Duration, String),
     /// It may work later.
     Failed(String),
 }
@@ -220,6 +222,7 @@ fn ring_refused(failure: Failure) -> RingOutcome {
         Some(404) => RingOutcome::Gone,
         Some(409 | 422) if names_uid => RingOutcome::Gone,
         Some(403) => RingOutcome::Forbidden(failure.text),
+        Some(429) => RingOutcome::Busy(failure.retry_after.unwrap_or_default(), failure.text),
         _ => RingOutcome::Failed(failure.text),
     }
 }
@@ -300,6 +303,10 @@ mod tests {
             (Answer::refusal(422, other), failed(&format!("422: {other}"))),
             (Answer::refusal(409, "modified"), failed("409: modified")),
             (Answer::refusal(503, "etcd"), failed("503: etcd")),
+            (
+                Answer::refusal(429, "busy"),
+                RingOutcome::Busy(Duration::ZERO, "cannot patch pods/status: 429: busy".to_owned()),
+            ),
             (
                 Answer::refusal(403, "no"),
                 RingOutcome::Forbidden("forbidden: cannot patch pods/status: no".to_owned()),

@@ -22,6 +22,9 @@ const BUDGET: usize = 10_000;
 const MAX_IN_FLIGHT: usize = 8;
 /// Without the right to ring, we ask again this often.
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
+/// A server that throttles us is left alone for as long as it asks, within these bounds: a pod that
+/// is rung late is better off than a server that drowns.
+const BUSY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), FORBIDDEN_PAUSE);
 
 /// Runs for as long as the process. With `on` false holds still expire, but nobody is rung.
 pub(super) async fn run(board: Arc<Board>, metrics: Arc<Metrics>, writes: PodWrites, on: bool) {
@@ -80,11 +83,11 @@ impl Bell {
     }
 
     /// Says so once a pause, however many rings are on their way.
-    fn pause(&self, why: &str) {
+    fn pause(&self, pause: Duration, why: &str) {
         let now = self.now_ms();
-        let until = now + FORBIDDEN_PAUSE.as_millis() as u64;
+        let until = now + pause.as_millis() as u64;
         if self.silent_until_ms.fetch_max(until, Ordering::Relaxed) <= now {
-            tracing::error!("the doorbell is off for {FORBIDDEN_PAUSE:?}: {why}");
+            tracing::error!("the doorbell is off for {pause:?}: {why}");
         }
     }
 
@@ -108,8 +111,12 @@ impl Bell {
                 tracing::warn!(namespace = %pod.namespace, %name, "cannot ring: {why}");
                 "failed"
             }
+            RingOutcome::Busy(asked, why) => {
+                self.pause(asked.clamp(BUSY_PAUSES.0, BUSY_PAUSES.1), &why);
+                "failed"
+            }
             RingOutcome::Forbidden(why) => {
-                self.pause(&why);
+                self.pause(FORBIDDEN_PAUSE, &why);
                 "forbidden"
             }
         };

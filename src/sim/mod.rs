@@ -4,13 +4,17 @@
 //!
 //! ```text
 //! rng ─▶ synthetic, workloads (what there is) ─▶ scheduler (what kube-scheduler does with it)
+//! template ─▶ fleet (what an API server would send of it)
 //! ```
 
+mod fleet;
 mod rng;
 mod scheduler;
 mod synthetic;
+mod template;
 mod workloads;
 
+pub use fleet::{Event, Fleet, PodText, node_name};
 pub use rng::Rng;
 pub use scheduler::{InTree, Scheduler, SchedulerOptions, Window, num_feasible_nodes_to_find};
 pub use synthetic::{

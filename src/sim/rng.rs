@@ -71,7 +71,8 @@ impl Rng {
     }
 }
 
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// 2⁶⁴ divided by the golden ratio: the step of splitmix64.
+pub(super) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Spreads every bit over all others (the finisher of splitmix64).
 pub(super) fn mix(value: u64) -> u64 {

@@ -52,6 +52,8 @@ fn bodies_that_make_no_sense_are_refused_and_counted() {
     assert_eq!(sigma.metric("sigma_panics_total"), 0.0);
 }
 
+/// Row 50, absurd amounts (`1e30`, below zero, not a number): what is no amount is refused with the
+/// field that has it; what is one saturates, so that it fits nowhere. Nothing overflows.
 #[test]
 fn names_and_pods_that_nobody_knows_are_answered() {
     let site = Site::new();
@@ -80,6 +82,9 @@ fn undecodable(resource: &str) -> String {
     format!("sigma_undecodable_objects_total{{resource=\"{resource}\"}}")
 }
 
+/// Row 8, an object that cannot be decoded: it is skipped, named in the log and on
+/// `/readyz?verbose`, and counted (`sigma_undecodable_objects_total`); what was known of it stays.
+/// All others live on.
 #[test]
 fn objects_that_make_no_sense_are_named_and_the_others_live_on() {
     let site = Site::new();
@@ -132,6 +137,8 @@ fn wait_cpu(sigma: &Sigma, name: &str, milli: i64) {
     wait("the node's size", || shown(sigma, name)["allocatable"]["cpu_milli"] == milli);
 }
 
+/// Row 25, a node is replaced under its name: it has the size, labels and taints of the new one,
+/// and the pods that are bound to the name count on it.
 #[test]
 fn nodes_of_odd_sizes_and_nodes_that_return() {
     let site = Site::new();

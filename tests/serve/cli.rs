@@ -21,7 +21,7 @@ fn ran(args: &[&str]) -> (i32, String, String) {
 fn help_tells_every_default_and_every_variable() {
     let (code, help, _) = ran(&["--help"]);
     assert_eq!(code, 0);
-    for verb in ["demo", "serve", "why", "policy", "version"] {
+    for verb in ["demo", "serve", "why", "policy", "bench", "version"] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} in {help}");
     }
     let (code, help, _) = ran(&["serve", "--help"]);

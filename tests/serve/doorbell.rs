@@ -125,6 +125,9 @@ fn without_the_right_to_ring_the_doorbell_pauses_and_says_so_once() {
     assert_eq!(sigma.get("/readyz").status, 200);
 }
 
+/// Row 7, a deletion that no event tells of: the list of the next audit (`--audit-interval`, 10
+/// minutes) does not have the object, so it is gone, what it held is free, and who waited for that
+/// is rung. `sigma_lost_deletes_total` counts it.
 #[test]
 fn a_deletion_that_no_event_told_of_is_found_by_the_audit() {
     let (site, waiting) = full();

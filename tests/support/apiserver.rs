@@ -98,16 +98,7 @@ impl ApiServer {
 
     /// A kubeconfig that leads here.
     pub(crate) fn kubeconfig(&self, dir: &Path) -> PathBuf {
-        let path = dir.join("kubeconfig");
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{}'}}}}]\n\
-             contexts: [{{name: test, context: {{cluster: c, user: u}}}}]\n\
-             users: [{{name: u, user: {{token: secret}}}}]\n",
-            self.port
-        );
-        std::fs::write(&path, text).expect("the file is written");
-        path
+        kubeconfig(dir, self.port)
     }
 
     /// Adds or replaces an object, and tells the watches.
@@ -166,6 +157,19 @@ impl ApiServer {
         self.shared.moved.send_replace(());
         done
     }
+}
+
+/// Writes a kubeconfig that leads to a port.
+pub(crate) fn kubeconfig(dir: &Path, port: u16) -> PathBuf {
+    let path = dir.join("kubeconfig");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
+         clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
+         contexts: [{{name: test, context: {{cluster: c, user: u}}}}]\n\
+         users: [{{name: u, user: {{token: secret}}}}]\n"
+    );
+    std::fs::write(&path, text).expect("the file is written");
+    path
 }
 
 impl Drop for ApiServer {
@@ -257,6 +261,9 @@ impl Store {
         };
         if pod["metadata"]["uid"] != body["metadata"]["uid"] {
             return (409, "Precondition failed: UID in precondition".to_owned());
+        }
+        if asked.resource == "pods/binding" && pod["spec"]["nodeName"].is_string() {
+            return (409, format!("pod is already assigned to node {}", pod["spec"]["nodeName"]));
         }
         let mut pod = pod.clone();
         change(&mut pod);

@@ -20,6 +20,8 @@ fn good() -> String {
     request("f01").to_string()
 }
 
+/// Row 43, a client that sends its request byte by byte: it is cut off after 5 s, however it drips
+/// (`sigma_connections_dropped_total`).
 #[tokio::test]
 async fn c06_a_header_that_drips_in_is_cut_off() {
     let site = Site::new().await;
@@ -135,6 +137,8 @@ async fn c06_a_body_that_does_not_come_is_a_408() {
     assert_eq!(late.results("filter", "degraded"), 1);
 }
 
+/// Row 43, more than 256 connections: the next one is closed at once, those that are open are
+/// served.
 #[tokio::test]
 async fn c06_connections_are_counted_and_bounded() {
     let site = Site::new().await;

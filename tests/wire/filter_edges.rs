@@ -200,6 +200,9 @@ async fn f29_before_the_lists_are_in() {
     assert_eq!(reply["NodeNames"], Value::Null);
 }
 
+/// Row 34, no decision within `--deadline`: the answer is by role, without a rule. Online pods keep
+/// all but elastic nodes, offline pods are refused and rung later; no `Error`, which would go round
+/// every limit. `sigma_verb_results_total{result="degraded"}` counts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn f30_without_the_desk_the_verdict_is_the_degraded_one() {
     let site = Site::with(&settings(), |it| it.deadline = Duration::from_millis(20)).await;
@@ -276,6 +279,8 @@ impl Filter for Fragile {
     }
 }
 
+/// Row 41, a panic while a request is answered: it costs that one request (500) and is counted
+/// (`sigma_panics_total`). What is held stays held.
 #[tokio::test]
 async fn f34_a_panic_is_a_500_of_one_call() {
     let mut plan = Plan::build(&settings(), String::new());

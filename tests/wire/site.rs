@@ -14,7 +14,7 @@ use sigma::http::{BodyLimits, Extender, ExtenderOptions};
 use sigma::k8s::{decode, slim::SlimPod};
 use sigma::metrics::Metrics;
 use sigma::model::{
-    Amounts, Change, Conditions, Namespace, Node, NodeMatcher, Pod, PodUid, PoolOrd,
+    Amounts, Change, Conditions, Kind, Namespace, Node, NodeMatcher, Pod, PodUid, PoolOrd,
 };
 use sigma::policy::{
     ClassSettings, Grant, NamespaceSelector, Plan, PoolSettings, Role, Settings, default_class,
@@ -128,7 +128,8 @@ impl Site {
         let nodes = [("m1", "metal"), ("m2", "metal"), ("m3", "metal"), ("e1", "ecs")];
         let nodes = nodes.into_iter().chain([("e2", "ecs"), ("v1", "eci")]);
         let nodes = nodes.map(|(name, pool)| node(name, pool)).chain([bad, cordoned]);
-        site.see(nodes.map(node_seen)).await;
+        let lists = Kind::ALL.map(Change::RelistBegin).into_iter().chain(nodes.map(node_seen));
+        site.see(lists.chain(Kind::ALL.map(Change::RelistEnd))).await;
         site
     }
 

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 
-use super::client::Client;
-use super::extender::Extender;
-use super::wire::{self, FilterReply, HostPriority};
+use crate::cli::loopback::client::Client;
+use crate::cli::loopback::extender::Extender;
+use crate::cli::loopback::wire::{self, FilterReply, HostPriority};
 use crate::model::{Amounts, Change, ClassOrd, Node, Pod, PoolOrd, Reason};
 use crate::sim::{Scheduler, SchedulerOptions};
 

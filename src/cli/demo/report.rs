@@ -7,6 +7,7 @@ use comfy_table::Table;
 use sha2::{Digest, Sha256};
 
 use super::drive::{EXTENDER_WEIGHT, Outcome};
+use crate::cli::stats::{nearest_rank, rounded};
 use crate::cli::table::{self, Align};
 use crate::engine::World;
 use crate::model::{Node, Reason};
@@ -271,27 +272,4 @@ fn table(header: &[&str], first_number: usize) -> Table {
     let align = |at| if at < first_number { Align::Left } else { Align::Right };
     let columns = header.iter().enumerate().map(|(at, name)| (*name, align(at)));
     table::new(&columns.collect::<Vec<_>>())
-}
-
-/// The smallest value that at least this share of all values does not exceed; 0 of none.
-fn nearest_rank(sorted: &[u32], permille: usize) -> u32 {
-    let rank = (sorted.len() * permille).div_ceil(1000).max(1);
-    sorted.get(rank - 1).copied().unwrap_or(0)
-}
-
-fn rounded(value: f64, steps: f64) -> f64 {
-    (value * steps).round() / steps
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_values_that_occurred() {
-        let hundred: Vec<u32> = (1..=100).collect();
-        assert_eq!((nearest_rank(&hundred, 500), nearest_rank(&hundred, 990)), (50, 99));
-        assert_eq!((nearest_rank(&[7], 500), nearest_rank(&[7], 990)), (7, 7));
-        assert_eq!(nearest_rank(&[], 990), 0);
-    }
 }

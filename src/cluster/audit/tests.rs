@@ -33,10 +33,10 @@ fn check(what: &'static str, corrupt: impl FnOnce(&mut ClusterState)) {
 
 #[test]
 fn every_corrupted_sum_is_reported_and_repaired() {
-    check("node", |it| Arc::make_mut(&mut it.now.columns.used_cpu_milli)[0] += 1);
+    check("node", |it| it.now.columns.used_cpu_milli.set(0, 1));
     check("extended", |it| {
         let column = &mut Arc::make_mut(&mut it.now.extended)[0];
-        Arc::make_mut(&mut column.used)[1] = 5;
+        column.used.set(1, 5);
     });
     check("pool", |it| Arc::make_mut(&mut it.now.pool_use)[0].nodes = 9);
     check("app", |it| {
@@ -46,7 +46,11 @@ fn every_corrupted_sum_is_reported_and_repaired() {
         it.now.apps.remove(7);
     });
     check("place", |it| {
-        it.places.insert(PodUid(1), Place::Pending);
+        it.known.entry(PodUid(1)).and_modify(|known| known.on = NodeOrd::UNKNOWN);
+    });
+    check("place", |it| it.know(PodUid(9), NodeOrd(0), 1));
+    check("place", |it| {
+        it.known.remove(&PodUid(2));
     });
     check("pods", |it| it.now.num_pods = 0);
     check("nominee", |it| {

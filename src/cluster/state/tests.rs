@@ -29,6 +29,38 @@ fn a_heartbeat_changes_nothing() {
 }
 
 #[test]
+fn news_of_a_pods_status_are_no_news_but_are_remembered() {
+    let it = placed(&replica(1, 2, 7), "a");
+    let mut state = state([seen_node(node("a", &[])), seen_pod(&it)]);
+    let (before, _) = state.publish();
+    assert_eq!(
+        state.apply(seen_pod(&Pod { resource_version: 9, ..it.clone() })),
+        Applied::default()
+    );
+    let (after, settled) = state.publish();
+    assert_eq!((after.generation, settled), (before.generation, vec![]));
+    let late = Pod { resource_version: 8, terminating: true, ..it.clone() };
+    assert_eq!(state.apply(seen_pod(&late)), Applied::default());
+    // Everything else about it is news.
+    for (version, news) in [
+        Pod { terminating: true, ..it.clone() },
+        Pod { requests: pod(1, 3).requests, ..it.clone() },
+        Pod { priority: 7, ..it.clone() },
+        Pod { owner: None, ..it.clone() },
+        placed(&it, "b"),
+        Pod { node: None, ..it },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let news = Pod { resource_version: 10 + version as u64, ..news };
+        assert!(state.apply(seen_pod(&news)).changed, "{news:?}");
+        assert_eq!(state.audit(), []);
+    }
+    assert_eq!((state.now.num_pods, state.now.pending.len()), (0, 1));
+}
+
+#[test]
 fn a_late_event_does_not_revive_a_deleted_pod() {
     let it = placed(&pod(1, 2), "a");
     let mut state = state([seen_node(node("a", &[])), seen_pod(&it)]);
@@ -259,7 +291,7 @@ fn what_settles_is_told_once_and_in_order() {
     let owner = Some(Owner { kind: "Job".into(), name: "j".into(), app: crate::model::AppKey(1) });
     let bound = Pod { owner, ..placed(&pod(1, 1), "a") };
     state.apply(seen_pod(&bound));
-    state.apply(seen_pod(&Pod { resource_version: 9, ..bound }));
+    state.apply(seen_pod(&Pod { resource_version: 9, priority: 5, ..bound }));
     state.apply(Change::PodGone { uid: PodUid(1) });
     let uid = PodUid(1);
     let want = [
@@ -270,7 +302,7 @@ fn what_settles_is_told_once_and_in_order() {
         Settled::Gone(uid),
     ];
     let (_, settled) = state.publish();
-    // A pod that is modified on a node that no watch told of lets its name go and takes it again.
+    // A pod that becomes another on a node that no watch told of lets its name go and takes it again.
     assert_eq!(settled, want);
     assert_eq!(state.publish().1, []);
 }

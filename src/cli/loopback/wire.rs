@@ -10,28 +10,28 @@ use crate::model::{Effect, Pod, QosClaim, Toleration};
 /// A filter answer. A key may be in any case to Go; ours is written by sigma, whose case is fixed.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
-pub(super) struct FilterReply<'a> {
+pub(in crate::cli) struct FilterReply<'a> {
     #[serde(rename = "NodeNames", borrow)]
-    pub(super) node_names: Option<Vec<Cow<'a, str>>>,
+    pub(in crate::cli) node_names: Option<Vec<Cow<'a, str>>>,
     #[serde(rename = "FailedNodes", borrow)]
-    pub(super) failed: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    pub(in crate::cli) failed: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
     #[serde(rename = "FailedAndUnresolvableNodes", borrow)]
-    pub(super) unresolvable: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    pub(in crate::cli) unresolvable: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
     #[serde(rename = "Error", borrow)]
-    pub(super) error: Option<Cow<'a, str>>,
+    pub(in crate::cli) error: Option<Cow<'a, str>>,
 }
 
 /// A row of a prioritize answer.
 #[derive(Debug, serde::Deserialize)]
-pub(super) struct HostPriority<'a> {
+pub(in crate::cli) struct HostPriority<'a> {
     #[serde(rename = "Host", borrow)]
-    pub(super) host: Cow<'a, str>,
+    pub(in crate::cli) host: Cow<'a, str>,
     #[serde(rename = "Score")]
-    pub(super) score: i64,
+    pub(in crate::cli) score: i64,
 }
 
 /// `ExtenderArgs` with names only (`nodeCacheCapable: true`). `names` are already JSON strings.
-pub(super) fn extender_args<'a>(
+pub(in crate::cli) fn extender_args<'a>(
     out: &mut String,
     pod_json: &str,
     names: impl Iterator<Item = &'a str>,
@@ -50,12 +50,12 @@ pub(super) fn extender_args<'a>(
 }
 
 /// A JSON string.
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::cli) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// A pending pod as the scheduler's informer holds it: no `managedFields`, no `kind`.
-pub(super) fn pod_json(pod: &Pod) -> String {
+pub(in crate::cli) fn pod_json(pod: &Pod) -> String {
     let mut out = String::with_capacity(2048);
     out.push_str(r#"{"metadata":{"name":"#);
     out.push_str(&quoted(&pod.name));
@@ -150,7 +150,8 @@ fn text_field(out: &mut String, key: &str, value: &str) {
     let _ = write!(out, r#",{}:{}"#, quoted(key), quoted(value));
 }
 
-fn uuid_text(number: u128) -> String {
+/// A UUID, whose text is this number.
+pub(in crate::cli) fn uuid_text(number: u128) -> String {
     let hex = format!("{number:032x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

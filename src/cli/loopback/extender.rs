@@ -1,5 +1,5 @@
-//! The extender under demonstration: the real server and the real writer, on a thread of their own,
-//! told of the cluster by the same changes that watches send.
+//! The real extender without a cluster: the real server and the real writer, on a thread of their
+//! own, told of nodes and pods by the same changes that watches send.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::HoldLimits;
 use crate::engine::{Desk, RefusalLimits, World};
-use crate::http::{self, ConnLimits, ExtenderOptions};
+use crate::http::{self, ConnLimits, ExtenderOptions, FastPaths};
 use crate::metrics::Metrics;
-use crate::model::{Change, Kind, PodUid};
+use crate::model::{Change, Kind, Pod, PodUid};
 use crate::policy::Plan;
 use crate::sim::Cluster;
 use crate::writer::{self, Board, Clock};
@@ -28,11 +28,13 @@ const DEADLINE: Duration = Duration::from_secs(3600);
 const SPINS: u32 = 200;
 
 /// A running extender.
-pub(super) struct Extender {
+pub(in crate::cli) struct Extender {
     /// Where it listens.
-    pub(super) addr: SocketAddr,
+    pub(in crate::cli) addr: SocketAddr,
     /// Its world and its desk.
-    pub(super) board: Arc<Board>,
+    pub(in crate::cli) board: Arc<Board>,
+    /// What it counts.
+    pub(in crate::cli) metrics: Arc<Metrics>,
     changes: mpsc::Sender<Change>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<anyhow::Result<()>>,
@@ -40,25 +42,33 @@ pub(super) struct Extender {
 
 impl Extender {
     /// Starts the writer and the server on a listener that is already bound.
-    pub(super) fn start(plan: Arc<Plan>, listener: TcpListener) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn start(
+        plan: Arc<Plan>,
+        listener: TcpListener,
+        fast_paths: FastPaths,
+    ) -> anyhow::Result<Self> {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
         let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
         let board = Arc::new(Board::new(plan, timeless_desk(), Clock::start()));
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = std::sync::mpsc::sync_channel(1);
-        let served = board.clone();
+        let (served, counted) = (board.clone(), metrics.clone());
         let thread = std::thread::Builder::new().name("extender".to_owned());
         let thread = thread.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.context("cannot start a runtime")?.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                let (writer, _task) = writer::spawn(served.clone(), metrics.clone());
-                // The receiver waits for exactly this; if it is gone, so is the demo.
+                let (writer, _task) = writer::spawn(served.clone(), counted.clone());
+                // The receiver waits for exactly this; if it is gone, so is the verb.
                 let _ = ready.send(writer.changes());
-                let options = ExtenderOptions { deadline: DEADLINE, ..ExtenderOptions::default() };
-                let app = http::Extender::new(served, metrics, options);
-                // Both a wish to stop and a demo that is gone end the server.
+                let options = ExtenderOptions {
+                    deadline: DEADLINE,
+                    fast_paths,
+                    ..ExtenderOptions::default()
+                };
+                let app = http::Extender::new(served, counted, options);
+                // Both a wish to stop and a verb that is gone end the server.
                 let stopped = async { drop(stopped.await) };
                 http::serve(listener, app, ConnLimits::default(), stopped).await;
                 Ok(())
@@ -66,37 +76,40 @@ impl Extender {
         });
         let thread = thread.context("cannot start a thread")?;
         let changes = started.recv().context("the extender's thread ended at once")?;
-        Ok(Self { addr, board, changes, stop, thread })
+        Ok(Self { addr, board, metrics, changes, stop, thread })
     }
 
     /// Sends a change as a watch does: waits when the writer is behind.
-    pub(super) fn send(&self, change: Change) -> anyhow::Result<()> {
+    pub(in crate::cli) fn send(&self, change: Change) -> anyhow::Result<()> {
         self.changes.blocking_send(change).ok().context("the writer has stopped")
     }
 
-    /// Lists the cluster, as watches do after a start, and waits until all of it is visible.
-    pub(super) fn list(&self, cluster: &Cluster) -> anyhow::Result<()> {
+    /// Lists the cluster and the pods on it, as watches do after a start, and waits until all of it
+    /// is visible.
+    pub(in crate::cli) fn list(&self, cluster: &Cluster, pods: Vec<Pod>) -> anyhow::Result<()> {
         let nodes = cluster.nodes.iter().map(|it| Change::NodeSeen(Box::new(it.clone())));
         let namespaces = cluster.namespaces.iter().cloned().map(Change::NamespaceSeen);
+        let pods = pods.into_iter().map(|it| Change::PodSeen(Box::new(it)));
         for (kind, changes) in [
             (Kind::Nodes, nodes.collect::<Vec<_>>()),
             (Kind::Namespaces, namespaces.collect()),
-            (Kind::Pods, Vec::new()),
+            (Kind::Pods, pods.collect()),
         ] {
             self.send(Change::RelistBegin(kind))?;
             changes.into_iter().try_for_each(|change| self.send(change))?;
             self.send(Change::RelistEnd(kind))?;
         }
-        self.wait("the cluster", |world| {
-            world.snapshot.live_nodes().count() == cluster.nodes.len()
-                && world.snapshot.namespaces.len() == cluster.namespaces.len()
-        })?;
+        self.wait("the cluster", |_| self.board.synced())?;
         Ok(())
     }
 
     /// Waits until the extender counts the pod on the node and holds nothing for it any more; gives
     /// the world that shows it.
-    pub(super) fn wait_placed(&self, uid: PodUid, node: &str) -> anyhow::Result<Arc<World>> {
+    pub(in crate::cli) fn wait_placed(
+        &self,
+        uid: PodUid,
+        node: &str,
+    ) -> anyhow::Result<Arc<World>> {
         self.wait("a binding", |world| {
             let ord = world.snapshot.names.ord(node);
             ord.is_some_and(|ord| world.snapshot.pod_on(ord, uid).is_some())
@@ -127,7 +140,7 @@ impl Extender {
     }
 
     /// Stops the server, and the writer with it.
-    pub(super) fn stop(self) -> anyhow::Result<()> {
+    pub(in crate::cli) fn stop(self) -> anyhow::Result<()> {
         // A server that has ended by itself says why below.
         let _ = self.stop.send(());
         match self.thread.join() {

@@ -1,0 +1,41 @@
+//! `sigma bench`: what sigma costs, measured. One file a subcommand.
+
+mod cpus;
+mod apiserver;
+mod site;
+mod wire;
+mod memory;
+mod ingest;
+
+use clap::{Args, Subcommand};
+
+use super::Failure;
+
+/// Measures sigma on this machine: round trips beside another extender, memory, and how fast it
+/// follows a large cluster.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    command: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    Wire(wire::WireArgs),
+    Memory(memory::MemoryArgs),
+    Ingest(ingest::IngestArgs),
+    /// The extender that `wire` starts as a process of its own.
+    #[command(hide = true)]
+    WireExtender(wire::ExtenderArgs),
+}
+
+/// Runs a subcommand.
+pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
+    match &args.command {
+        Bench::Wire(args) => wire::run(args),
+        Bench::WireExtender(args) => wire::serve(args),
+        Bench::Memory(args) => memory::run(args),
+        Bench::Ingest(args) => ingest::run(args),
+    }
+}

@@ -1,0 +1,120 @@
+//! The extender under measurement: a process of its own, so that client and server share nothing but
+//! the wire, with the server, the writer and the engine of `sigma serve`.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, ChildStdout, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum as _};
+
+use super::setting::{Case, Setting};
+use crate::cli::bench::cpus::on_cpu;
+use crate::cli::loopback::extender::Extender;
+use crate::cli::serve::FastPath;
+use crate::cli::{Failure, plans, print};
+use crate::metrics::Metrics;
+use crate::policy::Plan;
+
+/// The policy in force.
+pub(super) const POLICY: &str = include_str!("policy.yaml");
+
+/// Flags of the hidden `sigma bench wire-extender`.
+#[derive(Debug, Args)]
+pub(in crate::cli::bench) struct ExtenderArgs {
+    #[arg(long, value_enum)]
+    case: Case,
+    #[arg(long)]
+    nodes: u32,
+    #[arg(long, value_enum)]
+    without: Vec<FastPath>,
+}
+
+/// Serves until stdin ends, which it does when whoever started this is done or gone. Prints where it
+/// listens once it has seen the whole cluster, and at the end what shortcuts served.
+pub(in crate::cli::bench) fn serve(args: &ExtenderArgs) -> Result<(), Failure> {
+    let setting = Setting::new(args.case, args.nodes)?;
+    let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
+    let fast_paths = FastPath::all_but(&args.without);
+    let extender = Extender::start(plan()?, listener, fast_paths)?;
+    extender.list(&setting.cluster, setting.placed)?;
+    print(&format!("{}\n", extender.addr))?;
+    // However stdin ends, nobody is left to serve.
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    print(&format!("{}\n", hit_rates(&extender.metrics)))?;
+    Ok(extender.stop()?)
+}
+
+/// Which share of all names each shortcut served.
+fn hit_rates(metrics: &Metrics) -> String {
+    let rates = ["cut", "guess", "memo"].map(|path| {
+        let count = |result| metrics.fast_path_names.with_label_values(&[path, result]).get();
+        let (hits, misses) = (count("hit"), count("miss"));
+        format!("{path} {:.1} %", hits as f64 / (hits + misses).max(1) as f64 * 100.0)
+    });
+    rates.join(", ")
+}
+
+/// The policy, with one switch that only this bench has: answers are not cut to the sixteen nodes
+/// that are then held, as they are for every class with limits of ours. Else no class could have
+/// every rule evaluated *and* all names returned.
+pub(super) fn plan() -> Result<Arc<Plan>, Failure> {
+    let mut plan = plans::compiled("policy.yaml", POLICY.as_bytes())?;
+    let own = Arc::get_mut(&mut plan).context("a new plan is shared with nobody")?;
+    own.classes.iter_mut().for_each(|class| class.bears_limits = false);
+    Ok(plan)
+}
+
+/// A running extender, ended when dropped.
+pub(super) struct Process {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// Where it listens.
+    pub(super) addr: SocketAddr,
+}
+
+impl Process {
+    /// Starts one and waits until it has seen the whole cluster.
+    pub(super) fn start(
+        case: Case,
+        num_nodes: u32,
+        without: &[FastPath],
+        cpu: Option<u32>,
+    ) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot tell where this program lies")?;
+        let mut command = on_cpu(program.as_os_str(), cpu);
+        command.args(["bench", "wire-extender", "--case", case.name(), "--nodes"]);
+        command.arg(num_nodes.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        for path in without.iter().filter_map(FastPath::to_possible_value) {
+            command.args(["--without", path.get_name()]);
+        }
+        let mut child = command.spawn().context("cannot start the extender")?;
+        let stdout = child.stdout.take().context("the extender has no stdout")?;
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        stdout.read_line(&mut line).context("cannot hear the extender")?;
+        match line.trim().parse() {
+            Ok(addr) => Ok(Self { child, stdout, addr }),
+            Err(_) => bail!("the extender did not start: {}", child.wait()?),
+        }
+    }
+
+    /// Asks it to end; what shortcuts served, by its own word.
+    pub(super) fn finish(mut self) -> String {
+        drop(self.child.stdin.take());
+        let mut line = String::new();
+        match self.stdout.read_line(&mut line) {
+            Ok(1..) => line.trim().to_owned(),
+            _ => "unknown".to_owned(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

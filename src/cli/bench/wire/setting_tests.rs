@@ -1,0 +1,137 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::*;
+use crate::cli::bench::wire::extender::plan;
+use crate::cluster::ClusterState;
+use crate::engine::{Desk, Tally, World};
+use crate::k8s::{decode, slim::SlimPod};
+use crate::model::{Change, Kind, NodeOrd, Reason, Tick};
+
+fn world(setting: &Setting) -> World {
+    let plan = plan().expect("the policy is valid");
+    let mut state = ClusterState::default();
+    state.apply(Change::PoolsSet(plan.pools.clone()));
+    let nodes = setting.cluster.nodes.iter().map(|it| Change::NodeSeen(Box::new(it.clone())));
+    let namespaces = setting.cluster.namespaces.iter().cloned().map(Change::NamespaceSeen);
+    let pods = setting.placed.iter().map(|it| Change::PodSeen(Box::new(it.clone())));
+    nodes.chain(namespaces).chain(pods).for_each(|change| {
+        state.apply(change);
+    });
+    Kind::ALL.into_iter().for_each(|kind| {
+        state.apply(Change::RelistEnd(kind));
+    });
+    World { snapshot: state.publish().0, plan, plan_generation: 1 }
+}
+
+/// Takes pods with all nodes through the engine; the sum of the tallies.
+fn decide(case: Case) -> BTreeMap<Reason, u32> {
+    let setting = Setting::new(case, 1000).expect("it is large enough");
+    let world = world(&setting);
+    let (mut desk, mut asks) = (Desk::default(), Asks::new(&setting));
+    let mut refused = BTreeMap::new();
+    for ask in asks.take(setting.templates.len() + 5, 1000) {
+        let slim: SlimPod = serde_json::from_str(&ask.pod_json).expect("it is JSON");
+        let pod = Arc::new(decode::pod(&slim).expect("it is a pod"));
+        assert_eq!(world.class(world.classify(&pod).class).name, "online");
+        let name = |at: &u32| setting.name(*at);
+        let ords = ask.offered.iter().map(|at| world.snapshot.names.ord(name(at)));
+        let ords: Vec<NodeOrd> = ords.collect::<Option<_>>().expect("all nodes are known");
+        let answer = desk.filter(&world, &pod, &ords, Tick(0));
+        let accepted = answer.accepted.iter().map(|at| ask.offered[*at as usize]);
+        assert!(accepted.eq(setting.expected(&ask.offered)), "{}", pod.name);
+        add(&mut refused, &answer.tally);
+    }
+    assert_eq!(desk.holds().len(), 0, "nothing is held, so all pods meet the same");
+    refused
+}
+
+fn add(sums: &mut BTreeMap<Reason, u32>, tally: &Tally) {
+    for reason in Reason::ALL {
+        if tally.count(reason) > 0 {
+            *sums.entry(reason).or_default() += tally.count(reason);
+        }
+    }
+}
+
+#[test]
+fn the_engine_accepts_what_a_case_says() {
+    assert_eq!(decide(Case::All), BTreeMap::new());
+    let refused = decide(Case::Mixed);
+    let reasons: Vec<Reason> = refused.keys().copied().collect();
+    let want =
+        [Reason::Cordoned, Reason::PoolClosed, Reason::AllocationLimit, Reason::ElasticLimit];
+    assert_eq!(reasons.iter().collect::<BTreeSet<_>>(), want.iter().collect());
+    let (least, most) = (refused.values().min(), refused.values().max());
+    assert_eq!(least, most, "each rule refuses a quarter: {refused:?}");
+}
+
+#[test]
+fn what_is_refused_shows_in_the_name() {
+    for (case, endings) in [(Case::All, ""), (Case::Mixed, "369")] {
+        let setting = Setting::new(case, 1000).expect("it is large enough");
+        for at in 0..1000 {
+            let by_name = setting.name(at).ends_with(|it| endings.contains(it));
+            assert_eq!(setting.expected(&[at]).next().is_none(), by_name, "{}", setting.name(at));
+        }
+    }
+}
+
+#[test]
+fn every_rule_is_on() {
+    let plan = plan().expect("the policy is valid");
+    let class = plan.classes.iter().find(|class| class.name == "online").expect("it is declared");
+    let filters = class.filters.iter().map(|rule| rule.name);
+    let on: BTreeSet<&str> = filters.chain(class.scorers.iter().map(|rule| rule.name)).collect();
+    assert_eq!(on, crate::rules::CATALOGUE.iter().map(|spec| spec.name).collect());
+}
+
+#[test]
+fn windows_rotate_and_no_pod_comes_twice() {
+    let setting = Setting::new(Case::All, 1000).expect("it is large enough");
+    let asks = Asks::new(&setting).take(300, 50);
+    let pods: BTreeSet<&str> = asks.iter().map(|ask| &*ask.pod_json).collect();
+    assert_eq!(pods.len(), asks.len());
+    let windows: BTreeSet<&[u32]> = asks.iter().map(|ask| &*ask.offered).collect();
+    assert!(windows.len() > asks.len() / 2, "{} windows", windows.len());
+    for ask in &asks {
+        let nodes: BTreeSet<u32> = ask.offered.iter().copied().collect();
+        assert_eq!(nodes.len(), 50, "a node is offered once");
+    }
+    let offered: BTreeSet<u32> = asks.iter().flat_map(|ask| ask.offered.clone()).collect();
+    assert_eq!(offered.len(), 1000, "every node gets its turn");
+    let apps = setting.templates.iter().filter_map(Pod::app).collect::<BTreeSet<_>>();
+    assert!(apps.len() == setting.templates.len() && apps.len() > 5, "{} apps", apps.len());
+}
+
+#[test]
+fn names_come_in_a_random_order_that_nearly_stays() {
+    let setting = Setting::new(Case::All, 1000).expect("it is large enough");
+    let asks = Asks::new(&setting).take(40, 500);
+    let mut after: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
+    let pairs = || asks.iter().flat_map(|ask| ask.offered.windows(2).map(|it| (it[0], it[1])));
+    pairs().for_each(|(node, next)| *after.entry(node).or_default().entry(next).or_default() += 1);
+    let usual: u32 = after.values().filter_map(|counts| counts.values().max()).sum();
+    let unusual = 1.0 - f64::from(usual) / pairs().count() as f64;
+    assert!((0.005..0.05).contains(&unusual), "{unusual} come after another node than usually");
+    let neighbours = pairs().filter(|(node, next)| node.abs_diff(*next) < 10).count();
+    assert!(neighbours < pairs().count() / 20, "{neighbours} are close by number");
+}
+
+#[test]
+fn chunks_are_kube_schedulers() {
+    // https://github.com/kubernetes/kubernetes/blob/v1.36.2/pkg/scheduler/framework/parallelize
+    let lens = [1, 16, 100, 1000, 10_000].map(chunk_len);
+    assert_eq!(lens, [1, 2, 7, 31, 100]);
+}
+
+#[test]
+fn the_same_is_made_again() {
+    let make = || {
+        let setting = Setting::new(Case::Mixed, 300).expect("it is large enough");
+        let asks = Asks::new(&setting).take(5, 30);
+        let asks: Vec<_> = asks.into_iter().map(|ask| (ask.pod_json, ask.offered)).collect();
+        (asks, setting.cluster, setting.placed)
+    };
+    assert_eq!(make(), make());
+}

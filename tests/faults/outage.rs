@@ -1,0 +1,110 @@
+//! The API server is away, late, or silent.
+
+use std::time::Duration;
+
+use sigma::k8s::WatchOptions;
+use sigma::model::Kind;
+
+use super::Spoiled;
+use super::lists::Follower;
+use crate::site::{FULL, accepted, placed, pod, refused};
+use crate::support::wait;
+
+const NOT_SYNCED: &str = "sigma: cluster state not complete yet";
+
+/// Row 1, the API server cannot be reached at the start: it is alive and not ready. Online pods keep
+/// every node; offline pods are refused until the first lists are in. Then it is ready by itself.
+#[test]
+fn r01_down_at_the_start() {
+    let mut it = Spoiled::new();
+    it.proxy.down();
+    let sigma = it.start(&["--not-ready=degraded"]);
+    let mut batch = pod("batch", "1");
+    batch["spec"]["priorityClassName"] = "batch".into();
+    wait("it has tried", || sigma.logged("cannot watch pods") > 0);
+    assert_eq!((sigma.get("/livez").status, sigma.get("/readyz").status), (200, 503));
+    let page = sigma.get("/readyz?verbose").body;
+    assert!(page.contains("cannot watch pods: ") && page.contains("onnection refused"), "{page}");
+    assert_eq!(accepted(&sigma.filter(&pod("cart", "1"), &["n1", "n9"])), ["n1", "n9"]);
+    assert_eq!(refused(&sigma.filter(&batch, &["n1", "n2"])), NOT_SYNCED);
+    it.proxy.up();
+    sigma.wait_ready();
+    assert_eq!(accepted(&sigma.filter(&batch, &["n1", "n2"])), ["n1", "n2"]);
+    assert_eq!(accepted(&sigma.filter(&pod("cart", "1"), &["n1", "n9"])), ["n1"]);
+}
+
+/// Row 2, the API server goes away: every answer goes on, by the rules and the last picture. sigma
+/// stays ready, since taking every replica out of service would help nobody. `/readyz?verbose` and
+/// `sigma_watch_failures_total` say what is wrong. When the server is back, watches resume where they
+/// stood, without a list.
+#[test]
+fn r02_down_while_running() {
+    let mut it = Spoiled::new();
+    it.site.api.put("pods", placed("full", "2", "n1"));
+    let sigma = it.serve(&[]);
+    it.proxy.down();
+    for kind in Kind::ALL {
+        let failures = format!("sigma_watch_failures_total{{resource=\"{}\"}}", kind.resource());
+        wait(&failures, || sigma.metric(&failures) >= 1.0);
+    }
+    it.site.api.delete("pods", "shop/full");
+    it.site.api.put("pods", placed("other", "2", "n2"));
+    assert_eq!(sigma.get("/readyz").status, 200);
+    assert!(sigma.get("/readyz?verbose").body.contains("cannot watch nodes: "));
+    assert_eq!(accepted(&sigma.filter(&pod("cart", "1"), &["n1", "n2"])), ["n2"]);
+    assert_eq!(refused(&sigma.filter(&pod("cart", "1"), &["n1"])), FULL);
+    it.proxy.up();
+    wait("it has caught up", || {
+        accepted(&sigma.filter(&pod("cart", "1"), &["n1", "n2"])) == ["n1"]
+    });
+    assert_eq!(sigma.metric("sigma_watch_relists_total{resource=\"pods\"}"), 0.0);
+    assert!(!sigma.get("/readyz?verbose").body.contains("cannot watch pods: "));
+}
+
+/// Row 3, events come late: answers are by the picture that sigma has, and no later than ever.
+/// `sigma_watch_age_seconds` says how old that is. What was answered meanwhile is held, so that no
+/// limit is overrun; what was late is counted when it comes.
+#[test]
+fn r03_late_events() {
+    let it = Spoiled::new();
+    let sigma = it.serve(&[]);
+    it.proxy.freeze(true);
+    it.site.api.put("pods", placed("late", "2", "n2"));
+    wait("the picture is old", || {
+        sigma.metric("sigma_watch_age_seconds{resource=\"pods\"}") >= 2.0
+    });
+    assert_eq!(sigma.get("/readyz").status, 200);
+    // Its allocation is two cores: the second of these pods is refused because of the first.
+    assert_eq!(accepted(&sigma.filter(&pod("first", "2"), &["n1"])), ["n1"]);
+    assert_eq!(refused(&sigma.filter(&pod("second", "2"), &["n1"])), FULL);
+    assert_eq!(accepted(&sigma.filter(&pod("third", "1m"), &["n2"])), ["n2"]);
+    it.proxy.freeze(false);
+    wait("what was late is counted", || sigma.json("/api/v1/status")["pods"] == 1);
+    assert_eq!(refused(&sigma.filter(&pod("fourth", "1"), &["n2"])), FULL);
+    assert_eq!(sigma.metric("sigma_watch_failures_total{resource=\"pods\"}"), 0.0);
+}
+
+/// Row 4, a watch stays open and is dead: a server that says nothing for 50 s, not even a bookmark, is
+/// given up. The watch is opened anew where it stood.
+#[test]
+fn r04_a_silent_watch() {
+    let options = WatchOptions::default();
+    assert_eq!(options.watch_timeout + options.silence_margin, Duration::from_secs(50));
+    let quick = WatchOptions {
+        watch_timeout: Duration::from_secs(1),
+        silence_margin: Duration::from_millis(100),
+        ..options
+    };
+    let it = Spoiled::new();
+    let mut pods = Follower::start(&it, Kind::Pods, quick);
+    pods.until("the list is in", |it| it.health.kind(Kind::Pods).listed);
+    it.proxy.freeze(true);
+    it.site.api.put("pods", placed("unheard", "1", "n1"));
+    pods.until("it is noticed", |it| it.health.kind(Kind::Pods).num_failures > 0);
+    let error = pods.health.kind(Kind::Pods).error.unwrap_or_default();
+    assert!(error.contains("silent for ") || error.contains("no answer within "), "{error}");
+    assert_eq!(pods.snapshot().num_pods, 0);
+    it.proxy.freeze(false);
+    pods.until("it is heard", |it| it.snapshot().num_pods == 1);
+    assert_eq!(pods.health.kind(Kind::Pods).num_relists, 0);
+}

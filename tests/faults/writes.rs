@@ -1,0 +1,125 @@
+//! Writes that are refused, or of which nobody knows what became.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Spoiled;
+use super::proxy::Fault;
+use crate::site::{FULL, accepted, placed, pod, refused};
+use crate::support::process::Sigma;
+use crate::support::{http, wait};
+
+/// Pods that wait for the place of `shop/full` on `n1`.
+fn refuse_some(it: &Spoiled, sigma: &Sigma, count: usize) -> BTreeSet<String> {
+    let wait_for_it = |at: usize| {
+        let pod = pod(&format!("waiting-{at}"), "1");
+        it.site.api.put("pods", pod.clone());
+        sigma.wait_status("pending_pods", at + 1);
+        assert_eq!(refused(&sigma.filter(&pod, &["n1"])), FULL);
+        format!("shop/waiting-{at}")
+    };
+    (0..count).map(wait_for_it).collect()
+}
+
+/// The pods whose annotation was written.
+fn rung(it: &Spoiled) -> BTreeSet<String> {
+    let writes = it.site.api.writes("pods/status");
+    writes.into_iter().filter(|write| write.code == 200).map(|write| write.key).collect()
+}
+
+/// Row 48, the API server throttles (429): lists and watches wait for as long as it asks, at most a
+/// minute; so does the doorbell, for all pods at once. Answers do not depend on either.
+#[test]
+fn r48_throttled() {
+    let it = Spoiled::new();
+    it.site.api.put("pods", placed("full", "2", "n1"));
+    it.proxy.spoil("/pods?limit=", 1, Fault::Refused(429, 3));
+    let started = Instant::now();
+    let sigma = it.serve(&[]);
+    assert!(started.elapsed() >= Duration::from_secs(3), "{:?}", started.elapsed());
+    assert_eq!(it.proxy.asked("/pods?limit="), 2);
+
+    let waiting = refuse_some(&it, &sigma, 6);
+    it.proxy.spoil("PATCH ", 1, Fault::Refused(429, 6));
+    it.site.api.delete("pods", "shop/full");
+    wait("the first ring is refused", || sigma.logged("the doorbell is off for 6s") > 0);
+    // What is on its way already.
+    std::thread::sleep(Duration::from_millis(300));
+    let sent = it.proxy.asked("PATCH ");
+    // A pod that was rung, or was not, is rung again after a second at other times.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(it.proxy.asked("PATCH "), sent);
+    assert_eq!(accepted(&sigma.filter(&pod("cart", "1m"), &["n1"])), ["n1"]);
+    wait("all are rung", || rung(&it) == waiting);
+}
+
+/// Row 51, a doorbell's write fails, or its answer is lost: the pod is rung again, after a second, and
+/// after twice as long each time. A pod that is rung twice only asks twice.
+#[test]
+fn r51_doorbells_that_fail() {
+    let it = Spoiled::new();
+    it.site.api.put("pods", placed("full", "2", "n1"));
+    let sigma = it.serve(&[]);
+    let waiting = refuse_some(&it, &sigma, 5);
+    let faults = [
+        Fault::Refused(500, 0),
+        Fault::Refused(409, 0),
+        Fault::Refused(503, 0),
+        Fault::Reset,
+        Fault::Half(10),
+    ];
+    faults.into_iter().for_each(|fault| it.proxy.spoil("PATCH ", 1, fault));
+    it.site.api.delete("pods", "shop/full");
+    wait("all are rung", || rung(&it) == waiting);
+    sigma.wait_metric("sigma_doorbells_total{outcome=\"failed\"}", 5.0);
+    assert_eq!(sigma.logged("cannot ring: "), 5, "{:?}", sigma.lines());
+}
+
+fn bind(sigma: &Sigma, pod: &Value, node: &str) -> String {
+    let (uid, name) = (&pod["metadata"]["uid"], &pod["metadata"]["name"]);
+    let args = json!({"PodName": name, "PodNamespace": "shop", "PodUID": uid, "Node": node});
+    let reply = http::post(sigma.verbs, "/bind", args.to_string().as_bytes());
+    let reply: Value = serde_json::from_str(&reply.body).expect("JSON");
+    reply["Error"].as_str().expect("a text").to_owned()
+}
+
+/// Row 13, a binding fails, or its answer is lost: the pod itself is asked what became of it, and the
+/// answer is success only when it is where it should be. What stays unknown is an error; the next call
+/// finds out. No pod is bound twice.
+#[test]
+fn r13_bindings_that_fail() {
+    let it = Spoiled::new();
+    let sigma = it.serve(&["--bind=on"]);
+    let faults = [
+        ("error", Fault::Refused(500, 0), 2),
+        ("reset", Fault::Reset, 2),
+        ("throttled", Fault::Refused(429, 0), 2),
+        ("half", Fault::Half(10), 1),
+    ];
+    for (name, fault, requests) in faults {
+        let cart = pod(name, "10m");
+        it.site.api.put("pods", cart.clone());
+        it.proxy.spoil(&format!("/{name}/binding"), 1, fault);
+        assert_eq!(bind(&sigma, &cart, "n1"), "", "{name}");
+        assert_eq!(it.proxy.asked(&format!("/{name}/binding")), requests, "{name}");
+    }
+    // As many as one call sends.
+    let (late, by) = (pod("late", "10m"), Duration::from_secs(3));
+    it.site.api.put("pods", late.clone());
+    it.proxy.spoil("/late/binding", 3, Fault::Late(by));
+    let text = bind(&sigma, &late, "n1");
+    assert!(text.contains("no answer in time"), "{text}");
+    wait("it is bound", || bind(&sigma, &late, "n1").is_empty());
+    let writes = |name: &str| {
+        let key = format!("shop/{name}");
+        let writes = it.site.api.writes("pods/binding").into_iter();
+        writes.filter(|it| it.key == key).map(|it| it.code).collect::<Vec<_>>()
+    };
+    wait("what was late arrives", || writes("late").len() >= 2);
+    for name in faults.map(|it| it.0).into_iter().chain(["late"]) {
+        let bound = writes(name).into_iter().filter(|code| *code == 200);
+        assert_eq!(bound.count(), 1, "{name}: {:?}", writes(name));
+    }
+}

@@ -1,0 +1,316 @@
+//! What the state must be, written as naively as possible: maps of objects, and every sum counted
+//! anew whenever somebody looks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cluster::{PoolUse, Settled, Snapshot};
+use crate::model::{
+    Amounts, Change, Conditions, DomainLevel, Kind, Namespace, Node, NodeOrd, Nomination, Pod,
+    PodUid, PoolSpec, QosClaim, Taint,
+};
+
+/// What is known, each with whether the running list has it.
+#[derive(Default)]
+pub(crate) struct Model {
+    nodes: BTreeMap<Box<str>, (Node, bool)>,
+    namespaces: BTreeMap<Box<str>, (Namespace, bool)>,
+    pods: BTreeMap<PodUid, (Pod, bool)>,
+    /// UIDs that never come back.
+    ended: BTreeSet<PodUid>,
+    pools: Vec<PoolSpec>,
+    pods_unwatched: bool,
+    /// What holds must be told, recycled ordinals apart: the model has none.
+    told: Vec<Settled>,
+}
+
+impl Model {
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::RelistBegin(kind) => self.mark(*kind),
+            Change::RelistEnd(kind) => self.sweep(*kind),
+            Change::WatchLost(Kind::Pods) => self.pods_unwatched = true,
+            Change::WatchBack(Kind::Pods) => self.pods_unwatched = false,
+            Change::WatchLost(_) | Change::WatchBack(_) => {}
+            Change::NodeSeen(node) => match self.nodes.get_mut(&node.name) {
+                Some((known, seen)) if known.resource_version > node.resource_version => {
+                    *seen = true;
+                }
+                _ => drop(self.nodes.insert(node.name.clone(), (*node.clone(), true))),
+            },
+            Change::NodeGone { name } => drop(self.nodes.remove(name)),
+            Change::NamespaceSeen(it) => {
+                self.namespaces.insert(it.name.clone(), (it.clone(), true));
+            }
+            Change::NamespaceGone { name } => drop(self.namespaces.remove(name)),
+            Change::PodSeen(pod) => self.pod_seen(pod),
+            Change::PodGone { uid } => self.pod_gone(*uid),
+            Change::Unread { kind, key } => self.unread(*kind, key),
+            Change::PoolsSet(pools) => self.pools.clone_from(pools),
+        }
+    }
+
+    pub(crate) fn take_told(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.told)
+    }
+
+    fn pod_seen(&mut self, pod: &Pod) {
+        if self.ended.contains(&pod.uid) {
+            return;
+        }
+        let known = self.pods.get_mut(&pod.uid);
+        let was_placed = known.as_ref().is_some_and(|(it, _)| it.node.is_some());
+        if let Some((known, seen)) = known
+            && known.resource_version > pod.resource_version
+        {
+            *seen = true;
+            return;
+        }
+        if pod.terminal {
+            return self.pod_gone(pod.uid);
+        }
+        let (uid, resource_version) = (pod.uid, pod.resource_version);
+        self.told.extend(match pod.node {
+            Some(_) => (!was_placed).then_some(Settled::Placed(uid)),
+            None => pod.refusal.map(|_| Settled::Refused { uid, resource_version }),
+        });
+        self.pods.insert(uid, (pod.clone(), true));
+    }
+
+    fn pod_gone(&mut self, uid: PodUid) {
+        self.pods.remove(&uid);
+        self.ended.insert(uid);
+        self.told.push(Settled::Gone(uid));
+    }
+
+    fn mark(&mut self, kind: Kind) {
+        match kind {
+            Kind::Nodes => self.nodes.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::Namespaces => self.namespaces.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::Pods => self.pods.values_mut().for_each(|(_, seen)| *seen = false),
+        }
+    }
+
+    fn sweep(&mut self, kind: Kind) {
+        match kind {
+            Kind::Nodes => self.nodes.retain(|_, (_, seen)| *seen),
+            Kind::Namespaces => self.namespaces.retain(|_, (_, seen)| *seen),
+            Kind::Pods => {
+                let lost = self.pods.iter().filter(|(_, (_, seen))| !*seen);
+                self.told.extend(lost.map(|(uid, _)| Settled::Gone(*uid)));
+                self.pods.retain(|_, (_, seen)| *seen);
+            }
+        }
+    }
+
+    fn unread(&mut self, kind: Kind, key: &str) {
+        let seen = match kind {
+            Kind::Nodes => self.nodes.get_mut(key).map(|it| &mut it.1),
+            Kind::Namespaces => self.namespaces.get_mut(key).map(|it| &mut it.1),
+            Kind::Pods => {
+                PodUid::parse(key).and_then(|it| self.pods.get_mut(&it)).map(|it| &mut it.1)
+            }
+        };
+        if let Some(seen) = seen {
+            *seen = true;
+        }
+    }
+
+    /// Counts everything.
+    pub(crate) fn picture(&self) -> Picture {
+        let mut out = Picture { pods_unwatched: self.pods_unwatched, ..Picture::default() };
+        for pool in &self.pools {
+            out.pools.push((pool.name.clone(), PoolUse::default()));
+        }
+        for (node, _) in self.nodes.values() {
+            let pool = self.pools.iter().position(|it| it.matcher.matches(node));
+            if let Some(at) = pool {
+                out.pools[at].1.nodes += 1;
+                out.pools[at].1.allocatable += bounded(node.allocatable);
+            }
+            let live = live_of(node, pool.map(|at| out.pools[at].0.clone()));
+            out.nodes.entry(node.name.to_string()).or_default().live = Some(live);
+        }
+        for (pod, _) in self.pods.values() {
+            match &pod.node {
+                Some(node) => self.place(pod, node, &mut out),
+                None => self.wait(pod, &mut out),
+            }
+        }
+        out.namespaces = self.namespaces.values().map(|(it, _)| it.clone()).collect();
+        out
+    }
+
+    fn place(&self, pod: &Pod, node: &str, out: &mut Picture) {
+        let record = Record {
+            app: pod.app().map_or(0, |app| app.0),
+            requests: bounded(pod.requests.base),
+            extended: pod
+                .requests
+                .extended
+                .iter()
+                .map(|it| (it.name.to_string(), cut(it.amount)))
+                .collect(),
+            texts: (pod.namespace.to_string(), pod.priority_class.to_string()),
+            priority: pod.priority,
+            qos_claim: pod.qos_claim,
+            terminating: pod.terminating,
+        };
+        if let Some((known, _)) = self.nodes.get(node)
+            && let Some(at) = self.pools.iter().position(|it| it.matcher.matches(known))
+        {
+            out.pools[at].1.used += record.requests;
+        }
+        if let Some(app) = pod.app().filter(|_| !pod.terminating) {
+            *out.apps.entry(app.0).or_default().entry(node.to_owned()).or_default() += 1;
+        }
+        out.num_pods += 1;
+        let row = out.nodes.entry(node.to_owned()).or_default();
+        row.used += record.requests;
+        for (name, amount) in record.extended.iter().filter(|(_, amount)| **amount != 0) {
+            *row.extended.entry(name.clone()).or_default() += amount;
+        }
+        row.pods.insert(pod.uid.0, record);
+    }
+
+    fn wait(&self, pod: &Pod, out: &mut Picture) {
+        if let Some(node) = pod.nominated.as_deref().filter(|_| pod.is_pending()) {
+            let (uid, priority, requests) = (pod.uid, pod.priority, pod.requests.clone());
+            let claim = Nomination { uid, priority, requests, app: pod.app() };
+            out.nominees.insert(uid.0, (node.to_owned(), claim));
+        }
+        out.pending.insert(pod.uid.0, pod.clone());
+    }
+}
+
+/// A state by names and in order, without ordinals and without rows that say nothing.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Picture {
+    nodes: BTreeMap<String, Row>,
+    pending: BTreeMap<u128, Pod>,
+    nominees: BTreeMap<u128, (String, Nomination)>,
+    apps: BTreeMap<u128, BTreeMap<String, u32>>,
+    pools: Vec<(String, PoolUse)>,
+    namespaces: Vec<Namespace>,
+    num_pods: usize,
+    pods_unwatched: bool,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Row {
+    /// `None` for a name that is known only because a pod names it.
+    live: Option<Live>,
+    used: Amounts,
+    extended: BTreeMap<String, i64>,
+    pods: BTreeMap<u128, Record>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Live {
+    allocatable: Amounts,
+    extended: BTreeMap<String, i64>,
+    domains: [Option<String>; 4],
+    pool: Option<String>,
+    taints: Vec<Taint>,
+    conditions: Conditions,
+}
+
+/// Without the version: an event that changes nothing else makes no new picture.
+#[derive(Debug, PartialEq)]
+struct Record {
+    app: u128,
+    requests: Amounts,
+    extended: BTreeMap<String, i64>,
+    texts: (String, String),
+    priority: i32,
+    qos_claim: Option<QosClaim>,
+    terminating: bool,
+}
+
+/// As large as sums may be made of.
+fn cut(amount: i64) -> i64 {
+    amount.clamp(0, 1 << 48)
+}
+
+fn bounded(it: Amounts) -> Amounts {
+    Amounts {
+        cpu_milli: cut(it.cpu_milli),
+        memory_bytes: cut(it.memory_bytes),
+        ephemeral_bytes: cut(it.ephemeral_bytes),
+        pods: cut(it.pods),
+    }
+}
+
+fn live_of(node: &Node, pool: Option<String>) -> Live {
+    Live {
+        allocatable: bounded(node.allocatable),
+        extended: node.extended.iter().map(|it| (it.name.to_string(), it.amount)).collect(),
+        // No node of the server's leaves out a level around one that it names.
+        domains: DomainLevel::ALL.map(|level| node.label(level.label()).map(str::to_owned)),
+        pool,
+        taints: node.taints.to_vec(),
+        conditions: node.conditions,
+    }
+}
+
+/// The same of what was published.
+pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
+    let name = |ord: NodeOrd| snapshot.names.name(ord).to_owned();
+    let rows = (0..snapshot.capacity() as u32).map(NodeOrd);
+    let nodes = rows.filter_map(|ord| {
+        let row = row_of(snapshot, ord);
+        assert!(!name(ord).is_empty() || row == Row::default(), "a row without a name: {row:?}");
+        (row != Row::default()).then(|| (name(ord), row))
+    });
+    let nominees = snapshot.nominees.iter();
+    let nominees = nominees.map(|(uid, it)| (uid, (name(it.node), it.claim.clone())));
+    let apps = snapshot.apps.iter().map(|(app, row)| {
+        (app, row.nodes.iter().map(|(ord, count)| (name(*ord), *count)).collect())
+    });
+    let pools = snapshot.pools.iter().zip(snapshot.pool_use.iter());
+    Picture {
+        nodes: nodes.collect(),
+        pending: snapshot.pending.iter().map(|(uid, pod)| (uid, (**pod).clone())).collect(),
+        nominees: nominees.collect(),
+        apps: apps.collect(),
+        pools: pools.map(|(pool, sums)| (pool.name.clone(), *sums)).collect(),
+        namespaces: snapshot.namespaces.values().cloned().collect(),
+        num_pods: snapshot.num_pods,
+        pods_unwatched: snapshot.pods_unwatched,
+    }
+}
+
+fn row_of(snapshot: &Snapshot, ord: NodeOrd) -> Row {
+    let at = ord.index();
+    let published = snapshot.extended.iter().map(|it| (it.name.to_string(), it.allocatable[at]));
+    let live = snapshot.is_live(ord).then(|| Live {
+        allocatable: snapshot.allocatable(ord),
+        extended: published.filter(|(_, amount)| *amount >= 0).collect(),
+        domains: DomainLevel::ALL.map(|level| {
+            snapshot.topology.name(level, snapshot.domain(level, ord)).map(str::to_owned)
+        }),
+        pool: snapshot.pools.get(snapshot.pool(ord).index()).map(|pool| pool.name.clone()),
+        taints: snapshot.taint_sets[usize::from(snapshot.columns.taint_set[at])].to_vec(),
+        conditions: snapshot.columns.conditions[at],
+    });
+    let used = snapshot.extended.iter().map(|it| (it.name.to_string(), it.used[at]));
+    let pods = snapshot.pods_on(ord).iter().map(|it| {
+        let text = |it: &Option<std::sync::Arc<str>>| it.as_deref().unwrap_or_default().to_owned();
+        let resource = |at: u16| snapshot.extended[usize::from(at)].name.to_string();
+        let record = Record {
+            app: it.app,
+            requests: it.requests,
+            extended: it.extended.iter().map(|(at, amount)| (resource(at.0), *amount)).collect(),
+            texts: (text(&it.namespace), text(&it.priority_class)),
+            priority: it.priority,
+            qos_claim: it.qos_claim,
+            terminating: it.terminating,
+        };
+        (it.uid, record)
+    });
+    Row {
+        live,
+        used: snapshot.used(ord),
+        extended: used.filter(|(_, amount)| *amount != 0).collect(),
+        pods: pods.collect(),
+    }
+}

@@ -1,0 +1,84 @@
+//! Holds give back exactly what they took, whatever becomes of pods and nodes.
+
+use proptest::prelude::*;
+
+use crate::cluster::{ClusterState, HoldLimits, Holds, Settled};
+use crate::config;
+use crate::model::{Change, NodeOrd, Pod, PodUid, Tick};
+use crate::server::{node_like, pod_like, pools};
+use crate::testing::{pod, seen_node};
+
+proptest! {
+    #![proptest_config(config(256))]
+
+    #[test]
+    fn holds_are_returned_exactly(ops in prop::collection::vec(hold_op(), 1..80)) {
+        let snapshots = [0, 1].map(|look| {
+            let mut state = ClusterState::default();
+            state.apply(Change::PoolsSet(pools(look)));
+            for at in 0..5 {
+                state.apply(seen_node(node_like(at, at * 7, 1)));
+            }
+            state.publish().0
+        });
+        let mut snapshot = &snapshots[0];
+        let mut holds = Holds::new(HoldLimits { ttl_ms: 10, volume_ttl_ms: 50 });
+        for op in ops {
+            match op {
+                HoldOp::Place { uid, look, nodes, now } => {
+                    let nodes: Vec<NodeOrd> = nodes.into_iter().map(|at| NodeOrd(at.into())).collect();
+                    let it = Pod { claims_volumes: look % 2 == 0, ..pod_like(uid, look, 5) };
+                    holds.place(snapshot, &it, &nodes, Tick(now));
+                }
+                HoldOp::Settle(settled) => { holds.settle(settled); }
+                HoldOp::Expire(now) => { holds.expire(Tick(now)); }
+                HoldOp::Repool(at) => {
+                    snapshot = &snapshots[usize::from(at % 2)];
+                    holds.repool(snapshot);
+                }
+                HoldOp::Look { uid, look } => {
+                    holds.seen_by(snapshot, &pod_like(uid, look, 5), |_| ());
+                }
+            }
+        }
+        for uid in 0..8 {
+            holds.release(PodUid(uid));
+        }
+        prop_assert!(holds.is_empty());
+        holds.seen_by(snapshot, &pod(99, 1), |extra| {
+            let columns =
+                [&extra.cpu_milli, &extra.memory_bytes, &extra.ephemeral_bytes, &extra.pods];
+            assert!(columns.iter().all(|column| column.iter().all(|it| *it == 0)), "{extra:?}");
+            assert!(extra.pools.iter().all(|it| it.is_zero()), "{extra:?}");
+            assert!(extra.extended.is_empty() && extra.replicas.is_empty(), "{extra:?}");
+        });
+    }
+}
+
+#[derive(Clone, Debug)]
+enum HoldOp {
+    Place { uid: u8, look: u8, nodes: Vec<u8>, now: u64 },
+    Settle(Settled),
+    Expire(u64),
+    Repool(u8),
+    Look { uid: u8, look: u8 },
+}
+
+fn hold_op() -> impl Strategy<Value = HoldOp> {
+    let uid = || (0..8_u8).prop_map(|uid| PodUid(uid.into()));
+    let settled = prop_oneof![
+        uid().prop_map(Settled::Placed),
+        uid().prop_map(Settled::Gone),
+        (uid(), 4..7_u64)
+            .prop_map(|(uid, resource_version)| Settled::Refused { uid, resource_version }),
+        (0..5_u32).prop_map(|at| Settled::Recycled(NodeOrd(at))),
+    ];
+    prop_oneof![
+        6 => (0..8_u8, any::<u8>(), prop::collection::vec(0..5_u8, 0..6), 0..100_u64)
+            .prop_map(|(uid, look, nodes, now)| HoldOp::Place { uid, look, nodes, now }),
+        4 => settled.prop_map(HoldOp::Settle),
+        1 => (0..100_u64).prop_map(HoldOp::Expire),
+        1 => any::<u8>().prop_map(HoldOp::Repool),
+        2 => (0..8_u8, any::<u8>()).prop_map(|(uid, look)| HoldOp::Look { uid, look }),
+    ]
+}

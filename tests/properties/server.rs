@@ -1,0 +1,279 @@
+//! An API server as a source of changes, and everything that may happen between it and us.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use crate::model::{
+    Amounts, Change, Conditions, DomainLevel, Effect, ExtendedAmount, Kind, Namespace, Node,
+    NodeMatcher, Pod, PodUid, PoolSpec, Refusal, Taint,
+};
+use crate::testing::{amounts, node, pod, replica, seen_node, seen_pod};
+
+/// What happens at the API server, or between it and us.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Node {
+        name: u8,
+        look: u8,
+        heard: bool,
+    },
+    NodeDeleted {
+        name: u8,
+        heard: bool,
+    },
+    Pod {
+        uid: u8,
+        look: u8,
+        on: Option<u8>,
+        nominated: Option<u8>,
+        heard: bool,
+    },
+    PodDeleted {
+        uid: u8,
+        heard: bool,
+    },
+    Namespace {
+        name: u8,
+        look: u8,
+        heard: bool,
+    },
+    NamespaceDeleted {
+        name: u8,
+        heard: bool,
+    },
+    /// The running list, or an event, has something that cannot be read.
+    Unread {
+        kind: u8,
+        key: u8,
+    },
+    /// An event of before is delivered (again).
+    Late(prop::sample::Index),
+    /// All kinds are listed; only the first `cut` objects arrive if it breaks off.
+    Relist {
+        cut: Option<u8>,
+    },
+    /// A list of this kind ends that nobody saw begin.
+    End(u8),
+    /// The watch of this kind is interrupted, or goes on.
+    Watch {
+        kind: u8,
+        lost: bool,
+    },
+    Pools(u8),
+}
+
+pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let heard = || prop::bool::weighted(0.85);
+    let some = |max| prop::option::of(0..max);
+    let op = prop_oneof![
+        4 => (0..5_u8, any::<u8>(), heard())
+            .prop_map(|(name, look, heard)| Op::Node { name, look, heard }),
+        2 => (0..5_u8, heard()).prop_map(|(name, heard)| Op::NodeDeleted { name, heard }),
+        8 => (0..12_u8, any::<u8>(), some(7_u8), some(7_u8), heard()).prop_map(
+            |(uid, look, on, nominated, heard)| Op::Pod { uid, look, on, nominated, heard }
+        ),
+        2 => (0..12_u8, heard()).prop_map(|(uid, heard)| Op::PodDeleted { uid, heard }),
+        1 => (0..3_u8, any::<u8>(), heard())
+            .prop_map(|(name, look, heard)| Op::Namespace { name, look, heard }),
+        1 => (0..3_u8, heard()).prop_map(|(name, heard)| Op::NamespaceDeleted { name, heard }),
+        1 => (0..3_u8, 0..12_u8).prop_map(|(kind, key)| Op::Unread { kind, key }),
+        1 => (0..3_u8).prop_map(Op::End),
+        1 => (0..3_u8, any::<bool>()).prop_map(|(kind, lost)| Op::Watch { kind, lost }),
+        4 => any::<prop::sample::Index>().prop_map(Op::Late),
+        1 => prop::option::of(0..9_u8).prop_map(|cut| Op::Relist { cut }),
+        1 => (0..4_u8).prop_map(Op::Pools),
+    ];
+    prop::collection::vec(op, 1..120)
+}
+
+fn name_of(at: u8) -> String {
+    format!("node-{at}")
+}
+
+pub(crate) fn node_like(name: u8, look: u8, resource_version: u64) -> Node {
+    let zone = format!("z{}", look % 2);
+    let rack = format!("r{}", look % 4);
+    let labels = [
+        ("pool", ["one", "two", "three"][usize::from(look % 3)]),
+        (DomainLevel::Zone.label(), zone.as_str()),
+        (DomainLevel::Rack.label(), rack.as_str()),
+    ];
+    let taint = Taint { key: "t".into(), value: rack.as_str().into(), effect: Effect::NoSchedule };
+    let sizes = [amounts(4, 8, 3), amounts(64, 256, 110), Amounts::default(), absurd()];
+    Node {
+        uid: format!("{name}-{}", look % 2).into(),
+        resource_version,
+        allocatable: sizes[usize::from(look % 4)],
+        extended: [ExtendedAmount { name: "gpu".into(), amount: i64::from(look % 5) }].into(),
+        conditions: Conditions(look % 8),
+        taints: if look.is_multiple_of(3) { Box::default() } else { [taint].into() },
+        ..node(&name_of(name), &labels[..usize::from(look % 4)])
+    }
+}
+
+fn absurd() -> Amounts {
+    Amounts { cpu_milli: i64::MAX, memory_bytes: i64::MIN, ephemeral_bytes: -1, pods: 1 << 62 }
+}
+
+pub(crate) fn pod_like(uid: u8, look: u8, resource_version: u64) -> Pod {
+    let plain = match look % 3 {
+        0 => pod(uid.into(), i64::from(look % 5)),
+        _ => replica(uid.into(), i64::from(look % 5), u128::from(look % 3)),
+    };
+    let mut it = Pod {
+        resource_version,
+        priority: i32::from(look % 4),
+        refusal: look.is_multiple_of(7).then_some(Refusal { reason: None }),
+        terminating: look.is_multiple_of(11),
+        terminal: look.is_multiple_of(13),
+        ..plain
+    };
+    if look.is_multiple_of(5) {
+        let amount = if look.is_multiple_of(2) { i64::MAX } else { 1 };
+        it.requests.extended = [ExtendedAmount { name: "gpu".into(), amount }].into();
+    }
+    if look.is_multiple_of(17) {
+        it.requests.base = absurd();
+    }
+    it
+}
+
+pub(crate) fn pools(look: u8) -> Vec<PoolSpec> {
+    let pool = |name: &&str| PoolSpec {
+        name: (*name).to_owned(),
+        matcher: NodeMatcher {
+            labels: vec![("pool".to_owned(), (*name).to_owned())],
+            ..NodeMatcher::default()
+        },
+        ..PoolSpec::default()
+    };
+    ["one", "two", "three"].iter().skip(usize::from(look)).map(pool).collect()
+}
+
+/// The API server: what is true, and every event that was ever sent.
+#[derive(Default)]
+pub(crate) struct Server {
+    version: u64,
+    nodes: BTreeMap<u8, Node>,
+    pods: BTreeMap<u8, Pod>,
+    namespaces: BTreeMap<u8, Namespace>,
+    /// UIDs never come back.
+    ended: BTreeSet<u8>,
+    sent: Vec<Change>,
+    pools: u8,
+}
+
+impl Server {
+    /// Carries an operation out and gives what we hear of it.
+    pub(crate) fn step(&mut self, op: &Op) -> Vec<Change> {
+        self.version += 1;
+        let version = self.version;
+        match *op {
+            Op::Node { name, look, heard } => {
+                let node = node_like(name, look, version);
+                self.nodes.insert(name, node.clone());
+                self.tell(seen_node(node), heard)
+            }
+            Op::NodeDeleted { name, heard } => {
+                self.nodes.remove(&name);
+                self.tell(Change::NodeGone { name: name_of(name).into() }, heard)
+            }
+            Op::Pod { uid, look, on, nominated, heard } => {
+                self.pod(uid, look, on, nominated, heard)
+            }
+            Op::PodDeleted { uid, heard } => {
+                self.pods.remove(&uid);
+                self.ended.insert(uid);
+                self.tell(Change::PodGone { uid: PodUid(uid.into()) }, heard)
+            }
+            Op::Namespace { name, look, heard } => {
+                let labels = [("look".into(), look.to_string().into())].into();
+                let it = Namespace { name: name_of(name).into(), labels };
+                self.namespaces.insert(name, it.clone());
+                self.tell(Change::NamespaceSeen(it), heard)
+            }
+            Op::NamespaceDeleted { name, heard } => {
+                self.namespaces.remove(&name);
+                self.tell(Change::NamespaceGone { name: name_of(name).into() }, heard)
+            }
+            Op::Unread { kind, key } => {
+                let kind = Kind::ALL[usize::from(kind)];
+                let key = match kind {
+                    Kind::Pods => format!("00000000-0000-0000-0000-{key:012x}"),
+                    Kind::Nodes | Kind::Namespaces => name_of(key),
+                };
+                vec![Change::Unread { kind, key: key.into() }]
+            }
+            Op::End(kind) => vec![Change::RelistEnd(Kind::ALL[usize::from(kind)])],
+            Op::Watch { kind, lost } => {
+                let change = if lost { Change::WatchLost } else { Change::WatchBack };
+                vec![change(Kind::ALL[usize::from(kind)])]
+            }
+            Op::Late(ref at) if !self.sent.is_empty() => vec![at.get(&self.sent).clone()],
+            Op::Late(_) => Vec::new(),
+            Op::Relist { cut } => self.list(cut),
+            Op::Pools(look) => {
+                self.pools = look;
+                vec![self.policy()]
+            }
+        }
+    }
+
+    fn pod(
+        &mut self,
+        uid: u8,
+        look: u8,
+        on: Option<u8>,
+        nominated: Option<u8>,
+        heard: bool,
+    ) -> Vec<Change> {
+        if self.ended.contains(&uid) {
+            return Vec::new();
+        }
+        let mut it = pod_like(uid, look, self.version);
+        it.node = on.map(|at| name_of(at).into());
+        it.nominated = nominated.map(|at| name_of(at).into());
+        if it.terminal {
+            self.ended.insert(uid);
+        }
+        self.pods.insert(uid, it.clone());
+        self.tell(seen_pod(&it), heard)
+    }
+
+    fn tell(&mut self, change: Change, heard: bool) -> Vec<Change> {
+        if !heard {
+            return Vec::new();
+        }
+        self.sent.push(change.clone());
+        vec![change]
+    }
+
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Change {
+        Change::PoolsSet(if self.pools == 0 { Vec::new() } else { pools(self.pools - 1) })
+    }
+
+    /// What a list of everything says, broken off after `cut` objects of a kind.
+    pub(crate) fn list(&self, cut: Option<u8>) -> Vec<Change> {
+        let mut out = Vec::new();
+        let most = cut.map_or(usize::MAX, usize::from);
+        let nodes = self.nodes.values().cloned().map(seen_node);
+        let pods = self.pods.values().map(seen_pod);
+        let namespaces = self.namespaces.values().cloned().map(Change::NamespaceSeen);
+        let lists: [(Kind, Vec<Change>); 3] = [
+            (Kind::Nodes, nodes.collect()),
+            (Kind::Namespaces, namespaces.collect()),
+            (Kind::Pods, pods.collect()),
+        ];
+        for (kind, objects) in lists {
+            let whole = objects.len() <= most;
+            out.push(Change::RelistBegin(kind));
+            out.extend(objects.into_iter().take(most));
+            if whole {
+                out.extend([Change::RelistEnd(kind), Change::WatchBack(kind)]);
+            }
+        }
+        out
+    }
+}

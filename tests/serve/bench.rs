@@ -1,0 +1,49 @@
+//! `sigma bench` at a size that takes a moment: what is measured is what it says, whatever the figure.
+
+use serde_json::Value;
+
+use crate::support::process::run;
+
+fn figures(args: &[&str]) -> Value {
+    let size = ["--nodes=20", "--pods=400", "--seconds=1", "-o=json"];
+    let out = run(&[&["bench"], args, &size].concat());
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{args:?}: {stderr}");
+    assert_eq!(stderr, "", "nothing is wrong and nobody watches");
+    serde_json::from_slice(&out.stdout).expect("one JSON object")
+}
+
+#[test]
+fn memory_is_measured_on_the_whole_cluster() {
+    for lists in [&[][..], &["--stream-lists"]] {
+        let report = figures(&[&["memory"], lists].concat());
+        assert_eq!(report["nodes"], 20);
+        let pods = report["pods"].as_u64();
+        assert!(pods.is_some_and(|pods| (398..=402).contains(&pods)), "{report}");
+        let mb = |when: &str, what: &str| report[when][what].as_f64().expect("a number");
+        assert!(mb("listed", "rss_mb") > 1.0, "{report}");
+        assert!(mb("steady", "peak_mb") >= mb("listed", "peak_mb"), "{report}");
+    }
+}
+
+#[test]
+fn ingest_sees_events_become_visible() {
+    let report = figures(&["ingest", "--events-per-second=500", "--encode-mb-per-second=50"]);
+    let number = |name: &str| report[name].as_f64().expect("a number");
+    assert!(number("probes") >= 2.0 && number("visible_p99_ms") >= number("visible_p50_ms"));
+    assert!(number("changes_per_publication") >= 1.0 && number("publish_us") > 0.0, "{report}");
+    // 400 pods of 8.6 KB, 20 nodes of 7 KB.
+    assert!((3.0..5.0).contains(&number("list_mb")), "{report}");
+    assert!(number("send_seconds") >= 0.04, "the server takes its time: {report}");
+}
+
+#[test]
+fn help_has_examples_and_bad_flags_are_refused() {
+    for verb in ["memory", "ingest"] {
+        let help = run(&["bench", verb, "--help"]);
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        let example = format!("sigma bench {verb} --nodes 1000 --pods 50000");
+        assert!(help.contains(&example), "{help}");
+        assert_eq!(run(&["bench", verb, "--pods=1"]).status.code(), Some(2));
+    }
+}
