@@ -21,7 +21,7 @@ pub(crate) struct Server {
     /// Its world and its desk.
     pub(crate) board: Arc<Board>,
     metrics: Arc<Metrics>,
-    extender: Arc<Extender>,
+    pub(crate) extender: Arc<Extender>,
     runtime: Runtime,
     _writer: WriterHandle,
 }

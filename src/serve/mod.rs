@@ -4,15 +4,18 @@
 //!   verbs thread (one-thread runtime)      background runtime
 //!   ┌────────────────────────────────┐     ┌──────────────────────────────────────────────┐
 //!   │ http::serve ── decide ── Board ◀┼─────┤ writer ◀── watches (nodes, namespaces, pods)  │
-//!   └────────────────────────────────┘     │ reload · doorbell · audit · admin listener    │
-//!                                          └──────────────────────────────────────────────┘
+//!   └────────────────────────────────┘     │ reload · TLS files · doorbell · audit         │
+//!                              ▲           └──────────────────────────────────────────────┘
+//!                              └────────── admin thread: probes, pages, metrics
 //! ```
 //!
 //! Answers come first: the verbs have a thread of their own, so no list, scrape or page can delay one.
+//! The other threads stand back where there are more threads than cores (`priority`).
 
 mod audit;
 mod config;
 mod doorbell;
+mod priority;
 mod reload;
 mod identity;
 mod signals;
@@ -28,6 +31,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use self::identity::Credentials;
+use self::priority::{Priority, stand_back};
 use self::reload::Reload;
 use crate::engine::Desk;
 use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions};
@@ -57,6 +61,7 @@ pub fn run(config: ServeConfig) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("sigma-background")
+        .on_thread_start(|| stand_back(Priority::Ingest))
         .enable_all()
         .build()
         .context("cannot start the background runtime")?;
@@ -87,7 +92,7 @@ async fn serve(
     let writes = PodWrites::new(client.clone());
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
     let page = status::sources(board.clone(), health.clone(), policy.clone(), tls.clone());
-    tokio::spawn(Admin::new(board.clone(), metrics.clone(), page).serve(admin, stopped(&stop)));
+    spawn_admin(Admin::new(board.clone(), metrics.clone(), page), admin, stopped(&stop))?;
     let reload = Arc::new(Reload {
         source: config.policy.clone(),
         state: policy,
@@ -215,6 +220,28 @@ impl Parts {
         let thread = builder.spawn(run).context("cannot start the verbs' thread")?;
         Ok(Verbs { thread, ended })
     }
+}
+
+/// The admin listener's thread: a page about 10,000 nodes must delay neither answers nor watches.
+fn spawn_admin(
+    admin: Admin,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let listener = listener.into_std().context("cannot hand over the admin socket")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the admin runtime")?;
+    let run = move || {
+        stand_back(Priority::Admin);
+        runtime.block_on(async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => admin.serve(listener, stop).await,
+                Err(error) => tracing::error!(%error, "cannot take over the admin socket"),
+            }
+        });
+    };
+    let thread = std::thread::Builder::new().name("sigma-admin".to_owned()).spawn(run);
+    thread.map(drop).context("cannot start the admin thread")
 }
 
 async fn bind(addr: SocketAddr, flag: &str) -> Result<TcpListener> {

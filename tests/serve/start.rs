@@ -51,6 +51,19 @@ fn a_cluster_of_several_pages_is_read_whole() {
     assert_eq!(site.api.asked("list", "pods"), 3);
 }
 
+#[test]
+fn answers_go_before_watches_and_watches_before_pages() {
+    let sigma = Site::new().serve(&[]);
+    let mut nice = sigma.threads();
+    nice.sort();
+    nice.dedup();
+    let nice: Vec<(&str, i32)> = nice.iter().map(|(name, nice)| (&**name, *nice)).collect();
+    // The kernel keeps 15 letters of a name.
+    for thread in [("sigma-verbs", 0), ("sigma-backgroun", 5), ("sigma-admin", 10)] {
+        assert!(nice.contains(&thread), "{thread:?} in {nice:?}");
+    }
+}
+
 fn batch_pod() -> Value {
     let mut pod = pod("batch", "1");
     pod["spec"]["priorityClassName"] = "batch".into();

@@ -120,6 +120,21 @@ impl Sigma {
         self.lines().iter().filter(|line| line.contains(part)).count()
     }
 
+    /// The names and nice values of its threads.
+    pub(crate) fn threads(&self) -> Vec<(String, i32)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("Linux");
+        let threads = tasks.map(|task| {
+            let stat = task.expect("a task").path().join("stat");
+            let stat = std::fs::read_to_string(stat).expect("it lives");
+            let (name, rest) = stat.rsplit_once(')').expect("a name in parentheses");
+            let name = name.split_once('(').expect("a name in parentheses").1;
+            // The 19th field; the state, after the name, is the third.
+            let nice = rest.split_whitespace().nth(16).and_then(|it| it.parse().ok());
+            (name.to_owned(), nice.expect("a number"))
+        });
+        threads.collect()
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", signal, &pid]).status();
