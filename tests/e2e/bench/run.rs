@@ -90,6 +90,7 @@ impl Site {
             percentage,
             ignorable: false,
             bind: false,
+            tls: None,
         };
         let mut scheduler = Scheduler::start(&self.control_plane, &options).await?;
         let within = Duration::from_secs_f64(60.0 + f64::from(num_pods) / LEAST_PODS_PER_SECOND);
