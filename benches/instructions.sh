@@ -25,7 +25,12 @@ mapfile -t cases <"$folder/cases"
 for at in "${!cases[@]}"; do
     total=$(sed -n 's/^\(summary\|totals\): //p' "$folder/out.$((at + 1))" | head -1)
     printf '%s\t%s\n' "${cases[$at]}" "$total"
-done >"$folder/counts.tsv"
+done | awk -F '\t' -v OFS='\t' '
+    # Each case is counted some times: the least counts, since the allocator tidies up now and then.
+    { key = $1 OFS $2 }
+    !(key in least) { order[++cases] = key; least[key] = $3 }
+    $3 < least[key] { least[key] = $3 }
+    END { for (at = 1; at <= cases; at++) print order[at], least[order[at]] }' >"$folder/counts.tsv"
 
 awk -F '\t' '
     function row(name, one, five, all) {
@@ -43,13 +48,13 @@ awk -F '\t' '
 case $mode in
 update) cp "$folder/counts.tsv" "$baseline" ;;
 check)
-    # A request of one name is mostly the allocator, whose count wanders by some percent.
+    # A request of one name is mostly the allocator, whose count wanders; of the others it is some percent.
     awk -F '\t' '
         NR == FNR { allowed[$1, $2] = $3; next }
         !(($1, $2) in allowed) { printf "%s, %s names: not in the baseline\n", $1, $2; bad = 1; next }
         {
             seen[$1, $2] = 1
-            tolerance = $2 == 1 ? 0.06 : 0.02
+            tolerance = $2 == 1 ? 0.15 : 0.06
             change = $3 / allowed[$1, $2] - 1
             if (change > tolerance || change < -tolerance) {
                 printf "%s, %s names: %d instructions, %+.1f %% of the baseline (%d)\n",

@@ -16,7 +16,9 @@ pub(super) fn filter(
     accepted: &[u32],
     refused: Option<(u32, Reason)>,
 ) -> (Vec<u8>, Range<usize>) {
-    let mut out = Vec::with_capacity(names.num_bytes() / names.len().max(1) * accepted.len() + 256);
+    // Exact when all are accepted; a buffer that is too small is copied as a whole.
+    let named = names.num_bytes().saturating_mul(accepted.len()) / names.len().max(1);
+    let mut out = Vec::with_capacity(named + 256);
     out.extend_from_slice(br#"{"Nodes":null,"NodeNames":["#);
     let start = out.len();
     names.write_all(accepted, &mut out);
