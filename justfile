@@ -55,3 +55,10 @@ bench:
 # Round trips of filter and prioritize beside an extender in Go. `just bench-wire --case mixed -o json`
 bench-wire *flags:
     benches/wire.sh {{flags}}
+
+# Pods a second of a real kube-scheduler without an extender, with sigma, with one in Go; some minutes.
+# `just bench-e2e --help`
+bench-e2e *flags:
+    tests/e2e/controlplane/build
+    benches/peers/go-echo/build
+    SIGMA_E2E=1 cargo test --release --locked --test e2e -- bench {{flags}}

@@ -124,16 +124,13 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some(PREFIX.to_owned()), None)?;
         let of = Registrar { registry: &registry, described: RefCell::default() };
-        let resource = &["resource"];
+        let (resource, path) = (&["resource"], &["path", "result"]);
+        let (why, sum) = (&["why"], &["sum"]);
         let metrics = Self {
             verb_seconds: of.seconds("verb_duration_seconds", "Handler time.", &["verb"])?,
             verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
             names_offered: of.counters("names_offered_total", "Names offered.", &["verb"])?,
-            fast_path_names: of.counters(
-                "fast_path_names_total",
-                "Names that a fast path served or not.",
-                &["path", "result"],
-            )?,
+            fast_path_names: of.counters("fast_path_names_total", "Names by shortcut.", path)?,
             names_returned: of.counters("names_returned_total", "Names returned.", &["verb"])?,
             rejections: of.counters("rejections_total", "Refused nodes.", &["reason"])?,
             refusals: of.counters("refusals_total", "Filters without a node.", &["reason"])?,
@@ -145,12 +142,12 @@ impl Metrics {
             connections_dropped: of.counters(
                 "connections_dropped_total",
                 "Connections dropped.",
-                &["why"],
+                why,
             )?,
             tls_handshake_failures: of.counters(
                 "tls_handshake_failures_total",
                 "TLS handshakes that failed.",
-                &["why"],
+                why,
             )?,
             tls_expiry_seconds: of
                 .gauge("tls_expiry_timestamp_seconds", "When the certificate expires.")?,
@@ -182,11 +179,7 @@ impl Metrics {
             doorbells: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
             binds: of.counters("binds_total", "Binds.", &["outcome"])?,
             audits: of.counter("audits_total", "Audits done.")?,
-            audit_differences: of.counters(
-                "audit_differences_total",
-                "Rows that differ.",
-                &["sum"],
-            )?,
+            audit_differences: of.counters("audit_differences_total", "Rows that differ.", sum)?,
             build_info: of.gauges("build_info", "The build.", &["version"])?,
             described: of.described.take(),
             registry: registry.clone(),

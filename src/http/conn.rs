@@ -87,7 +87,7 @@ pub type CurrentIdentity = Arc<ArcSwap<Identity>>;
 /// Serves `app` in the clear until `shutdown`, then ends: nothing new is accepted, requests under way
 /// are answered with `Connection: close`, bindings under way are finished, all within the grace period.
 ///
-/// Meant for a [`runtime`] of its own.
+/// Meant for a [`runtime()`] of its own.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<Extender>,

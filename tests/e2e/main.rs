@@ -1,8 +1,10 @@
 //! sigma beside the unmodified kube-scheduler, on a real API server. Run it by `just e2e`.
 //!
 //! Every case has a control plane of its own, and asserts on what the API server says. They run one
-//! after the other; arguments choose cases by a part of their names.
+//! after the other; arguments choose cases by a part of their names. With `bench` first, nothing is
+//! asserted but measured (`just bench-e2e`).
 
+mod bench;
 mod cases;
 mod harness;
 #[path = "../support/pki.rs"]
@@ -10,6 +12,8 @@ mod pki;
 
 use std::process::ExitCode;
 use std::time::Instant;
+
+use clap::Parser;
 
 fn main() -> ExitCode {
     if std::env::var_os("SIGMA_E2E").is_none() {
@@ -27,6 +31,17 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let mut args = std::env::args().skip(1);
+    if args.next().is_some_and(|it| it == "bench") {
+        let args = bench::BenchArgs::parse_from(std::iter::once("bench".to_owned()).chain(args));
+        return match runtime.block_on(bench::bench(args)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let (mut passed, mut failed) = (0, 0);
     let started = Instant::now();
     for (name, case) in cases::ALL.iter().filter(|(name, _)| is_chosen(name)) {

@@ -140,7 +140,7 @@ async fn idle(api: &Api, pairs: &mut [Pair; 3]) -> Result<Facts> {
     let mut facts = Vec::new();
     for (pair, before) in pairs.iter_mut().zip(before) {
         let name = pair.name;
-        pair.scheduler.0.check()?;
+        pair.scheduler.process.check()?;
         pair.sigma.process.check()?;
         let calls = pair.sigma.filter_calls().await?;
         let after = pair.refused(api).await?;
@@ -151,7 +151,7 @@ async fn idle(api: &Api, pairs: &mut [Pair; 3]) -> Result<Facts> {
             _ => "sigma: pool is not open to the pod's class",
         };
         ensure!(text.contains(wanted), "{name}: {text}");
-        let victimless = pair.scheduler.0.count_log("expected at least one victim")?;
+        let victimless = pair.scheduler.process.count_log("expected at least one victim")?;
         ensure!(victimless == 0, "{name}: {victimless} complaints about missing victims");
         let most = if name == "f02" { 4 } else { 2 } * pair.pods.len() as u64;
         ensure!(calls <= most, "{name}: {calls} filter calls of {} pods", pair.pods.len());

@@ -130,7 +130,7 @@ async fn fill(percentage: Option<u32>) -> Result<Facts> {
     // A pod refused over a hold is rung when it ends, so quiet is longer than a bell's gap.
     let last = until_quiet(&recorder, Duration::from_secs(8)).await?;
     sigma.process.check()?;
-    scheduler.0.check()?;
+    scheduler.process.check()?;
     let exact = percentage == Some(100);
     let seconds = (last - begun).as_secs_f64();
     let (now, most) = sigma.process.memory_mb()?;

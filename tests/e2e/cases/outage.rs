@@ -82,7 +82,7 @@ pub(super) async fn sigma_killed() -> Result<Facts> {
     until_quiet(&load.recorder, Duration::from_secs(8)).await?;
     let after = load.recorder.record().violations.len() - violations;
     ensure!(after == 0, "{after} limits passed with sigma back: {:?}", last(&load.recorder));
-    load.scheduler.0.check()?;
+    load.scheduler.process.check()?;
     let agreed = agree(&load.sigma, &load.control_plane.admin).await?;
     let bound = load.num_bound();
     ensure!(bound > at_restart + 100, "the load was over before sigma was back: {bound} bound");

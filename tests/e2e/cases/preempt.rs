@@ -51,11 +51,11 @@ pub(super) async fn at_allocation(allocation: &str) -> Result<Facts> {
     ensure!(died.iter().all(|name| name.starts_with("offline-")), "a bystander died: {died:?}");
 
     sigma.process.check()?;
-    scheduler.0.check()?;
+    scheduler.process.check()?;
     let panics = sigma.metric("sigma_panics_total", "").await?;
     let errors = sigma.metric("sigma_verb_results_total", "result=\"error\"").await?;
     ensure!(panics + errors == 0, "{panics} panics, {errors} errors");
-    let victimless = scheduler.0.count_log("expected at least one victim")?;
+    let victimless = scheduler.process.count_log("expected at least one victim")?;
     ensure!(victimless == 0, "{victimless} complaints about missing victims");
     let left = refusal_of(&api.pod("online", "second").await?).unwrap_or("bound").to_owned();
     Ok(vec![format!(

@@ -62,6 +62,12 @@ impl Api {
         self.send(Method::DELETE, &path, "application/json", Vec::new()).await.map(drop)
     }
 
+    /// Deletes a whole collection.
+    pub(crate) async fn delete_all(&self, path: &str, options: &Value) -> Result<()> {
+        let body = options.to_string().into();
+        self.send(Method::DELETE, path, "application/json", body).await.map(drop)
+    }
+
     /// Makes all of them, over several connections.
     pub(crate) async fn post_all(&self, objects: Vec<Value>) -> Result<()> {
         let posts = objects.into_iter().map(|object| async move {

@@ -18,8 +18,8 @@ use super::until;
 pub(crate) struct SchedulerOptions<'a> {
     /// Its name in pods, and of its log.
     pub(crate) name: &'a str,
-    /// Where sigma listens.
-    pub(crate) extender: String,
+    /// Where the extender listens; `None`: there is none.
+    pub(crate) extender: Option<String>,
     /// `None`: kube-scheduler's own default.
     pub(crate) percentage: Option<u32>,
     pub(crate) ignorable: bool,
@@ -32,13 +32,16 @@ pub(crate) struct SchedulerOptions<'a> {
 impl<'a> SchedulerOptions<'a> {
     /// Every node is offered, and sigma is indispensable.
     pub(crate) fn new(name: &'a str, sigma: &Sigma) -> Self {
-        let extender = sigma.url();
+        let extender = Some(sigma.url());
         Self { name, extender, percentage: Some(100), ignorable: false, bind: false, tls: None }
     }
 }
 
 /// A running kube-scheduler.
-pub(crate) struct Scheduler(pub(crate) Process);
+pub(crate) struct Scheduler {
+    pub(crate) process: Process,
+    probe: Api,
+}
 
 impl Scheduler {
     pub(crate) async fn start(
@@ -66,7 +69,20 @@ impl Scheduler {
             Ok(answer.is_ok().then_some(()))
         };
         until("kube-scheduler is ready", Duration::from_secs(30), look).await?;
-        Ok(Self(process))
+        Ok(Self { process, probe })
+    }
+
+    /// Mean of a histogram of its metrics, over all labels.
+    pub(crate) async fn mean_seconds(&self, name: &str) -> Result<f64> {
+        let text = self.probe.text("/metrics").await?;
+        let sum = |suffix: &str| -> f64 {
+            let name = format!("{name}_{suffix}");
+            let named = text.lines().filter_map(|line| line.strip_prefix(&name));
+            named.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        let count = sum("count");
+        ensure!(count > 0.0, "kube-scheduler has no metric {name}");
+        Ok(sum("sum") / count)
     }
 }
 
@@ -85,9 +101,13 @@ fn configuration(control_plane: &ControlPlane, options: &SchedulerOptions<'_>) -
             map.remove("percentageOfNodesToScore");
         }
     }
+    let Some(url) = &options.extender else {
+        config["extenders"] = json!([]);
+        return Ok(config);
+    };
     let extender = &mut config["extenders"][0];
     ensure!(extender["weight"].as_i64() >= Some(150), "the shipped weight is below 150");
-    extender["urlPrefix"] = json!(options.extender);
+    extender["urlPrefix"] = json!(url);
     extender["ignorable"] = json!(options.ignorable);
     if let Some(folder) = &options.tls {
         let text = include_str!("../../../deploy/overlays/service-mtls/kube-scheduler-config.yaml");

@@ -1,0 +1,115 @@
+//! The figures of all runs: one row for each means.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::Means;
+use super::run::Run;
+
+/// What `-o json` prints of a means. Figures are medians over its runs.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Row {
+    pub(super) means: String,
+    nodes: u32,
+    pods: u32,
+    pub(super) pods_per_second: f64,
+    /// Of each run, in order.
+    pub(super) pods_per_second_runs: Vec<f64>,
+    /// To the pods a second of the first means.
+    ratio: Option<f64>,
+    /// What the same means was in the second half of each round, to the first half: noise.
+    aa: Option<f64>,
+    algorithm_ms: f64,
+    scheduler_cpu_ms_per_pod: f64,
+    extender_cpu_ms_per_pod: f64,
+}
+
+/// A row for each means that has a run.
+pub(super) fn rows(means: &[Means], nodes: u32, pods: u32, runs: &[(Means, Run)]) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for means in means {
+        let of: Vec<&Run> = runs.iter().filter(|(of, _)| of == means).map(|(_, run)| run).collect();
+        let by = |figure: fn(&Run) -> f64| of.iter().map(|run| figure(run)).collect::<Vec<_>>();
+        let speeds = by(|run| run.pods_per_second);
+        let Some(pods_per_second) = median(&speeds) else { continue };
+        let half = |first: usize| {
+            median(&speeds.iter().skip(first).step_by(2).copied().collect::<Vec<_>>())
+        };
+        let middle = |figure| round(median(&by(figure)).unwrap_or_default(), 1000.0);
+        let base = rows.first().map_or(pods_per_second, |row| row.pods_per_second);
+        rows.push(Row {
+            means: means.name(),
+            nodes,
+            pods,
+            pods_per_second,
+            ratio: Some(round(pods_per_second / base, 1000.0)),
+            aa: half(1).zip(half(0)).map(|(back, there)| round(back / there, 1000.0)),
+            algorithm_ms: middle(|run| run.algorithm_ms),
+            scheduler_cpu_ms_per_pod: middle(|run| run.scheduler_ms_per_pod),
+            extender_cpu_ms_per_pod: middle(|run| run.extender_ms_per_pod),
+            pods_per_second_runs: speeds.iter().map(|it| round(*it, 10.0)).collect(),
+        });
+    }
+    rows.iter_mut().for_each(|row| row.pods_per_second = round(row.pods_per_second, 10.0));
+    rows
+}
+
+/// One object a line.
+pub(super) fn json(rows: &[Row]) -> Result<String> {
+    rows.iter().map(|row| Ok(serde_json::to_string(row)? + "\n")).collect()
+}
+
+/// Columns that align.
+pub(super) fn table(rows: &[Row]) -> String {
+    let mut out = format!(
+        "{:<16} {:>7} {:>15} {:>7} {:>7} {:>10} {:>13} {:>12}\n",
+        "means", "pods/s", "least – most", "ratio", "A/A", "algo ms", "scheduler ms", "extender ms"
+    );
+    for row in rows {
+        let (least, most) = row.range();
+        let ratio = |it: Option<f64>| it.map_or_else(String::new, |it| format!("{it:.2}"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "{:<16} {:>7.0} {:>15} {:>7} {:>7} {:>10.2} {:>13.2} {:>12.2}",
+            row.means,
+            row.pods_per_second,
+            format!("{least:.0} – {most:.0}"),
+            ratio(row.ratio),
+            ratio(row.aa),
+            row.algorithm_ms,
+            row.scheduler_cpu_ms_per_pod,
+            row.extender_cpu_ms_per_pod,
+        );
+    }
+    if let Some(row) = rows.first() {
+        let (nodes, pods, runs) = (row.nodes, row.pods, row.pods_per_second_runs.len());
+        let _ = writeln!(
+            out,
+            "\n{nodes} nodes, {pods} pods a run, {runs} runs each; medians. ms are CPU time a pod; algo is \
+             kube-scheduler's\nscheduling_algorithm_duration. Ratio: to the first row. A/A: the same means, \
+             second run of a round to the first."
+        );
+    }
+    out
+}
+
+impl Row {
+    /// The slowest run and the fastest.
+    pub(super) fn range(&self) -> (f64, f64) {
+        let runs = || self.pods_per_second_runs.iter().copied();
+        (runs().fold(f64::INFINITY, f64::min), runs().fold(0.0, f64::max))
+    }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    Some(f64::midpoint(sorted[(sorted.len() - 1) / 2], upper))
+}
+
+fn round(value: f64, steps: f64) -> f64 {
+    (value * steps).round() / steps
+}
