@@ -102,7 +102,7 @@ impl Filter for ResourcesFit {
 /// A plain resource that the pod asks for, and its columns.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
-    /// At most 2^62; 0 for one that kube-scheduler does not look at, since it is not asked for.
+    /// At most 2^61; 0 for one that kube-scheduler does not look at, since it is not asked for.
     ask: i64,
     used: &'a [i64],
     extra: &'a [i64],
@@ -111,21 +111,22 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn new(ask: i64, rows: usize, [used, extra, has]: [&'a [i64]; 3]) -> Self {
-        let ask = ask.clamp(0, 1 << 62);
+        let ask = ask.clamp(0, 1 << 61);
         Self { ask, used: &used[..rows], extra: &extra[..rows], has: &has[..rows] }
     }
 
-    /// The node has not enough left. Sums and what a node has are far below 2^62: nothing overflows.
+    /// The node has not enough left. A saturated sum of hostile pods must not overflow: all holds
+    /// together are at most 2^62, and neither sum nor what a node has is below 0.
     #[inline]
     fn lacks(&self, at: usize) -> bool {
-        self.ask > 0 && self.used[at] + self.extra[at] > self.has[at] - self.ask
+        self.ask > 0 && self.extra[at] + self.ask > self.has[at] - self.used[at]
     }
 
     /// The share of the node that the class may fill has not enough left.
     #[inline]
     fn exceeds(&self, at: usize, permille: u32) -> bool {
         let most = Share::of(permille, self.has[at]);
-        self.ask > 0 && self.used[at] + self.extra[at] > most - self.ask
+        self.ask > 0 && self.extra[at] + self.ask > most - self.used[at]
     }
 }
 
@@ -150,4 +151,26 @@ fn fits_extended(cx: &Cx<'_>, offer: &mut Offer<'_>, resource: ResourceOrd, amou
 
 fn slot(pool: PoolOrd) -> usize {
     pool.index().min(PoolOrd::MAX_POOLS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_hostile_pods_do_not_make_room() {
+        for (used, extra, ask) in [
+            (i64::MAX, 0, 1),
+            (i64::MAX, 1 << 62, i64::MAX),
+            (0, 1 << 62, i64::MAX),
+            (10, 0, 1),
+            (8, 1, 2),
+        ] {
+            let (used, extra) = ([used], [extra]);
+            let asked = Asked::new(ask, 1, [&used, &extra, &[10]]);
+            assert!(asked.lacks(0) && asked.exceeds(0, 1000), "{used:?} + {extra:?} + {ask} > 10");
+        }
+        let asked = Asked::new(2, 1, [&[8], &[0], &[10]]);
+        assert!(!asked.lacks(0) && !asked.exceeds(0, 1000) && asked.exceeds(0, 900));
+    }
 }
