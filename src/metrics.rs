@@ -201,7 +201,7 @@ impl Metrics {
         for kind in Kind::ALL {
             self.lost_deletes.with_label_values(&[kind.resource()]);
         }
-        for path in ["cut", "guess", "memo"] {
+        for path in ["cut", "guess", "scan", "memo"] {
             self.fast_path(path, 0, 0);
         }
         for sum in Difference::SUMS {

@@ -13,6 +13,7 @@ mod rows;
 mod snapshot;
 mod state;
 mod topology;
+mod touched;
 
 pub use audit::Difference;
 pub use cow::{Column, Paged, Sharded};
@@ -23,3 +24,4 @@ pub use rows::tie;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot};
 pub use state::{Applied, ClusterState, Settled};
 pub use topology::Topology;
+pub use touched::Touched;

@@ -84,7 +84,8 @@ async fn serve(
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
     let tls = config.tls.clone().map(|it| Credentials::load_first(it, metrics.clone()));
     let tls = tls.transpose()?.map(Arc::new);
-    let board = Arc::new(Board::new(plan, Desk::default(), Clock::start()));
+    let desk = config.fast_paths.on_desk(Desk::default());
+    let board = Arc::new(Board::new(plan, desk, Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
     let mut stop = signals::listen().context("cannot listen for signals")?;

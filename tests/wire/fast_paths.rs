@@ -20,6 +20,7 @@ async fn sites() -> Vec<(&'static str, Site)> {
         ("all but guess", FastPaths { guess: false, ..all }),
         ("all but blocks", FastPaths { blocks: false, ..all }),
         ("all but memo", FastPaths { memo: false, ..all }),
+        ("all but scan", FastPaths { scan: false, ..all }),
         ("all", all),
     ];
     let mut sites = Vec::new();
@@ -120,7 +121,7 @@ async fn shortcuts_change_no_byte() {
         (of("hit"), of("miss"))
     };
     let ((_, none), (_, all)) = (&sites[0], &sites[sites.len() - 1]);
-    for path in ["cut", "guess", "memo"] {
+    for path in ["cut", "guess", "scan", "memo"] {
         assert_eq!(hits(none, path).0, 0, "{path} is off");
         let (hit, miss) = hits(all, path);
         // Rounds are short here, and the world moves: the guess is right less often than in life.
