@@ -305,7 +305,7 @@ impl Desk {
             let case = Case { world, class, pod, extra };
             // Where nearly all must be looked at for this pod alone, a scan is a detour.
             match scan.filter(|_| extra.differs.len() < num_names) {
-                Some(scan) => scan.as_seen(case, |rows| decide(case, Some(rows), buffers)),
+                Some(scan) => scan.seen_by(case, |rows| decide(case, Some(rows), buffers)),
                 None => decide(case, None, buffers),
             }
         })

@@ -185,7 +185,7 @@ impl Band {
     /// than what is missing to the next score.
     #[inline]
     fn score(&self, total: u32) -> u32 {
-        self.bottom + (u64::from(total.saturating_sub(self.low)) * self.per_point >> 58) as u32
+        self.bottom + ((u64::from(total.saturating_sub(self.low)) * self.per_point) >> 58) as u32
     }
 }
 

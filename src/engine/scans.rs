@@ -186,7 +186,7 @@ pub(super) struct Lent<'a> {
 impl Lent<'_> {
     /// Lends `decide` the rows as the pod sees them: where what is taken `differs` from what all holds
     /// take, they are looked at for this pod alone.
-    pub(super) fn as_seen<T>(self, case: Case<'_>, decide: impl FnOnce(&Rows) -> T) -> T {
+    pub(super) fn seen_by<T>(self, case: Case<'_>, decide: impl FnOnce(&Rows) -> T) -> T {
         let Self { rows, buffers } = self;
         if case.extra.differs.is_empty() {
             return decide(rows);
