@@ -18,13 +18,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use http::Uri;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::cpus::Apart;
 use crate::cli::loopback::client::Client;
 use crate::cli::serve::FastPath;
 use crate::cli::table::Output;
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, print, progress_bar};
 use extender::Process;
 pub(super) use extender::{ExtenderArgs, serve};
 use report::{Conditions, Row};
@@ -147,7 +146,8 @@ fn measure(
     mut sides: Sides<'_>,
 ) -> (Vec<Row>, anyhow::Result<()>) {
     let started = Instant::now();
-    let progress = progress_bar(args.names.len() as u64 * u64::from(args.blocks));
+    let num_blocks = args.names.len() as u64 * u64::from(args.blocks);
+    let progress = progress_bar(num_blocks, "blocks, {elapsed} {msg}");
     let mut asks = Asks::new(setting);
     let mut rows = Vec::new();
     let sizes = (0_u32..).zip(&args.names);
@@ -187,14 +187,4 @@ fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let averages: Vec<&str> = text.split(' ').take(3).filter(|it| !it.is_empty()).collect();
     if averages.is_empty() { "unknown".to_owned() } else { averages.join(" ") }
-}
-
-/// On stderr, and only where a person watches.
-fn progress_bar(num_blocks: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(num_blocks), ProgressDrawTarget::stderr());
-    let style = "{bar:40} {human_pos}/{human_len} blocks, {elapsed} {msg}";
-    match ProgressStyle::with_template(style) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
