@@ -98,7 +98,8 @@ fn measure(args: &ClusterArgs) -> anyhow::Result<Report> {
     };
     server.set_pace(args.events_per_second.into());
     let (before, began) = (work(&sigma)?, Instant::now());
-    let visible = probe(&server, &sigma, Duration::from_secs(args.seconds.into()))?;
+    let lasting = Duration::from_secs(args.seconds.into());
+    let visible = probe(&server, &sigma, &args.fleet(), lasting)?;
     let (after, took) = (work(&sigma)?, began.elapsed());
     let cpu = sigma.cpu_seconds()? - ready_cpu_seconds;
     progress.finish_and_clear();
@@ -122,11 +123,15 @@ fn measure(args: &ClusterArgs) -> anyhow::Result<Report> {
 
 /// Lets a pod on a node grow beyond it and shrink, and notes after how many milliseconds a filter
 /// call for another pod knows; sorted.
-fn probe(server: &ApiServer, sigma: &Sigma, lasting: Duration) -> anyhow::Result<Vec<f64>> {
+fn probe(
+    server: &ApiServer,
+    sigma: &Sigma,
+    fleet: &Fleet,
+    lasting: Duration,
+) -> anyhow::Result<Vec<f64>> {
     let mut client = Client::connect(sigma.verbs).context("cannot connect to sigma")?;
     let mut pod = Vec::new();
-    let fleet = Fleet::new(1, 1, 0);
-    fleet.write_pod(&mut pod, &Fleet::extra(ASKED, 1, None, "100m"));
+    Fleet::new(1, 1, 0).write_pod(&mut pod, &Fleet::extra(ASKED, 1, None, "100m"));
     let (pod, node) = (String::from_utf8_lossy(&pod), node_name(NODE));
     let body = format!("{{\"Pod\":{pod},\"Nodes\":null,\"NodeNames\":[\"{node}\"]}}");
     let kept = format!("\"NodeNames\":[\"{node}\"]");
@@ -140,7 +145,10 @@ fn probe(server: &ApiServer, sigma: &Sigma, lasting: Duration) -> anyhow::Result
     while started.elapsed() < lasting {
         large = !large;
         let happened = Instant::now();
-        server.set_probe(NODE, if large { "95500m" } else { "1m" });
+        let cpu = if large { "95500m" } else { "1m" };
+        server.set_probe(|out, version| {
+            fleet.write_pod(out, &Fleet::extra(0, version, Some(NODE), cpu));
+        });
         while fits()? == large {
             if happened.elapsed() > VISIBLE_LIMIT {
                 bail!("an event did not become visible within {VISIBLE_LIMIT:?}");

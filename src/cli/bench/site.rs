@@ -62,9 +62,13 @@ pub(super) struct ClusterArgs {
 impl ClusterArgs {
     /// The server that has this cluster.
     pub(super) fn server(&self) -> anyhow::Result<ApiServer> {
-        let fleet = Fleet::new(self.nodes.into(), self.pods.into(), self.pod_bytes as usize);
         let encodes = self.encode_mb_per_second.map(|mb| u64::from(mb) * 1_000_000);
-        ApiServer::start(fleet, self.stream_lists, encodes)
+        ApiServer::start(self.fleet(), self.stream_lists, encodes)
+    }
+
+    /// Its nodes and pods.
+    pub(super) fn fleet(&self) -> Fleet {
+        Fleet::new(self.nodes.into(), self.pods.into(), self.pod_bytes as usize)
     }
 
     /// A bar for objects listed.
