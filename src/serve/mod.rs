@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -58,17 +59,21 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Serves until told to stop.
 pub fn run(config: ServeConfig) -> Result<()> {
     let (plan, fingerprint) = config.policy.load_first()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = background_runtime().context("cannot start the background runtime")?;
+    let ended = runtime.block_on(serve(config, plan, fingerprint));
+    // A read of the policy that hangs on a dead file system must not keep the process alive.
+    runtime.shutdown_timeout(LAST_MOMENTS);
+    ended
+}
+
+/// The runtime of all that is neither an answer nor a page. Its threads stand back.
+pub fn background_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("sigma-background")
         .on_thread_start(|| stand_back(Priority::Ingest))
         .enable_all()
         .build()
-        .context("cannot start the background runtime")?;
-    let ended = runtime.block_on(serve(config, plan, fingerprint));
-    // A read of the policy that hangs on a dead file system must not keep the process alive.
-    runtime.shutdown_timeout(LAST_MOMENTS);
-    ended
 }
 
 async fn serve(
