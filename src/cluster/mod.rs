@@ -18,7 +18,7 @@ mod touched;
 pub use audit::Difference;
 pub use cow::{Column, Paged, Sharded};
 pub use holds::{Extra, Hold, HoldLimits, Holds};
-pub use names::{Names, is_plain};
+pub use names::{Names, NamesId, is_plain};
 pub use occupancy::{AppRow, Nominee, PodRecord, PodShape, PoolUse, ResourceOrd, Stamp};
 pub use rows::tie;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot};
