@@ -1,5 +1,6 @@
 //! How long to wait before the next attempt.
 
+use crate::cluster::tie;
 use crate::model::PodUid;
 
 /// Doubles from attempt to attempt, up to a bound.
@@ -18,16 +19,8 @@ impl Backoff {
     pub(super) fn pause_ms(self, uid: PodUid, attempt: u32) -> u64 {
         let doubled = 1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX);
         let whole = self.first_ms.saturating_mul(doubled).min(self.most_ms);
-        whole - jitter(uid, attempt) % (whole / 2 + 1)
+        whole - tie(uid, attempt.into()) % (whole / 2 + 1)
     }
-}
-
-/// A number that pod and attempt decide (the finisher of splitmix64).
-fn jitter(uid: PodUid, attempt: u32) -> u64 {
-    let mut hash = (uid.0 as u64) ^ ((uid.0 >> 64) as u64) ^ (u64::from(attempt) << 32);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]

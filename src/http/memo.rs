@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::name_list::{CutList, NameList};
 use super::reply;
-use crate::cluster::Names;
+use crate::cluster::NamesId;
 use crate::model::{NodeOrd, Pod};
 
 /// Larger requests are not kept: their bytes would be, until the next filter.
@@ -38,7 +38,7 @@ pub(super) struct Kept {
     /// The pod.
     pub(super) pod: Arc<Pod>,
     /// The table that the nodes were looked up in.
-    pub(super) known: Names,
+    pub(super) known: NamesId,
     /// Of the policy in force.
     pub(super) plan_generation: u64,
     /// When the request came.

@@ -73,7 +73,7 @@ impl Extender {
             } else {
                 named_nodes.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));
             }
-            (world.plan_generation, world.snapshot.names.clone())
+            (world.plan_generation, world.snapshot.names.id())
         });
         let Some((plan_generation, known)) = decided else {
             return self.filter_degraded(&pod, &names, Reason::Overloaded);
@@ -102,7 +102,7 @@ impl Extender {
             let by = arrived + self.options.deadline;
             let score = |kept: &Kept, nodes: &[NodeOrd], scores: &mut Vec<u32>| {
                 let decided = self.board.decide_by(by, |desk, world, _| {
-                    if world.snapshot.names.is_same(&kept.known) {
+                    if world.snapshot.names.id() == kept.known {
                         desk.prioritize_into(world, &kept.pod, nodes, scores);
                     }
                 });
