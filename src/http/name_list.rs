@@ -10,9 +10,6 @@ use super::wire::{MAX_ITEMS, Name};
 use crate::cluster::{Names, is_plain};
 use crate::model::NodeOrd;
 
-/// Names with their quotes are seldom longer.
-pub(super) const WIDE: usize = 32;
-
 /// The names that a request offers.
 #[derive(Clone, Debug)]
 pub(super) enum NameList<'a> {
@@ -45,26 +42,6 @@ impl<'a> CutList<'a> {
         let start = before.map_or(0, |end| *end as usize + 2);
         let end = self.ends.get(last).map_or(start, |end| *end as usize + 1);
         self.text.get(start..end).unwrap_or_default()
-    }
-
-    /// Writes one name. Most are shorter than [`WIDE`]: so many bytes are copied, which takes two
-    /// instructions, and what is not the name's is cut off again.
-    #[inline]
-    fn write(&self, at: usize, out: &mut Vec<u8>) {
-        let start = match at.checked_sub(1) {
-            None => 0,
-            Some(before) => self.ends.get(before).map_or(self.text.len(), |end| *end as usize + 2),
-        };
-        let end = self.ends.get(at).map_or(start, |end| *end as usize + 1);
-        let len = end.saturating_sub(start);
-        let rest = self.text.get(start..).unwrap_or_default();
-        match rest.first_chunk::<WIDE>() {
-            Some(wide) if len <= WIDE => {
-                out.extend_from_slice(wide);
-                out.truncate(out.len() - (WIDE - len));
-            }
-            _ => out.extend_from_slice(self.quoted(at, at)),
-        }
     }
 
     /// Where the names at ascending positions end when written with commas between them.
@@ -128,7 +105,7 @@ impl NameList<'_> {
     #[inline]
     pub(super) fn write(&self, at: usize, out: &mut Vec<u8>) {
         match self {
-            Self::Cut(list) => list.write(at, out),
+            Self::Cut(list) => out.extend_from_slice(list.quoted(at, at)),
             Self::Read(names) => {
                 if let Some(name) = names.get(at) {
                     name.write_json(out);
