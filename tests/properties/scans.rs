@@ -10,9 +10,13 @@ use sigma::rules::{Share, SpreadKey, SpreadParams};
 use crate::cluster::ClusterState;
 use crate::config;
 use crate::engine::{Answer, Desk, World};
-use crate::model::{DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Tick};
+use crate::model::{Change, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Tick, Toleration};
 use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
 use crate::server::{Op, Server, ops, pod_like, pools};
+use crate::testing::amounts;
+
+/// How often each node is named in a request.
+const NAMED: usize = 4;
 
 /// Between two changes, kube-scheduler asks about a pod that looks like so; scores too, or not.
 type Ask = (u8, bool);
@@ -28,7 +32,7 @@ fn settings(look: u8) -> Settings {
             matcher: spec.matcher,
             elastic: at == 1,
             allocation: Share { cpu_permille: 700 + 100 * at as u32, memory_permille: 1000 },
-            limit: None,
+            limit: (at == 1).then(|| amounts(6, 64, 3)),
         })
         .collect();
     let class = |name: &str, role, priority| ClassSettings {
@@ -63,8 +67,10 @@ struct Twins {
 impl Twins {
     fn new() -> Self {
         let mut state = ClusterState::default();
+        // With no pool, a class that names its pools may go nowhere.
+        let plan = Plan::build(&settings(1), String::new());
+        state.apply(Change::PoolsSet(plan.pools.clone()));
         let (snapshot, _) = state.publish();
-        let plan = Plan::build(&settings(0), String::new());
         Self {
             state,
             world: World { snapshot, plan, plan_generation: 1 },
@@ -95,14 +101,17 @@ impl Twins {
         // Some pods are asked about again, and some of these are known to hold or to claim something.
         self.next_uid += u128::from(!look.is_multiple_of(3));
         let uid = if look.is_multiple_of(4) { u128::from(look % 12) } else { self.next_uid };
-        let like = pod_like(1, look % 8, u64::from(look));
+        // Mostly a replica of a class with a share of each domain: other pods change what it may take.
+        let like = pod_like(1, [7, 7, 7, 3, 2, 6, 5, 1, 0][usize::from(look % 9)], u64::from(look));
         let name = format!("asked-{uid}").into();
-        let pod = Pod { uid: PodUid(uid), name, terminal: false, ..like };
+        // Nodes here are mostly cordoned, not ready or tainted: who minds sees nothing of other rules.
+        let all = Toleration { key: "".into(), value: None, effect: None };
+        let tolerations = if look % 9 < 4 { [all].into() } else { Box::default() };
+        let pod = Pod { uid: PodUid(uid), name, terminal: false, tolerations, ..like };
+        // Named more than once, so that a few nodes are many names: else no template is scanned.
         let rows = self.world.snapshot.capacity() as u32;
-        let nodes: Vec<NodeOrd> =
-            (0..rows).rev().map(NodeOrd).chain([NodeOrd::UNKNOWN, NodeOrd(0)]).collect();
-        let nodes: Vec<NodeOrd> =
-            nodes.into_iter().filter(|ord| *ord == NodeOrd::UNKNOWN || ord.0 < rows).collect();
+        let nodes = (0..NAMED).flat_map(|_| (0..rows).rev()).map(NodeOrd);
+        let nodes: Vec<NodeOrd> = nodes.chain([NodeOrd::UNKNOWN]).collect();
         let pod = Arc::new(pod);
         let scanned = self.scanning.filter(&self.world, &pod, &nodes, now);
         let looked = self.looking.filter(&self.world, &pod, &nodes, now);

@@ -100,6 +100,23 @@ async fn ask(sites: &[(&str, Site)], verb: &str, body: &str) -> String {
     replies.swap_remove(0)
 }
 
+/// A filter is followed by its prioritize, but another node has the ordinal of one that was named.
+#[tokio::test]
+async fn what_was_named_is_not_mistaken_for_who_took_its_place() {
+    let sites = sites().await;
+    let mut pod = pod_json(1, 0, "500m");
+    pod["metadata"]["namespace"] = json!("kube-system");
+    let request = body(&pod, &["n0".to_owned(), "n1".to_owned()]);
+    ask(&sites, "/filter", &request).await;
+    for (_, site) in &sites {
+        let gone = Change::NodeGone { name: "n0".into() };
+        site.see([gone, node_seen(node("other", "metal"))]).await;
+    }
+    let scores: Value = serde_json::from_str(&ask(&sites, "/prioritize", &request).await)
+        .expect("replies are JSON");
+    assert_eq!(scores[0], json!({"Host": "n0", "Score": 0}));
+}
+
 #[tokio::test]
 async fn shortcuts_change_no_byte() {
     let sites = sites().await;
