@@ -28,7 +28,7 @@ use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use self::identity::Credentials;
 use self::priority::{Priority, stand_back};
@@ -93,7 +93,7 @@ async fn serve(
     let board = Arc::new(Board::new(plan, desk, Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
-    let mut stop = signals::listen().context("cannot listen for signals")?;
+    let stop = signals::listen().context("cannot listen for signals")?;
 
     let writes = PodWrites::new(client.clone());
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
@@ -114,19 +114,35 @@ async fn serve(
     let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut verbs_ended = verbs.ended;
-    tokio::select! {
-        biased;
-        _ = stop.wait_for(|stop| *stop) => {}
-        // A frozen picture is worse than a restart: everything would be answered from the past.
-        ended = writer => anyhow::bail!("the writer ended: {ended:?}"),
-        _ = &mut verbs_ended => anyhow::bail!("the verbs thread ended"),
-    }
+    let has_ended = told_to_stop(stop, writer, &mut verbs_ended).await?;
     tracing::info!("stopping: no new requests, those under way are answered");
-    // Its sender is dropped with the thread, which is all that is awaited.
-    let _ = verbs_ended.await;
+    if !has_ended {
+        // Its sender is dropped with the thread, which is all that is awaited.
+        let _ = verbs_ended.await;
+    }
     anyhow::ensure!(verbs.thread.join().is_ok(), "the verbs thread panicked");
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits for the word to stop; an error when something ends without it. True when the verbs' thread has
+/// ended as well: one with nothing to do may do so before the word has come here.
+async fn told_to_stop(
+    mut stop: watch::Receiver<bool>,
+    writer: impl Future<Output = Result<(), JoinError>>,
+    verbs_ended: &mut oneshot::Receiver<()>,
+) -> Result<bool> {
+    let told = stop.clone();
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => Ok(false),
+        // A frozen picture is worse than a restart: everything would be answered from the past.
+        ended = writer => anyhow::bail!("the writer ended: {ended:?}"),
+        _ = verbs_ended => {
+            anyhow::ensure!(*told.borrow(), "the verbs thread ended");
+            Ok(true)
+        }
+    }
 }
 
 /// What the tasks are made of.
@@ -271,5 +287,41 @@ fn stopped(stop: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 's
     async move {
         // An error means that whoever could tell us is gone, which is a reason to stop as well.
         let _ = stop.wait_for(|stop| *stop).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_ends_after_the_word_to_stop_has_not_failed() {
+        let (tell, stop) = watch::channel(false);
+        let (alive, mut ended) = oneshot::channel();
+        let mut alive = Some(alive);
+        // Between two looks at what has happened, the word comes and the verbs' thread has ended.
+        let writer = poll_fn(|_| {
+            tell.send_replace(true);
+            alive.take();
+            Poll::Pending
+        });
+        assert!(told_to_stop(stop.clone(), writer, &mut ended).await.expect("it was told"));
+        let (_alive, mut ended) = oneshot::channel();
+        assert!(!told_to_stop(stop, pending(), &mut ended).await.expect("it was told"));
+    }
+
+    #[tokio::test]
+    async fn who_ends_without_it_has() {
+        let (_tell, stop) = watch::channel(false);
+        let (alive, mut ended) = oneshot::channel();
+        drop(alive);
+        let error = told_to_stop(stop.clone(), pending(), &mut ended).await.expect_err("untold");
+        assert_eq!(error.to_string(), "the verbs thread ended");
+        let (_alive, mut ended) = oneshot::channel();
+        let error = told_to_stop(stop, async { Ok(()) }, &mut ended).await.expect_err("untold");
+        assert_eq!(error.to_string(), "the writer ended: Ok(())");
     }
 }
