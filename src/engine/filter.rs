@@ -1,8 +1,9 @@
 //! Which of the offered nodes may take the pod.
 
-use super::Case;
 use super::desk::Answer;
 use super::rank::Ranker;
+use super::scans::Rows;
+use super::{Case, fresh_verdicts};
 use crate::model::{NodeOrd, PoolOrd, Reason};
 use crate::rules::{Cx, Offer};
 
@@ -19,8 +20,13 @@ impl Tally {
     /// Counts verdicts.
     pub fn of(verdicts: &[Reason]) -> Self {
         let mut tally = Self::default();
-        for verdict in verdicts {
-            tally.counts[*verdict as usize] += 1;
+        // Mostly all are kept, and counting one kind is many times cheaper than counting each.
+        let kept = verdicts.iter().filter(|verdict| **verdict == Reason::Kept).count();
+        tally.counts[Reason::Kept as usize] = kept as u32;
+        if kept < verdicts.len() {
+            for verdict in verdicts.iter().filter(|verdict| **verdict != Reason::Kept) {
+                tally.counts[*verdict as usize] += 1;
+            }
         }
         tally
     }
@@ -42,12 +48,33 @@ impl Tally {
     }
 }
 
-/// Lets every hard rule of the class judge the offer. Verdicts that are not `Kept` stay.
-pub(super) fn judge(case: Case<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
+/// The verdict of the class's hard rules on each node; with `rows`, what the local ones found before.
+pub(super) fn judge(
+    case: Case<'_>,
+    rows: Option<&Rows>,
+    nodes: &[NodeOrd],
+    verdicts: &mut Vec<Reason>,
+) {
+    match rows {
+        Some(rows) => rows.verdicts(nodes, verdicts),
+        None => {
+            fresh_verdicts(&case.world.snapshot, nodes, verdicts);
+            judge_local(case, nodes, verdicts);
+        }
+    }
+    judge_with(case, false, nodes, verdicts);
+}
+
+/// Lets the local rules judge. Verdicts that are not `Kept` stay.
+pub(super) fn judge_local(case: Case<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
+    judge_with(case, true, nodes, verdicts);
+}
+
+fn judge_with(case: Case<'_>, local: bool, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
     let Case { world, class, pod, extra } = case;
     let extended = world.extended_of(pod);
     let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
-    for rule in &class.filters {
+    for rule in class.filters.iter().filter(|rule| rule.local == local) {
         rule.filter.judge(&cx, &mut Offer { nodes, verdicts });
     }
 }
@@ -72,6 +99,7 @@ impl Shortlister {
     pub(super) fn name_best(
         &mut self,
         case: Case<'_>,
+        rows: Option<&Rows>,
         nodes: &[NodeOrd],
         verdicts: &[Reason],
         num_holds: usize,
@@ -106,7 +134,7 @@ impl Shortlister {
             self.positions.push(at);
             self.nodes.push(ord);
         }
-        let ranked = self.ranker.rank(case, &self.nodes);
+        let ranked = self.ranker.rank(case, rows, &self.nodes);
         let mut best = ranked.best(most);
         best.sort_unstable();
         answer.accepted.extend(best.iter().map(|at| self.positions[*at]));
@@ -157,7 +185,7 @@ mod tests {
         let verdict = |at| if at % 3 == 0 { Reason::Insufficient } else { Reason::Kept };
         let verdicts: Vec<Reason> = (0..nodes.len()).map(verdict).collect();
         let mut ranker = Ranker::default();
-        let all = ranker.rank(case, &nodes).best(nodes.len());
+        let all = ranker.rank(case, None, &nodes).best(nodes.len());
         let all = all.into_iter().filter(|at| verdicts[*at] == Reason::Kept);
         let all: Vec<u32> = all.map(|at| at as u32).collect();
         let first_pool = |at: &&u32| world.snapshot.pool(nodes[**at as usize]) == PoolOrd(2);
@@ -166,14 +194,14 @@ mod tests {
         let mut shortlister = Shortlister::default();
         for num_holds in [0, 1, 2, 100] {
             let mut answer = Answer::default();
-            shortlister.name_best(case, &nodes, &verdicts, num_holds, &mut answer);
+            shortlister.name_best(case, None, &nodes, &verdicts, num_holds, &mut answer);
             let want = num_named(num_in_band, num_holds).min(all.len());
             let mut want = all[..want].to_vec();
             want.sort_unstable();
             assert_eq!(answer.accepted, want, "{num_holds}");
             let named: Vec<NodeOrd> = want.iter().map(|at| nodes[*at as usize]).collect();
             let mut scores = Vec::new();
-            ranker.rank(case, &named).scores(0..named.len(), &mut scores);
+            ranker.rank(case, None, &named).scores(0..named.len(), &mut scores);
             assert_eq!(answer.scores, scores, "{num_holds}");
         }
     }

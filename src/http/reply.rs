@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::name_list::NameList;
+use super::name_list::{NameList, WIDE};
 use super::wire::{Name, Victims, write_json};
 use crate::model::Reason;
 
@@ -48,7 +48,7 @@ pub(super) fn filter_error(text: &str) -> Vec<u8> {
 pub(super) fn prioritize(names: &NameList<'_>, scores: &[u32]) -> Vec<u8> {
     const FIRST: &[u8] = br#"[{"Host":"#;
     const NEXT: &[u8] = br#",{"Host":"#;
-    let mut out = Vec::with_capacity(names.num_bytes() + names.len() * 24 + FIRST.len());
+    let mut out = Vec::with_capacity(names.num_bytes() + names.len() * 24 + FIRST.len() + WIDE);
     out.extend_from_slice(FIRST);
     for (at, score) in scores.iter().enumerate().take(names.len()) {
         names.write(at, &mut out);

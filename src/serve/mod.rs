@@ -4,7 +4,7 @@
 //!   verbs thread (one-thread runtime)      background runtime
 //!   ┌────────────────────────────────┐     ┌──────────────────────────────────────────────┐
 //!   │ http::serve ── decide ── Board ◀┼─────┤ writer ◀── watches (nodes, namespaces, pods)  │
-//!   └────────────────────────────────┘     │ reload · TLS files · doorbell · audit         │
+//!   └────────────────────────────────┘     │ reload · TLS files · actor · audit            │
 //!                              ▲           └──────────────────────────────────────────────┘
 //!                              └────────── admin thread: probes, pages, metrics
 //! ```
@@ -14,7 +14,6 @@
 
 mod audit;
 mod config;
-mod doorbell;
 mod priority;
 mod reload;
 mod identity;
@@ -34,6 +33,7 @@ use tokio::task::JoinHandle;
 use self::identity::Credentials;
 use self::priority::{Priority, stand_back};
 use self::reload::Reload;
+use crate::actor::{self, Actor, Means};
 use crate::engine::Desk;
 use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions};
 use crate::k8s::events::Events;
@@ -89,14 +89,18 @@ async fn serve(
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
     let tls = config.tls.clone().map(|it| Credentials::load_first(it, metrics.clone()));
     let tls = tls.transpose()?.map(Arc::new);
-    let board = Arc::new(Board::new(plan, Desk::default(), Clock::start()));
+    let desk = config.fast_paths.on_desk(Desk::default());
+    let board = Arc::new(Board::new(plan, desk, Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
     let mut stop = signals::listen().context("cannot listen for signals")?;
 
     let writes = PodWrites::new(client.clone());
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
-    let page = status::sources(board.clone(), health.clone(), policy.clone(), tls.clone());
+    let actor = Arc::new(Actor::new(writes.clone(), metrics.clone(), board.clock));
+    actor.switch(Means::Doorbell, config.doorbell);
+    let (known, acts) = ((board.clone(), health.clone()), actor.clone());
+    let page = status::sources(known, policy.clone(), tls.clone(), acts);
     spawn_admin(Admin::new(board.clone(), metrics.clone(), page), admin, stopped(&stop))?;
     let reload = Arc::new(Reload {
         source: config.policy.clone(),
@@ -105,7 +109,7 @@ async fn serve(
         metrics: metrics.clone(),
         events: Events::new(client.clone()),
     });
-    let parts = Parts { client, health, handle, board, metrics, writes, reload, tls };
+    let parts = Parts { client, health, handle, board, metrics, writes, actor, reload, tls };
     parts.start_background(&config);
     let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -133,6 +137,7 @@ struct Parts {
     board: Arc<Board>,
     metrics: Arc<Metrics>,
     writes: PodWrites,
+    actor: Arc<Actor>,
     reload: Arc<Reload>,
     tls: Option<Arc<Credentials>>,
 }
@@ -146,7 +151,7 @@ struct Verbs {
 
 impl Parts {
     fn start_background(&self, config: &ServeConfig) {
-        let Self { client, health, handle, board, metrics, writes, reload, tls } = self;
+        let Self { client, health, handle, board, metrics, reload, tls, .. } = self;
         for kind in Kind::ALL {
             let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
             let watch = move || k8s::spawn(client.clone(), kind, changes.clone(), health.clone());
@@ -161,14 +166,22 @@ impl Parts {
         if let Some(tls) = tls.clone() {
             self.supervise("tls", move || tokio::spawn(tls.clone().follow()));
         }
-        let (board, metrics, writes) = (board.clone(), metrics.clone(), writes.clone());
-        let on = config.doorbell;
-        self.supervise("doorbell", move || {
-            tokio::spawn(doorbell::run(board.clone(), metrics.clone(), writes.clone(), on))
-        });
+        self.start_actor();
         let (handle, health, interval) = (handle.clone(), health.clone(), config.audit_interval);
         self.supervise("audit", move || {
             tokio::spawn(audit::run(handle.clone(), health.clone(), interval))
+        });
+    }
+
+    fn start_actor(&self) {
+        for means in Means::ALL {
+            let actor = self.actor.clone();
+            self.supervise(means.name(), move || tokio::spawn(actor.clone().run(means)));
+        }
+        let (board, metrics, actor) =
+            (self.board.clone(), self.metrics.clone(), self.actor.clone());
+        self.supervise("door", move || {
+            tokio::spawn(actor::answer_the_door(board.clone(), metrics.clone(), actor.clone()))
         });
     }
 

@@ -56,7 +56,8 @@ impl Extender {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
         let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
-        let board = Arc::new(Board::new(plan, timeless_desk(), Clock::start()));
+        let desk = fast_paths.on_desk(timeless_desk());
+        let board = Arc::new(Board::new(plan, desk, Clock::start()));
         let background = background_runtime().context("cannot start a runtime")?;
         let (writer, _task) = {
             let _in_it = background.enter();

@@ -81,7 +81,7 @@ fn counted(metrics: &Metrics) -> Counted {
 }
 
 fn hit_rates(metrics: &Metrics) -> String {
-    let rates = ["cut", "guess", "memo"].map(|path| {
+    let rates = ["cut", "guess", "scan", "memo"].map(|path| {
         let count = |result| metrics.fast_path_names.with_label_values(&[path, result]).get();
         let (hits, misses) = (count("hit"), count("miss"));
         format!("{path} {:.1} %", hits as f64 / (hits + misses).max(1) as f64 * 100.0)
