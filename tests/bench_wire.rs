@@ -232,7 +232,7 @@ fn flags_that_make_no_sense_are_told_before_anything_is_measured() {
         (["--nodes", "100,200,300"], 2, "--nodes: 3 numbers, and two can be compared"),
         (["--events", "100001"], 2, "100001 is not in 0..=100000"),
         (["--names", "0"], 2, "0 is not in 1..=100000"),
-        (["--without", "luck"], 2, "[possible values: cut, guess, blocks, memo]"),
+        (["--without", "luck"], 2, "[possible values: cut, guess, blocks, memo, scan]"),
     ] {
         let (ended, stdout, stderr) = wire(&[["--names", "50"], args].concat());
         assert_eq!((ended, &*stdout), (code, ""), "{args:?}: {stderr}");
@@ -242,10 +242,10 @@ fn flags_that_make_no_sense_are_told_before_anything_is_measured() {
 
 #[test]
 fn the_table_tells_what_it_rests_on() {
-    let (code, stdout, stderr) = wire(&["--names", "50", "--without", "memo,guess"]);
+    let (code, stdout, stderr) = wire(&["--names", "50", "--without", "memo,guess,scan"]);
     assert_eq!((code, &*stderr), (0, ""));
-    for part in ["case all, peer none", "2 blocks A B B A", "cut 100.0 %, guess 0.0 %, memo 0.0 %"]
-    {
+    let rates = "cut 100.0 %, guess 0.0 %, scan 0.0 %, memo 0.0 %";
+    for part in ["case all, peer none", "2 blocks A B B A", rates] {
         assert!(stdout.contains(part), "{part} in {stdout}");
     }
 }
