@@ -274,6 +274,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_longest_list_may_be_guessed_and_no_longer_one() {
+        let (mut known, mut cutter) = (Names::default(), Cutter::default());
+        let names: Vec<String> = (0..7).map(|at| format!("\"n{at}\"")).collect();
+        for name in &names {
+            known.intern(name.trim_matches('"'));
+        }
+        let mut cut = |num_names: usize| {
+            let names: Vec<&str> = (0..num_names).map(|at| names[at % 7].as_str()).collect();
+            let text = names.join(",");
+            let list = cutter.cut(text.as_bytes(), &known, FastPaths::ALL)?;
+            assert_eq!(list.ends.len(), num_names);
+            Some(list.num_guessed)
+        };
+        cut(20);
+        assert_eq!(cut(MAX_ITEMS), Some(MAX_ITEMS - 1));
+        assert_eq!(cut(MAX_ITEMS + 1), None);
+    }
+
     /// Names of which many begin with others, and one is empty.
     fn some_name(rng: &mut Rng) -> String {
         let (ones, zeros) = (rng.below(5) as usize, rng.below(5) as usize);

@@ -319,6 +319,12 @@ mod tests {
             assert_eq!(walked(&mut it, &known, &shuffled), (98, 4));
             assert_eq!(walked(&mut it, &known, &order), (99, 1));
         }
+        // The round is closed by a link, which one other list does not unlearn.
+        let rotated = [&order[50..], &order[..50]].concat();
+        assert_eq!(walked(&mut it, &known, &rotated), (98, 2));
+        assert_eq!(walked(&mut it, &known, &rotated), (99, 2));
+        assert_eq!(walked(&mut it, &known, &[order[98], order[99], order[40]]), (1, 1));
+        assert_eq!(walked(&mut it, &known, &rotated), (99, 2));
         // A name that goes on after what was guessed is another name.
         assert_eq!(walked(&mut it, &known, &[order[0], order[1] * 10]), (0, 0));
         assert_eq!(walked(&mut it, &known, &[1000, 1001]), (0, 0), "unknown names");
