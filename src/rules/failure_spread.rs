@@ -28,7 +28,7 @@ impl Scorer for FailureSpread {
             return;
         }
         let replicas = Replicas::count(cx, self.key);
-        let most = replicas.by_domain.values().copied().max().unwrap_or(0);
+        let most = replicas.by_domain.iter().map(|it| it.1).max().unwrap_or(0);
         let points_of = |here: u32| MAX_POINTS * (most + 1 - here) / (most + 1);
         // A row for each domain: looking one up for every node costs more than all else here.
         let by_domain = scored.buffer;
