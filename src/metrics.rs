@@ -104,6 +104,14 @@ pub struct ActorMetrics {
     pub ended: IntCounterVec,
     /// Orders that have not, by means and stage.
     pub open: IntGaugeVec,
+    /// 1 while a means acts, by means.
+    pub on: IntGaugeVec,
+    /// 1 while a breaker is open or half open, by means.
+    pub breaker_open: IntGaugeVec,
+    /// 1 while this replica is the leader.
+    pub leader: IntGauge,
+    /// 1 while we lack a right that is needed, by resource.
+    pub rights_missing: IntGaugeVec,
 }
 
 impl ActorMetrics {
@@ -111,6 +119,14 @@ impl ActorMetrics {
         Ok(Self {
             ended: of.counters("actions_total", "Orders that ended.", &["means", "outcome"])?,
             open: of.gauges("actions_open", "Orders that have not.", &["means", "stage"])?,
+            on: of.gauges("means_on", "The means acts.", &["means"])?,
+            breaker_open: of.gauges("breaker_open", "Writes keep failing.", &["means"])?,
+            leader: of.gauge("leader", "This replica leads.")?,
+            rights_missing: of.gauges(
+                "right_missing",
+                "A right that is needed is missing.",
+                &["resource"],
+            )?,
         })
     }
 }

@@ -52,6 +52,7 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         terminating: false,
         gated: false,
         claims_volumes: false,
+        annotated: false,
     }
 }
 

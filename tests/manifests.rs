@@ -28,6 +28,8 @@ const RIGHTS: &[(&str, &str, &str, &str)] = &[
     ("sigma", "", "namespaces", "get list watch"),
     ("sigma", "", "pods/status", "patch"),
     ("sigma", "", "events", "create"),
+    ("sigma-lease", "coordination.k8s.io", "leases", "create"),
+    ("sigma-lease", "coordination.k8s.io", "leases", "get update"),
     ("sigma-bind", "", "pods/binding", "create"),
     ("sigma-leader-election", "coordination.k8s.io", "leases", "create"),
     ("sigma-leader-election", "coordination.k8s.io", "leases", "get update"),
@@ -266,6 +268,11 @@ fn rights_are_the_documented_ones() -> Result<()> {
     ];
     bound.extend(of_kubernetes.map(str::to_owned));
     ensure!(references == bound, "bound roles: {references:?}");
+    // Where the right to the Lease is, there it is looked for.
+    let binding = document("overlays/kubeadm-static-pod/rolebinding.yaml")?;
+    let [_, (_, static_pod), _] = sigma_pods()?;
+    let arguments = arguments(&static_pod);
+    ensure!(text(&binding, "/metadata/namespace") == flag(&arguments, "--lease-namespace"));
     let readme = fs::read_to_string(root().join("README.md"))?;
     for (role, _, resource, verbs) in RIGHTS {
         let verbs = verbs.replace(' ', ", ");

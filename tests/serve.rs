@@ -16,6 +16,15 @@ mod start;
 mod reload;
 #[path = "serve/tls.rs"]
 mod tls;
+#[path = "serve/stage.rs"]
+mod stage;
+
+#[path = "serve/actor.rs"]
+mod actor;
+#[path = "serve/election.rs"]
+mod election;
+#[path = "serve/lease.rs"]
+mod lease;
 #[path = "serve/doorbell.rs"]
 mod doorbell;
 #[path = "serve/bad_input.rs"]

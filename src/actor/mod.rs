@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   doorbell ─┐                 ┌─ lane ─┐  next   ┌───────────────┐
-//!   …        ─┴──▶ submit ─────▶│ (pure) │────────▶│ k8s::writes   │
+//!   steer …  ─┴──▶ submit ─────▶│ (pure) │────────▶│ k8s::writes   │
 //!                     ▲         └────▲───┘         └──────┬────────┘
 //!               Tell ─┴── record ◀───┴──── finish ◀───────┘
 //! ```
@@ -13,9 +13,13 @@
 //! be lost.
 
 mod backoff;
+mod breaker;
 mod doorbell;
+mod election;
 mod lane;
+mod leadership;
 mod order;
+mod rights;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,22 +28,28 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use self::breaker::{Breaker, Sign};
 use self::lane::{Job, Lane, Left, Next, Turned, Verdict, Wanted};
-use crate::k8s::writes::{PodRef, PodWrites, WriteOutcome};
+use self::rights::Rights;
+use crate::k8s::access::Right;
+use crate::k8s::writes::{PodRef, PodWrites, Wake, WriteOutcome};
 use crate::metrics::Metrics;
 use crate::model::{Pod, Tick};
 use crate::writer::Clock;
 
+pub use breaker::BreakerState;
 pub use doorbell::answer as answer_the_door;
-pub use order::{Means, Order, Outcome, Record, Tell, Write};
+pub use leadership::{Leadership, Leading};
+pub use order::{Means, Order, Outcome, Record, Tell, WhyOff, Write};
+pub use rights::Inquiry;
 
 /// Records kept of each means.
 const MAX_RECORDS: usize = 256;
-/// Without the right to write, a means asks again this often.
-const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
+/// Rights and the lease come and go without a word: a lane is asked this often at least.
+const LOOK: Duration = Duration::from_secs(1);
 /// A server that throttles us is left alone for as long as it asks, within these bounds: a pod that
 /// is woken late is better off than a server that drowns.
-const BUSY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), FORBIDDEN_PAUSE);
+const BUSY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Carries out orders.
 pub struct Actor {
@@ -47,6 +57,10 @@ pub struct Actor {
     metrics: Arc<Metrics>,
     clock: Clock,
     queues: [Queue; Means::ALL.len()],
+    /// To write what all means write.
+    rights: Rights,
+    /// `None`: no lease is configured.
+    leadership: Option<Arc<Leadership>>,
     /// Tells this process from the one before it.
     life: u64,
     num_writes: AtomicU64,
@@ -62,6 +76,7 @@ struct Queue {
 
 struct State {
     lane: Lane<Order>,
+    breaker: Breaker,
     switched_on: bool,
     /// Newest first.
     records: VecDeque<Record>,
@@ -72,8 +87,10 @@ struct State {
 pub struct MeansState {
     /// Which one.
     pub means: Means,
-    /// It acts.
-    pub on: bool,
+    /// Why it does not act; `None` when it does.
+    pub why_off: Option<WhyOff>,
+    /// Whether it was found to work.
+    pub breaker: BreakerState,
     /// Orders that wait.
     pub waiting: usize,
     /// Writes on their way.
@@ -84,10 +101,16 @@ pub struct MeansState {
 
 impl Actor {
     /// An actor whose means are all switched off.
-    pub fn new(writes: PodWrites, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub fn new(
+        writes: PodWrites,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        leadership: Option<Arc<Leadership>>,
+    ) -> Self {
         let queue = |means: Means| {
             let lane = Lane::new(means.limits(), clock.now());
-            let state = State { lane, switched_on: false, records: VecDeque::new() };
+            let breaker = Breaker::new(means.breaker_limits(), clock.now());
+            let state = State { lane, breaker, switched_on: false, records: VecDeque::new() };
             Queue { means, state: Mutex::new(state), changed: Notify::new() }
         };
         for (means, outcome) in
@@ -95,8 +118,11 @@ impl Actor {
         {
             metrics.actor.ended.with_label_values(&[means.name(), outcome]);
         }
+        let (verb, resource, subresource) = ("patch", "pods", "status");
+        let right = Right { verb, resource, subresource, ..Right::default() };
         let (life, num_writes) = (fastrand::u64(..), AtomicU64::new(0));
-        Self { writes, metrics, clock, queues: Means::ALL.map(queue), life, num_writes }
+        let (queues, rights) = (Means::ALL.map(queue), Rights::new(vec![right]));
+        Self { writes, metrics, clock, queues, rights, leadership, life, num_writes }
     }
 
     /// Switches a means on or off, at once. Orders that wait stay until it is on again, or they expire.
@@ -104,6 +130,13 @@ impl Actor {
         let queue = self.queue(means);
         queue.lock().switched_on = on;
         queue.changed.notify_one();
+        self.rights.ask();
+    }
+
+    /// Looks for the rights that are needed, for as long as the process runs.
+    pub async fn follow_rights(self: Arc<Self>, inquiry: Inquiry) {
+        let needed = || self.queues.iter().any(|queue| queue.lock().switched_on);
+        self.rights.follow(inquiry, needed).await;
     }
 
     /// Takes an order. Whoever is to learn the outcome is told later, by a background task or, when the
@@ -115,7 +148,7 @@ impl Actor {
         let wanted = Wanted { order, uid, priority, lasting };
         let ended = {
             let mut state = queue.lock();
-            let open = state.switched_on;
+            let open = self.why_closed(queue, &state).is_none();
             match state.lane.submit(wanted, open, now) {
                 Turned::No => None,
                 Turned::Replaced(job) => Some(state.end(job, Outcome::Replaced, now)),
@@ -129,10 +162,24 @@ impl Actor {
         }
     }
 
+    /// Why nothing of a means begins now, so that an order would not be taken; `None` when it may. Takes
+    /// two locks and no more: the request path may ask.
+    pub fn why_off(&self, means: Means) -> Option<WhyOff> {
+        let queue = self.queue(means);
+        self.why_closed(queue, &queue.lock())
+    }
+
     /// How many orders of a means could begin right now, but for its pace.
     pub fn room(&self, means: Means) -> usize {
-        let state = self.queue(means).lock();
-        if state.switched_on { state.lane.room(self.clock.now()) } else { 0 }
+        let queue = self.queue(means);
+        let state = queue.lock();
+        let (now, on) = (self.clock.now(), self.why_closed(queue, &state).is_none());
+        if on { state.lane.room(now).min(state.breaker.room(now)) } else { 0 }
+    }
+
+    /// What was written did not have the effect that it is written for: a nomination was not honoured.
+    pub fn in_vain(&self, means: Means) {
+        self.queue(means).lock().judge(means, false, Sign::Bad, self.clock.now());
     }
 
     /// How all means stand.
@@ -141,7 +188,8 @@ impl Actor {
             let state = queue.lock();
             MeansState {
                 means: queue.means,
-                on: state.switched_on,
+                why_off: self.why_closed(queue, &state),
+                breaker: state.breaker.state(self.clock.now()),
                 waiting: state.lane.num_waiting(),
                 in_flight: state.lane.num_in_flight(),
                 records: state.records.iter().cloned().collect(),
@@ -157,61 +205,75 @@ impl Actor {
             let now = self.clock.now();
             let next = {
                 let mut state = queue.lock();
-                let on = state.switched_on;
-                state.lane.next(now, on)
+                let open = self.why_closed(queue, &state).is_none();
+                let next = state.lane.next(now, open);
+                let probes = matches!(next, Next::Start(_)) && state.breaker.begin();
+                (next, probes)
             };
             match next {
-                Next::Start(job) => {
-                    tokio::spawn(Arc::clone(&self).carry_out(means, job));
+                (Next::Start(job), probes) => {
+                    tokio::spawn(Arc::clone(&self).carry_out(means, job, probes));
                 }
-                Next::Expired(job) => {
+                (Next::Expired(job), _) => {
                     let ended = queue.lock().end(job, Outcome::Expired, now);
                     self.tell(queue, ended);
                 }
-                Next::Idle => queue.changed.notified().await,
-                Next::At(at) => {
+                (Next::Idle, _) => queue.change_within(LOOK).await,
+                (Next::At(at), _) => {
                     let pause = Duration::from_millis(at.since_ms(now));
-                    // Over or not: the lane is asked again.
-                    let _ = tokio::time::timeout(pause, queue.changed.notified()).await;
+                    queue.change_within(pause.min(LOOK)).await;
                 }
             }
             self.measure(queue);
         }
     }
 
-    async fn carry_out(self: Arc<Self>, means: Means, job: Job<Order>) {
+    async fn carry_out(self: Arc<Self>, means: Means, job: Job<Order>, probes: bool) {
         let (pod, write) = (Arc::clone(&job.order.pod), job.order.write.clone());
         let this = Arc::clone(&self);
         // In a task of its own, so that the order ends even if writing it panics.
-        let written = tokio::spawn(async move { this.write(&pod, &write).await }).await;
-        let written = written.unwrap_or_else(|_| {
+        let written = tokio::spawn(async move {
+            // Asked again here: who was the leader when the order was taken may not be now.
+            if this.why_not_leading(means).is_some() {
+                return None;
+            }
+            Some(this.write(&pod, &write).await)
+        });
+        let written = written.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
-            WriteOutcome::Failed("writing it panicked".to_owned())
+            Some(WriteOutcome::Failed("writing it panicked".to_owned()))
         });
         let Order { pod, write, cause, .. } = &job.order;
         let (namespace, name, what) = (&pod.namespace, &pod.name, write.name());
         tracing::debug!(%namespace, %name, cause, ?written, means = means.name(), "wrote: {what}");
         let queue = self.queue(means);
-        let now = self.clock.now();
-        let (outcome, verdict) = match written {
-            WriteOutcome::Written => (Outcome::Written, Verdict::Over),
-            WriteOutcome::Gone => (Outcome::Gone, Verdict::Over),
-            WriteOutcome::Forbidden(why) => {
-                self.pause(queue, FORBIDDEN_PAUSE, &why);
-                (Outcome::Forbidden(why), Verdict::Over)
+        // Whatever holds it up, what must be done will be.
+        let again = if job.order.lasting { Verdict::Again(0) } else { Verdict::Over };
+        let (outcome, verdict, sign) = match written {
+            None => (Outcome::Off, again, Sign::None),
+            Some(WriteOutcome::Written) => (Outcome::Written, Verdict::Over, Sign::Good),
+            Some(WriteOutcome::Gone) => (Outcome::Gone, Verdict::Over, Sign::Good),
+            Some(WriteOutcome::AlreadyBound) => (Outcome::AlreadyBound, Verdict::Over, Sign::Good),
+            Some(WriteOutcome::Changed(to)) => (Outcome::Changed(to), Verdict::Over, Sign::Good),
+            Some(WriteOutcome::Forbidden(why)) => {
+                self.rights.doubt();
+                (Outcome::Forbidden(why), again, Sign::Bad)
             }
-            WriteOutcome::Busy(asked, why) => {
+            Some(WriteOutcome::Busy(asked, why)) => {
                 let pause = asked.clamp(BUSY_PAUSES.0, BUSY_PAUSES.1);
                 self.pause(queue, pause, &why);
-                (Outcome::Failed(why), Verdict::Again(pause.as_millis() as u64))
+                // It is the server who says for how long.
+                (Outcome::Failed(why), Verdict::Again(pause.as_millis() as u64), Sign::None)
             }
-            WriteOutcome::Failed(why) => {
+            Some(WriteOutcome::Failed(why)) => {
                 tracing::warn!(%namespace, %name, "cannot {what}: {why}");
-                (Outcome::Failed(why), Verdict::Again(0))
+                (Outcome::Failed(why), Verdict::Again(0), Sign::Bad)
             }
         };
+        let now = self.clock.now();
         let ended = {
             let mut state = queue.lock();
+            state.judge(means, probes, sign, now);
             match state.lane.finish(job, verdict, now) {
                 Left::No => None,
                 Left::Over(job) => Some(state.end(job, outcome, now)),
@@ -229,9 +291,14 @@ impl Actor {
         // the same number, so a life is told from the next one by lot.
         let count = self.num_writes.fetch_add(1, Ordering::Relaxed);
         let value = format!("{:016x}-{count}", self.life);
+        let wake = Wake { value: &value, annotated: pod.annotated };
         let pod = PodRef { namespace: &pod.namespace, name: &pod.name, uid: &pod.uid_text };
         match write {
             Write::Ring => self.writes.ring(pod, &value).await,
+            Write::Nominate { node, previous } => {
+                self.writes.nominate(pod, node, previous.as_deref(), wake).await
+            }
+            Write::Clear { node } => self.writes.clear_nomination(pod, node).await,
         }
     }
 
@@ -253,13 +320,38 @@ impl Actor {
     }
 
     fn measure(&self, queue: &Queue) {
-        let (waiting, in_flight) = {
+        let (waiting, in_flight, on, breaker) = {
             let state = queue.lock();
-            (state.lane.num_waiting(), state.lane.num_in_flight())
+            let on = self.why_closed(queue, &state).is_none();
+            let (lane, breaker) = (&state.lane, state.breaker.state(self.clock.now()));
+            (lane.num_waiting(), lane.num_in_flight(), on, breaker)
         };
+        let (means, is_open) = ([queue.means.name()], breaker != BreakerState::Closed);
+        self.metrics.actor.on.with_label_values(&means).set(i64::from(on));
+        self.metrics.actor.breaker_open.with_label_values(&means).set(i64::from(is_open));
         for (stage, count) in [("waiting", waiting), ("in_flight", in_flight)] {
             let gauge = self.metrics.actor.open.with_label_values(&[queue.means.name(), stage]);
             gauge.set(count as i64);
+        }
+    }
+
+    fn why_closed(&self, queue: &Queue, state: &State) -> Option<WhyOff> {
+        if !state.switched_on {
+            return Some(WhyOff::Switch);
+        }
+        if state.breaker.room(self.clock.now()) == 0 {
+            return Some(WhyOff::Breaker);
+        }
+        let why = self.rights.why_off(queue.means.needs_proof());
+        why.or_else(|| self.why_not_leading(queue.means))
+    }
+
+    /// Why this replica may not use a means; `None` when it may.
+    fn why_not_leading(&self, means: Means) -> Option<WhyOff> {
+        match &self.leadership {
+            _ if !means.is_cluster_wide() => None,
+            None => Some(WhyOff::NoLease),
+            Some(leadership) => leadership.why_not(),
         }
     }
 
@@ -269,12 +361,33 @@ impl Actor {
 }
 
 impl Queue {
+    /// Waits until something has changed, but no longer than this.
+    async fn change_within(&self, pause: Duration) {
+        // Changed or not: the lane is asked again.
+        let _ = tokio::time::timeout(pause, self.changed.notified()).await;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    /// What a write tells of its means.
+    fn judge(&mut self, means: Means, probes: bool, sign: Sign, now: Tick) {
+        let before = self.breaker.state(now);
+        self.breaker.end(probes, sign, now);
+        match (before, self.breaker.state(now)) {
+            (BreakerState::Closed, BreakerState::Open) => {
+                tracing::error!(means = means.name(), "too many writes failed: the breaker opens");
+            }
+            (BreakerState::HalfOpen, BreakerState::Closed) => {
+                tracing::info!(means = means.name(), "a write has worked: the breaker closes");
+            }
+            _ => {}
+        }
+    }
+
     /// Keeps a record, and gives whom to tell.
     fn end(&mut self, job: Job<Order>, outcome: Outcome, now: Tick) -> (Outcome, Option<Tell>) {
         let Order { pod, write, cause, tell, .. } = job.order;
@@ -286,3 +399,6 @@ impl State {
         (outcome, tell)
     }
 }
+
+#[cfg(test)]
+mod tests;

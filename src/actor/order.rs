@@ -1,8 +1,10 @@
 //! What the actor is told to do, and what becomes of it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::backoff::Backoff;
+use super::breaker::BreakerLimits;
 use super::lane::LaneLimits;
 use crate::model::{Pace, Pod, Tick};
 
@@ -12,16 +14,47 @@ use crate::model::{Pace, Pod, Tick};
 pub enum Means {
     /// Waking a refused pod whose refusal no longer holds.
     Doorbell,
+    /// Sending a pod that was just refused to a node that was not offered.
+    Steer,
+    /// Nominating nodes for pods that wait before kube-scheduler comes to them.
+    NominateAhead,
 }
 
 impl Means {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Doorbell];
+    pub const ALL: [Self; 3] = [Self::Doorbell, Self::Steer, Self::NominateAhead];
 
     /// As metrics and the admin API call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Doorbell => "doorbell",
+            Self::Steer => "steer",
+            Self::NominateAhead => "nominate_ahead",
+        }
+    }
+
+    /// It concerns the whole cluster, so one replica alone uses it.
+    pub(super) fn is_cluster_wide(self) -> bool {
+        self == Self::NominateAhead
+    }
+
+    /// It does not act before the right to is proven. Another one acts until it is refused.
+    pub(super) fn needs_proof(self) -> bool {
+        self != Self::Doorbell
+    }
+
+    pub(super) fn breaker_limits(self) -> BreakerLimits {
+        let limits = BreakerLimits {
+            failures: 20,
+            window_ms: 10_000,
+            pause_ms: 10_000,
+            most_pause_ms: 120_000,
+        };
+        match self {
+            // Pods sleep for minutes that are not rung, so it is soon tried again.
+            Self::Doorbell => BreakerLimits { pause_ms: 2_000, most_pause_ms: 10_000, ..limits },
+            Self::Steer => BreakerLimits { failures: 5, ..limits },
+            Self::NominateAhead => limits,
         }
     }
 
@@ -37,6 +70,60 @@ impl Means {
                 backoff: Backoff { first_ms: 1000, most_ms: 30_000 },
                 max_age_ms: 10_000,
             },
+            // A steer is over when its pod comes back, so it is soon too late for another attempt.
+            Self::Steer => LaneLimits {
+                max_waiting: 256,
+                max_in_flight: 16,
+                pace: Pace { tokens: 200, period_ms: 1000, burst: 50 },
+                max_attempts: 3,
+                backoff: Backoff { first_ms: 50, most_ms: 1000 },
+                max_age_ms: 2000,
+            },
+            // Below what API priority and fairness lets one client have of a small control plane.
+            Self::NominateAhead => LaneLimits {
+                max_waiting: 10_000,
+                max_in_flight: 32,
+                pace: Pace { tokens: 400, period_ms: 1000, burst: 50 },
+                max_attempts: 3,
+                backoff: Backoff { first_ms: 200, most_ms: 2000 },
+                max_age_ms: 30_000,
+            },
+        }
+    }
+}
+
+/// Why nothing of a means begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhyOff {
+    /// Nobody has switched it on.
+    Switch,
+    /// Too many writes failed, or were in vain.
+    Breaker,
+    /// Whether we have the right is not known yet.
+    RightUnknown,
+    /// A write was refused, and it is not known yet whether for want of a right.
+    RightDoubted,
+    /// We lack this right.
+    RightMissing(String),
+    /// It is for one replica alone, and no Lease says for which.
+    NoLease,
+    /// It is for the leader alone, which we are not; who is, as far as is known.
+    NotLeader(Option<String>),
+}
+
+impl fmt::Display for WhyOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switch => f.write_str("it is switched off"),
+            Self::Breaker => {
+                f.write_str("its breaker is open: too many writes failed, or were in vain")
+            }
+            Self::RightUnknown => f.write_str("its rights are not known yet"),
+            Self::RightDoubted => f.write_str("a write was refused, its rights are looked at"),
+            Self::RightMissing(right) => write!(f, "the right is missing to {right}"),
+            Self::NoLease => f.write_str("there is no Lease (--lease-namespace)"),
+            Self::NotLeader(None) => f.write_str("nobody leads, as far as is known"),
+            Self::NotLeader(Some(holder)) => write!(f, "{holder} leads"),
         }
     }
 }
@@ -46,6 +133,18 @@ impl Means {
 pub enum Write {
     /// An annotation that wakes the pod.
     Ring,
+    /// A nomination, with the annotation that wakes.
+    Nominate {
+        /// The node.
+        node: Box<str>,
+        /// The pod's nomination when this was decided; if it is another one by now, nothing is written.
+        previous: Option<Box<str>>,
+    },
+    /// Takes a nomination back, if it is still this one.
+    Clear {
+        /// The node that was nominated.
+        node: Box<str>,
+    },
 }
 
 impl Write {
@@ -53,11 +152,23 @@ impl Write {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ring => "ring",
+            Self::Nominate { .. } => "nominate",
+            Self::Clear { .. } => "clear",
+        }
+    }
+
+    /// The node that it is about.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Ring => None,
+            Self::Nominate { node, .. } | Self::Clear { node } => Some(node),
         }
     }
 }
 
-/// Learns the outcome of an order, once. Called by a background task, with no lock held.
+/// Learns the outcome of an order, once: from a background task, or, when the order ends at once, from
+/// within [`Actor::submit`](super::Actor::submit). The actor holds no lock then; whoever submits must
+/// hold none that this takes.
 pub type Tell = Box<dyn FnOnce(&Outcome) + Send>;
 
 /// Something to do about one pod. A newer order of the same means about the same pod replaces it.
@@ -79,8 +190,28 @@ pub struct Order {
 impl Order {
     /// Wake this pod.
     pub fn ring(pod: Arc<Pod>, cause: &'static str) -> Self {
-        let (means, write) = (Means::Doorbell, Write::Ring);
+        Self::new(Means::Doorbell, pod, Write::Ring, cause)
+    }
+
+    /// Nominate this node for the pod, whose nomination is as in `pod`, and wake it.
+    pub fn nominate(means: Means, pod: Arc<Pod>, node: &str, cause: &'static str) -> Self {
+        let write = Write::Nominate { node: node.into(), previous: pod.nominated.clone() };
+        Self::new(means, pod, write, cause)
+    }
+
+    /// Take the nomination of this node back.
+    pub fn clear(means: Means, pod: Arc<Pod>, node: &str, cause: &'static str) -> Self {
+        Self::new(means, pod, Write::Clear { node: node.into() }, cause)
+    }
+
+    fn new(means: Means, pod: Arc<Pod>, write: Write, cause: &'static str) -> Self {
         Self { means, pod, write, cause, lasting: false, tell: None }
+    }
+
+    /// The same order, to be carried out however long that takes.
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        Self { lasting: true, ..self }
     }
 
     /// The same order, whose outcome is told. Until it is, the order is still open.
@@ -97,6 +228,10 @@ pub enum Outcome {
     Written,
     /// The pod is gone, or another one has its name.
     Gone,
+    /// The pod has a node.
+    AlreadyBound,
+    /// Somebody else has changed the pod's nomination: to this node, or to none. Nothing is written.
+    Changed(Option<Box<str>>),
     /// We lack the right, which the text names.
     Forbidden(String),
     /// The last attempt failed so.
@@ -113,14 +248,26 @@ pub enum Outcome {
 
 impl Outcome {
     /// The names of all, for metrics that begin at zero.
-    pub const NAMES: [&'static str; 8] =
-        ["written", "gone", "forbidden", "failed", "replaced", "full", "expired", "off"];
+    pub const NAMES: [&'static str; 10] = [
+        "written",
+        "gone",
+        "already_bound",
+        "changed",
+        "forbidden",
+        "failed",
+        "replaced",
+        "full",
+        "expired",
+        "off",
+    ];
 
     /// As metrics and the admin API call it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Written => "written",
             Self::Gone => "gone",
+            Self::AlreadyBound => "already_bound",
+            Self::Changed(_) => "changed",
             Self::Forbidden(_) => "forbidden",
             Self::Failed(_) => "failed",
             Self::Replaced => "replaced",

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::Failure;
 use crate::http::{FastPaths, IdentityNames, NotReady};
 use crate::k8s::client::Source;
-use crate::serve::{self, BadConfig, PolicySource, ServeConfig, TlsSource};
+use crate::serve::{self, BadConfig, LeaseSource, PolicySource, ServeConfig, TlsSource};
 
 /// Answers a real kube-scheduler: watches the cluster, serves filter, prioritize, preempt and bind.
 ///
@@ -79,6 +79,14 @@ pub(super) struct ServeArgs {
     /// Whether a pod is woken when a refusal of ours no longer holds (needs `patch pods/status`).
     #[arg(long, env = "SIGMA_DOORBELL", value_enum, default_value_t = Switch::On)]
     doorbell: Switch,
+    /// Where the Lease is by which replicas agree who acts for the whole cluster (needs `get`, `create`,
+    /// `update leases`). Default: where our own pod is; outside of a pod, or empty: there is no Lease,
+    /// and what one replica alone must do is not done.
+    #[arg(long, env = "SIGMA_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// The Lease's name.
+    #[arg(long, env = "SIGMA_LEASE_NAME", default_value = "sigma", value_name = "NAME")]
+    lease_name: String,
     /// Whether the bind verb writes bindings (needs `create pods/binding`).
     #[arg(long, env = "SIGMA_BIND", value_enum, default_value_t = Switch::Off)]
     bind: Switch,
@@ -174,6 +182,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
             NotReadyArg::Reject => NotReady::Reject,
         },
         doorbell: args.doorbell == Switch::On,
+        lease: LeaseSource { namespace: args.lease_namespace, name: args.lease_name },
         bind: args.bind == Switch::On,
         deadline: args.deadline,
         fast_paths: FastPath::all_but(&args.without),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use self::views::Views;
-use crate::actor::MeansState;
+use crate::actor::{Leading, MeansState};
 use crate::metrics::Metrics;
 use crate::policy::{Diagnostic, Severity};
 use crate::writer::Board;
@@ -41,6 +41,8 @@ pub struct AdminSources {
     pub policy_on_disk: Arc<dyn Fn() -> PolicyOnDisk + Send + Sync>,
     /// How the means stand, and what they did last.
     pub acts: Arc<dyn Fn() -> Vec<MeansState> + Send + Sync>,
+    /// How the election stands; `None` when there is no lease.
+    pub lease: Arc<dyn Fn() -> Option<Leading> + Send + Sync>,
 }
 
 /// Why the policy on disk is not in force; empty when it is.
@@ -149,7 +151,8 @@ async fn metrics(State(admin): Shared) -> Response {
 async fn status(State(admin): Shared) -> Response {
     let checks = (admin.sources.checks)();
     let stale = (admin.sources.policy_on_disk)().why().is_some();
-    admin.show(|views| views.status(checks, stale))
+    let lease = (admin.sources.lease)();
+    admin.show(|views| views.status(checks, stale, lease))
 }
 
 #[derive(Deserialize)]

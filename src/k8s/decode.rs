@@ -67,6 +67,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         terminating: meta.deletion_timestamp,
         gated: spec.num_scheduling_gates > 0,
         claims_volumes: spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral),
+        annotated: meta.annotations,
     })
 }
 
@@ -233,6 +234,7 @@ mod tests {
         assert_eq!((got.node, got.nominated.as_deref()), (None, Some("bm-17")));
         assert_eq!(got.refusal, Some(Refusal { reason: Some(Reason::PoolClosed) }));
         assert!(!got.terminal && !got.terminating && !got.gated && got.claims_volumes);
+        assert!(got.annotated);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 //!   ├──── wire, client           (requests, lines, errors)
 //!   ├──── health                 (what /readyz and the metrics read)
 //!   └──── page, objects ──> slim ──> decode ──> model
-//! writes, events ──> wire
+//! writes, events, access, lease ──> wire
 //! ```
 
+pub mod access;
 mod asks;
 pub mod client;
 pub mod decode;
@@ -20,6 +21,7 @@ pub mod events;
 #[cfg(test)]
 mod fake;
 mod health;
+pub mod lease;
 #[cfg(test)]
 mod liar_tests;
 #[cfg(test)]

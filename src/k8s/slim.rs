@@ -83,6 +83,9 @@ pub struct SlimPodMeta {
     /// `resourceVersion`.
     #[serde(deserialize_with = "nullable")]
     pub resource_version: String,
+    /// Whether there are `annotations`.
+    #[serde(deserialize_with = "present")]
+    pub annotations: bool,
     /// Whether `deletionTimestamp` is set.
     #[serde(deserialize_with = "present")]
     pub deletion_timestamp: bool,

@@ -1,5 +1,7 @@
-//! The writes on pods: ringing one, and binding one. Each is fenced by the pod's UID, so that a pod
-//! which was deleted and made anew under its name is never touched.
+//! The writes on pods: ringing one, nominating a node for one, and binding one. Each is fenced by the
+//! pod's UID, so that a pod which was deleted and made anew under its name is never touched.
+
+mod nominate;
 
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::slim::SlimPod;
 use super::watch::Failure;
 use super::wire::{self, percent_encoded};
+
+pub use nominate::Wake;
 
 /// The annotation whose change wakes a pending pod in kube-scheduler.
 pub const RING_ANNOTATION: &str = "sigma.io/ring";
@@ -34,6 +38,10 @@ pub enum WriteOutcome {
     Written,
     /// The pod is gone, or another one has its name.
     Gone,
+    /// The pod has a node.
+    AlreadyBound,
+    /// Somebody else has changed the pod's nomination: to this node, or to none. Nothing is written.
+    Changed(Option<Box<str>>),
     /// We lack the right, which the text names.
     Forbidden(String),
     /// The server has too much to do; how long it asks us to wait.
@@ -80,8 +88,8 @@ pub struct PodWrites {
     client: Client,
 }
 
-/// How long a ring may take; nobody waits for it.
-const RING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a write may take that nobody waits for.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Attempts of one binding, all within the caller's deadline.
 const MAX_BIND_ATTEMPTS: u32 = 3;
 /// Pause before the second attempt, doubled before the third.
@@ -104,10 +112,10 @@ impl PodWrites {
         let uri = format!("{}/status", path(pod));
         let content_type = "application/strategic-merge-patch+json";
         let sent = self.send(Method::PATCH, &uri, content_type, &patch, "patch pods/status");
-        match timeout(RING_TIMEOUT, sent).await {
+        match timeout(WRITE_TIMEOUT, sent).await {
             Ok(Ok(_)) => WriteOutcome::Written,
-            Ok(Err(failure)) => ring_refused(failure),
-            Err(_) => WriteOutcome::Failed(format!("no answer within {RING_TIMEOUT:?}")),
+            Ok(Err(failure)) => refused(failure),
+            Err(_) => WriteOutcome::Failed(format!("no answer within {WRITE_TIMEOUT:?}")),
         }
     }
 
@@ -214,7 +222,7 @@ impl PodWrites {
     }
 }
 
-fn ring_refused(failure: Failure) -> WriteOutcome {
+fn refused(failure: Failure) -> WriteOutcome {
     // Both 422 (immutable field) and 409 (precondition) say that the UID is another one's now; a
     // conflict over anything else does not name it.
     let names_uid = failure.text.contains("metadata.uid") || failure.text.contains("UID");

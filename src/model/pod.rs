@@ -101,6 +101,8 @@ pub struct Pod {
     pub gated: bool,
     /// Mounts a PersistentVolumeClaim, whose binding may delay the pod's for minutes.
     pub claims_volumes: bool,
+    /// Has annotations: whoever writes one must know whether he adds to some or makes the first.
+    pub annotated: bool,
 }
 
 impl Pod {

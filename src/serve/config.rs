@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::acting::LeaseSource;
 use super::identity::TlsSource;
 use super::reload::{self, Fingerprint};
 use crate::http::{FastPaths, NotReady};
@@ -31,6 +32,8 @@ pub struct ServeConfig {
     pub not_ready: NotReady,
     /// Whether pods are rung.
     pub doorbell: bool,
+    /// The lease by which replicas agree who acts for the whole cluster.
+    pub lease: LeaseSource,
     /// Whether the bind verb writes bindings.
     pub bind: bool,
     /// From a request's first byte to the moment of decision.

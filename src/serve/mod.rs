@@ -12,6 +12,7 @@
 //! Answers come first: the verbs have a thread of their own, so no list, scrape or page can delay one.
 //! The other threads stand back where there are more threads than cores (`priority`).
 
+mod acting;
 mod audit;
 mod config;
 mod priority;
@@ -29,11 +30,12 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
 
+use self::acting::Acting;
 use self::identity::Credentials;
 use self::priority::{Priority, stand_back};
 use self::reload::Reload;
-use crate::actor::{self, Actor, Means};
 use crate::engine::Desk;
 use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions};
 use crate::k8s::events::Events;
@@ -44,6 +46,7 @@ use crate::model::Kind;
 use crate::policy::Plan;
 use crate::writer::{self, Board, Clock, WriterHandle};
 
+pub use acting::LeaseSource;
 pub use config::{BadConfig, PolicySource, ServeConfig};
 pub use identity::TlsSource;
 pub use signals::stop_requested;
@@ -53,6 +56,8 @@ const BIND_WITHIN: Duration = Duration::from_millis(800);
 
 /// How long what is left may take to end once everyone was answered.
 const LAST_MOMENTS: Duration = Duration::from_secs(1);
+/// How long giving the Lease back may take, which spares the other replicas fifteen seconds.
+const GIVE_BACK: Duration = Duration::from_secs(3);
 /// Pause before a background task that panicked starts anew.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
@@ -97,20 +102,22 @@ async fn serve(
 
     let writes = PodWrites::new(client.clone());
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
-    let actor = Arc::new(Actor::new(writes.clone(), metrics.clone(), board.clock));
-    actor.switch(Means::Doorbell, config.doorbell);
-    let (known, acts) = ((board.clone(), health.clone()), actor.clone());
-    let page = status::sources(known, policy.clone(), tls.clone(), acts);
+    let acting = Acting::new(&config, &client, &metrics, board.clock);
+    let known = (board.clone(), health.clone());
+    let page = status::sources(known, policy.clone(), tls.clone(), acting.clone());
     spawn_admin(Admin::new(board.clone(), metrics.clone(), page), admin, stopped(&stop))?;
+    let events = Arc::new(Events::new(client.clone()));
     let reload = Arc::new(Reload {
         source: config.policy.clone(),
         state: policy,
         writer: handle.clone(),
         metrics: metrics.clone(),
-        events: Events::new(client.clone()),
+        events: events.clone(),
     });
-    let parts = Parts { client, health, handle, board, metrics, writes, actor, reload, tls };
+    let parts =
+        Parts { client, health, handle, board, metrics, events, writes, acting, reload, tls };
     parts.start_background(&config);
+    let lease = parts.acting.start(&parts, &stop);
     let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut verbs_ended = verbs.ended;
@@ -121,6 +128,10 @@ async fn serve(
         let _ = verbs_ended.await;
     }
     anyhow::ensure!(verbs.thread.join().is_ok(), "the verbs thread panicked");
+    if let Some(lease) = lease {
+        // One that cannot be given back is not ours for much longer.
+        let _ = timeout(GIVE_BACK, lease).await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -152,8 +163,9 @@ struct Parts {
     handle: WriterHandle,
     board: Arc<Board>,
     metrics: Arc<Metrics>,
+    events: Arc<Events>,
     writes: PodWrites,
-    actor: Arc<Actor>,
+    acting: Acting,
     reload: Arc<Reload>,
     tls: Option<Arc<Credentials>>,
 }
@@ -167,42 +179,31 @@ struct Verbs {
 
 impl Parts {
     fn start_background(&self, config: &ServeConfig) {
-        let Self { client, health, handle, board, metrics, reload, tls, .. } = self;
+        let Self { client, health, handle, board, metrics, acting, reload, tls, .. } = self;
         for kind in Kind::ALL {
             let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
             let watch = move || k8s::spawn(client.clone(), kind, changes.clone(), health.clone());
             self.supervise(kind.resource(), watch);
         }
-        let (shown, of, to) = (board.clone(), health.clone(), metrics.clone());
-        self.supervise("status", move || {
-            tokio::spawn(status::refresh(shown.clone(), of.clone(), to.clone()))
-        });
+        let (shown, to) = ((board.clone(), health.clone(), acting.clone()), metrics.clone());
+        self.supervise("status", move || tokio::spawn(status::refresh(shown.clone(), to.clone())));
         let reload = reload.clone();
         self.supervise("reload", move || tokio::spawn(reload.clone().run()));
         if let Some(tls) = tls.clone() {
             self.supervise("tls", move || tokio::spawn(tls.clone().follow()));
         }
-        self.start_actor();
         let (handle, health, interval) = (handle.clone(), health.clone(), config.audit_interval);
         self.supervise("audit", move || {
             tokio::spawn(audit::run(handle.clone(), health.clone(), interval))
         });
     }
 
-    fn start_actor(&self) {
-        for means in Means::ALL {
-            let actor = self.actor.clone();
-            self.supervise(means.name(), move || tokio::spawn(actor.clone().run(means)));
-        }
-        let (board, metrics, actor) =
-            (self.board.clone(), self.metrics.clone(), self.actor.clone());
-        self.supervise("door", move || {
-            tokio::spawn(actor::answer_the_door(board.clone(), metrics.clone(), actor.clone()))
-        });
-    }
-
     /// Keeps a task running: a panic must not silence a watch or the doorbell for good.
-    fn supervise(&self, task: &'static str, start: impl Fn() -> JoinHandle<()> + Send + 'static) {
+    fn supervise(
+        &self,
+        task: &'static str,
+        start: impl Fn() -> JoinHandle<()> + Send + 'static,
+    ) -> JoinHandle<()> {
         let metrics = self.metrics.clone();
         tokio::spawn(async move {
             while start().await.is_err() {
@@ -210,7 +211,7 @@ impl Parts {
                 tracing::error!(task, "a background task panicked and starts anew");
                 tokio::time::sleep(RESTART_PAUSE).await;
             }
-        });
+        })
     }
 
     /// The verbs' thread and runtime.

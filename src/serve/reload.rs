@@ -111,7 +111,7 @@ pub(super) struct Reload {
     pub(super) state: Arc<PolicyState>,
     pub(super) writer: WriterHandle,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) events: Events,
+    pub(super) events: Arc<Events>,
 }
 
 impl Reload {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::acting::Acting;
 use super::identity::Credentials;
 use super::reload::PolicyState;
-use crate::actor::Actor;
 use crate::http::{AdminSources, Check};
 use crate::k8s::WatchHealth;
 use crate::metrics::Metrics;
@@ -20,7 +20,7 @@ pub(super) fn sources(
     (board, health): (Arc<Board>, Arc<WatchHealth>),
     policy: Arc<PolicyState>,
     tls: Option<Arc<Credentials>>,
-    actor: Arc<Actor>,
+    acting: Acting,
 ) -> AdminSources {
     let on_disk = {
         let policy = policy.clone();
@@ -32,8 +32,13 @@ pub(super) fn sources(
         let tls = tls.iter().map(|it| Check { name: "tls".into(), ok: true, detail: it.summary() });
         watches.chain([policy_check(&board, &policy)]).chain(tls).collect()
     };
-    let acts = Arc::new(move || actor.state());
-    AdminSources { checks: Arc::new(checks), policy_on_disk: on_disk, acts }
+    let Acting { actor, leadership } = acting;
+    AdminSources {
+        checks: Arc::new(checks),
+        policy_on_disk: on_disk,
+        acts: Arc::new(move || actor.state()),
+        lease: Arc::new(move || leadership.as_ref().map(|it| it.state())),
+    }
 }
 
 fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
@@ -69,7 +74,10 @@ fn policy_check(board: &Board, policy: &PolicyState) -> Check {
 }
 
 /// Keeps the metrics of what counts for itself up to date for as long as the process runs.
-pub(super) async fn refresh(board: Arc<Board>, health: Arc<WatchHealth>, metrics: Arc<Metrics>) {
+pub(super) async fn refresh(
+    (board, health, acting): (Arc<Board>, Arc<WatchHealth>, Acting),
+    metrics: Arc<Metrics>,
+) {
     loop {
         let now = Instant::now();
         for kind in Kind::ALL {
@@ -87,6 +95,8 @@ pub(super) async fn refresh(board: Arc<Board>, health: Arc<WatchHealth>, metrics
                 counter.inc_by(count.saturating_sub(counter.get()));
             }
         }
+        let leads = acting.leadership.as_ref().is_some_and(|it| it.is_leader());
+        metrics.actor.leader.set(i64::from(leads));
         writer::count(&metrics, &board.world().snapshot);
         tokio::time::sleep(REFRESH).await;
     }

@@ -191,6 +191,7 @@ impl Workload {
             terminating: false,
             gated: false,
             claims_volumes: false,
+            annotated: false,
         }
     }
 }

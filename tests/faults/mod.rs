@@ -8,7 +8,7 @@ mod writes;
 
 use std::process::Command;
 
-use proxy::Proxy;
+pub(crate) use proxy::{Fault, Proxy};
 
 use crate::site::Site;
 use crate::support::apiserver::kubeconfig;

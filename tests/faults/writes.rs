@@ -77,6 +77,36 @@ fn r51_doorbells_that_fail() {
     assert_eq!(sigma.logged("cannot ring: "), 5, "{:?}", sigma.lines());
 }
 
+/// Row 11, a leader is cut off, or stands still: it stops by its own clock, ten seconds after its last
+/// renewal; another replica takes over five seconds later at the earliest, and the first knows when it
+/// is back. A write that comes later all the same is fenced by the pod.
+#[test]
+fn r11_a_leader_that_is_cut_off() {
+    let it = Spoiled::new();
+    let cut_off = it.serve(&["--lease-namespace=shop"]);
+    let leads = |sigma: &Sigma| sigma.json("/api/v1/status")["lease"]["is_leader"] == true;
+    wait("it leads", || leads(&cut_off));
+    it.proxy.freeze(true);
+    // Its way to the server is its own.
+    let command = it.site.command(&["--lease-namespace=shop"]);
+    let other = Sigma::start(command);
+    other.wait_ready();
+    let both = || leads(&cut_off) && leads(&other);
+    wait("the other leads", || {
+        assert!(!both());
+        leads(&other)
+    });
+    it.proxy.freeze(false);
+    let holder = |sigma: &Sigma| sigma.json("/api/v1/status")["lease"]["holder"].take();
+    wait("it is known", || holder(&cut_off) == holder(&other));
+    assert!(!leads(&cut_off) && leads(&other));
+    // One that stands still does not know for how long, until it looks at its clock.
+    other.signal("STOP");
+    wait("the first leads again", || leads(&cut_off));
+    other.signal("CONT");
+    assert!(!leads(&other));
+}
+
 fn bind(sigma: &Sigma, pod: &Value, node: &str) -> String {
     let (uid, name) = (&pod["metadata"]["uid"], &pod["metadata"]["name"]);
     let args = json!({"PodName": name, "PodNamespace": "shop", "PodUID": uid, "Node": node});

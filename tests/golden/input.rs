@@ -245,6 +245,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         terminating: input.terminating,
         gated: false,
         claims_volumes: false,
+        annotated: false,
     })
 }
 

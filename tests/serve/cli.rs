@@ -39,6 +39,8 @@ fn help_tells_every_default_and_every_variable() {
         ("--admin-listen", "127.0.0.1:9091"),
         ("--not-ready", "degraded"),
         ("--doorbell", "on"),
+        ("--lease-namespace", ""),
+        ("--lease-name", "sigma"),
         ("--bind", "off"),
         ("--deadline", "50ms"),
         ("--without", ""),

@@ -1,6 +1,9 @@
 //! An API server in memory, over plain HTTP: lists with pages, watches with bookmarks, and the few
 //! writes that sigma makes. Every write is recorded; what a real server would refuse it refuses.
 
+mod patch;
+mod writes;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -130,14 +133,24 @@ impl ApiServer {
         });
     }
 
-    /// Answers 403 to a verb on a resource.
+    /// Answers 403 to a verb on a resource, and says so when it is asked.
     pub(crate) fn forbid(&self, verb: &str, resource: &str) {
         self.change(|store| store.forbidden.insert((verb.into(), resource.into())));
+    }
+
+    /// Gives the right back.
+    pub(crate) fn permit(&self, verb: &str, resource: &str) {
+        self.change(|store| store.forbidden.remove(&(verb.into(), resource.into())));
     }
 
     /// Whether lists are streamed, as since Kubernetes 1.32, or refused with a 422.
     pub(crate) fn stream_lists(&self, on: bool) {
         self.change(|store| store.streams_lists = on);
+    }
+
+    /// An object as it is now.
+    pub(crate) fn object(&self, resource: &str, key: &str) -> Option<Value> {
+        self.shared.lock().objects.get(&(resource.into(), key.into())).cloned()
     }
 
     /// Writes to this resource, in order.
@@ -231,45 +244,6 @@ impl Store {
         };
         json!({"kind": "List", "metadata": {"resourceVersion": version, "continue": more}, "items": items})
     }
-
-    fn write(&mut self, asked: &Asked, body: &Value) -> (u16, String) {
-        match (asked.verb, &*asked.resource) {
-            ("create", "events") => (201, String::new()),
-            ("patch", "pods/status") => self.change_pod(asked, body, |pod| {
-                for (name, value) in
-                    body["metadata"]["annotations"].as_object().into_iter().flatten()
-                {
-                    pod["metadata"]["annotations"][name] = value.clone();
-                }
-            }),
-            ("create", "pods/binding") => self.change_pod(asked, body, |pod| {
-                pod["spec"]["nodeName"] = body["target"]["name"].clone();
-            }),
-            _ => (405, "not served".to_owned()),
-        }
-    }
-
-    fn change_pod(
-        &mut self,
-        asked: &Asked,
-        body: &Value,
-        change: impl FnOnce(&mut Value),
-    ) -> (u16, String) {
-        let at = ("pods".to_owned(), asked.key.clone());
-        let Some(pod) = self.objects.get(&at) else {
-            return (404, format!("pods {:?} not found", asked.key));
-        };
-        if pod["metadata"]["uid"] != body["metadata"]["uid"] {
-            return (409, "Precondition failed: UID in precondition".to_owned());
-        }
-        if asked.resource == "pods/binding" && pod["spec"]["nodeName"].is_string() {
-            return (409, format!("pod is already assigned to node {}", pod["spec"]["nodeName"]));
-        }
-        let mut pod = pod.clone();
-        change(&mut pod);
-        self.put("pods", pod);
-        (200, String::new())
-    }
 }
 
 async fn handle(
@@ -307,11 +281,15 @@ async fn handle(
 }
 
 fn understand(method: &Method, uri: &Uri) -> Option<Asked> {
-    let parts: Vec<&str> = uri.path().strip_prefix("/api/v1/")?.split('/').collect();
+    let groups = ["/api/v1/", "/apis/authorization.k8s.io/v1/", "/apis/coordination.k8s.io/v1/"];
+    let path = groups.iter().find_map(|group| uri.path().strip_prefix(group))?;
+    let parts: Vec<&str> = path.split('/').collect();
     let (resource, key) = match parts[..] {
         [resource] => (resource.to_owned(), String::new()),
         ["namespaces", namespace, resource] => (resource.to_owned(), namespace.to_owned()),
-        ["namespaces", namespace, "pods", name] => ("pods".into(), format!("{namespace}/{name}")),
+        ["namespaces", namespace, resource @ ("pods" | "leases"), name] => {
+            (resource.into(), format!("{namespace}/{name}"))
+        }
         ["namespaces", namespace, "pods", name, sub] => {
             (format!("pods/{sub}"), format!("{namespace}/{name}"))
         }
@@ -325,6 +303,7 @@ fn understand(method: &Method, uri: &Uri) -> Option<Asked> {
         Method::GET if key.is_empty() => "list",
         Method::GET => "get",
         Method::PATCH => "patch",
+        Method::PUT => "update",
         Method::POST => "create",
         _ => return None,
     };
@@ -336,7 +315,7 @@ fn written(shared: &Shared, asked: &Asked, headers: &HeaderMap, body: &[u8]) -> 
         return refusal(400, "not JSON");
     };
     let mut store = shared.lock();
-    let (code, why) = store.write(asked, &body);
+    let answer = store.write(asked, &body);
     let content_type = headers.get("content-type").and_then(|it| it.to_str().ok());
     store.writes.push(Write {
         verb: asked.verb.to_owned(),
@@ -344,11 +323,16 @@ fn written(shared: &Shared, asked: &Asked, headers: &HeaderMap, body: &[u8]) -> 
         key: asked.key.clone(),
         content_type: content_type.unwrap_or("").to_owned(),
         body,
-        code,
+        code: answer.as_ref().map_or_else(|(code, _)| *code, |(code, _)| *code),
     });
     drop(store);
     shared.moved.send_replace(());
-    if code < 300 { (StatusCode::CREATED, "{}").into_response() } else { refusal(code, &why) }
+    match answer {
+        Ok((code, body)) => {
+            (StatusCode::from_u16(code).expect("a status"), Json(body)).into_response()
+        }
+        Err((code, why)) => refusal(code, &why),
+    }
 }
 
 async fn released(shared: &Shared, resource: &str) {

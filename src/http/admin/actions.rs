@@ -12,6 +12,8 @@ use crate::model::Tick;
 pub(super) struct MeansView {
     means: &'static str,
     on: bool,
+    why_off: Option<String>,
+    breaker: &'static str,
     waiting: usize,
     in_flight: usize,
     actions: Vec<ActionView>,
@@ -24,6 +26,7 @@ struct ActionView {
     pod: String,
     uid: String,
     what: &'static str,
+    node: Option<String>,
     cause: &'static str,
     outcome: &'static str,
     why: Option<String>,
@@ -36,7 +39,9 @@ pub(super) fn page(means: Vec<MeansState>, now: Tick) -> Vec<MeansView> {
     let wall = Timestamp::now();
     let view = |it: MeansState| MeansView {
         means: it.means.name(),
-        on: it.on,
+        on: it.why_off.is_none(),
+        why_off: it.why_off.map(|why| why.to_string()),
+        breaker: it.breaker.name(),
         waiting: it.waiting,
         in_flight: it.in_flight,
         actions: it.records.into_iter().map(|it| action(it, now, wall)).collect(),
@@ -52,6 +57,7 @@ fn action(record: Record, now: Tick, wall: Timestamp) -> ActionView {
         pod: record.pod.name.to_string(),
         uid: record.pod.uid_text.to_string(),
         what: record.write.name(),
+        node: record.write.node().map(str::to_owned),
         cause: record.cause,
         outcome: record.outcome.name(),
         why: record.outcome.why().map(str::to_owned),

@@ -44,6 +44,7 @@ async fn admin() -> Router {
         checks: Arc::new(|| vec![Check { name: "x".into(), ok: false, detail: "y".into() }]),
         policy_on_disk: Arc::new(PolicyOnDisk::default),
         acts: Arc::new(Vec::new),
+        lease: Arc::new(|| None),
     };
     Admin::new(board, metrics, sources).router()
 }

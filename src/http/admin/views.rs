@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Check, PolicyOnDisk};
+use crate::actor::Leading;
 use crate::engine::{self, Desk, NodeExplanation, World};
 use crate::model::{Amounts, DomainLevel, NodeOrd, Pod, PoolOrd, Reason};
 use crate::policy::{Class, Diagnostic, Role};
@@ -31,6 +32,23 @@ pub(super) struct StatusView {
     nominations: usize,
     held_pods: usize,
     refused_pods: usize,
+    lease: Option<LeaseView>,
+}
+
+/// Which replica acts for the whole cluster.
+#[derive(Serialize)]
+struct LeaseView {
+    lease: String,
+    identity: String,
+    holder: Option<String>,
+    is_leader: bool,
+}
+
+impl From<Leading> for LeaseView {
+    fn from(it: Leading) -> Self {
+        let Leading { lease, identity, holder, is_leader } = it;
+        Self { lease, identity, holder, is_leader }
+    }
 }
 
 #[derive(Serialize)]
@@ -162,7 +180,12 @@ pub(super) fn explain(
 }
 
 impl Views<'_> {
-    pub(super) fn status(&self, checks: Vec<Check>, stale: bool) -> StatusView {
+    pub(super) fn status(
+        &self,
+        checks: Vec<Check>,
+        stale: bool,
+        lease: Option<Leading>,
+    ) -> StatusView {
         let snapshot = &self.world.snapshot;
         let (held_pods, refused_pods) =
             self.board.decide(|desk, _, _| (desk.holds().len(), desk.refusals().len()));
@@ -184,6 +207,7 @@ impl Views<'_> {
             nominations: snapshot.nominees.len(),
             held_pods,
             refused_pods,
+            lease: lease.map(Into::into),
         }
     }
 

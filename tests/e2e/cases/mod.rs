@@ -5,7 +5,9 @@ mod closed;
 mod doorbell;
 mod faults;
 mod fill;
+mod lease;
 mod manifests;
+mod nominate;
 mod outage;
 mod preempt;
 mod tls;
@@ -30,6 +32,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
     ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
+    ("lease_and_rights", || Box::pin(lease::lease_and_rights())),
+    ("nominate_fences", || Box::pin(nominate::fences())),
     ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),
     ("f_faults_before_the_apiserver", || Box::pin(faults::spoiled())),

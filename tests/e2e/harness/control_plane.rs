@@ -103,12 +103,15 @@ impl ControlPlane {
     }
 }
 
-/// The ClusterRole as it is shipped, bound to the user `sigma`.
+/// The ClusterRoles as they are shipped, bound to the user `sigma`.
 fn rights_of_sigma() -> Result<Vec<Value>> {
     let text = include_str!("../../../deploy/base/rbac/clusterrole.yaml");
     let role: Value = serde_saphyr::from_str(text)?;
+    let lease = serde_saphyr::from_str(include_str!("../../../deploy/base/rbac/lease.yaml"))?;
     let text = include_str!("../../../deploy/overlays/kubeadm-static-pod/clusterrolebinding.yaml");
-    Ok(vec![role, serde_saphyr::from_str(text)?])
+    let binding = serde_saphyr::from_str(text)?;
+    let text = include_str!("../../../deploy/overlays/kubeadm-static-pod/rolebinding.yaml");
+    Ok(vec![role, lease, binding, serde_saphyr::from_str(text)?])
 }
 
 /// Folder of the binaries: `KUBEBUILDER_ASSETS`, or what `controlplane/build` has built.

@@ -1,0 +1,99 @@
+//! Asking the API server what we may do, so that a missing right is known before it is needed.
+
+use std::time::Duration;
+
+use http::Method;
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::wire;
+
+/// Something that we want to be allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Right {
+    /// `patch`, `update`, …
+    pub verb: &'static str,
+    /// Empty for the core group.
+    pub group: &'static str,
+    /// `pods`, `leases`, …
+    pub resource: &'static str,
+    /// `status`, or empty.
+    pub subresource: &'static str,
+    /// Empty for all of them.
+    pub namespace: String,
+    /// The object's name; empty for all of them.
+    pub name: String,
+}
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest answer that is read.
+const MAX_BYTES: usize = 64 << 10;
+
+impl Right {
+    /// For people: `patch pods/status`.
+    pub fn text(&self) -> String {
+        let Self { verb, resource, subresource, namespace, .. } = self;
+        let slash = if subresource.is_empty() { "" } else { "/" };
+        let within = if namespace.is_empty() { "" } else { " in namespace " };
+        format!("{verb} {resource}{slash}{subresource}{within}{namespace}")
+    }
+}
+
+/// Whether we have a right; an error says why that is not known.
+pub async fn may(client: &Client, right: &Right) -> Result<bool, String> {
+    let Right { verb, group, resource, subresource, namespace, name } = right;
+    let asked = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": verb, "group": group, "resource": resource,
+            "subresource": subresource, "namespace": namespace, "name": name}}});
+    let uri = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let request = wire::build(Method::POST, uri, "application/json", asked.to_string().into());
+    let answered = async {
+        let what = "create selfsubjectaccessreviews";
+        let response = wire::send(client, request, what).await.map_err(|failure| failure.text)?;
+        let body = wire::collect(response.into_body(), MAX_BYTES).await?;
+        let body: Value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+        body["status"]["allowed"].as_bool().ok_or_else(|| "an answer without `allowed`".to_owned())
+    };
+    let late = || Err(format!("no answer within {TIMEOUT:?}"));
+    timeout(TIMEOUT, answered).await.unwrap_or_else(|_| late())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::k8s::fake::{Answer, Fake};
+
+    #[tokio::test]
+    async fn a_right_is_there_missing_or_unknown() {
+        let right =
+            Right { verb: "patch", resource: "pods", subresource: "status", ..Right::default() };
+        assert_eq!(right.text(), "patch pods/status");
+        let answers = [
+            (Answer::json(201, r#"{"status":{"allowed":true}}"#), Ok(true)),
+            (Answer::json(201, r#"{"status":{"allowed":false,"reason":"no"}}"#), Ok(false)),
+            (Answer::json(201, "{}"), Err("without `allowed`")),
+            (Answer::refusal(403, "no"), Err("forbidden: cannot create selfsubjectaccessreviews")),
+            (Answer::Cut, Err("cannot create")),
+        ];
+        for (answer, want) in answers {
+            let fake = Fake::start(vec![answer]).await;
+            match (may(&fake.client(), &right).await, want) {
+                (Err(got), Err(want)) => assert!(got.contains(want), "{got}"),
+                (got, want) => assert_eq!(got, want.map_err(str::to_owned)),
+            }
+            let seen = &fake.seen()[0];
+            assert_eq!(seen.uri, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
+            let body: Value = serde_json::from_str(&seen.body).expect("JSON");
+            let asked = &body["spec"]["resourceAttributes"];
+            assert_eq!(
+                (&asked["verb"], &asked["subresource"]),
+                (&"patch".into(), &"status".into())
+            );
+        }
+        let lease =
+            Right { verb: "get", resource: "leases", namespace: "a".into(), ..Right::default() };
+        assert_eq!(lease.text(), "get leases in namespace a");
+    }
+}

@@ -1,0 +1,221 @@
+//! The actor by itself, against an API server in memory: the way of an order from submission to
+//! outcome.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sigma::actor::{BreakerState, Means, Order, Outcome, WhyOff};
+
+use crate::faults::Fault;
+use crate::site::pod;
+use crate::stage::Stage;
+use crate::support::apiserver::ApiServer;
+use crate::support::{PATIENCE, wait};
+
+#[test]
+fn a_steer_is_written_told_and_recorded() {
+    let stage = Stage::new();
+    let cart = stage.pod("cart");
+    let order = Order::nominate(Means::Steer, cart.clone(), "n7", "home");
+    assert_eq!(stage.outcome(order), Outcome::Written);
+    let seen = stage.object("cart");
+    assert_eq!(seen["status"]["nominatedNodeName"], "n7");
+    assert!(seen["metadata"]["annotations"]["sigma.io/ring"].is_string(), "it is woken: {seen}");
+    let record = stage.last(Means::Steer);
+    assert_eq!((record.cause, record.attempts, record.write.node()), ("home", 1, Some("n7")));
+
+    // By a picture of the pod that is out of date nothing is written.
+    let stale = Order::nominate(Means::Steer, cart.clone(), "n8", "home");
+    assert_eq!(stage.outcome(stale), Outcome::Changed(Some("n7".into())));
+    let fresh = stage.read("cart");
+    let again = Order::nominate(Means::Steer, fresh.clone(), "n8", "home");
+    assert_eq!(stage.outcome(again), Outcome::Written);
+    let clear = |node: &str| Order::clear(Means::Steer, fresh.clone(), node, "home");
+    assert_eq!(stage.outcome(clear("n7")), Outcome::Changed(Some("n8".into())));
+    assert_eq!(stage.outcome(clear("n8")), Outcome::Written);
+    assert!(stage.object("cart")["status"]["nominatedNodeName"].is_null());
+
+    let mut bound = stage.object("cart");
+    bound["spec"]["nodeName"] = json!("n9");
+    stage.api.put("pods", bound);
+    let order = || Order::nominate(Means::Steer, cart.clone(), "n7", "home");
+    assert_eq!(stage.outcome(order()), Outcome::AlreadyBound);
+    stage.api.put("pods", pod("cart", "1"));
+    assert_eq!(stage.outcome(order()), Outcome::Gone, "another pod has its name");
+    stage.api.delete("pods", "shop/cart");
+    assert_eq!(stage.outcome(order()), Outcome::Gone);
+    assert_eq!(stage.state(Means::Steer).records.len(), 8);
+}
+
+#[test]
+fn a_write_that_fails_is_tried_again_and_then_given_up() {
+    let (stage, means) = (Stage::new(), Means::NominateAhead);
+    let _candidate = stage.lead();
+    let order = |name| Order::nominate(means, stage.pod(name), "n1", "backlog");
+    stage.proxy.spoil("PATCH ", 2, Fault::Refused(500, 0));
+    assert_eq!(stage.outcome(order("first")), Outcome::Written);
+    assert_eq!(stage.last(means).attempts, 3);
+    stage.proxy.spoil("PATCH ", 3, Fault::Reset);
+    let outcome = stage.outcome(order("second"));
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    assert_eq!(stage.last(means).attempts, 3);
+    // One that was carried out all the same is not taken for somebody else's.
+    stage.proxy.spoil("PATCH ", 1, Fault::Half(20));
+    assert_eq!(stage.outcome(order("lost")), Outcome::Written);
+    assert_eq!(stage.last(means).attempts, 2);
+    // What must be done is tried for as long as it takes.
+    stage.proxy.spoil("PATCH ", 5, Fault::Refused(503, 0));
+    assert_eq!(stage.outcome(order("third").lasting()), Outcome::Written);
+    assert_eq!(stage.last(means).attempts, 6);
+}
+
+/// Row 55, the writes of a means keep failing, or are in vain: its breaker opens and nothing more is
+/// written by it, which `sigma_breaker_open` and `/api/v1/actions` say. Now and then one write is tried;
+/// when it works, all is as before. Answers and other means go on.
+#[test]
+fn a_means_that_keeps_failing_is_left_alone_until_a_write_works() {
+    let stage = Stage::new();
+    let order = |name| Order::nominate(Means::Steer, stage.pod(name), "n1", "home");
+    let breaker = || stage.state(Means::Steer).breaker;
+    stage.proxy.spoil("PATCH ", 5, Fault::Refused(500, 0));
+    let outcome = stage.outcome(order("first"));
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    assert_eq!(breaker(), BreakerState::Closed);
+    assert_eq!(stage.outcome(order("second")), Outcome::Expired, "the fifth failure opens it");
+    assert_eq!((breaker(), stage.proxy.asked("PATCH ")), (BreakerState::Open, 5));
+    assert_eq!(stage.why_off(Means::Steer), Some(WhyOff::Breaker));
+    assert_eq!((stage.outcome(order("third")), stage.actor.room(Means::Steer)), (Outcome::Off, 0));
+    let ring = Order::ring(stage.pod("rung"), "AllocationLimit");
+    assert_eq!(stage.outcome(ring), Outcome::Written, "another means is another matter");
+    wait("it is half open", || breaker() == BreakerState::HalfOpen);
+    assert_eq!(stage.actor.room(Means::Steer), 1);
+    assert_eq!(stage.outcome(order("probe")), Outcome::Written);
+    assert_eq!(breaker(), BreakerState::Closed);
+    // Nominations that are written and not honoured are failures, too.
+    (0..5).for_each(|_| stage.actor.in_vain(Means::Steer));
+    assert_eq!(stage.outcome(order("fourth")), Outcome::Off);
+}
+
+#[test]
+fn a_newer_order_about_the_pod_takes_the_place_of_one_that_waits() {
+    let stage = Stage::new();
+    let _candidate = stage.lead();
+    let cart = stage.pod("cart");
+    stage.proxy.spoil("PATCH ", 1, Fault::Late(Duration::from_millis(300)));
+    let order = |node: &str| Order::nominate(Means::NominateAhead, cart.clone(), node, "backlog");
+    let first = stage.submit(order("n1"));
+    wait("it is on its way", || stage.proxy.asked("PATCH ") == 1);
+    let (second, third) = (stage.submit(order("n2")), stage.submit(order("n3")));
+    let told = |it: Receiver<Outcome>| it.recv_timeout(PATIENCE).expect("an outcome");
+    assert_eq!(told(second), Outcome::Replaced);
+    assert_eq!(told(first), Outcome::Written);
+    // Not both at once: the third comes to a pod whose nomination is another one by then.
+    assert_eq!(told(third), Outcome::Changed(Some("n1".into())));
+    assert_eq!(stage.proxy.asked("PATCH "), 2);
+}
+
+#[test]
+fn a_means_that_is_off_takes_no_orders_and_a_throttled_one_waits() {
+    let stage = Stage::new();
+    stage.actor.switch(Means::Steer, false);
+    let order = |name| Order::nominate(Means::Steer, stage.pod(name), "n1", "home");
+    assert_eq!(stage.outcome(order("off")), Outcome::Off);
+    assert_eq!(stage.proxy.asked("PATCH "), 0);
+    let must = stage.submit(order("must").lasting());
+    stage.actor.switch(Means::Steer, true);
+    assert_eq!(must.recv_timeout(PATIENCE), Ok(Outcome::Written));
+
+    stage.proxy.spoil("PATCH ", 1, Fault::Refused(429, 60));
+    let outcome = stage.outcome(order("busy"));
+    assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("429")), "{outcome:?}");
+    let sent = stage.proxy.asked("PATCH ");
+    assert_eq!(stage.outcome(order("waits")), Outcome::Expired);
+    assert_eq!(stage.proxy.asked("PATCH "), sent, "the server asked for a minute of silence");
+    // Another means has another queue, and nobody has asked that one to be silent.
+    let ring = Order::ring(stage.pod("rung"), "AllocationLimit");
+    assert_eq!(stage.outcome(ring), Outcome::Written);
+}
+
+#[test]
+fn a_right_that_is_missing_is_found_and_comes_back_by_itself() {
+    let stage = Stage::new();
+    stage.api.forbid("patch", "pods/status");
+    let order = |name| Order::nominate(Means::Steer, stage.pod(name), "n1", "home");
+    let outcome = stage.outcome(order("first"));
+    assert!(
+        matches!(&outcome, Outcome::Forbidden(why) if why.contains("pods/status")),
+        "{outcome:?}"
+    );
+    let missing = Some(WhyOff::RightMissing("patch pods/status".to_owned()));
+    wait("the right is missing", || stage.why_off(Means::Steer) == missing);
+    assert_eq!(stage.outcome(order("second")), Outcome::Off);
+    let must = stage.submit(order("must").lasting());
+    stage.api.permit("patch", "pods/status");
+    wait("it acts again", || stage.why_off(Means::Steer).is_none());
+    assert_eq!(must.recv_timeout(PATIENCE), Ok(Outcome::Written));
+    let reasons = || -> Vec<Value> {
+        stage.api.writes("events").iter().map(|it| it.body["reason"].clone()).collect()
+    };
+    wait("both are told", || reasons() == ["RightMissing", "RightGranted"]);
+    // A refusal for another reason than a right: the means goes on.
+    stage.proxy.spoil("PATCH ", 1, Fault::Refused(403, 0));
+    let outcome = stage.outcome(order("webhook"));
+    assert!(matches!(outcome, Outcome::Forbidden(_)), "{outcome:?}");
+    wait("it goes on", || stage.why_off(Means::Steer).is_none());
+    assert_eq!(stage.outcome(order("third")), Outcome::Written);
+    assert_eq!(reasons().len(), 2);
+}
+
+#[test]
+fn where_nobody_tells_of_rights_a_refusal_does_not_end_the_doorbell() {
+    let stage = Stage::new();
+    stage.proxy.spoil("selfsubjectaccessreviews", usize::MAX, Fault::Refused(403, 0));
+    stage.proxy.spoil("PATCH ", 1, Fault::Refused(403, 0));
+    let ring = |name| Order::ring(stage.pod(name), "AllocationLimit");
+    let outcome = stage.outcome(ring("webhook"));
+    assert!(matches!(outcome, Outcome::Forbidden(_)), "{outcome:?}");
+    wait("it goes on", || stage.why_off(Means::Doorbell).is_none());
+    assert_eq!(stage.outcome(ring("next")), Outcome::Written);
+    assert_eq!(stage.why_off(Means::Steer), Some(WhyOff::RightUnknown), "that needs a proof");
+}
+
+#[test]
+fn before_its_right_is_proven_a_means_does_not_begin_but_the_doorbell_does() {
+    let stage = Stage::silent(Arc::new(ApiServer::start()));
+    for means in [Means::Doorbell, Means::Steer] {
+        stage.actor.switch(means, true);
+    }
+    let order = Order::nominate(Means::Steer, stage.pod("cart"), "n1", "home");
+    assert_eq!(stage.outcome(order), Outcome::Off);
+    assert_eq!(stage.why_off(Means::Steer), Some(WhyOff::RightUnknown));
+    let ring = Order::ring(stage.pod("rung"), "AllocationLimit");
+    assert_eq!(stage.outcome(ring), Outcome::Written);
+}
+
+#[test]
+fn what_concerns_the_whole_cluster_is_done_by_the_leader_alone() {
+    let stage = Stage::new();
+    let order = |name| Order::nominate(Means::NominateAhead, stage.pod(name), "n1", "backlog");
+    assert_eq!(stage.outcome(order("early")), Outcome::Off);
+    assert_eq!(stage.why_off(Means::NominateAhead), Some(WhyOff::NotLeader(None)));
+    let candidate = stage.lead();
+    assert_eq!(stage.outcome(order("led")), Outcome::Written);
+    let lease = || stage.api.object("leases", "shop/sigma").expect("a lease")["spec"].take();
+    assert_eq!(lease()["holderIdentity"], stage.leadership.state().identity);
+    // One that waits when we lead no longer is not begun.
+    stage.proxy.spoil("PATCH ", 1, Fault::Refused(429, 3));
+    let sent = stage.proxy.asked("PATCH ") + 1;
+    let busy = stage.submit(order("busy"));
+    wait("it is refused", || stage.proxy.asked("PATCH ") == sent);
+    candidate.stop();
+    wait("the lease is given back", || lease()["holderIdentity"] == "");
+    assert!(!stage.leadership.is_leader());
+    assert_eq!(stage.outcome(order("late")), Outcome::Off);
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!((stage.proxy.asked("PATCH "), busy.try_recv().ok()), (sent, None));
+    // Steers and rings are written by whoever answered.
+    let steer = Order::nominate(Means::Steer, stage.pod("steered"), "n1", "home");
+    assert_eq!(stage.outcome(steer), Outcome::Written);
+}
