@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cluster::ClusterState;
 use crate::engine::{Desk, World};
 use crate::model::{
-    Amounts, AppKey, Change, Node, NodeOrd, Owner, Pod, PodUid, Reason, Requests, Tick,
+    Amounts, AppKey, Change, Node, NodeOrd, Owner, Pod, PodUid, Preferences, Reason, Requests, Tick,
 };
 use crate::policy::{Plan, Settings};
 
@@ -52,6 +52,7 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         terminating: false,
         gated: false,
         claims_volumes: false,
+        preferences: Preferences::default(),
     }
 }
 

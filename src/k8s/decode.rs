@@ -6,11 +6,11 @@ use crate::model::{
     QuantityError, Reason, Refusal, Taint, Toleration,
 };
 
-use super::asks;
 use super::slim::{
     SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimQosLabels,
     SlimTaint, SlimToleration,
 };
+use super::{asks, preferences};
 
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         terminating: meta.deletion_timestamp,
         gated: spec.num_scheduling_gates > 0,
         claims_volumes: spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral),
+        preferences: preferences::of(spec),
     })
 }
 

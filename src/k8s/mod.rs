@@ -26,6 +26,7 @@ mod liar_tests;
 mod live_tests;
 mod objects;
 mod page;
+mod preferences;
 pub mod slim;
 mod watch;
 mod wire;

@@ -15,7 +15,7 @@ mod requests;
 pub use change::{Change, Kind};
 pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick};
 pub use node::{Conditions, DomainLevel, Effect, Namespace, Node, Taint};
-pub use pod::{Nomination, Owner, Pod, Priority, QosClaim, Refusal, Toleration};
+pub use pod::{Nomination, Owner, Pod, Preferences, Priority, QosClaim, Refusal, Toleration};
 pub use pool::{NodeMatcher, PoolSpec, glob};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};
 pub use reason::Reason;

@@ -7,7 +7,9 @@
 
 use super::rng::Rng;
 use super::synthetic::{NAMESPACES, Tier, VIRTUAL_NODE_TAINT};
-use crate::model::{Amounts, AppKey, Effect, Owner, Pod, PodUid, QosClaim, Requests, Toleration};
+use crate::model::{
+    Amounts, AppKey, Effect, Owner, Pod, PodUid, Preferences, QosClaim, Requests, Toleration,
+};
 
 /// Stream number of the seed.
 const POD_STREAM: u64 = 2;
@@ -191,6 +193,7 @@ impl Workload {
             terminating: false,
             gated: false,
             claims_volumes: false,
+            preferences: Preferences::default(),
         }
     }
 }

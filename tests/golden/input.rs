@@ -7,7 +7,8 @@ use serde::Deserialize;
 use sigma::cluster::{ClusterState, Snapshot};
 use sigma::model::{
     Amounts, AppKey, Change, Conditions, DomainLevel, Effect, ExtendedAmount, Node, NodeMatcher,
-    Owner, Pod, PodUid, PoolOrd, QosClaim, Requests, Taint, Toleration, parse_milli, parse_value,
+    Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests, Taint, Toleration, parse_milli,
+    parse_value,
 };
 use sigma::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
 use sigma::rules::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
@@ -245,6 +246,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         terminating: input.terminating,
         gated: false,
         claims_volumes: false,
+        preferences: Preferences::default(),
     })
 }
 
