@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::filter::{Shortlister, Tally, judge};
+use super::filter::{Tally, judge};
 use super::preempt::{Candidate, acceptable};
 use super::rank::Ranker;
 use super::refusals::{RefusalLimits, Refusals};
+use super::shortlist::Shortlister;
 use super::{Case, World, fresh_verdicts};
 use crate::cluster::{HoldLimits, Holds, Settled};
 use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
