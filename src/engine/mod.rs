@@ -25,7 +25,7 @@ pub use filter::Tally;
 pub use preempt::Candidate;
 pub use rank::MAX_SCORE;
 pub use refusals::{RefusalLimits, Refusals};
-pub use shortlist::MAX_HELD_NODES;
+pub use shortlist::{MAX_HELD_NODES, Naming, ShortlistOff, Siblings};
 
 /// What a decision is made on; both halves belong together: the snapshot's pools are the plan's.
 #[derive(Clone)]

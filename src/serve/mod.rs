@@ -17,6 +17,7 @@ mod config;
 mod doorbell;
 mod priority;
 mod reload;
+mod siblings;
 mod identity;
 mod signals;
 mod status;
@@ -43,7 +44,7 @@ use crate::model::Kind;
 use crate::policy::Plan;
 use crate::writer::{self, Board, Clock, WriterHandle};
 
-pub use config::{BadConfig, PolicySource, ServeConfig};
+pub use config::{BadConfig, PolicySource, ServeConfig, SiblingsSource};
 pub use identity::TlsSource;
 pub use signals::stop_requested;
 
@@ -84,7 +85,9 @@ async fn serve(
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
     let tls = config.tls.clone().map(|it| Credentials::load_first(it, metrics.clone()));
     let tls = tls.transpose()?.map(Arc::new);
-    let board = Arc::new(Board::new(plan, Desk::default(), Clock::start()));
+    let siblings = config.siblings.load(listen)?;
+    let desk = Desk::default().beside(siblings);
+    let board = Arc::new(Board::new(plan, desk, Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
     let mut stop = signals::listen().context("cannot listen for signals")?;

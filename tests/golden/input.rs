@@ -10,7 +10,9 @@ use sigma::model::{
     Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests, Taint, Toleration, parse_milli,
     parse_value,
 };
-use sigma::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
+use sigma::policy::{
+    ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
+};
 use sigma::rules::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
 
 /// A case's input. `rule` cases read `class`, decisions read `classes`.
@@ -76,6 +78,8 @@ pub(crate) struct ClassInput {
     allocation: Option<ShareInput>,
     #[serde(default)]
     weights: BTreeMap<String, u32>,
+    /// Nodes named, and of one zone; what its role has when absent.
+    shortlist: Option<(u16, u16)>,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +117,9 @@ pub(crate) struct PodInput {
     /// `key=value:Effect`, with `key` alone for `Exists`, nothing for all, no effect for all.
     #[serde(default)]
     tolerations: Vec<String>,
+    /// `spread`, `podAffinity`, `nodeAffinity`.
+    #[serde(default)]
+    prefers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -223,6 +230,13 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         name: format!("app-{app}").into(),
         app: AppKey(app.into()),
     });
+    let preferences = input.prefers.iter().map(|it| match it.as_str() {
+        "spread" => Preferences::SPREAD,
+        "podAffinity" => Preferences::POD_AFFINITY,
+        "nodeAffinity" => Preferences::NODE_AFFINITY,
+        other => unreachable!("no such preference: {other}"),
+    });
+    let preferences = preferences.fold(Preferences::default(), Preferences::with);
     (input.uid..input.uid + input.count.unwrap_or(1)).map(move |uid| Pod {
         uid: PodUid(uid.into()),
         uid_text: uid.to_string().into(),
@@ -246,7 +260,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         terminating: input.terminating,
         gated: false,
         claims_volumes: false,
-        preferences: Preferences::default(),
+        preferences,
     })
 }
 
@@ -275,6 +289,7 @@ impl Input {
             }),
             allocation: class.allocation.map(share),
             weights: class.weights.iter().map(|(name, it)| (name.clone(), *it)).collect(),
+            shortlist: class.shortlist.map(|(nodes, per_domain)| Shortlist { nodes, per_domain }),
             ..default_class()
         }
     }
