@@ -2,7 +2,7 @@
 
 use super::domain_share::{Replicas, domain_of};
 use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer, SpreadKey};
-use crate::model::DomainOrd;
+use crate::model::{DomainLevel, DomainOrd};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
@@ -18,8 +18,9 @@ struct FailureSpread {
 }
 
 fn build(class: &ClassParams) -> Option<Rule> {
-    let spread = class.spread?;
-    Some(Rule::Scorer(Box::new(FailureSpread { key: spread.key })))
+    // Zones are what kube-scheduler spreads over by itself, beside nodes.
+    let key = class.spread.map_or(SpreadKey::Level(DomainLevel::Zone), |spread| spread.key);
+    Some(Rule::Scorer(Box::new(FailureSpread { key })))
 }
 
 impl Scorer for FailureSpread {

@@ -12,6 +12,7 @@ mod bin_pack;
 mod domain_share;
 mod elastic_limit;
 mod failure_spread;
+mod host_spread;
 mod node_state;
 mod pool_admission;
 mod pool_order;
@@ -125,6 +126,7 @@ pub static CATALOGUE: &[&RuleSpec] = &[
     &bin_pack::PACK,
     &bin_pack::SPREAD,
     &failure_spread::SPEC,
+    &host_spread::SPEC,
     &shape_match::SPEC,
 ];
 
