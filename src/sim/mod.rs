@@ -4,10 +4,12 @@
 //!
 //! ```text
 //! rng ─▶ synthetic, workloads (what there is) ─▶ scheduler (what kube-scheduler does with it)
+//! intree (how its plugins score) ─────────────────▲
 //! template ─▶ fleet (what an API server would send of it)
 //! ```
 
 mod fleet;
+pub mod intree;
 mod rng;
 mod scheduler;
 mod synthetic;

@@ -4,6 +4,7 @@ mod bind;
 mod closed;
 mod doorbell;
 mod fill;
+mod intree;
 mod manifests;
 mod outage;
 mod preempt;
@@ -28,6 +29,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("c_lost_delete", || Box::pin(outage::lost_delete())),
     ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
     ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),
+    ("intree_scores", || Box::pin(intree::scores())),
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
     ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),
