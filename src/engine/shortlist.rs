@@ -216,6 +216,14 @@ impl Bands {
     fn has_enough_liked(&self, listed: usize) -> bool {
         self.num[self.best] - self.num_disliked_best >= listed
     }
+
+    /// A list of so many could leave out the nodes without such a taint: there are too few to fill it,
+    /// and the best band is not in it as a whole, or has none.
+    fn could_miss_liked(&self, listed: usize) -> bool {
+        let is_whole = self.num[self.best] <= listed;
+        let has_liked = self.num_disliked_best < self.num[self.best];
+        self.num_disliked > 0 && !self.has_enough_liked(listed) && !(is_whole && has_liked)
+    }
 }
 
 fn naming(kept: &Kept<'_>, bands: &Bands, siblings: &Siblings) -> Naming {
@@ -233,7 +241,7 @@ fn naming(kept: &Kept<'_>, bands: &Bands, siblings: &Siblings) -> Naming {
         ShortlistOff::PodAffinity => pod.preferences.intersects(Preferences::POD_AFFINITY),
         ShortlistOff::NodeAffinity => pod.preferences.intersects(Preferences::NODE_AFFINITY),
         ShortlistOff::Sibling => siblings.judge(pod),
-        ShortlistOff::SoftTaints => bands.num_disliked > 0 && !bands.has_enough_liked(listed),
+        ShortlistOff::SoftTaints => bands.could_miss_liked(listed),
     };
     ShortlistOff::ALL.into_iter().find(is_off).map_or(Naming::Best, Naming::Off)
 }
