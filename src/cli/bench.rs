@@ -6,13 +6,14 @@ mod site;
 mod wire;
 mod memory;
 mod ingest;
+mod regret;
 
 use clap::{Args, Subcommand};
 
 use super::Failure;
 
-/// Measures sigma on this machine: round trips beside another extender, memory, and how fast it
-/// follows a large cluster.
+/// Measures sigma: round trips beside another extender, memory, how fast it follows a large cluster,
+/// and what a shortlist hides.
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct BenchArgs {
@@ -25,6 +26,7 @@ enum Bench {
     Wire(wire::WireArgs),
     Memory(memory::MemoryArgs),
     Ingest(ingest::IngestArgs),
+    Regret(regret::RegretArgs),
     /// The extender that `wire` starts as a process of its own.
     #[command(hide = true)]
     WireExtender(wire::ExtenderArgs),
@@ -37,5 +39,6 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
         Bench::WireExtender(args) => wire::serve(args),
         Bench::Memory(args) => memory::run(args),
         Bench::Ingest(args) => ingest::run(args),
+        Bench::Regret(args) => regret::run(args),
     }
 }
