@@ -21,6 +21,8 @@ pub mod k8s;
 #[cfg(feature = "live")]
 pub mod writer;
 #[cfg(feature = "live")]
+pub mod actor;
+#[cfg(feature = "live")]
 pub mod http;
 #[cfg(feature = "live")]
 pub mod serve;

@@ -91,6 +91,8 @@ pub struct Metrics {
     pub refused_pods: IntGauge,
     /// Doorbells by outcome.
     pub doorbells: IntCounterVec,
+    /// What the actor does.
+    pub actor: ActorMetrics,
     /// Binds by outcome.
     pub binds: IntCounterVec,
     /// Audits done.
@@ -99,6 +101,23 @@ pub struct Metrics {
     pub audit_differences: IntCounterVec,
     /// The build, as a constant 1.
     pub build_info: IntGaugeVec,
+}
+
+/// Metrics of what sigma writes by itself. They begin at zero with the actor, who knows the labels.
+pub struct ActorMetrics {
+    /// Orders that ended, by means and outcome.
+    pub ended: IntCounterVec,
+    /// Orders that have not, by means and stage.
+    pub open: IntGaugeVec,
+}
+
+impl ActorMetrics {
+    fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            ended: of.counters("actions_total", "Orders that ended.", &["means", "outcome"])?,
+            open: of.gauges("actions_open", "Orders that have not.", &["means", "stage"])?,
+        })
+    }
 }
 
 /// What a metric is, for `docs/metrics.md`. A registry does not tell: it gathers only series that
@@ -187,6 +206,7 @@ impl Metrics {
             holds_expired: of.counter("holds_expired_total", "Holds that ended by TTL.")?,
             refused_pods: of.gauge("refused_pods", "Pods that wait for the doorbell.")?,
             doorbells: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
+            actor: ActorMetrics::new(&of)?,
             binds: of.counters("binds_total", "Binds.", &["outcome"])?,
             audits: of.counter("audits_total", "Audits done.")?,
             audit_differences: of.counters("audit_differences_total", "Rows that differ.", sum)?,
@@ -194,7 +214,6 @@ impl Metrics {
             described: of.described.take(),
             registry: registry.clone(),
         };
-        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics.start_at_zero();
         collect_process()?;
         Ok(metrics)
@@ -203,6 +222,7 @@ impl Metrics {
     /// What an alert waits for is there before it happens: the rate of a series that appears with
     /// its first count does not show that count.
     fn start_at_zero(&self) {
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         for reason in Reason::ALL {
             for counter in [&self.rejections, &self.refusals] {
                 counter.with_label_values(&[reason.name()]);
@@ -214,7 +234,7 @@ impl Metrics {
         for kind in Kind::ALL {
             self.lost_deletes.with_label_values(&[kind.resource()]);
         }
-        for path in ["cut", "guess", "memo"] {
+        for path in ["cut", "guess", "scan", "memo"] {
             self.fast_path(path, 0, 0);
         }
         for sum in Difference::SUMS {

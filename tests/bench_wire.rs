@@ -9,10 +9,15 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-/// Runs the bench on 100 nodes; its exit code, stdout and stderr.
+/// Runs the bench, on 100 nodes and for two blocks unless told otherwise; its exit code, stdout and stderr.
 fn wire(args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sigma"));
-    command.args(["bench", "wire", "--nodes", "100", "--blocks", "2"]).args(args);
+    command.args(["bench", "wire"]).args(args);
+    for (flag, value) in [("--nodes", "100"), ("--blocks", "2")] {
+        if !args.contains(&flag) {
+            command.args([flag, value]);
+        }
+    }
     let out = command.stdin(Stdio::null()).output().expect("the binary runs");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (out.status.code().expect("no signal"), text(out.stdout), text(out.stderr))
@@ -107,15 +112,49 @@ fn alone_it_prints_a_row_for_each_verb_and_number_of_names() {
     let rows = rows(&stdout);
     let want = [("filter", 1), ("filter", 50), ("prioritize", 1), ("prioritize", 50)];
     assert_eq!(sizes(&rows), want);
-    let keys = "verb names p50_us p99_us peer_p50_us ratio ratio_low ratio_high aa_low aa_high";
+    let keys = "verb names p50_us p99_us p99_over_p50 peer_p50_us ratio ratio_low ratio_high \
+                aa_low aa_high handler_us handler_ratio events events_per_second";
     for row in &rows {
         let has: BTreeSet<&str> = row.as_object().expect("it").keys().map(String::as_str).collect();
         assert_eq!(has, keys.split(' ').collect());
         assert!(0.0 < number(row, "p50_us") && number(row, "p50_us") <= number(row, "p99_us"));
         assert!(number(row, "aa_low") <= number(row, "aa_high"));
-        assert!(
-            row["peer_p50_us"].is_null() && row["ratio"].is_null() && row["ratio_low"].is_null()
-        );
+        let over = number(row, "p99_us") / number(row, "p50_us");
+        assert!((number(row, "p99_over_p50") - over).abs() < 0.01, "{row}");
+        assert!(0.0 < number(row, "handler_us") && number(row, "events") == 0.0, "{row}");
+        for nobody in ["peer_p50_us", "ratio", "ratio_low", "handler_ratio"] {
+            assert!(row[nobody].is_null(), "{row}");
+        }
+    }
+}
+
+#[test]
+fn pod_events_reach_sigma_meanwhile_and_change_no_verdict() {
+    for case in ["all", "mixed"] {
+        let args = ["--names", "50", "--case", case, "--events", "2000", "--blocks", "8"];
+        let (code, stdout, stderr) = wire(&[&args[..], &["-o", "json"]].concat());
+        assert_eq!((code, &*stderr), (0, ""), "every answer was as the case says");
+        for row in rows(&stdout) {
+            assert!(number(&row, "events") > 20.0, "{row}");
+            assert!(number(&row, "events_per_second") > 0.0, "{row}");
+        }
+    }
+}
+
+#[test]
+fn a_larger_cluster_is_asked_about_as_many_names() {
+    let args = ["--nodes", "100,300", "--names", "50"];
+    let (code, stdout, stderr) = wire(&[&args[..], &["-o", "json"]].concat());
+    assert_eq!((code, &*stderr), (0, ""));
+    for row in rows(&stdout) {
+        assert!(number(&row, "ratio_low") <= number(&row, "ratio"), "{row}");
+        assert!(number(&row, "handler_ratio") > 0.0 && number(&row, "handler_us") > 0.0, "{row}");
+        assert_eq!(number(&row, "events"), 0.0);
+    }
+    let (_, stdout, _) = wire(&[&args[..], &["--events", "500"]].concat());
+    for part in ["peer sigma with 300 nodes", "as long in the larger cluster", "applied beside 50"]
+    {
+        assert!(stdout.contains(part), "{part} in {stdout}");
     }
 }
 
@@ -189,8 +228,11 @@ fn flags_that_make_no_sense_are_told_before_anything_is_measured() {
         (["--peer", &nobody], 1, "cannot connect to the peer at http://127.0.0.1:"),
         (["--peer", "http://no.such.host.invalid"], 1, "cannot connect to the peer at"),
         (["--names", "101"], 2, "--names 101: there are only 100 --nodes"),
+        (["--nodes", "100,49,200"], 2, "49 is not in 100..=100000"),
+        (["--nodes", "100,200,300"], 2, "--nodes: 3 numbers, and two can be compared"),
+        (["--events", "100001"], 2, "100001 is not in 0..=100000"),
         (["--names", "0"], 2, "0 is not in 1..=100000"),
-        (["--without", "luck"], 2, "[possible values: cut, guess, blocks, memo]"),
+        (["--without", "luck"], 2, "[possible values: cut, guess, blocks, memo, scan]"),
     ] {
         let (ended, stdout, stderr) = wire(&[["--names", "50"], args].concat());
         assert_eq!((ended, &*stdout), (code, ""), "{args:?}: {stderr}");
@@ -200,10 +242,10 @@ fn flags_that_make_no_sense_are_told_before_anything_is_measured() {
 
 #[test]
 fn the_table_tells_what_it_rests_on() {
-    let (code, stdout, stderr) = wire(&["--names", "50", "--without", "memo,guess"]);
+    let (code, stdout, stderr) = wire(&["--names", "50", "--without", "memo,guess,scan"]);
     assert_eq!((code, &*stderr), (0, ""));
-    for part in ["case all, peer none", "2 blocks A B B A", "cut 100.0 %, guess 0.0 %, memo 0.0 %"]
-    {
+    let rates = "cut 100.0 %, guess 0.0 %, scan 0.0 %, memo 0.0 %";
+    for part in ["case all, peer none", "2 blocks A B B A", rates] {
         assert!(stdout.contains(part), "{part} in {stdout}");
     }
 }

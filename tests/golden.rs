@@ -53,7 +53,8 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
             Rule::Scorer(scorer) => {
                 let (mut points, mut fills) = (vec![0; nodes.len()], Vec::new());
                 Fill::of(&cx, &nodes, &mut fills);
-                let scored = Scored { nodes: &nodes, fills: &fills, points: &mut points };
+                let (fills, points, buffer) = (&fills[..], &mut points[..], &mut Vec::new());
+                let scored = Scored { nodes: &nodes, fills, points, buffer };
                 scorer.score(&cx, scored);
                 points.iter().map(u32::to_string).collect()
             }

@@ -6,6 +6,8 @@
 mod decisions;
 #[path = "properties/holds.rs"]
 mod holds;
+#[path = "properties/scans.rs"]
+mod scans;
 #[path = "properties/server.rs"]
 mod server;
 #[path = "properties/counterpart.rs"]

@@ -28,6 +28,8 @@ mod bench;
 mod cannot_start;
 #[path = "serve/stop.rs"]
 mod stop;
+#[path = "serve/storm.rs"]
+mod storm;
 #[path = "serve/metrics.rs"]
 mod metrics;
 #[path = "serve/cli.rs"]

@@ -24,8 +24,10 @@ pub(super) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum Bench {
     Wire(wire::WireArgs),
-    Memory(memory::MemoryArgs),
-    Ingest(ingest::IngestArgs),
+    #[command(about = memory::ABOUT, long_about = memory::LONG_ABOUT, after_help = memory::EXAMPLES)]
+    Memory(site::ClusterArgs),
+    #[command(about = ingest::ABOUT, long_about = ingest::LONG_ABOUT, after_help = ingest::EXAMPLES)]
+    Ingest(site::ClusterArgs),
     Regret(regret::RegretArgs),
     /// The extender that `wire` starts as a process of its own.
     #[command(hide = true)]

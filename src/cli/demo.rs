@@ -14,11 +14,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::loopback::extender::Extender;
 use super::table::Output;
-use super::{Failure, plans, print};
+use super::{Failure, plans, print, progress_bar};
 use crate::http::FastPaths;
 use crate::sim::{self, PodStream};
 use drive::Driver;
@@ -121,7 +120,7 @@ fn show(
         Some(given) => usize::try_from(given).unwrap_or(most),
         None => sim::pods_to_fill(&cluster.nodes, args.seed, DEFAULT_LOAD_PERCENT, most),
     };
-    let progress = progress_bar(num_pods as u64);
+    let progress = progress_bar(num_pods as u64, "pods, {per_sec}, {elapsed} {msg}");
     let driver = Driver::new(&cluster.nodes, args.seed, extender)?;
     let outcome = driver.run(PodStream::new(args.seed).take(num_pods), &progress);
     progress.finish_and_clear();
@@ -166,14 +165,4 @@ fn keep_listening(addr: SocketAddr, text: &str) -> Result<(), Failure> {
 fn create(path: &PathBuf) -> Result<File, Failure> {
     let created = File::create(path).with_context(|| format!("cannot create {}", path.display()));
     created.map_err(Failure::usage)
-}
-
-/// On stderr, and only where a person watches.
-fn progress_bar(num_pods: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(num_pods), ProgressDrawTarget::stderr());
-    let style = "{bar:40} {human_pos}/{human_len} pods, {per_sec}, {elapsed} {msg}";
-    match ProgressStyle::with_template(style) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

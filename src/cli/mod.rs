@@ -18,6 +18,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A Kubernetes scheduler extender that runs bare metal, ECS and ECI as one pool of capacity.
 #[derive(Debug, Parser)]
@@ -90,6 +91,15 @@ impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The alternate form has the causes on the same line.
         write!(out, "{:#}", self.error)
+    }
+}
+
+/// A progress bar on stderr, and only where a person watches; `tail` is what comes after the bar.
+fn progress_bar(length: u64, tail: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template(&format!("{{bar:40}} {{human_pos}}/{{human_len}} {tail}")) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }
 

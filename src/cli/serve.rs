@@ -137,6 +137,8 @@ pub(super) enum FastPath {
     Blocks,
     /// Answering prioritize with what the pod's filter found; else everything is done again.
     Memo,
+    /// Keeping what local rules find on every node; else each offered node is looked at again.
+    Scan,
 }
 
 impl FastPath {
@@ -147,6 +149,7 @@ impl FastPath {
             guess: !without.contains(&Self::Guess),
             blocks: !without.contains(&Self::Blocks),
             memo: !without.contains(&Self::Memo),
+            scan: !without.contains(&Self::Scan),
         }
     }
 }

@@ -97,6 +97,7 @@ impl ClusterState {
         for (uid, nominee) in recount.nominees {
             self.now.nominees.insert(uid, nominee);
         }
+        Arc::make_mut(&mut self.now.touched).note_all();
         self.unused_names().into_iter().for_each(|ord| self.recycle(ord));
         self.dirty = true;
     }

@@ -18,6 +18,7 @@ use rustc_hash::FxHashMap;
 use super::occupancy::{Nominee, ResourceOrd, bounded, bounded_amount, claim_of, name_hash};
 use super::snapshot::Snapshot;
 use super::state::Settled;
+use super::touched::Touched;
 use crate::model::{Amounts, AppKey, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Requests, Tick};
 
 /// Most pods that may hold something; beyond it, the hold that would end first ends. A scheduler asks
@@ -79,6 +80,9 @@ pub struct Extra {
     pub replicas: Vec<(u32, NodeOrd)>,
     /// Replicas of the same app that a preemption would remove.
     pub removed_replicas: Vec<NodeOrd>,
+    /// Nodes where more or less is taken than by the holds alone: what the pod itself holds does not
+    /// count, and nominations do.
+    pub differs: Vec<NodeOrd>,
 }
 
 impl Extra {
@@ -133,6 +137,7 @@ pub struct Holds {
     /// Who holds something, by app: a request looks at its own app's holds only.
     by_app: BTreeSet<(AppKey, PodUid)>,
     sums: Extra,
+    touched: Touched,
 }
 
 impl Holds {
@@ -186,7 +191,7 @@ impl Holds {
             resource_version: pod.resource_version,
             name_hash: name_hash(&pod.namespace, &pod.name),
         };
-        shift_hold(&mut self.sums, &hold, 1);
+        self.count(&hold, 1);
         self.by_name.insert(hold.name_hash, pod.uid);
         self.by_app.extend(hold.claim.app.map(|app| (app, pod.uid)));
         self.by_uid.insert(pod.uid, hold);
@@ -215,7 +220,7 @@ impl Holds {
         let Some(hold) = self.by_uid.remove(&uid) else {
             return false;
         };
-        shift_hold(&mut self.sums, &hold, -1);
+        self.count(&hold, -1);
         if self.by_name.get(&hold.name_hash) == Some(&uid) {
             self.by_name.remove(&hold.name_hash);
         }
@@ -236,6 +241,7 @@ impl Holds {
             }
             Settled::Recycled(ord) => {
                 let sums = &mut self.sums;
+                self.touched.note(ord);
                 for hold in self.by_uid.values_mut().filter(|hold| hold.nodes.contains(&ord)) {
                     hold.nodes.retain(|it| *it != ord);
                     sums.shift_node(ord, hold.claim.requests.base, -1);
@@ -257,10 +263,23 @@ impl Holds {
     pub fn repool(&mut self, snapshot: &Snapshot) {
         self.sums = Extra::default();
         self.sums.fit(snapshot);
+        self.touched.note_all();
         for hold in self.by_uid.values_mut() {
             hold.pools = pools_of(snapshot, &hold.nodes);
             shift_hold(&mut self.sums, hold, 1);
         }
+    }
+
+    /// What all holds take, and on which nodes that changed lately.
+    pub fn sums(&mut self, snapshot: &Snapshot) -> (&Extra, &Touched) {
+        self.sums.fit(snapshot);
+        (&self.sums, &self.touched)
+    }
+
+    /// Adds (1) a hold to the sums or takes it away (−1).
+    fn count(&mut self, hold: &Hold, sign: i64) {
+        hold.nodes.iter().for_each(|ord| self.touched.note(*ord));
+        shift_hold(&mut self.sums, hold, sign);
     }
 
     /// Lends `decide` what is taken beside the snapshot's sums, as `pod` sees it: every hold but its
@@ -275,16 +294,20 @@ impl Holds {
         let own = self.by_uid.get(&pod.uid).cloned();
         if let Some(own) = &own {
             shift_hold(&mut self.sums, own, -1);
+            self.sums.differs.extend_from_slice(&own.nodes);
         }
         let num_extended = self.sums.extended.len();
         let claims = self.claims_seen_by(snapshot, pod);
         for claim in &claims {
             shift_claim(&mut self.sums, snapshot, claim, 1);
         }
+        let on_node = claims.iter().filter(|claim| claim.on_node);
+        self.sums.differs.extend(on_node.map(|claim| claim.nominee.node));
         self.gather_replicas(snapshot, pod);
         let out = decide(&mut self.sums);
         self.sums.replicas.clear();
         self.sums.removed_replicas.clear();
+        self.sums.differs.clear();
         for claim in &claims {
             shift_claim(&mut self.sums, snapshot, claim, -1);
         }

@@ -13,13 +13,15 @@ mod rows;
 mod snapshot;
 mod state;
 mod topology;
+mod touched;
 
 pub use audit::Difference;
 pub use cow::{Column, Paged, Sharded};
 pub use holds::{Extra, Hold, HoldLimits, Holds};
-pub use names::{Names, is_plain};
+pub use names::{Names, NamesId, is_plain};
 pub use occupancy::{AppRow, Nominee, PodRecord, PodShape, PoolUse, ResourceOrd, Stamp};
 pub use rows::tie;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot};
 pub use state::{Applied, ClusterState, Settled};
 pub use topology::Topology;
+pub use touched::Touched;

@@ -1,6 +1,6 @@
 //! Node names ↔ dense ordinals. An ordinal is recycled when its node and all its pods are gone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use rustc_hash::FxHashMap;
 
@@ -13,6 +13,16 @@ pub struct Names {
     names: Arc<Vec<Option<Arc<str>>>>,
     free: Arc<Vec<NodeOrd>>,
     has_odd: bool,
+}
+
+/// Tells a table of names from every other one, and does not keep it.
+#[derive(Debug, Default)]
+pub struct NamesId(Weak<Vec<Option<Arc<str>>>>);
+
+impl PartialEq for NamesId {
+    fn eq(&self, other: &Self) -> bool {
+        Weak::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Names {
@@ -37,6 +47,11 @@ impl Names {
     /// True if both are one table: ordinals of one are those of the other.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.names, &other.names)
+    }
+
+    /// What no other table has, and this one only until it changes.
+    pub fn id(&self) -> NamesId {
+        NamesId(Arc::downgrade(&self.names))
     }
 
     /// Number of ordinals ever handed out: the length of every column.
@@ -108,6 +123,19 @@ mod tests {
         assert_eq!((before.name(a), names.name(a), names.capacity()), ("a", "c", 2));
         assert_eq!(names.name(NodeOrd::UNKNOWN), "");
         assert!(names.is_same(&names.clone()) && !names.is_same(&before));
+    }
+
+    #[test]
+    fn a_table_that_changes_is_another_one_even_where_nobody_else_has_it() {
+        let mut names = Names::default();
+        assert!(names.id() != NamesId::default());
+        names.intern("a");
+        let before = names.id();
+        assert!(names.clone().id() == before);
+        names.release(NodeOrd(0));
+        let between = names.id();
+        names.intern("b");
+        assert!(before != between && between != names.id() && before != names.id());
     }
 
     #[test]

@@ -37,6 +37,7 @@ impl ClusterState {
                 return false;
             }
         }
+        self.touch(ord);
         self.pool_totals(ord, -1);
         self.drop_taint_set(ord);
         let taint_set = self.taint_set(&node);
@@ -63,6 +64,7 @@ impl ClusterState {
         let Some(ord) = self.now.names.ord(name).filter(|ord| self.now.is_live(*ord)) else {
             return;
         };
+        self.touch(ord);
         self.pool_totals(ord, -1);
         self.drop_taint_set(ord);
         let at = ord.index();
@@ -84,6 +86,7 @@ impl ClusterState {
         pools.truncate(PoolOrd::MAX_POOLS);
         self.now.pool_use = Arc::new(vec![PoolUse::default(); pools.len()]);
         self.now.pools = Arc::new(pools);
+        Arc::make_mut(&mut self.now.touched).note_all();
         let live: Vec<NodeOrd> = self.now.live_nodes().collect();
         for ord in live {
             if let Some(node) = self.now.nodes.get(ord.index()).cloned().flatten() {
@@ -99,6 +102,7 @@ impl ClusterState {
         let (ord, new) = self.now.names.intern(name);
         if new {
             self.fit_columns();
+            self.touch(ord);
             self.now.columns.name_hash.set(ord.index(), name_hash("", name));
         }
         ord
@@ -129,8 +133,13 @@ impl ClusterState {
         }
     }
 
+    fn touch(&mut self, ord: NodeOrd) {
+        Arc::make_mut(&mut self.now.touched).note(ord);
+    }
+
     fn account(&mut self, ord: NodeOrd, record: &PodRecord, sign: i64) {
         let at = ord.index();
+        self.touch(ord);
         shift_used(&mut self.now.columns, at, record.requests, sign);
         for &(resource, amount) in &record.extended {
             let column = Arc::make_mut(&mut self.now.extended).get_mut(usize::from(resource.0));
@@ -197,6 +206,7 @@ impl ClusterState {
     }
 
     fn set_path(&mut self, ord: NodeOrd, node: &Node, path: [DomainOrd; 4]) {
+        self.touch(ord);
         for (column, domain) in self.now.columns.domains.iter_mut().zip(path) {
             column.set(ord.index(), domain);
         }

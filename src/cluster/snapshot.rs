@@ -7,6 +7,7 @@ use super::cow::{Column, Paged, Sharded};
 use super::names::Names;
 use super::occupancy::{AppRow, Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
 use super::topology::Topology;
+use super::touched::Touched;
 use crate::model::{
     Amounts, AppKey, Conditions, DomainLevel, DomainOrd, Generation, Namespace, Node, NodeOrd, Pod,
     PodUid, PoolOrd, PoolSpec, Taint,
@@ -65,6 +66,8 @@ pub struct Snapshot {
     pub names: Names,
     /// Per-node attributes.
     pub columns: Columns,
+    /// The rows whose attributes, extended resources among them, changed lately.
+    pub touched: Arc<Touched>,
     /// Extended resources, by [`ResourceOrd`].
     pub extended: Arc<Vec<ExtendedColumn>>,
     /// Distinct sets of taints; few, so a request judges each once.

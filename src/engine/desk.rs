@@ -7,8 +7,9 @@ use super::filter::{Tally, judge};
 use super::preempt::{Candidate, acceptable};
 use super::rank::Ranker;
 use super::refusals::{RefusalLimits, Refusals};
+use super::scans::{Rows, Scans};
 use super::shortlist::{Naming, Shortlister, Siblings};
-use super::{Case, World, fresh_verdicts};
+use super::{Case, World};
 use crate::cluster::{HoldLimits, Holds, Settled};
 use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
 
@@ -17,10 +18,16 @@ use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
 pub struct Desk {
     holds: Holds,
     refusals: Refusals,
+    scans: Scans,
+    buffers: Buffers,
+    plan_generation: u64,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
     ranker: Ranker,
     shortlister: Shortlister,
     verdicts: Vec<Reason>,
-    plan_generation: u64,
 }
 
 /// A filter's answer.
@@ -42,6 +49,8 @@ pub struct Answer {
     pub refused: Option<(u32, Reason)>,
     /// How many nodes were refused for which reason.
     pub tally: Tally,
+    /// What local rules say was known before the request came.
+    pub from_scan: bool,
 }
 
 /// A pod to be rung: a refusal of ours no longer holds.
@@ -62,7 +71,14 @@ impl Desk {
     /// The same desk where other extenders judge what we name.
     #[must_use]
     pub fn beside(mut self, siblings: Siblings) -> Self {
-        self.shortlister.siblings = siblings;
+        self.buffers.shortlister.siblings = siblings;
+        self
+    }
+
+    /// A desk that looks at each offered node anew, whatever it found there before.
+    #[must_use]
+    pub fn without_scans(mut self) -> Self {
+        self.scans.switch_off();
         self
     }
 
@@ -127,14 +143,13 @@ impl Desk {
         answer.accepted.clear();
         answer.scores.clear();
         let mut held = self.holds.supersede(&world.snapshot, pod);
-        fresh_verdicts(&world.snapshot, nodes, &mut self.verdicts);
-        let (verdicts, shortlister) = (&mut self.verdicts, &mut self.shortlister);
         let num_holds = self.holds.len();
-        self.holds.seen_by(&world.snapshot, pod, |extra| {
-            let case = Case { world, class, pod, extra };
-            judge(case, nodes, verdicts);
+        self.seen_with(world, pod, granted.class, nodes.len(), |case, rows, buffers| {
+            let Buffers { shortlister, verdicts, .. } = buffers;
+            judge(case, rows, nodes, verdicts);
+            answer.from_scan = rows.is_some();
             answer.tally = Tally::of(verdicts);
-            shortlister.name_best(case, nodes, verdicts, num_holds, answer);
+            shortlister.name_best(case, rows, nodes, verdicts, num_holds, answer);
         });
         if class.bears_limits && pod.is_pending() {
             held.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));
@@ -193,26 +208,25 @@ impl Desk {
         scores: &mut Vec<u32>,
     ) {
         self.follow(world);
-        let class = world.class(world.classify(pod).class);
-        let ranker = &mut self.ranker;
-        let mut score = |nodes: &[NodeOrd], scores: &mut Vec<u32>| {
-            self.holds.seen_by(&world.snapshot, pod, |extra| {
-                let case = Case { world, class, pod, extra };
-                ranker.rank(case, nodes).scores(0..nodes.len(), scores);
-            });
-        };
-        if nodes.iter().all(|ord| world.snapshot.is_live(*ord)) {
-            return score(nodes, scores);
-        }
         let is_known = |ord: &NodeOrd| world.snapshot.is_live(*ord);
+        if nodes.iter().all(is_known) {
+            return self.score(world, pod, nodes, scores);
+        }
         let known: Vec<NodeOrd> = nodes.iter().copied().filter(is_known).collect();
         let mut of_known = Vec::with_capacity(known.len());
-        score(&known, &mut of_known);
+        self.score(world, pod, &known, &mut of_known);
         let mut of_known = of_known.into_iter();
         scores.extend(nodes.iter().map(|ord| match is_known(ord) {
             true => of_known.next().unwrap_or(0),
             false => 0,
         }));
+    }
+
+    fn score(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd], scores: &mut Vec<u32>) {
+        let class = world.classify(pod).class;
+        self.seen_with(world, pod, class, nodes.len(), |case, rows, buffers| {
+            buffers.ranker.rank(case, rows, nodes).scores(0..nodes.len(), scores);
+        });
     }
 
     /// True for each candidate that in-tree preemption may go on with.
@@ -225,10 +239,9 @@ impl Desk {
     pub fn admit(&mut self, world: &World, pod: &Pod, node: NodeOrd) -> Reason {
         self.follow(world);
         let mut verdicts = Vec::new();
-        fresh_verdicts(&world.snapshot, &[node], &mut verdicts);
         self.holds.seen_by(&world.snapshot, pod, |extra| {
             let class = world.class(world.classify(pod).class);
-            judge(Case { world, class, pod, extra }, &[node], &mut verdicts);
+            judge(Case { world, class, pod, extra }, None, &[node], &mut verdicts);
         });
         verdicts.first().copied().unwrap_or(Reason::UnknownNode)
     }
@@ -276,14 +289,37 @@ impl Desk {
         self.holds.seen_by(&world.snapshot, pod, decide)
     }
 
-    fn passes_somewhere(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) -> bool {
-        let class = world.class(world.classify(pod).class);
-        fresh_verdicts(&world.snapshot, nodes, &mut self.verdicts);
-        let verdicts = &mut self.verdicts;
+    /// Lends `decide` the case with what other pods hold, and what local rules found on every node if
+    /// the template is asked about often; `num_names` more are asked for.
+    fn seen_with<T>(
+        &mut self,
+        world: &World,
+        pod: &Pod,
+        class_ord: ClassOrd,
+        num_names: usize,
+        decide: impl FnOnce(Case<'_>, Option<&Rows>, &mut Buffers) -> T,
+    ) -> T {
+        let class = world.class(class_ord);
+        let (extra, touched) = self.holds.sums(&world.snapshot);
+        let case = Case { world, class, pod, extra };
+        let scan = self.scans.of(class_ord, case, touched, num_names);
+        let buffers = &mut self.buffers;
         self.holds.seen_by(&world.snapshot, pod, |extra| {
-            judge(Case { world, class, pod, extra }, nodes, verdicts);
-        });
-        self.verdicts.contains(&Reason::Kept)
+            let case = Case { world, class, pod, extra };
+            // Where nearly all must be looked at for this pod alone, a scan is a detour.
+            match scan.filter(|_| extra.differs.len() < num_names) {
+                Some(scan) => scan.seen_by(case, |rows| decide(case, Some(rows), buffers)),
+                None => decide(case, None, buffers),
+            }
+        })
+    }
+
+    fn passes_somewhere(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) -> bool {
+        let class = world.classify(pod).class;
+        self.seen_with(world, pod, class, nodes.len(), |case, rows, Buffers { verdicts, .. }| {
+            judge(case, rows, nodes, verdicts);
+            verdicts.contains(&Reason::Kept)
+        })
     }
 
     fn note_refusal(
@@ -305,7 +341,7 @@ impl Desk {
         if pod.is_pending() {
             self.refusals.note(pod, Some(nodes.into()), reason, generation, now);
         }
-        let named = self.verdicts.iter().position(|it| *it == reason).unwrap_or(0);
+        let named = self.buffers.verdicts.iter().position(|it| *it == reason).unwrap_or(0);
         Some((named as u32, reason))
     }
 
@@ -313,12 +349,14 @@ impl Desk {
     fn follow(&mut self, world: &World) {
         if self.plan_generation != world.plan_generation {
             self.plan_generation = world.plan_generation;
+            self.scans.clear();
             self.holds.repool(&world.snapshot);
         }
     }
 
     /// Sums the holds anew, after a decision broke off in the middle.
     pub fn recover(&mut self, world: &World) {
+        self.scans.clear();
         self.holds.repool(&world.snapshot);
     }
 

@@ -2,7 +2,7 @@
 
 use super::filter::{Tally, judge};
 use super::rank::Ranker;
-use super::{Case, Desk, World, fresh_verdicts};
+use super::{Case, Desk, World};
 use crate::model::{NodeOrd, Pod, Reason};
 use crate::rules::{Cx, Fill, Scored};
 
@@ -54,25 +54,24 @@ pub fn explain(
     let granted = world.classify(pod);
     let class = world.class(granted.class);
     let mut verdicts = Vec::new();
-    fresh_verdicts(&world.snapshot, nodes, &mut verdicts);
     let explained = desk.seen_by(world, pod, |extra| {
         let case = Case { world, class, pod, extra };
-        judge(case, nodes, &mut verdicts);
+        judge(case, None, nodes, &mut verdicts);
         let kept = nodes.iter().zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
         let kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
         let mut ranker = Ranker::default();
-        let ranked = ranker.rank(case, &kept);
+        let ranked = ranker.rank(case, None, &kept);
         let mut scores = Vec::new();
         ranked.scores(0..kept.len(), &mut scores);
         let order = ranked.best(most);
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &world.extended_of(pod) };
         let explained = order.into_iter().map(|at| {
-            let (nodes, mut fills) = ([kept[at]], Vec::new());
+            let (nodes, mut fills, mut buffer) = ([kept[at]], Vec::new(), Vec::new());
             Fill::of(&cx, &nodes, &mut fills);
             let points = class.scorers.iter().map(|rule| {
                 let mut points = [0];
-                let scored = Scored { nodes: &nodes, fills: &fills, points: &mut points };
-                rule.scorer.score(&cx, scored);
+                let (fills, points, buffer) = (&fills[..], &mut points[..], &mut buffer);
+                rule.scorer.score(&cx, Scored { nodes: &nodes, fills, points, buffer });
                 RulePoints { rule: rule.name, weight: rule.weight, points: points[0] }
             });
             NodeExplanation {

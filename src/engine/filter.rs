@@ -1,6 +1,7 @@
 //! Which of the offered nodes may take the pod.
 
-use super::Case;
+use super::scans::Rows;
+use super::{Case, fresh_verdicts};
 use crate::model::{NodeOrd, Reason};
 use crate::rules::{Cx, Offer};
 
@@ -14,8 +15,13 @@ impl Tally {
     /// Counts verdicts.
     pub fn of(verdicts: &[Reason]) -> Self {
         let mut tally = Self::default();
-        for verdict in verdicts {
-            tally.counts[*verdict as usize] += 1;
+        // Mostly all are kept, and counting one kind is many times cheaper than counting each.
+        let kept = verdicts.iter().filter(|verdict| **verdict == Reason::Kept).count();
+        tally.counts[Reason::Kept as usize] = kept as u32;
+        if kept < verdicts.len() {
+            for verdict in verdicts.iter().filter(|verdict| **verdict != Reason::Kept) {
+                tally.counts[*verdict as usize] += 1;
+            }
         }
         tally
     }
@@ -37,12 +43,33 @@ impl Tally {
     }
 }
 
-/// Lets every hard rule of the class judge the offer. Verdicts that are not `Kept` stay.
-pub(super) fn judge(case: Case<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
+/// The verdict of the class's hard rules on each node; with `rows`, what the local ones found before.
+pub(super) fn judge(
+    case: Case<'_>,
+    rows: Option<&Rows>,
+    nodes: &[NodeOrd],
+    verdicts: &mut Vec<Reason>,
+) {
+    match rows {
+        Some(rows) => rows.verdicts(nodes, verdicts),
+        None => {
+            fresh_verdicts(&case.world.snapshot, nodes, verdicts);
+            judge_local(case, nodes, verdicts);
+        }
+    }
+    judge_with(case, false, nodes, verdicts);
+}
+
+/// Lets the local rules judge. Verdicts that are not `Kept` stay.
+pub(super) fn judge_local(case: Case<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
+    judge_with(case, true, nodes, verdicts);
+}
+
+fn judge_with(case: Case<'_>, local: bool, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
     let Case { world, class, pod, extra } = case;
     let extended = world.extended_of(pod);
     let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
-    for rule in &class.filters {
+    for rule in class.filters.iter().filter(|rule| rule.local == local) {
         rule.filter.judge(&cx, &mut Offer { nodes, verdicts });
     }
 }

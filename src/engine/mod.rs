@@ -10,6 +10,7 @@ mod filter;
 mod preempt;
 mod rank;
 mod refusals;
+mod scans;
 mod shortlist;
 
 use std::sync::Arc;

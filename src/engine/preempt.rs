@@ -27,6 +27,7 @@ pub(super) fn acceptable(
     candidates: &[Candidate],
 ) -> Vec<bool> {
     let class = world.class(world.classify(pod).class);
+    let mut verdict = Vec::new();
     let mut stands = |candidate: &Candidate| {
         let Some(victims) = known_victims(world, candidate) else {
             return false;
@@ -36,10 +37,9 @@ pub(super) fn acceptable(
             return false;
         }
         relieve(world, pod, extra, candidate.node, &victims, -1);
-        let mut verdict = [Reason::Kept];
-        judge(Case { world, class, pod, extra }, &[candidate.node], &mut verdict);
+        judge(Case { world, class, pod, extra }, None, &[candidate.node], &mut verdict);
         relieve(world, pod, extra, candidate.node, &victims, 1);
-        verdict == [Reason::Kept]
+        *verdict == [Reason::Kept]
     };
     candidates.iter().map(&mut stands).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use rustc_hash::FxHashMap;
 
 use super::Case;
+use super::scans::Rows;
 use crate::cluster::tie;
 use crate::model::{DomainLevel, DomainOrd, NodeOrd};
 use crate::rules::{Cx, Fill, Scored};
@@ -17,8 +18,8 @@ pub const MAX_SCORE: u32 = 10;
 struct Rank {
     /// Position of the node's pool in the class's order; 0 for all where pools are not ordered.
     band: usize,
-    /// `u64::MAX` minus the weighted points of the scorers other than `poolOrder`.
-    lack: u64,
+    /// `u32::MAX` minus the weighted points of the scorers other than `poolOrder`.
+    lack: u32,
     /// The same in every replica: decides between equals.
     tie: u64,
 }
@@ -28,29 +29,56 @@ struct Rank {
 pub(super) struct Ranker {
     fills: Vec<Fill>,
     points: Vec<u32>,
-    totals: Vec<u64>,
+    buffer: Vec<u32>,
+    totals: Vec<u32>,
 }
 
 impl Ranker {
-    /// Ranks nodes by position; all of them are known.
-    pub(super) fn rank<'a>(&'a mut self, case: Case<'a>, nodes: &'a [NodeOrd]) -> Ranked<'a> {
+    /// Ranks nodes by position; all of them are known. With `rows`, by what the local scorers found
+    /// before.
+    pub(super) fn rank<'a>(
+        &'a mut self,
+        case: Case<'a>,
+        rows: Option<&Rows>,
+        nodes: &'a [NodeOrd],
+    ) -> Ranked<'a> {
+        match rows {
+            Some(rows) => rows.points(nodes, &mut self.totals),
+            None => {
+                self.local_points(case, nodes);
+            }
+        }
+        self.add(case, false, nodes);
+        Ranked { case, nodes, totals: &self.totals }
+    }
+
+    /// The weighted points of the local scorers for each node.
+    pub(super) fn local_points(&mut self, case: Case<'_>, nodes: &[NodeOrd]) -> &[u32] {
+        self.totals.clear();
+        self.totals.resize(nodes.len(), 0);
+        self.add(case, true, nodes);
+        &self.totals
+    }
+
+    fn add(&mut self, case: Case<'_>, local: bool, nodes: &[NodeOrd]) {
         let Case { world, class, pod, extra } = case;
         let extended = world.extended_of(pod);
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
-        Fill::of(&cx, nodes, &mut self.fills);
-        self.totals.clear();
-        self.totals.resize(nodes.len(), 0);
+        let Self { fills, points, buffer, totals } = self;
+        fills.clear();
+        if local {
+            Fill::of(&cx, nodes, fills);
+        }
         // Where pools are in bands, the order between them is not a matter of points.
-        for rule in class.scorers.iter().filter(|rule| rule.name != "poolOrder") {
-            self.points.clear();
-            self.points.resize(nodes.len(), 0);
-            let (fills, points) = (&self.fills[..], &mut self.points[..]);
-            rule.scorer.score(&cx, Scored { nodes, fills, points });
-            for (total, points) in self.totals.iter_mut().zip(&self.points) {
-                *total += u64::from(*points) * u64::from(rule.weight);
+        let scorers = class.scorers.iter().filter(|rule| rule.name != "poolOrder");
+        for rule in scorers.filter(|rule| rule.local == local) {
+            points.clear();
+            points.resize(nodes.len(), 0);
+            rule.scorer.score(&cx, Scored { nodes, fills, points, buffer });
+            for (total, points) in totals.iter_mut().zip(&*points) {
+                *total += *points * rule.weight;
             }
         }
-        Ranked { case, nodes, totals: &self.totals }
     }
 }
 
@@ -58,14 +86,14 @@ impl Ranker {
 pub(super) struct Ranked<'a> {
     case: Case<'a>,
     nodes: &'a [NodeOrd],
-    totals: &'a [u64],
+    totals: &'a [u32],
 }
 
 impl Ranked<'_> {
     /// Positions of the best `most` nodes, best first.
     pub(super) fn best(&self, most: usize) -> Vec<usize> {
         let columns = &self.case.world.snapshot.columns;
-        let ranks = (0..self.nodes.len()).map(|at| (self.band(at), u64::MAX - self.totals[at]));
+        let ranks = (0..self.nodes.len()).map(|at| (self.band(at), u32::MAX - self.totals[at]));
         best_of(ranks, most, |at| tie(self.case.pod.uid, columns.name_hash[self.nodes[at].index()]))
     }
 
@@ -90,7 +118,7 @@ impl Ranked<'_> {
         }
         for at in (0..self.nodes.len()).filter(|at| self.band(*at) == last) {
             let of_zone = by_zone.entry(zone(at)).or_insert_with(|| Best::new(per_zone));
-            of_zone.offer(at, (last, u64::MAX - self.totals[at]), tie);
+            of_zone.offer(at, (last, u32::MAX - self.totals[at]), tie);
         }
         let mut chosen: Vec<_> = by_zone.into_values().flat_map(|it| it.heap).collect();
         chosen.sort_unstable();
@@ -111,6 +139,13 @@ impl Ranked<'_> {
         scores: &mut Vec<u32>,
     ) {
         let num_bands = self.case.class.num_bands();
+        if num_bands == 1 {
+            let totals = positions.map(|at| self.totals[at]);
+            let low = totals.clone().min().unwrap_or(0);
+            let high = totals.clone().max().unwrap_or(0);
+            let band = Band { low, high, ..Band::new(0, 1) }.closed();
+            return scores.extend(totals.map(|total| band.score(total)));
+        }
         let mut bands: Vec<Band> = (0..num_bands).map(|band| Band::new(band, num_bands)).collect();
         for at in positions.clone() {
             if let Some(band) = bands.get_mut(self.band(at)) {
@@ -118,6 +153,7 @@ impl Ranked<'_> {
                 band.high = band.high.max(self.totals[at]);
             }
         }
+        let bands: Vec<Band> = bands.into_iter().map(Band::closed).collect();
         let score = |at| bands.get(self.band(at)).map_or(0, |band| band.score(self.totals[at]));
         scores.extend(positions.map(score));
     }
@@ -131,7 +167,7 @@ impl Ranked<'_> {
 /// Positions of the best `most` of `ranks`, which are (band, lack), best first. Ties are asked for
 /// only where they decide.
 fn best_of(
-    ranks: impl Iterator<Item = (usize, u64)>,
+    ranks: impl Iterator<Item = (usize, u32)>,
     most: usize,
     tie: impl Fn(usize) -> u64,
 ) -> Vec<usize> {
@@ -155,7 +191,7 @@ impl Best {
         self.most = self.most.saturating_sub(1);
     }
 
-    fn offer(&mut self, at: usize, (band, lack): (usize, u64), tie: impl Fn(usize) -> u64) {
+    fn offer(&mut self, at: usize, (band, lack): (usize, u32), tie: impl Fn(usize) -> u64) {
         if self.heap.len() < self.most {
             self.heap.push((Rank { band, lack, tie: tie(at) }, at));
         } else if let Some((worst, _)) = self.heap.peek()
@@ -174,23 +210,34 @@ impl Best {
 struct Band {
     bottom: u32,
     top: u32,
-    low: u64,
-    high: u64,
+    low: u32,
+    high: u32,
+    /// Scores a point is worth, in units of 2^-58, rounded up.
+    per_point: u64,
 }
 
 impl Band {
     fn new(band: usize, num_bands: usize) -> Self {
         let (bottom, top) = band_scores(band as u32, num_bands as u32);
-        Self { bottom, top, low: u64::MAX, high: 0 }
+        Self { bottom, top, low: u32::MAX, high: 0, per_point: 0 }
     }
 
-    fn score(&self, total: u64) -> u32 {
-        if self.high <= self.low {
-            return self.top;
+    /// The band with all nodes seen: divides once, not once per node.
+    fn closed(mut self) -> Self {
+        match self.high.checked_sub(self.low) {
+            None | Some(0) => (self.low, self.bottom) = (self.high, self.top),
+            Some(span) => {
+                self.per_point = (u64::from(self.top - self.bottom) << 58).div_ceil(span.into());
+            }
         }
-        // Points are at most 1000 · 2^32 a scorer: ten times their sum is far below 2^64.
-        let share = (total - self.low) * u64::from(self.top - self.bottom);
-        self.bottom + (share / (self.high - self.low)) as u32
+        self
+    }
+
+    /// The same as dividing and rounding down: spans are below 2^29, so what rounding up adds is less
+    /// than what is missing to the next score.
+    #[inline]
+    fn score(&self, total: u32) -> u32 {
+        self.bottom + ((u64::from(total.saturating_sub(self.low)) * self.per_point) >> 58) as u32
     }
 }
 
@@ -226,10 +273,27 @@ mod tests {
     }
 
     #[test]
+    fn scores_are_shares_rounded_down() {
+        for (low, high) in [(0, 1), (0, 7), (5, 1_000_005), (123, 9_999_999), (7, 7)] {
+            let band = Band { low, high, ..Band::new(0, 1) }.closed();
+            let span = u64::from(high - low);
+            let near = (0..=10).flat_map(|part| {
+                let at = low + (span * part / 10) as u32;
+                [at.saturating_sub(1), at, at + 1]
+            });
+            for total in near.filter(|it| (low..=high).contains(it)) {
+                let share = u64::from(total - low) * 10;
+                let want = share.checked_div(span).unwrap_or(10);
+                assert_eq!(u64::from(band.score(total)), want, "{total} of {low}..{high}");
+            }
+        }
+    }
+
+    #[test]
     fn the_best_come_first_and_ties_are_by_hash() {
         let ranks = [(1, 900, 0), (0, 5, 2), (0, 5, 1), (0, 9, 9)];
         let best = |most| {
-            let in_order = ranks.into_iter().map(|(band, points, _)| (band, u64::MAX - points));
+            let in_order = ranks.into_iter().map(|(band, points, _)| (band, u32::MAX - points));
             best_of(in_order, most, |at| ranks[at].2)
         };
         assert_eq!(best(9), [3, 2, 1, 0]);

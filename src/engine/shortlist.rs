@@ -3,6 +3,7 @@
 use super::Case;
 use super::desk::Answer;
 use super::rank::Ranker;
+use super::scans::Rows;
 use crate::model::{Effect, NodeOrd, Pod, PoolOrd, Preferences, Reason, Taint};
 
 /// An answer that bears limits of ours names at most this many nodes, since each of them is held.
@@ -103,6 +104,7 @@ impl Shortlister {
     pub(super) fn name_best(
         &mut self,
         case: Case<'_>,
+        rows: Option<&Rows>,
         nodes: &[NodeOrd],
         verdicts: &[Reason],
         num_holds: usize,
@@ -134,7 +136,7 @@ impl Shortlister {
                 self.nodes.push(ord);
             }
         }
-        let ranked = self.ranker.rank(case, &self.nodes);
+        let ranked = self.ranker.rank(case, rows, &self.nodes);
         let per_zone = listed.map_or(most, |_| usize::from(wanted.per_domain));
         let mut best = ranked.best_of_zones(most, per_zone);
         best.sort_unstable();

@@ -2,6 +2,7 @@
 //!
 //! Documented for users in `docs/api.md`; a field that is not there is not for users.
 
+mod actions;
 mod views;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use self::views::Views;
+use crate::actor::MeansState;
 use crate::metrics::Metrics;
 use crate::policy::{Diagnostic, Severity};
 use crate::writer::Board;
@@ -37,6 +39,8 @@ pub struct AdminSources {
     pub checks: Arc<dyn Fn() -> Vec<Check> + Send + Sync>,
     /// How the policy on disk stands to the one in force.
     pub policy_on_disk: Arc<dyn Fn() -> PolicyOnDisk + Send + Sync>,
+    /// How the means stand, and what they did last.
+    pub acts: Arc<dyn Fn() -> Vec<MeansState> + Send + Sync>,
 }
 
 /// Why the policy on disk is not in force; empty when it is.
@@ -90,6 +94,7 @@ impl Admin {
             .route("/api/v1/pools", get(pools))
             .route("/api/v1/policy", get(policy))
             .route("/api/v1/explain", get(explain))
+            .route("/api/v1/actions", get(actions))
             .fallback(async || {
                 problem(StatusCode::NOT_FOUND, "no such page; docs/api.md lists them")
             })
@@ -163,6 +168,10 @@ async fn pools(State(admin): Shared) -> Response {
 async fn policy(State(admin): Shared) -> Response {
     let on_disk = (admin.sources.policy_on_disk)();
     admin.show(|views| views.policy(on_disk))
+}
+
+async fn actions(State(admin): Shared) -> Response {
+    Json(actions::page((admin.sources.acts)(), admin.board.clock.now())).into_response()
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,7 @@
 //! Which shortcuts are taken.
 
+use crate::engine::Desk;
+
 /// The shortcuts of filter and prioritize. Each has a slow twin that gives the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FastPaths {
@@ -11,13 +13,25 @@ pub struct FastPaths {
     pub blocks: bool,
     /// Answer prioritize with what its filter found; else everything is done again.
     pub memo: bool,
+    /// Keep what local rules find on every node; else each offered node is looked at again. The desk's
+    /// matter: see [`FastPaths::on_desk`].
+    pub scan: bool,
 }
 
 impl FastPaths {
     /// All on.
-    pub const ALL: Self = Self { cut: true, guess: true, blocks: true, memo: true };
+    pub const ALL: Self = Self { cut: true, guess: true, blocks: true, memo: true, scan: true };
     /// All off.
-    pub const NONE: Self = Self { cut: false, guess: false, blocks: false, memo: false };
+    pub const NONE: Self =
+        Self { cut: false, guess: false, blocks: false, memo: false, scan: false };
+}
+
+impl FastPaths {
+    /// A desk that takes those of them that are its own.
+    #[must_use]
+    pub fn on_desk(self, desk: Desk) -> Desk {
+        if self.scan { desk } else { desk.without_scans() }
+    }
 }
 
 impl Default for FastPaths {

@@ -17,7 +17,7 @@ mod bind;
 mod body;
 mod fast_paths;
 mod wire;
-mod successors;
+mod sequence;
 mod name_list;
 mod reply;
 mod memo;

@@ -1,11 +1,11 @@
 //! The node names of a request: where each stands in its bytes, and which node it is.
 //!
 //! Names are most of the text, and Go writes a list of plain strings in one way only. Such a list is
-//! cut at its quotes, and mostly not even searched for them: the name that comes next is guessed and
+//! cut at its quotes, and mostly not even searched for them: the names that come next are guessed and
 //! compared. Any other list is read as JSON.
 
 use super::fast_paths::FastPaths;
-use super::successors::Successors;
+use super::sequence::Sequence;
 use super::wire::{MAX_ITEMS, Name};
 use crate::cluster::{Names, is_plain};
 use crate::model::NodeOrd;
@@ -137,7 +137,7 @@ impl NameList<'_> {
 pub(super) struct Cutter {
     ends: Vec<u32>,
     ords: Vec<NodeOrd>,
-    successors: Successors,
+    sequence: Sequence,
 }
 
 impl Cutter {
@@ -158,35 +158,33 @@ impl Cutter {
     /// Gives how many names were guessed.
     fn try_cut(&mut self, text: &[u8], known: &Names, guesses: bool) -> Option<usize> {
         let mut num_guessed = 0;
-        let mut walk = self.successors.walk(known);
+        let mut walk = guesses.then(|| self.sequence.walk(known));
         let mut at = usize::from(text.first() == Some(&b'"'));
         // Places are 32 bits wide.
         u32::try_from(text.len()).ok().filter(|_| at == 1)?;
         while self.ends.len() < MAX_ITEMS {
-            let rest = text.get(at..)?;
-            let (ord, len) = match if guesses { walk.next(rest) } else { None } {
-                Some(guessed) => {
-                    num_guessed += 1;
-                    guessed
+            let (rest, most) = (text.get(at..)?, MAX_ITEMS - self.ends.len());
+            if let Some(run) = walk.as_mut().and_then(|walk| walk.next(rest, most)) {
+                num_guessed += run.ords.len();
+                self.ends.extend(run.ends(at));
+                self.ords.extend_from_slice(run.ords);
+            } else {
+                let name = rest.get(..memchr::memchr(b'"', rest)?)?;
+                // A name that stands in the table is plain if all in the table are.
+                let ord = known.ord(std::str::from_utf8(name).ok()?).unwrap_or(NodeOrd::UNKNOWN);
+                if known.plain(ord).is_none() && !is_plain(name) {
+                    return None;
                 }
-                None => {
-                    let name = rest.get(..memchr::memchr(b'"', rest)?)?;
-                    // A name that stands in the table is plain if all in the table are.
-                    let ord = known.ord(std::str::from_utf8(name).ok()?);
-                    let ord = ord.unwrap_or(NodeOrd::UNKNOWN);
-                    if known.plain(ord).is_none() && !is_plain(name) {
-                        return None;
-                    }
+                if let Some(walk) = &mut walk {
                     walk.learn(ord);
-                    (ord, name.len())
                 }
-            };
-            let end = at + len;
-            self.ends.push(end as u32);
-            self.ords.push(ord);
-            match text.get(end + 1..)? {
+                self.ends.push((at + name.len()) as u32);
+                self.ords.push(ord);
+            }
+            at = *self.ends.last()? as usize + 1;
+            match text.get(at..)? {
                 [] => return Some(num_guessed),
-                [b',', b'"', ..] => at = end + 3,
+                [b',', b'"', ..] => at += 2,
                 _ => return None,
             }
         }
@@ -197,6 +195,7 @@ impl Cutter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::Rng;
 
     #[test]
     fn a_list_is_cut_looked_up_and_written_again() {
@@ -250,5 +249,75 @@ mod tests {
         for text in ["\"\"", "\"a\"", "\"],:{}\",\"b\""] {
             assert!(is_cut(text), "{text}");
         }
+    }
+
+    #[test]
+    fn the_longest_list_may_be_guessed_and_no_longer_one() {
+        let (mut known, mut cutter) = (Names::default(), Cutter::default());
+        let names: Vec<String> = (0..7).map(|at| format!("\"n{at}\"")).collect();
+        for name in &names {
+            known.intern(name.trim_matches('"'));
+        }
+        let mut cut = |num_names: usize| {
+            let names: Vec<&str> = (0..num_names).map(|at| names[at % 7].as_str()).collect();
+            let text = names.join(",");
+            let list = cutter.cut(text.as_bytes(), &known, FastPaths::ALL)?;
+            assert_eq!(list.ends.len(), num_names);
+            Some(list.num_guessed)
+        };
+        cut(20);
+        assert_eq!(cut(MAX_ITEMS), Some(MAX_ITEMS - 1));
+        assert_eq!(cut(MAX_ITEMS + 1), None);
+    }
+
+    /// Names of which many begin with others, and one is empty.
+    fn some_name(rng: &mut Rng) -> String {
+        let (ones, zeros) = (rng.below(5) as usize, rng.below(5) as usize);
+        format!("{}{}", &"n111"[..ones], &"0000"[..zeros])
+    }
+
+    #[test]
+    fn guessing_changes_no_list() {
+        let mut rng = Rng::new(1, 0);
+        let mut order: Vec<String> = (0..40).map(|_| some_name(&mut rng)).collect();
+        let (mut known, mut before) = (Names::default(), Names::default());
+        let (mut guessing, mut num_names, mut num_guessed) = (Cutter::default(), 0, 0);
+        for step in 1..=5000 {
+            let at = rng.below(order.len() as u64) as usize;
+            // Some changes are made to a table that nobody else holds.
+            match rng.below(12) {
+                0 => known.release(NodeOrd(rng.below(known.capacity() as u64 + 1) as u32)),
+                1..4 => _ = known.intern(&order[at]),
+                4 => before = known.clone(),
+                5 => order[at] = some_name(&mut rng),
+                _ => {}
+            }
+            if step % 500 == 0 {
+                rng.shuffle(&mut order);
+            }
+            let mut names = order.clone();
+            names.rotate_left(at);
+            names.truncate(1 + rng.below(60) as usize);
+            let worker = rng.below(names.len() as u64) as usize;
+            let out_of_step = &mut names[worker..];
+            out_of_step.rotate_left(rng.below(out_of_step.len() as u64) as usize);
+            let mut text = format!("\"{}\"", names.join("\",\""));
+            match rng.below(50) {
+                0 => _ = text.pop(),
+                1 => text.push(','),
+                2 => text = text.replacen(r#"",""#, r#"", ""#, 1),
+                3 => text = text.replacen(r#"",""#, r#"ü",""#, 1),
+                _ => {}
+            }
+            let table = if rng.below(20) == 0 { &before } else { &known };
+            let parts = |list: CutList<'_>| (list.ends.to_vec(), list.ords.to_vec());
+            let mut slow = Cutter::default();
+            let slow = slow.cut(text.as_bytes(), table, FastPaths::NONE);
+            let fast = guessing.cut(text.as_bytes(), table, FastPaths::ALL);
+            num_names += fast.map_or(0, |list| list.ends.len());
+            num_guessed += fast.map_or(0, |list| list.num_guessed);
+            assert_eq!(fast.map(parts), slow.map(parts), "step {step}: {text}");
+        }
+        assert!(num_guessed * 3 > num_names, "{num_guessed} of {num_names}");
     }
 }

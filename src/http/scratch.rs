@@ -13,12 +13,9 @@ use crate::model::NodeOrd;
 pub(super) struct Scratch {
     pub(super) cutter: Cutter,
     pub(super) ords: Vec<NodeOrd>,
-    pub(super) kept: Vec<NodeOrd>,
     pub(super) answer: Answer,
     pub(super) scores: Vec<u32>,
     pub(super) memo: Memo,
-    /// The last filter was followed by a prioritize: scores will be asked for.
-    pub(super) scores_wanted: bool,
 }
 
 /// The one [`Scratch`] of an extender.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::bind::BindRequest;
 use super::extender::{Extender, NotReady, Outcome, Quality, Verb};
+use super::memo::Kept;
 use super::name_list::{Cutter, NameList};
 use super::reply;
 use super::scratch::Scratch;
@@ -35,9 +36,8 @@ impl Extender {
     }
 
     fn filter_with(&self, scratch: &mut Scratch, body: &Bytes, arrived: Instant) -> Outcome {
-        let Scratch { cutter, ords, kept, answer, memo, scores_wanted, .. } = scratch;
-        let wants_scores = std::mem::take(scores_wanted);
-        memo.forget();
+        let Scratch { cutter, ords, answer, memo, .. } = scratch;
+        let named_nodes = memo.forget();
         let seen = self.board.world();
         let args = match self.read_args(body, cutter, &seen) {
             Ok(args) => args,
@@ -68,14 +68,14 @@ impl Extender {
         let decided = self.board.decide_by(by, |desk, world, now| {
             let nodes = names.ords(&seen.snapshot.names, &world.snapshot.names, ords);
             desk.filter_into(world, &pod, nodes, now, answer);
-            if wants_scores && answer.scores.is_empty() {
-                kept.clear();
-                kept.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));
-                desk.prioritize_into(world, &pod, kept, &mut answer.scores);
+            if answer.accepted.len() == nodes.len() {
+                named_nodes.extend_from_slice(nodes);
+            } else {
+                named_nodes.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));
             }
-            world.plan_generation
+            (world.plan_generation, world.snapshot.names.id())
         });
-        let Some(plan_generation) = decided else {
+        let Some((plan_generation, known)) = decided else {
             return self.filter_degraded(&pod, &names, Reason::Overloaded);
         };
         if answer.claimed_more {
@@ -86,25 +86,35 @@ impl Extender {
             Naming::Best => self.metrics.shortlist_nodes.observe(answer.accepted.len() as f64),
             Naming::Off(why) => self.metrics.shortlist_off.with_label_values(&[why.name()]).inc(),
         }
+        let from_scan = if answer.from_scan { names.len() } else { 0 };
+        self.metrics.fast_path("scan", from_scan, names.len() - from_scan);
         let (outcome, named) = self.filter_reply(Quality::Ok, &names, answer);
         if let NameList::Cut(offered) = &names
             && self.options.fast_paths.memo
         {
             let head = body.slice(..body.len() - offered.text.len() - b"]}".len());
-            let named = outcome.body().slice(named);
-            let accepted = (offered, &*answer.accepted);
-            memo.keep(head, named, accepted, &mut answer.scores, (plan_generation, arrived));
+            let (names, at) = (outcome.body().slice(named), arrived);
+            let kept = Kept { head, names, pod, known, plan_generation, at };
+            memo.keep(kept, (offered, &answer.accepted), &mut answer.scores);
         }
         outcome
     }
 
     pub(super) fn prioritize(&self, body: &Bytes, arrived: Instant) -> Outcome {
         self.scratch.with(|scratch| {
-            scratch.scores_wanted = self.options.fast_paths.memo;
-            let ready = (self.options.ready)();
             let now = (self.board.world().plan_generation, arrived);
             let max_age = self.options.deadline * MEMO_DEADLINES;
-            let known = scratch.memo.reply(body, now, max_age).filter(|_| ready);
+            let by = arrived + self.options.deadline;
+            let score = |kept: &Kept, nodes: &[NodeOrd], scores: &mut Vec<u32>| {
+                let decided = self.board.decide_by(by, |desk, world, _| {
+                    if world.snapshot.names.id() == kept.known {
+                        desk.prioritize_into(world, &kept.pod, nodes, scores);
+                    }
+                });
+                decided.unwrap_or_default();
+            };
+            let is_ready = (self.options.ready)();
+            let known = is_ready.then(|| scratch.memo.reply(body, now, max_age, score)).flatten();
             if let Some((reply, num_names)) = known {
                 let offered = self.metrics.names_offered.with_label_values(&["prioritize"]);
                 offered.inc_by(num_names as u64);

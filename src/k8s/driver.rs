@@ -9,7 +9,7 @@ use kube::Client;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::model::{Change, Kind};
 
@@ -41,7 +41,7 @@ pub fn spawn_with(
     let course = Course::new(&options);
     let started = Instant::now();
     let warnings = Warnings::default();
-    let lost = false;
+    let lost = None;
     let driver = Driver { client, kind, out, health, options, course, started, warnings, lost };
     tokio::spawn(driver.run())
 }
@@ -55,8 +55,8 @@ struct Driver {
     course: Course,
     started: Instant,
     warnings: Warnings,
-    /// It was said that the watch is lost, and not yet that it is back.
-    lost: bool,
+    /// Since when it is said that the watch is lost; `None` once it is back.
+    lost: Option<Instant>,
 }
 
 /// Nobody receives any more.
@@ -66,6 +66,8 @@ struct Abandoned;
 enum Heard {
     /// Nothing.
     Going,
+    /// A bookmark: whatever the server had for us came before it.
+    CaughtUp,
     /// The list is complete; from here on the connection is a watch.
     Listed,
     /// The server ends it.
@@ -85,7 +87,8 @@ impl Driver {
             Ask::Page { after } => self.page(&ask, after.is_none()).await?,
             Ask::Stream | Ask::Watch { .. } => {
                 let end = self.follow(&ask).await?;
-                if !std::mem::replace(&mut self.lost, true) {
+                if self.lost.is_none() {
+                    self.lost = Some(Instant::now());
                     self.send(Change::WatchLost(self.kind)).await?;
                 }
                 Some(end)
@@ -166,11 +169,17 @@ impl Driver {
         if is_list {
             self.begin().await?;
         }
-        let mut num_lines = 0;
+        let (mut num_lines, mut paused, back_by) = (0, deadline, self.back_by());
         loop {
             let heard = tokio::select! {
-                heard = timeout_at(deadline, lines.next()) => heard,
+                biased;
                 () = self.health.relist_requested(self.kind), if !is_list => return Ok(End::Relist),
+                heard = timeout_at(deadline, lines.next()) => heard,
+                // Only once there is no line: a pause of ours is none of the server's.
+                () = sleep_until(paused), if self.lost.is_some() && !is_list && num_lines > 0 => {
+                    self.back().await?;
+                    continue;
+                }
             };
             let line = match heard {
                 Ok(Ok(Some(line))) => line,
@@ -183,8 +192,11 @@ impl Driver {
             num_lines += 1;
             match self.hear(line).await? {
                 // A list may take its time as long as it goes on; a watch has one window.
-                Heard::Going if is_list => deadline = Instant::now() + window,
-                Heard::Going => self.back().await?,
+                Heard::Going | Heard::CaughtUp if is_list => deadline = Instant::now() + window,
+                Heard::Going if Instant::now() < back_by => {
+                    paused = Instant::now() + self.options.caught_up_pause;
+                }
+                Heard::Going | Heard::CaughtUp => self.back().await?,
                 Heard::Listed => {
                     is_list = false;
                     deadline = Instant::now() + window;
@@ -278,7 +290,7 @@ impl Driver {
             return Ok(Heard::Listed);
         }
         self.advance(&meta.resource_version);
-        Ok(Heard::Going)
+        Ok(Heard::CaughtUp)
     }
 
     fn error_event(&self, object: &RawValue) -> Failure {
@@ -294,9 +306,15 @@ impl Driver {
         self.send(Change::RelistBegin(self.kind)).await
     }
 
-    /// What the server sent while we were away comes first, so a word from it is enough.
+    /// When a watch that is open now has caught up at the latest, where events come without a pause:
+    /// what happened while we were away does not take the server as long again to send.
+    fn back_by(&self) -> Instant {
+        let away = self.lost.map_or(Duration::ZERO, |since| since.elapsed());
+        Instant::now() + away.max(self.options.caught_up_pause)
+    }
+
     async fn back(&mut self) -> Result<(), Abandoned> {
-        if std::mem::take(&mut self.lost) {
+        if self.lost.take().is_some() {
             self.send(Change::WatchBack(self.kind)).await?;
         }
         Ok(())

@@ -13,6 +13,8 @@ use kube::Client;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::model::{Pace, Tick, TokenBucket};
+
 use super::wire::{self, percent_encoded};
 
 /// What an event is about.
@@ -42,15 +44,14 @@ pub enum Severity {
 /// Sends events, at a bounded rate and without making anybody wait.
 pub struct Events {
     client: Client,
-    bucket: Mutex<Bucket>,
+    started: Instant,
+    bucket: Mutex<TokenBucket>,
     in_flight: Arc<Semaphore>,
     num_dropped: Arc<AtomicU64>,
 }
 
-/// Events that may be sent at once.
-const BURST: u32 = 10;
-/// Time after which one more may be sent.
-const REFILL: Duration = Duration::from_secs(6);
+/// Ten events at once, then one in six seconds.
+const PACE: Pace = Pace { tokens: 1, period_ms: 6000, burst: 10 };
 /// Events that may be on their way.
 const MAX_IN_FLIGHT: usize = 4;
 /// How long one may take.
@@ -67,7 +68,8 @@ impl Events {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            bucket: Mutex::new(Bucket { num_tokens: BURST, refilled: Instant::now() }),
+            started: Instant::now(),
+            bucket: Mutex::new(TokenBucket::new(PACE, Tick(0))),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             num_dropped: Arc::default(),
         }
@@ -75,8 +77,8 @@ impl Events {
 
     /// Sends an event, or drops it when there are too many; must be called within a runtime.
     pub fn send(&self, regarding: &Regarding, severity: Severity, reason: &str, message: &str) {
-        let admitted =
-            self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+        let now = Tick(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let admitted = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
         let permit = admitted.then(|| Arc::clone(&self.in_flight).try_acquire_owned().ok());
         let Some(permit) = permit.flatten() else {
             self.num_dropped.fetch_add(1, Ordering::Relaxed);
@@ -152,29 +154,6 @@ fn cut(text: &str, max: usize) -> &str {
     end.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
-/// A token bucket.
-#[derive(Debug)]
-struct Bucket {
-    num_tokens: u32,
-    refilled: Instant,
-}
-
-impl Bucket {
-    fn take(&mut self, now: Instant) -> bool {
-        while self.num_tokens < BURST && now.saturating_duration_since(self.refilled) >= REFILL {
-            self.num_tokens += 1;
-            self.refilled += REFILL;
-        }
-        if self.num_tokens == BURST {
-            // A full bucket saves nothing up.
-            self.refilled = now;
-        }
-        let admitted = self.num_tokens > 0;
-        self.num_tokens -= u32::from(admitted);
-        admitted
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,17 +195,6 @@ mod tests {
         }
         let want = 20 - u64::try_from(MAX_IN_FLIGHT).expect("small");
         assert_eq!(events.num_dropped(), want);
-    }
-
-    #[test]
-    fn the_bucket_refills_and_does_not_overflow() {
-        let start = Instant::now();
-        let mut bucket = Bucket { num_tokens: BURST, refilled: start };
-        let mut taken = |at: Duration| (0..100).filter(|_| bucket.take(start + at)).count();
-        assert_eq!(taken(Duration::ZERO), 10);
-        assert_eq!(taken(REFILL - Duration::from_millis(1)), 0);
-        assert_eq!(taken(REFILL * 2), 2);
-        assert_eq!(taken(REFILL * 1000), 10);
     }
 
     #[test]

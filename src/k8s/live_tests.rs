@@ -16,7 +16,7 @@ use crate::model::{Change, Kind, PodUid};
 
 use super::client::{Source, connect};
 use super::events::{Events, Regarding, Severity};
-use super::writes::{BindOutcome, PodRef, PodWrites, RingOutcome};
+use super::writes::{BindOutcome, PodRef, PodWrites, WriteOutcome};
 use super::{WatchHealth, WatchOptions, spawn_with, wire};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -103,9 +103,9 @@ async fn pods_are_watched_rung_and_bound() {
     let writes = PodWrites::new(rig.client.clone());
     let me = PodRef { namespace: "default", name: &name, uid: &uid };
     let other = PodRef { uid: "11111111-2222-3333-4444-555555555555", ..me };
-    assert_eq!(writes.ring(me, "1").await, RingOutcome::Rung, "a pod without annotations");
-    assert_eq!(writes.ring(me, "2").await, RingOutcome::Rung, "a pod with annotations");
-    assert_eq!(writes.ring(other, "3").await, RingOutcome::Gone);
+    assert_eq!(writes.ring(me, "1").await, WriteOutcome::Written, "a pod without annotations");
+    assert_eq!(writes.ring(me, "2").await, WriteOutcome::Written, "a pod with annotations");
+    assert_eq!(writes.ring(other, "3").await, WriteOutcome::Gone);
     let read = rig.call(Method::GET, &format!("{PODS}/{name}"), &Value::Null).await;
     assert_eq!(read["metadata"]["annotations"]["sigma.io/ring"], "2");
 
@@ -118,7 +118,7 @@ async fn pods_are_watched_rung_and_bound() {
         .await;
     rig.delete_pod(&name).await;
     rig.wait_for(|it| matches!(it, Change::PodGone { uid } if Some(*uid) == wanted)).await;
-    assert_eq!(writes.ring(me, "4").await, RingOutcome::Gone);
+    assert_eq!(writes.ring(me, "4").await, WriteOutcome::Gone);
     assert_eq!(writes.bind(me, "n1", SOON).await, BindOutcome::Gone);
 }
 

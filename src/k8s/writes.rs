@@ -27,11 +27,11 @@ pub struct PodRef<'a> {
     pub uid: &'a str,
 }
 
-/// What became of a ring.
+/// What became of a write that nobody waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RingOutcome {
-    /// The annotation is written.
-    Rung,
+pub enum WriteOutcome {
+    /// It is done.
+    Written,
     /// The pod is gone, or another one has its name.
     Gone,
     /// We lack the right, which the text names.
@@ -99,15 +99,15 @@ impl PodWrites {
     ///
     /// A strategic merge makes the annotations if there are none and adds to them if there are, so
     /// one write does; naming the UID in it fences it, since a UID cannot be changed.
-    pub async fn ring(&self, pod: PodRef<'_>, value: &str) -> RingOutcome {
+    pub async fn ring(&self, pod: PodRef<'_>, value: &str) -> WriteOutcome {
         let patch = json!({"metadata": {"uid": pod.uid, "annotations": {RING_ANNOTATION: value}}});
         let uri = format!("{}/status", path(pod));
         let content_type = "application/strategic-merge-patch+json";
         let sent = self.send(Method::PATCH, &uri, content_type, &patch, "patch pods/status");
         match timeout(RING_TIMEOUT, sent).await {
-            Ok(Ok(_)) => RingOutcome::Rung,
+            Ok(Ok(_)) => WriteOutcome::Written,
             Ok(Err(failure)) => ring_refused(failure),
-            Err(_) => RingOutcome::Failed(format!("no answer within {RING_TIMEOUT:?}")),
+            Err(_) => WriteOutcome::Failed(format!("no answer within {RING_TIMEOUT:?}")),
         }
     }
 
@@ -214,16 +214,16 @@ impl PodWrites {
     }
 }
 
-fn ring_refused(failure: Failure) -> RingOutcome {
+fn ring_refused(failure: Failure) -> WriteOutcome {
     // Both 422 (immutable field) and 409 (precondition) say that the UID is another one's now; a
     // conflict over anything else does not name it.
     let names_uid = failure.text.contains("metadata.uid") || failure.text.contains("UID");
     match failure.code {
-        Some(404) => RingOutcome::Gone,
-        Some(409 | 422) if names_uid => RingOutcome::Gone,
-        Some(403) => RingOutcome::Forbidden(failure.text),
-        Some(429) => RingOutcome::Busy(failure.retry_after.unwrap_or_default(), failure.text),
-        _ => RingOutcome::Failed(failure.text),
+        Some(404) => WriteOutcome::Gone,
+        Some(409 | 422) if names_uid => WriteOutcome::Gone,
+        Some(403) => WriteOutcome::Forbidden(failure.text),
+        Some(429) => WriteOutcome::Busy(failure.retry_after.unwrap_or_default(), failure.text),
+        _ => WriteOutcome::Failed(failure.text),
     }
 }
 
@@ -278,7 +278,7 @@ mod tests {
     async fn a_ring_is_one_fenced_write() {
         let fake = Fake::start(vec![pod("u1", "", "{}")]).await;
         let got = PodWrites::new(fake.client()).ring(POD, "7").await;
-        assert_eq!(got, RingOutcome::Rung);
+        assert_eq!(got, WriteOutcome::Written);
         let seen = &fake.seen()[0];
         assert_eq!(
             (&*seen.method, &*seen.uri),
@@ -295,21 +295,24 @@ mod tests {
         let immutable =
             r#"Pod "cart-1" is invalid: metadata.uid: Invalid value: field is immutable"#;
         let other = "metadata.annotations: Too long";
-        let failed = |text: &str| RingOutcome::Failed(format!("cannot patch pods/status: {text}"));
+        let failed = |text: &str| WriteOutcome::Failed(format!("cannot patch pods/status: {text}"));
         let cases = [
-            (Answer::refusal(404, "not found"), RingOutcome::Gone),
-            (Answer::refusal(422, immutable), RingOutcome::Gone),
-            (Answer::refusal(409, "Precondition failed: UID in precondition"), RingOutcome::Gone),
+            (Answer::refusal(404, "not found"), WriteOutcome::Gone),
+            (Answer::refusal(422, immutable), WriteOutcome::Gone),
+            (Answer::refusal(409, "Precondition failed: UID in precondition"), WriteOutcome::Gone),
             (Answer::refusal(422, other), failed(&format!("422: {other}"))),
             (Answer::refusal(409, "modified"), failed("409: modified")),
             (Answer::refusal(503, "etcd"), failed("503: etcd")),
             (
                 Answer::refusal(429, "busy"),
-                RingOutcome::Busy(Duration::ZERO, "cannot patch pods/status: 429: busy".to_owned()),
+                WriteOutcome::Busy(
+                    Duration::ZERO,
+                    "cannot patch pods/status: 429: busy".to_owned(),
+                ),
             ),
             (
                 Answer::refusal(403, "no"),
-                RingOutcome::Forbidden("forbidden: cannot patch pods/status: no".to_owned()),
+                WriteOutcome::Forbidden("forbidden: cannot patch pods/status: no".to_owned()),
             ),
         ];
         for (answer, want) in cases {
@@ -318,7 +321,7 @@ mod tests {
         }
         let fake = Fake::start(vec![Answer::Cut]).await;
         let got = PodWrites::new(fake.client()).ring(POD, "7").await;
-        assert!(matches!(got, RingOutcome::Failed(_)), "{got:?}");
+        assert!(matches!(got, WriteOutcome::Failed(_)), "{got:?}");
     }
 
     #[tokio::test]

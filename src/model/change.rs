@@ -42,7 +42,7 @@ pub enum Change {
     RelistEnd(Kind),
     /// The watch is interrupted: the server may know what we do not.
     WatchLost(Kind),
-    /// The watch goes on where it was, and the server has sent something since.
+    /// The watch goes on where it was, and what the server had kept for us meanwhile was sent.
     WatchBack(Kind),
     /// A node was listed, added or modified.
     NodeSeen(Box<Node>),

@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file, a socket or the environment, and nothing here can fail except
 //! parsing a quantity. If two rooms need to agree on a word, the word lives here.
 
+mod bucket;
 mod change;
 mod ids;
 mod node;
@@ -12,6 +13,7 @@ mod quantity;
 mod reason;
 mod requests;
 
+pub use bucket::{Pace, TokenBucket};
 pub use change::{Change, Kind};
 pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick};
 pub use node::{Conditions, DomainLevel, Effect, Namespace, Node, Taint};

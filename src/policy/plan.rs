@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::grant::Grant;
 use crate::model::{Amounts, ClassOrd, NodeMatcher, PoolOrd, PoolSpec};
-use crate::rules::{CATALOGUE, ClassParams, Filter, PoolParams, Rule, Scorer, Share, SpreadParams};
+use crate::rules::{
+    CATALOGUE, ClassParams, Filter, MAX_WEIGHT, PoolParams, Rule, Scorer, Share, SpreadParams,
+};
 
 /// How a class is treated where rules do not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +106,8 @@ pub struct Settings {
 pub struct FilterRule {
     /// As in the catalogue.
     pub name: &'static str,
+    /// As in the catalogue.
+    pub local: bool,
     /// The rule.
     pub filter: Box<dyn Filter>,
 }
@@ -112,8 +116,10 @@ pub struct FilterRule {
 pub struct ScorerRule {
     /// As in the catalogue.
     pub name: &'static str,
-    /// Its weight, above 0.
+    /// Its weight, 1..=[`MAX_WEIGHT`].
     pub weight: u32,
+    /// As in the catalogue.
+    pub local: bool,
     /// The rule.
     pub scorer: Box<dyn Scorer>,
 }
@@ -244,16 +250,17 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
     let (mut filters, mut scorers) = (Vec::new(), Vec::new());
     for spec in CATALOGUE {
         let weight = class.weights.iter().find(|(name, _)| name == spec.name);
-        let weight = weight.map_or(spec.default_weight, |(_, weight)| *weight);
+        let weight = weight.map_or(spec.default_weight, |(_, weight)| *weight).min(MAX_WEIGHT);
         // The pools of a class that names none are open, not ordered.
         let unordered = spec.name == "poolOrder" && class.pools.is_none();
         if spec.scores && weight == 0 || unordered {
             continue;
         }
+        let (name, local) = (spec.name, spec.local);
         match (spec.build)(&params) {
-            Some(Rule::Filter(filter)) => filters.push(FilterRule { name: spec.name, filter }),
+            Some(Rule::Filter(filter)) => filters.push(FilterRule { name, local, filter }),
             Some(Rule::Scorer(scorer)) => {
-                scorers.push(ScorerRule { name: spec.name, weight, scorer });
+                scorers.push(ScorerRule { name, weight, local, scorer });
             }
             None => {}
         }

@@ -14,9 +14,8 @@ use serde_json::Value;
 
 use super::classes::domain_labels;
 use super::compile::{API_VERSION, KIND};
-use super::scoring::MAX_WEIGHT;
 use super::steering::{MAX_SHORTLIST, OFF};
-use crate::rules::CATALOGUE;
+use crate::rules::{CATALOGUE, MAX_WEIGHT};
 
 /// The JSON Schema of the language (draft 2020-12), as text that ends with a line break.
 pub fn schema() -> String {

@@ -6,10 +6,7 @@ use super::objects::LATER_SCORERS;
 use super::plan::ClassSettings;
 use super::reader::{integer, map, not_supported_yet};
 use super::tree::{Entry, Node};
-use crate::rules::CATALOGUE;
-
-/// The largest weight.
-pub(super) const MAX_WEIGHT: i64 = 1000;
+use crate::rules::{CATALOGUE, MAX_WEIGHT};
 
 /// Reads the section into the classes that it names.
 pub(super) fn read(node: &Node, classes: &mut [ClassSettings], faults: &mut Faults) {
@@ -60,7 +57,7 @@ fn read_weight(entry: &Entry, faults: &mut Faults) -> Option<(String, u32)> {
             faults.report_hint(&codes::UNKNOWN_SCORER, entry.at, message, hint);
         }
     }
-    let range = (0, MAX_WEIGHT);
+    let range = (0, i64::from(MAX_WEIGHT));
     let weight = integer(&entry.node, "a weight", range, &codes::BAD_WEIGHT, faults)?;
     known.filter(|spec| spec.scores)?;
     Some((name.to_owned(), u32::try_from(weight).ok()?))

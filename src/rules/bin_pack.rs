@@ -13,6 +13,7 @@ pub(super) static PACK: RuleSpec = RuleSpec {
     default_weight: 10,
     build: |class| build(class, true),
     scores: true,
+    local: true,
 };
 
 /// The catalogue's entry for spreading load.
@@ -22,6 +23,7 @@ pub(super) static SPREAD: RuleSpec = RuleSpec {
     default_weight: 0,
     build: |class| build(class, false),
     scores: true,
+    local: true,
 };
 
 struct Fullness {

@@ -16,6 +16,7 @@ pub(super) static SPEC: RuleSpec = RuleSpec {
     default_weight: 0,
     build,
     scores: false,
+    local: false,
 };
 
 struct DomainShare {
@@ -81,6 +82,14 @@ impl Replicas {
         }
         by_domain.remove(&DomainOrd::NONE);
         Self { by_domain, total }
+    }
+}
+
+/// Number of domains under a key.
+pub(super) fn num_domains(snapshot: &Snapshot, key: SpreadKey) -> usize {
+    match key {
+        SpreadKey::Level(level) => snapshot.topology.count(level) as usize,
+        SpreadKey::Node => snapshot.capacity(),
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) static SPEC: RuleSpec = RuleSpec {
     default_weight: 0,
     build,
     scores: false,
+    local: false,
 };
 
 struct ElasticLimit {

@@ -15,6 +15,7 @@ pub(super) static SPEC: RuleSpec = RuleSpec {
     default_weight: 60,
     build,
     scores: true,
+    local: false,
 };
 
 struct HostSpread;

@@ -78,10 +78,12 @@ pub trait Filter: Send + Sync {
 pub struct Scored<'a> {
     /// The nodes; all are known.
     pub nodes: &'a [NodeOrd],
-    /// How full each would be, see [`Fill::of`].
+    /// How full each would be, see [`Fill::of`]; empty for a scorer that is not local.
     pub fills: &'a [Fill],
     /// As long as `nodes`, and zeroed.
     pub points: &'a mut [u32],
+    /// For the scorer's own use; may hold anything.
+    pub buffer: &'a mut Vec<u32>,
 }
 
 /// A soft rule.
@@ -92,6 +94,8 @@ pub trait Scorer: Send + Sync {
 
 /// The most points a scorer gives.
 pub const MAX_POINTS: u32 = 1000;
+/// The largest weight of a scorer: all weighted points together fit into 32 bits.
+pub const MAX_WEIGHT: u32 = 1000;
 
 /// A rule as built for one class.
 pub enum Rule {
@@ -113,6 +117,10 @@ pub struct RuleSpec {
     pub build: fn(&ClassParams) -> Option<Rule>,
     /// True for a scorer.
     pub scores: bool,
+    /// True when all that it looks at is the class, a node's own row (what is taken there besides
+    /// included) and the pod's requests and tolerations: what it finds on a node then holds for every
+    /// pod of this template, until the row changes.
+    pub local: bool,
 }
 
 /// Every rule there is, in the order of evaluation.
@@ -140,7 +148,9 @@ mod tests {
         assert_eq!(names.len(), CATALOGUE.len());
         let first_scorer = CATALOGUE.iter().position(|it| it.scores).unwrap_or(CATALOGUE.len());
         assert!(CATALOGUE.iter().skip(first_scorer).all(|it| it.scores));
-        let filters = CATALOGUE.iter().filter(|it| !it.scores);
-        assert!(filters.into_iter().all(|it| it.default_weight == 0));
+        let filters: Vec<_> = CATALOGUE.iter().filter(|it| !it.scores).collect();
+        assert!(filters.iter().all(|it| it.default_weight == 0));
+        // The first objection stands, and what is local is known first.
+        assert!(filters.is_sorted_by_key(|it| !it.local));
     }
 }

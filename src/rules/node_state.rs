@@ -13,6 +13,7 @@ pub(super) static SPEC: RuleSpec = RuleSpec {
     default_weight: 0,
     build,
     scores: false,
+    local: true,
 };
 
 struct NodeState;

@@ -10,6 +10,7 @@ pub(super) static SPEC: RuleSpec = RuleSpec {
     default_weight: 100,
     build,
     scores: true,
+    local: true,
 };
 
 struct PoolOrder {

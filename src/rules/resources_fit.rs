@@ -17,6 +17,7 @@ pub(super) static SPEC: RuleSpec = RuleSpec {
     default_weight: 0,
     build,
     scores: false,
+    local: true,
 };
 
 struct ResourcesFit {

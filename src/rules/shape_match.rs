@@ -13,6 +13,7 @@ pub(super) static SPEC: RuleSpec = RuleSpec {
     default_weight: 20,
     build,
     scores: true,
+    local: true,
 };
 
 struct ShapeMatch;

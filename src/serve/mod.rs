@@ -4,7 +4,7 @@
 //!   verbs thread (one-thread runtime)      background runtime
 //!   ┌────────────────────────────────┐     ┌──────────────────────────────────────────────┐
 //!   │ http::serve ── decide ── Board ◀┼─────┤ writer ◀── watches (nodes, namespaces, pods)  │
-//!   └────────────────────────────────┘     │ reload · TLS files · doorbell · audit         │
+//!   └────────────────────────────────┘     │ reload · TLS files · actor · audit            │
 //!                              ▲           └──────────────────────────────────────────────┘
 //!                              └────────── admin thread: probes, pages, metrics
 //! ```
@@ -14,7 +14,6 @@
 
 mod audit;
 mod config;
-mod doorbell;
 mod priority;
 mod reload;
 mod siblings;
@@ -28,12 +27,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use self::identity::Credentials;
 use self::priority::{Priority, stand_back};
 use self::reload::Reload;
+use crate::actor::{self, Actor, Means};
 use crate::engine::Desk;
 use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions};
 use crate::k8s::events::Events;
@@ -59,17 +60,21 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Serves until told to stop.
 pub fn run(config: ServeConfig) -> Result<()> {
     let (plan, fingerprint) = config.policy.load_first()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = background_runtime().context("cannot start the background runtime")?;
+    let ended = runtime.block_on(serve(config, plan, fingerprint));
+    // A read of the policy that hangs on a dead file system must not keep the process alive.
+    runtime.shutdown_timeout(LAST_MOMENTS);
+    ended
+}
+
+/// The runtime of all that is neither an answer nor a page. Its threads stand back.
+pub fn background_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("sigma-background")
         .on_thread_start(|| stand_back(Priority::Ingest))
         .enable_all()
         .build()
-        .context("cannot start the background runtime")?;
-    let ended = runtime.block_on(serve(config, plan, fingerprint));
-    // A read of the policy that hangs on a dead file system must not keep the process alive.
-    runtime.shutdown_timeout(LAST_MOMENTS);
-    ended
 }
 
 async fn serve(
@@ -86,15 +91,18 @@ async fn serve(
     let tls = config.tls.clone().map(|it| Credentials::load_first(it, metrics.clone()));
     let tls = tls.transpose()?.map(Arc::new);
     let siblings = config.siblings.load(listen)?;
-    let desk = Desk::default().beside(siblings);
+    let desk = config.fast_paths.on_desk(Desk::default().beside(siblings));
     let board = Arc::new(Board::new(plan, desk, Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
-    let mut stop = signals::listen().context("cannot listen for signals")?;
+    let stop = signals::listen().context("cannot listen for signals")?;
 
     let writes = PodWrites::new(client.clone());
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
-    let page = status::sources(board.clone(), health.clone(), policy.clone(), tls.clone());
+    let actor = Arc::new(Actor::new(writes.clone(), metrics.clone(), board.clock));
+    actor.switch(Means::Doorbell, config.doorbell);
+    let (known, acts) = ((board.clone(), health.clone()), actor.clone());
+    let page = status::sources(known, policy.clone(), tls.clone(), acts);
     spawn_admin(Admin::new(board.clone(), metrics.clone(), page), admin, stopped(&stop))?;
     let reload = Arc::new(Reload {
         source: config.policy.clone(),
@@ -103,24 +111,40 @@ async fn serve(
         metrics: metrics.clone(),
         events: Events::new(client.clone()),
     });
-    let parts = Parts { client, health, handle, board, metrics, writes, reload, tls };
+    let parts = Parts { client, health, handle, board, metrics, writes, actor, reload, tls };
     parts.start_background(&config);
     let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut verbs_ended = verbs.ended;
-    tokio::select! {
-        biased;
-        _ = stop.wait_for(|stop| *stop) => {}
-        // A frozen picture is worse than a restart: everything would be answered from the past.
-        ended = writer => anyhow::bail!("the writer ended: {ended:?}"),
-        _ = &mut verbs_ended => anyhow::bail!("the verbs thread ended"),
-    }
+    let has_ended = told_to_stop(stop, writer, &mut verbs_ended).await?;
     tracing::info!("stopping: no new requests, those under way are answered");
-    // Its sender is dropped with the thread, which is all that is awaited.
-    let _ = verbs_ended.await;
+    if !has_ended {
+        // Its sender is dropped with the thread, which is all that is awaited.
+        let _ = verbs_ended.await;
+    }
     anyhow::ensure!(verbs.thread.join().is_ok(), "the verbs thread panicked");
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits for the word to stop; an error when something ends without it. True when the verbs' thread has
+/// ended as well: one with nothing to do may do so before the word has come here.
+async fn told_to_stop(
+    mut stop: watch::Receiver<bool>,
+    writer: impl Future<Output = Result<(), JoinError>>,
+    verbs_ended: &mut oneshot::Receiver<()>,
+) -> Result<bool> {
+    let told = stop.clone();
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => Ok(false),
+        // A frozen picture is worse than a restart: everything would be answered from the past.
+        ended = writer => anyhow::bail!("the writer ended: {ended:?}"),
+        _ = verbs_ended => {
+            anyhow::ensure!(*told.borrow(), "the verbs thread ended");
+            Ok(true)
+        }
+    }
 }
 
 /// What the tasks are made of.
@@ -131,6 +155,7 @@ struct Parts {
     board: Arc<Board>,
     metrics: Arc<Metrics>,
     writes: PodWrites,
+    actor: Arc<Actor>,
     reload: Arc<Reload>,
     tls: Option<Arc<Credentials>>,
 }
@@ -144,7 +169,7 @@ struct Verbs {
 
 impl Parts {
     fn start_background(&self, config: &ServeConfig) {
-        let Self { client, health, handle, board, metrics, writes, reload, tls } = self;
+        let Self { client, health, handle, board, metrics, reload, tls, .. } = self;
         for kind in Kind::ALL {
             let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
             let watch = move || k8s::spawn(client.clone(), kind, changes.clone(), health.clone());
@@ -159,14 +184,22 @@ impl Parts {
         if let Some(tls) = tls.clone() {
             self.supervise("tls", move || tokio::spawn(tls.clone().follow()));
         }
-        let (board, metrics, writes) = (board.clone(), metrics.clone(), writes.clone());
-        let on = config.doorbell;
-        self.supervise("doorbell", move || {
-            tokio::spawn(doorbell::run(board.clone(), metrics.clone(), writes.clone(), on))
-        });
+        self.start_actor();
         let (handle, health, interval) = (handle.clone(), health.clone(), config.audit_interval);
         self.supervise("audit", move || {
             tokio::spawn(audit::run(handle.clone(), health.clone(), interval))
+        });
+    }
+
+    fn start_actor(&self) {
+        for means in Means::ALL {
+            let actor = self.actor.clone();
+            self.supervise(means.name(), move || tokio::spawn(actor.clone().run(means)));
+        }
+        let (board, metrics, actor) =
+            (self.board.clone(), self.metrics.clone(), self.actor.clone());
+        self.supervise("door", move || {
+            tokio::spawn(actor::answer_the_door(board.clone(), metrics.clone(), actor.clone()))
         });
     }
 
@@ -256,5 +289,41 @@ fn stopped(stop: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 's
     async move {
         // An error means that whoever could tell us is gone, which is a reason to stop as well.
         let _ = stop.wait_for(|stop| *stop).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_ends_after_the_word_to_stop_has_not_failed() {
+        let (tell, stop) = watch::channel(false);
+        let (alive, mut ended) = oneshot::channel();
+        let mut alive = Some(alive);
+        // Between two looks at what has happened, the word comes and the verbs' thread has ended.
+        let writer = poll_fn(|_| {
+            tell.send_replace(true);
+            alive.take();
+            Poll::Pending
+        });
+        assert!(told_to_stop(stop.clone(), writer, &mut ended).await.expect("it was told"));
+        let (_alive, mut ended) = oneshot::channel();
+        assert!(!told_to_stop(stop, pending(), &mut ended).await.expect("it was told"));
+    }
+
+    #[tokio::test]
+    async fn who_ends_without_it_has() {
+        let (_tell, stop) = watch::channel(false);
+        let (alive, mut ended) = oneshot::channel();
+        drop(alive);
+        let error = told_to_stop(stop.clone(), pending(), &mut ended).await.expect_err("untold");
+        assert_eq!(error.to_string(), "the verbs thread ended");
+        let (_alive, mut ended) = oneshot::channel();
+        let error = told_to_stop(stop, async { Ok(()) }, &mut ended).await.expect_err("untold");
+        assert_eq!(error.to_string(), "the writer ended: Ok(())");
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::identity::Credentials;
 use super::reload::PolicyState;
+use crate::actor::Actor;
 use crate::http::{AdminSources, Check};
 use crate::k8s::WatchHealth;
 use crate::metrics::Metrics;
@@ -16,10 +17,10 @@ const REFRESH: Duration = Duration::from_secs(1);
 
 /// What the admin listener asks.
 pub(super) fn sources(
-    board: Arc<Board>,
-    health: Arc<WatchHealth>,
+    (board, health): (Arc<Board>, Arc<WatchHealth>),
     policy: Arc<PolicyState>,
     tls: Option<Arc<Credentials>>,
+    actor: Arc<Actor>,
 ) -> AdminSources {
     let on_disk = {
         let policy = policy.clone();
@@ -31,7 +32,8 @@ pub(super) fn sources(
         let tls = tls.iter().map(|it| Check { name: "tls".into(), ok: true, detail: it.summary() });
         watches.chain([policy_check(&board, &policy)]).chain(tls).collect()
     };
-    AdminSources { checks: Arc::new(checks), policy_on_disk: on_disk }
+    let acts = Arc::new(move || actor.state());
+    AdminSources { checks: Arc::new(checks), policy_on_disk: on_disk, acts }
 }
 
 fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {

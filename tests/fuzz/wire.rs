@@ -43,7 +43,8 @@ impl Site {
         let metrics = Arc::new(Metrics::new().expect("names are unique"));
         let plan = compile("policy.yaml", POLICY.as_bytes()).map_err(|it| format!("{it:?}"));
         let plan = plan.expect("a valid policy").plan;
-        let board = Arc::new(Board::new(plan, Desk::default(), Clock::start()));
+        let desk = fast_paths.on_desk(Desk::default());
+        let board = Arc::new(Board::new(plan, desk, Clock::start()));
         let writer = runtime.block_on(async {
             let (writer, _) = spawn(board.clone(), metrics.clone());
             for change in cluster() {
@@ -220,7 +221,7 @@ fn run(verb: &'static str, golden: &str, more: Vec<String>) {
     let seeds = golden.chain(more.into_iter().map(String::into_bytes)).collect();
     Target { name: verb, seeds, mutants: 12_000, check: &check }.run();
     let shortcuts: &[&str] = match verb {
-        "filter" => &["cut", "guess", "memo"],
+        "filter" => &["cut", "guess", "scan", "memo"],
         "prioritize" => &["cut", "guess"],
         _ => &[],
     };

@@ -51,6 +51,25 @@ fn a_deletion_rings_who_waited_for_it() {
     check_ring(&wait_ring(&site, 1), &waiting);
     assert_eq!(accepted(&sigma.filter(&waiting, &["n1"])), ["n1"]);
     sigma.wait_metric("sigma_doorbells_total{outcome=\"rung\"}", 1.0);
+    check_shown(&sigma, &waiting);
+}
+
+/// The ring is among the actions, and among the metrics.
+fn check_shown(sigma: &Sigma, pod: &Value) {
+    let doorbell = sigma.json("/api/v1/actions")[0].take();
+    let state = json!({"means": doorbell["means"], "on": doorbell["on"],
+        "waiting": doorbell["waiting"], "in_flight": doorbell["in_flight"]});
+    assert_eq!(state, json!({"means": "doorbell", "on": true, "waiting": 0, "in_flight": 0}));
+    let mut ring = doorbell["actions"][0].clone();
+    let at = ring["at"].take();
+    assert!(at.as_str().is_some_and(|it| it.len() == 24 && it.ends_with('Z')), "{at}");
+    assert!(ring["took_ms"].take().is_u64());
+    let want = json!({"at": null, "namespace": "shop", "pod": "waiting", "uid": pod["metadata"]["uid"],
+        "what": "ring", "cause": "AllocationLimit", "outcome": "written", "why": null, "attempts": 1,
+        "took_ms": null});
+    assert_eq!(ring, want);
+    assert_eq!(sigma.metric("sigma_actions_total{means=\"doorbell\",outcome=\"written\"}"), 1.0);
+    assert_eq!(sigma.metric("sigma_actions_open{means=\"doorbell\",stage=\"in_flight\"}"), 0.0);
 }
 
 #[test]
@@ -63,6 +82,7 @@ fn a_doorbell_that_is_off_is_silent() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(accepted(&sigma.filter(&waiting, &["n1"])), ["n1"]);
     assert_eq!(site.api.writes("pods/status"), []);
+    assert_eq!(sigma.json("/api/v1/actions")[0]["on"], false);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::site::{Site, pod};
 use crate::support::{http, wait};
 
 /// Turns true when dropped.
-struct AtDrop<'a>(&'a AtomicBool);
+pub(crate) struct AtDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for AtDrop<'_> {
     fn drop(&mut self) {

@@ -109,8 +109,6 @@ impl Site {
         change: impl FnOnce(&mut ExtenderOptions),
     ) -> Self {
         let metrics = Arc::new(Metrics::new().expect("names are unique"));
-        let board = Arc::new(Board::new(plan, Desk::default(), Clock::start()));
-        let (writer, _) = spawn(board.clone(), metrics.clone());
         let ready = Arc::new(AtomicBool::new(true));
         let is_ready = ready.clone();
         let mut options = ExtenderOptions {
@@ -121,6 +119,9 @@ impl Site {
             ..ExtenderOptions::default()
         };
         change(&mut options);
+        let desk = options.fast_paths.on_desk(Desk::default());
+        let board = Arc::new(Board::new(plan, desk, Clock::start()));
+        let (writer, _) = spawn(board.clone(), metrics.clone());
         let app = Extender::new(board.clone(), metrics.clone(), options);
         let site = Self { board, metrics, writer, ready, app };
         let bad = Node { conditions: Conditions::NOT_READY, ..node("bad1", "metal") };

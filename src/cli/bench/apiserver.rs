@@ -1,4 +1,4 @@
-//! A list/watch server on loopback. Its cluster is arithmetic ([`Fleet`]): pages and events are
+//! A list/watch server on loopback. Its cluster is arithmetic ([`Source`]): pages and events are
 //! written when they are asked for, so that half a million pods cost it neither memory nor much time.
 
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::model::Kind;
-use crate::sim::{Event, Fleet, PodText};
+use crate::sim::{Event, Fleet};
 
 /// Objects that are written, and sent, at once.
 const CHUNK: usize = 16;
@@ -49,8 +49,47 @@ pub(super) struct ApiServer {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What is listed and watched. Versions are [`Fleet`]'s: the first event leads to the one after
+/// [`Fleet::version`] of none.
+pub(super) trait Source: Send + Sync + 'static {
+    /// A version, not after `version`, at which a list can be taken.
+    fn list_version(&self, version: u64) -> u64;
+    /// The numbers of the objects that a list of this version has.
+    fn numbers(&self, kind: Kind, list_version: u64) -> Range<u64>;
+    /// Appends an object's JSON as a list has it.
+    fn write_listed(&self, out: &mut Vec<u8>, kind: Kind, number: u64);
+    /// Appends the event that leads to `version`, if it is one of this kind, by [`write_line`].
+    fn write_event(&self, out: &mut Vec<u8>, kind: Kind, version: u64);
+}
+
+impl Source for Fleet {
+    fn list_version(&self, version: u64) -> u64 {
+        Self::list_version(version)
+    }
+
+    fn numbers(&self, kind: Kind, list_version: u64) -> Range<u64> {
+        self.numbers(kind, list_version)
+    }
+
+    fn write_listed(&self, out: &mut Vec<u8>, kind: Kind, number: u64) {
+        self.write_listed(out, kind, number);
+    }
+
+    fn write_event(&self, out: &mut Vec<u8>, kind: Kind, version: u64) {
+        match (self.event(version), kind) {
+            (Event::Pod(change, pod), Kind::Pods) => {
+                write_line(out, change, |out| self.write_pod(out, &pod));
+            }
+            (Event::Node(node), Kind::Nodes) => {
+                write_line(out, "MODIFIED", |out| self.write_node(out, node, version));
+            }
+            _ => {}
+        }
+    }
+}
+
 struct Shared {
-    fleet: Fleet,
+    source: Box<dyn Source>,
     /// Lists are streamed when asked for, as by default since Kubernetes 1.34; else that is refused.
     streams_lists: bool,
     num_listed: AtomicU64,
@@ -58,8 +97,8 @@ struct Shared {
     encodes: Option<u64>,
     encoded: Mutex<Instant>,
     pace: watch::Sender<Pace>,
-    /// A pod beside the fleet, as it was last modified.
-    probe: watch::Sender<Option<PodText<'static>>>,
+    /// The last event of a pod that is not the source's.
+    probe: watch::Sender<Bytes>,
 }
 
 /// When events happen.
@@ -72,18 +111,18 @@ struct Pace {
 impl ApiServer {
     /// Starts a server with a thread of its own.
     pub(super) fn start(
-        fleet: Fleet,
+        source: impl Source,
         streams_lists: bool,
         encodes: Option<u64>,
     ) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
-            fleet,
+            source: Box::new(source),
             streams_lists,
             num_listed: AtomicU64::new(0),
             encodes,
             encoded: Mutex::new(Instant::now()),
             pace: watch::Sender::new(Pace { since: Instant::now(), per_second: 0 }),
-            probe: watch::Sender::new(None),
+            probe: watch::Sender::new(Bytes::new()),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
         listener.set_nonblocking(true).context("cannot listen")?;
@@ -116,10 +155,11 @@ impl ApiServer {
         self.shared.pace.send_replace(Pace { since: Instant::now(), per_second });
     }
 
-    /// Modifies the pod beside the fleet, as one more event.
-    pub(super) fn set_probe(&self, node: u64, cpu: &'static str) {
-        let version = self.shared.version();
-        self.shared.probe.send_replace(Some(Fleet::extra(0, version, Some(node), cpu)));
+    /// Modifies a pod that is not the source's, as one more event: the pod as it is at a version.
+    pub(super) fn set_probe(&self, write: impl FnOnce(&mut Vec<u8>, u64)) {
+        let (mut line, version) = (Vec::new(), self.shared.version());
+        write_line(&mut line, "MODIFIED", |out| write(out, version));
+        self.shared.probe.send_replace(line.into());
     }
 
     /// Objects listed so far, to anyone.
@@ -198,8 +238,8 @@ async fn answer(
     if !shared.streams_lists {
         return StatusCode::UNPROCESSABLE_ENTITY.into_response();
     }
-    let version = Fleet::list_version(shared.version());
-    let numbers = shared.fleet.numbers(kind, version);
+    let version = shared.source.list_version(shared.version());
+    let numbers = shared.source.numbers(kind, version);
     let listed = objects(shared.clone(), kind, numbers, ("{\"type\":\"ADDED\",\"object\":", "}\n"));
     let end =
         stream::iter([bookmark(version, r#","annotations":{"k8s.io/initial-events-end":"true"}"#)]);
@@ -216,8 +256,9 @@ fn page(shared: Arc<Shared>, kind: Kind, query: &HashMap<String, String>) -> Res
         let (version, next) = token.split_once('.')?;
         Some((version.parse().ok()?, next.parse().ok()?))
     });
-    let (version, next) = token.unwrap_or_else(|| (Fleet::list_version(shared.version()), 0_u64));
-    let all = shared.fleet.numbers(kind, version);
+    let newest = || (shared.source.list_version(shared.version()), 0_u64);
+    let (version, next) = token.unwrap_or_else(newest);
+    let all = shared.source.numbers(kind, version);
     let start = next.max(all.start);
     let limit = query.get("limit").and_then(|it| it.parse().ok()).unwrap_or(u64::MAX);
     let end = all.end.min(start.saturating_add(limit));
@@ -249,7 +290,7 @@ fn objects(
             let mut out = Vec::with_capacity(CHUNK * OBJECT_BYTES);
             for number in first..end.min(first + CHUNK as u64) {
                 out.extend_from_slice(around.0.as_bytes());
-                shared.fleet.write_listed(&mut out, kind, number);
+                shared.source.write_listed(&mut out, kind, number);
                 out.extend_from_slice(around.1.as_bytes());
                 shared.num_listed.fetch_add(1, Ordering::Relaxed);
             }
@@ -267,7 +308,7 @@ fn bookmark(version: u64, more: &str) -> Bytes {
 /// A watch: the events after version `seen` when they happen, and a bookmark when its time is over.
 fn events(shared: Arc<Shared>, kind: Kind, seen: u64, ends: Instant) -> impl Stream<Item = Bytes> {
     let (pace, probe) = (shared.pace.subscribe(), shared.probe.subscribe());
-    let follower = Follower { shared, kind, seen, ends, pace, probe, probed: None };
+    let follower = Follower { shared, kind, seen, ends, pace, probe, probed: Bytes::new() };
     stream::unfold(Some(follower), |follower| async {
         let mut follower = follower?;
         Some(match follower.next().await {
@@ -284,9 +325,9 @@ struct Follower {
     seen: u64,
     ends: Instant,
     pace: watch::Receiver<Pace>,
-    probe: watch::Receiver<Option<PodText<'static>>>,
+    probe: watch::Receiver<Bytes>,
     /// What was sent of it.
-    probed: Option<PodText<'static>>,
+    probed: Bytes,
 }
 
 impl Follower {
@@ -296,16 +337,13 @@ impl Follower {
         loop {
             let newest = self.shared.version().min(self.seen + MAX_EVENTS);
             for version in self.seen + 1..=newest {
-                self.shared.write_event(&mut out, self.kind, version);
+                self.shared.source.write_event(&mut out, self.kind, version);
             }
             self.seen = self.seen.max(newest);
-            let probe = *self.probe.borrow_and_update();
-            if probe != self.probed
-                && self.kind == Kind::Pods
-                && let Some(pod) = probe
-            {
+            let probe = self.probe.borrow_and_update().clone();
+            if probe != self.probed && self.kind == Kind::Pods {
+                out.extend_from_slice(&probe);
                 self.probed = probe;
-                write_line(&mut out, "MODIFIED", |out| self.shared.fleet.write_pod(out, &pod));
             }
             if !out.is_empty() {
                 return Some(out.into());
@@ -350,21 +388,10 @@ impl Shared {
         };
         sleep_until(done).await;
     }
-
-    fn write_event(&self, out: &mut Vec<u8>, kind: Kind, version: u64) {
-        match (self.fleet.event(version), kind) {
-            (Event::Pod(change, pod), Kind::Pods) => {
-                write_line(out, change, |out| self.fleet.write_pod(out, &pod));
-            }
-            (Event::Node(node), Kind::Nodes) => {
-                write_line(out, "MODIFIED", |out| self.fleet.write_node(out, node, version));
-            }
-            _ => {}
-        }
-    }
 }
 
-fn write_line(out: &mut Vec<u8>, change: &str, object: impl FnOnce(&mut Vec<u8>)) {
+/// Appends an event of this type.
+pub(super) fn write_line(out: &mut Vec<u8>, change: &str, object: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(format!("{{\"type\":\"{change}\",\"object\":").as_bytes());
     object(out);
     out.extend_from_slice(b"}\n");

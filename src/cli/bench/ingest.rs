@@ -4,19 +4,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::Args;
 
 use super::apiserver::ApiServer;
 use super::site::{ClusterArgs, Sigma};
+use crate::cli::Failure;
 use crate::cli::loopback::client::Client;
 use crate::cli::stats::nearest_rank;
-use crate::cli::table::{self, Align, Output};
-use crate::cli::{Failure, print};
+use crate::cli::table::{self, Align};
 use crate::sim::{Fleet, Rng, node_name};
 
-const ABOUT: &str = "Measures how fast sigma serve follows a large cluster";
+pub(super) const ABOUT: &str = "Measures how fast sigma serve follows a large cluster";
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Measures how fast sigma serve follows a large cluster.
 
 Starts the real `sigma serve` as a child process and lets it list and watch a server on loopback
@@ -34,7 +33,7 @@ Unless told otherwise, the server writes as fast as memory allows, and ready ÷ 
 of JSON beside mere copying. Beside a kube-apiserver, which encodes at some 90 MB/s a core, sigma
 waits: --encode-mb-per-second. No cluster is touched, and nothing is written but a temporary folder.";
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   sigma bench ingest                             10,000 nodes, 500,000 pods (half a minute)
   sigma bench ingest --nodes 1000 --pods 50000   a smaller cluster
@@ -56,17 +55,6 @@ const PROBE_PAUSE_MS: (u64, u64) = (2, 15);
 /// Between two questions.
 const ASK_PAUSE: Duration = Duration::from_micros(100);
 
-/// Flags of `sigma bench ingest`.
-#[derive(Debug, Args)]
-#[command(about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
-pub(super) struct IngestArgs {
-    #[command(flatten)]
-    cluster: ClusterArgs,
-    /// A table for a person, or one JSON object.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
 /// What `-o json` prints.
 #[derive(Debug, serde::Serialize)]
 struct Report {
@@ -86,25 +74,18 @@ struct Report {
 }
 
 /// Runs the bench.
-pub(super) fn run(args: &IngestArgs) -> Result<(), Failure> {
-    let report = measure(args)?;
-    match args.output {
-        Output::Json => {
-            print(&(serde_json::to_string(&report).map_err(anyhow::Error::from)? + "\n"))
-        }
-        Output::Table => print(&shown(&report)),
-    }
+pub(super) fn run(args: &ClusterArgs) -> Result<(), Failure> {
+    args.print(&measure(args)?, shown)
 }
 
-fn measure(args: &IngestArgs) -> anyhow::Result<Report> {
-    let server = args.cluster.server()?;
-    let progress = args.cluster.progress(2);
+fn measure(args: &ClusterArgs) -> anyhow::Result<Report> {
+    let server = args.server()?;
+    let progress = args.progress(2);
     progress.set_message("to nobody");
     let (send, num_bytes) = server.time_to_send()?;
     progress.set_message("to sigma");
     let started = Instant::now();
-    let mut sigma = Sigma::start(&server)?;
-    sigma.wait_ready(|| progress.set_position(server.num_listed()))?;
+    let sigma = Sigma::ready(&server, &progress)?;
     let ready = started.elapsed();
     let ready_cpu_seconds = sigma.cpu_seconds()?;
     progress.set_message("now events");
@@ -115,9 +96,10 @@ fn measure(args: &IngestArgs) -> anyhow::Result<Report> {
             sigma.metric("sigma_changes_total")?,
         ])
     };
-    server.set_pace(args.cluster.events_per_second.into());
+    server.set_pace(args.events_per_second.into());
     let (before, began) = (work(&sigma)?, Instant::now());
-    let visible = probe(&server, &sigma, Duration::from_secs(args.cluster.seconds.into()))?;
+    let lasting = Duration::from_secs(args.seconds.into());
+    let visible = probe(&server, &sigma, &args.fleet(), lasting)?;
     let (after, took) = (work(&sigma)?, began.elapsed());
     let cpu = sigma.cpu_seconds()? - ready_cpu_seconds;
     progress.finish_and_clear();
@@ -129,7 +111,7 @@ fn measure(args: &IngestArgs) -> anyhow::Result<Report> {
         ready_seconds: to(ready.as_secs_f64(), 2),
         ready_over_send: to(ready.as_secs_f64() / send.as_secs_f64(), 2),
         ready_cpu_seconds,
-        events_per_second: args.cluster.events_per_second,
+        events_per_second: args.events_per_second,
         probes: visible.len(),
         visible_p50_ms: to(nearest_rank(&visible, 500), 2),
         visible_p99_ms: to(nearest_rank(&visible, 990), 2),
@@ -141,11 +123,15 @@ fn measure(args: &IngestArgs) -> anyhow::Result<Report> {
 
 /// Lets a pod on a node grow beyond it and shrink, and notes after how many milliseconds a filter
 /// call for another pod knows; sorted.
-fn probe(server: &ApiServer, sigma: &Sigma, lasting: Duration) -> anyhow::Result<Vec<f64>> {
+fn probe(
+    server: &ApiServer,
+    sigma: &Sigma,
+    fleet: &Fleet,
+    lasting: Duration,
+) -> anyhow::Result<Vec<f64>> {
     let mut client = Client::connect(sigma.verbs).context("cannot connect to sigma")?;
     let mut pod = Vec::new();
-    let fleet = Fleet::new(1, 1, 0);
-    fleet.write_pod(&mut pod, &Fleet::extra(ASKED, 1, None, "100m"));
+    Fleet::new(1, 1, 0).write_pod(&mut pod, &Fleet::extra(ASKED, 1, None, "100m"));
     let (pod, node) = (String::from_utf8_lossy(&pod), node_name(NODE));
     let body = format!("{{\"Pod\":{pod},\"Nodes\":null,\"NodeNames\":[\"{node}\"]}}");
     let kept = format!("\"NodeNames\":[\"{node}\"]");
@@ -159,7 +145,10 @@ fn probe(server: &ApiServer, sigma: &Sigma, lasting: Duration) -> anyhow::Result
     while started.elapsed() < lasting {
         large = !large;
         let happened = Instant::now();
-        server.set_probe(NODE, if large { "95500m" } else { "1m" });
+        let cpu = if large { "95500m" } else { "1m" };
+        server.set_probe(|out, version| {
+            fleet.write_pod(out, &Fleet::extra(0, version, Some(NODE), cpu));
+        });
         while fits()? == large {
             if happened.elapsed() > VISIBLE_LIMIT {
                 bail!("an event did not become visible within {VISIBLE_LIMIT:?}");

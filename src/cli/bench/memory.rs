@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use clap::Args;
-
 use super::site::{ClusterArgs, Memory, Sigma};
-use crate::cli::table::{self, Align, Output};
-use crate::cli::{Failure, print};
+use crate::cli::Failure;
+use crate::cli::table::{self, Align};
 
-const ABOUT: &str = "Measures the memory of sigma serve in a large cluster";
+pub(super) const ABOUT: &str = "Measures the memory of sigma serve in a large cluster";
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Measures the memory of sigma serve in a large cluster.
 
 Starts the real `sigma serve` as a child process and lets it list and watch a server on loopback
@@ -19,7 +17,7 @@ calls VmRSS, its peak VmHWM.
 
 No cluster is touched, and nothing is written but a temporary folder.";
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   sigma bench memory                           10,000 nodes, 500,000 pods (half a minute)
   sigma bench memory --nodes 1000 --pods 50000 a smaller cluster
@@ -27,17 +25,6 @@ Examples:
   sigma bench memory -o json | jq .steady.rss_mb
 
 Exit codes: 0 done, 1 failed, 2 bad flags.";
-
-/// Flags of `sigma bench memory`.
-#[derive(Debug, Args)]
-#[command(about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
-pub(super) struct MemoryArgs {
-    #[command(flatten)]
-    cluster: ClusterArgs,
-    /// A table for a person, or one JSON object.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
 
 /// What `-o json` prints.
 #[derive(Debug, serde::Serialize)]
@@ -53,15 +40,14 @@ struct Report {
 }
 
 /// Runs the bench.
-pub(super) fn run(args: &MemoryArgs) -> Result<(), Failure> {
-    let server = args.cluster.server()?;
-    let progress = args.cluster.progress(1);
-    let mut sigma = Sigma::start(&server)?;
-    sigma.wait_ready(|| progress.set_position(server.num_listed()))?;
+pub(super) fn run(args: &ClusterArgs) -> Result<(), Failure> {
+    let server = args.server()?;
+    let progress = args.progress(1);
+    let sigma = Sigma::ready(&server, &progress)?;
     let listed = sigma.memory()?;
     progress.set_message("now events");
-    server.set_pace(args.cluster.events_per_second.into());
-    std::thread::sleep(Duration::from_secs(args.cluster.seconds.into()));
+    server.set_pace(args.events_per_second.into());
+    std::thread::sleep(Duration::from_secs(args.seconds.into()));
     let steady = sigma.memory()?;
     progress.finish_and_clear();
     let count = |kind: &str| sigma.metric(&format!("sigma_state_objects{{kind=\"{kind}\"}}"));
@@ -73,12 +59,7 @@ pub(super) fn run(args: &MemoryArgs) -> Result<(), Failure> {
         steady,
         bytes_per_pod: (steady.rss_mb * 1e6 / pods).round(),
     };
-    match args.output {
-        Output::Json => {
-            print(&(serde_json::to_string(&report).map_err(anyhow::Error::from)? + "\n"))
-        }
-        Output::Table => print(&shown(&report)),
-    }
+    args.print(&report, shown)
 }
 
 fn shown(report: &Report) -> String {

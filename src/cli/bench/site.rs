@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::Value;
 
 use super::apiserver::ApiServer;
-use crate::cli::{plans, why};
+use crate::cli::table::Output;
+use crate::cli::{Failure, plans, print, progress_bar, why};
 use crate::sim::Fleet;
 
 /// Between two looks at whether it is ready.
@@ -21,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Nothing takes longer.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What the cluster is like.
+/// Flags of `sigma bench memory` and `ingest`: what the cluster is like.
 #[derive(Debug, Args)]
 pub(super) struct ClusterArgs {
     /// Nodes of the cluster.
@@ -53,25 +54,39 @@ pub(super) struct ClusterArgs {
     #[arg(long, value_name = "N", default_value_t = 10,
         value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(super) seconds: u32,
+    /// A table for a person, or one JSON object.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
 }
 
 impl ClusterArgs {
     /// The server that has this cluster.
     pub(super) fn server(&self) -> anyhow::Result<ApiServer> {
-        let fleet = Fleet::new(self.nodes.into(), self.pods.into(), self.pod_bytes as usize);
         let encodes = self.encode_mb_per_second.map(|mb| u64::from(mb) * 1_000_000);
-        ApiServer::start(fleet, self.stream_lists, encodes)
+        ApiServer::start(self.fleet(), self.stream_lists, encodes)
     }
 
-    /// A bar for objects listed, on stderr, and only where a person watches.
+    /// Its nodes and pods.
+    pub(super) fn fleet(&self) -> Fleet {
+        Fleet::new(self.nodes.into(), self.pods.into(), self.pod_bytes as usize)
+    }
+
+    /// A bar for objects listed.
     pub(super) fn progress(&self, num_lists: u64) -> ProgressBar {
         let num_objects = num_lists * (u64::from(self.nodes) + u64::from(self.pods));
-        let bar = ProgressBar::with_draw_target(Some(num_objects), ProgressDrawTarget::stderr());
-        let style = "{bar:40} {human_pos}/{human_len} objects listed, {elapsed} {msg}";
-        match ProgressStyle::with_template(style) {
-            Ok(style) => bar.with_style(style),
-            Err(_) => bar,
-        }
+        progress_bar(num_objects, "objects listed, {elapsed} {msg}")
+    }
+
+    /// Prints a report, or the table that is made of it.
+    pub(super) fn print<T: serde::Serialize>(
+        &self,
+        report: &T,
+        shown: impl Fn(&T) -> String,
+    ) -> Result<(), Failure> {
+        print(&match self.output {
+            Output::Json => serde_json::to_string(report).map_err(anyhow::Error::from)? + "\n",
+            Output::Table => shown(report),
+        })
     }
 }
 
@@ -95,7 +110,7 @@ pub(super) struct Memory {
 
 impl Sigma {
     /// Starts one that watches this server; it listens when this returns, and knows nothing yet.
-    pub(super) fn start(server: &ApiServer) -> anyhow::Result<Self> {
+    fn start(server: &ApiServer) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("sigma-bench-{}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let (kubeconfig, policy) = (dir.join("kubeconfig"), dir.join("policy.yaml"));
@@ -113,7 +128,7 @@ impl Sigma {
         command.args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
         command.args([
             "--doorbell=off",
-            "--log=warn,sigma::serve=info,sigma::serve::doorbell=warn",
+            "--log=warn,sigma::serve=info,sigma::actor=warn",
             "--kubeconfig",
         ]);
         command.arg(&kubeconfig).arg("--policy").arg(&policy);
@@ -126,8 +141,14 @@ impl Sigma {
         Ok(sigma)
     }
 
-    /// Waits until it has read all lists.
-    pub(super) fn wait_ready(&mut self, waiting: impl Fn()) -> anyhow::Result<()> {
+    /// Starts one and waits until it has read all lists.
+    pub(super) fn ready(server: &ApiServer, progress: &ProgressBar) -> anyhow::Result<Self> {
+        let mut sigma = Self::start(server)?;
+        sigma.wait_ready(|| progress.set_position(server.num_listed()))?;
+        Ok(sigma)
+    }
+
+    fn wait_ready(&mut self, waiting: impl Fn()) -> anyhow::Result<()> {
         let started = Instant::now();
         while why::get(&self.admin, "/readyz")?.0 != 200 {
             if let Some(status) = self.child.try_wait()? {

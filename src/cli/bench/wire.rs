@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  setting ─▶ asks ─▶ side: sigma ───┐
-//!                 ├─▶ side: sigma' ──┼─▶ rounds (A B B A) ─▶ report
-//!                 └─▶ side: peer ────┘
+//!     │           ├─▶ side: sigma' ──┼─▶ rounds (A B B A) ─▶ report
+//!     │           └─▶ side: peer ────┘
+//!     └─────▶ churn ─▶ apiserver ─▶ watches of sigma, sigma'
 //! ```
 
 mod setting;
+mod churn;
 mod extender;
 mod side;
 mod rounds;
@@ -18,16 +20,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use http::Uri;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::apiserver::ApiServer;
 use super::cpus::Apart;
 use crate::cli::loopback::client::Client;
 use crate::cli::serve::FastPath;
 use crate::cli::table::Output;
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, print, progress_bar};
+use churn::Churn;
 use extender::Process;
 pub(super) use extender::{ExtenderArgs, serve};
-use report::{Conditions, Row};
+use report::{Conditions, Own, Row};
 use rounds::Sides;
 use setting::{Asks, Case, Setting};
 use side::Side;
@@ -43,13 +46,19 @@ connection, one call at a time; each pod goes through filter, and then through p
 names that filter accepted. No pod is asked about twice. Nodes are in a random order that stays; each
 call offers the next window of it, and neighbouring pieces are swapped now and then.
 
+With --events, the nodes' pods go and come back meanwhile, so many a second, as pods of 8.6 KB on a
+watch of each sigma: nodes get emptier and fuller, and what must be accepted stays the same.
+
+With two numbers of --nodes, the peer is sigma in the larger cluster, asked about as many of its nodes.
+
 With --peer, another extender is driven in turns with sigma: blocks A B B A of the same requests, so
 that whatever else the machine does falls on both alike. The peer must accept exactly the nodes that
 sigma accepts, which is checked on every answer. The Go peer in benches/peers/go-echo does.
 
 The ratio is the peer's time ÷ sigma's, the median over blocks, with a 95 % interval by bootstrap.
 Beside it stands the same for two processes of sigma (A/A). A ratio that is not twice as far from 1
-as those get is noise, and no claim is made.
+as those get is noise, and no claim is made. Handler times are sigma's own, the mean of all calls
+(sigma_verb_duration_seconds).
 
 If an extender fails in the middle, the numbers of names that were done are printed, then the error.";
 
@@ -58,7 +67,8 @@ Examples:
   sigma bench wire                                   sigma alone
   sigma bench wire --names 500 --seconds 10          a quick look at the usual size
   sigma bench wire --peer http://127.0.0.1:8888      beside a peer (just bench-wire starts one)
-  sigma bench wire --nodes 50000 --names 500         the same names in a larger cluster
+  sigma bench wire --nodes 1000,50000 --names 500    as many names in a larger cluster
+  sigma bench wire --names 500 --events 1000         beside 1,000 pod events a second
   sigma bench wire --names 500 --without memo        what a shortcut is worth
   sigma bench wire -o json | jq '.names, .p50_us'    one JSON object a row
 
@@ -84,10 +94,14 @@ pub(super) struct WireArgs {
     /// Which nodes are refused.
     #[arg(long, value_enum, default_value_t = Case::All)]
     case: Case,
-    /// Nodes of the cluster.
-    #[arg(long, value_name = "N", default_value_t = 10_000,
+    /// Nodes of the cluster, and of a larger one to compare with.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [10_000],
         value_parser = clap::value_parser!(u32).range(MIN_NODES..=MAX_NODES))]
-    nodes: u32,
+    nodes: Vec<u32>,
+    /// Pod events a second that reach each sigma by its watch.
+    #[arg(long, value_name = "N", default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    events: u32,
     /// Blocks A B B A at each number of names; no claim is made on less than 200.
     #[arg(long, value_name = "N", default_value_t = report::MIN_ROUNDS as u32,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -105,31 +119,42 @@ pub(super) struct WireArgs {
 
 /// Runs the bench. Rows are printed at the end, also those before a failure.
 pub(super) fn run(args: &WireArgs) -> Result<(), Failure> {
-    if let Some(names) = args.names.iter().find(|it| **it > args.nodes) {
-        let nodes = args.nodes;
-        return Err(Failure::usage(anyhow!("--names {names}: there are only {nodes} --nodes")));
-    }
-    let setting = Setting::new(args.case, args.nodes)?;
+    check(args)?;
+    let sites = args.nodes.iter().map(|nodes| Site::new(args, *nodes));
+    let sites = sites.collect::<anyhow::Result<Vec<_>>>()?;
+    let site = &sites[0];
     // Before the work, so that a wrong URL does not cost a minute.
-    let peer = args.peer.as_ref().map(|url| peer(&setting, url)).transpose()?;
+    let peer = args.peer.as_ref().map(|url| peer(&site.setting, url)).transpose()?;
     let apart = Apart::pin();
-    let cpu = apart.map(|it| it.servers);
-    let start = || Process::start(args.case, args.nodes, &args.without, cpu);
-    let [ours, same] = [start()?, start()?];
-    let side = |process: &Process| {
-        let client = Client::connect(process.addr).context("cannot connect to sigma");
-        Ok::<_, anyhow::Error>(Side::new(&setting, client?, "", "sigma"))
+    let start = |site: &Site| site.start(args, apart);
+    let mut processes = vec![start(site)?, start(site)?];
+    let mut sides = Sides {
+        ours: site.side(&processes[0])?,
+        same: site.side(&processes[1])?,
+        peer,
+        asks: Asks::new(&site.setting),
+        larger: None,
     };
-    let sides = Sides { ours: side(&ours)?, same: side(&same)?, peer };
+    if let Some(site) = sites.get(1) {
+        processes.push(start(site)?);
+        sides.peer = Some(site.side(&processes[2])?);
+        sides.larger = Some(Asks::new(&site.setting));
+    }
     let load_before = load();
-    let (rows, ended) = measure(args, &setting, sides);
+    for server in sites.iter().filter_map(|site| site.server.as_ref()) {
+        server.set_pace(args.events.into());
+    }
+    let (rows, ended) = measure(args, sides, &mut processes);
     let conditions = Conditions {
         case: args.case.name(),
-        num_nodes: args.nodes,
-        peer: args.peer.as_ref().map(Uri::to_string),
+        num_nodes: args.nodes[0],
+        peer: match args.nodes.get(1) {
+            Some(nodes) => Some(format!("sigma with {nodes} nodes")),
+            None => args.peer.as_ref().map(Uri::to_string),
+        },
         apart,
         load: [load_before, load()],
-        hit_rates: ours.finish(),
+        hit_rates: processes[0].counted().map_or_else(|_| "unknown".to_owned(), |it| it.hit_rates),
     };
     if !rows.is_empty() {
         print(&match args.output {
@@ -140,15 +165,59 @@ pub(super) fn run(args: &WireArgs) -> Result<(), Failure> {
     Ok(ended?)
 }
 
+/// Refuses flags that make no sense together.
+fn check(args: &WireArgs) -> Result<(), Failure> {
+    let wrong = |text: String| Err(Failure::usage(anyhow!(text)));
+    let nodes = &args.nodes;
+    let fewest = nodes.iter().min().copied().unwrap_or_default();
+    if let Some(names) = args.names.iter().find(|it| **it > fewest) {
+        return wrong(format!("--names {names}: there are only {fewest} --nodes"));
+    }
+    if nodes.len() > 2 {
+        return wrong(format!("--nodes: {} numbers, and two can be compared", nodes.len()));
+    }
+    if nodes.len() == 2 && args.peer.is_some() {
+        return wrong("--peer: with two numbers of --nodes, the peer is sigma".to_owned());
+    }
+    Ok(())
+}
+
+/// A cluster, and who tells of events in it.
+struct Site {
+    setting: Setting,
+    server: Option<ApiServer>,
+}
+
+impl Site {
+    fn new(args: &WireArgs, num_nodes: u32) -> anyhow::Result<Self> {
+        let setting = Setting::new(args.case, num_nodes)?;
+        let serve = || ApiServer::start(Churn::new(&setting), true, None);
+        let server = (args.events > 0).then(serve).transpose()?;
+        Ok(Self { setting, server })
+    }
+
+    /// A sigma that knows this cluster.
+    fn start(&self, args: &WireArgs, apart: Option<Apart>) -> anyhow::Result<Process> {
+        let num_nodes = self.setting.cluster.nodes.len();
+        let watch = self.server.as_ref().map(|it| it.addr);
+        Process::start(args.case, num_nodes, &args.without, watch, apart.map(|it| it.servers))
+    }
+
+    fn side(&self, process: &Process) -> anyhow::Result<Side<'_>> {
+        let client = Client::connect(process.addr).context("cannot connect to sigma")?;
+        Ok(Side::new(&self.setting, client, "", "sigma"))
+    }
+}
+
 /// Filter's rows, then prioritize's, and how it ended.
 fn measure(
     args: &WireArgs,
-    setting: &Setting,
     mut sides: Sides<'_>,
+    processes: &mut [Process],
 ) -> (Vec<Row>, anyhow::Result<()>) {
     let started = Instant::now();
-    let progress = progress_bar(args.names.len() as u64 * u64::from(args.blocks));
-    let mut asks = Asks::new(setting);
+    let num_blocks = args.names.len() as u64 * u64::from(args.blocks);
+    let progress = progress_bar(num_blocks, "blocks, {elapsed} {msg}");
     let mut rows = Vec::new();
     let sizes = (0_u32..).zip(&args.names);
     let ended = sizes.map(|(done, names)| {
@@ -159,9 +228,12 @@ fn measure(
             Instant::now() + left / (args.names.len() as u32 - done)
         });
         progress.set_message(format!("{names} names"));
-        let blocks = args.blocks as usize;
-        let measured = sides.measure(&mut asks, size, blocks, until, &progress)?;
-        rows.extend(Row::of(size, &measured));
+        let mut counted =
+            || processes.iter_mut().map(Process::counted).collect::<anyhow::Result<Vec<_>>>();
+        let (before, began) = (counted()?, Instant::now());
+        let measured = sides.measure(size, args.blocks as usize, until, &progress)?;
+        let own = Own { before, after: counted()?, took: began.elapsed() };
+        rows.extend(Row::of(size, &measured, &own));
         Ok(())
     });
     let ended = ended.collect();
@@ -187,14 +259,4 @@ fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let averages: Vec<&str> = text.split(' ').take(3).filter(|it| !it.is_empty()).collect();
     if averages.is_empty() { "unknown".to_owned() } else { averages.join(" ") }
-}
-
-/// On stderr, and only where a person watches.
-fn progress_bar(num_blocks: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(num_blocks), ProgressDrawTarget::stderr());
-    let style = "{bar:40} {human_pos}/{human_len} blocks, {elapsed} {msg}";
-    match ProgressStyle::with_template(style) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

@@ -1,5 +1,5 @@
-//! The real extender without a cluster: the real server and the real writer, on a thread of their
-//! own, told of nodes and pods by the same changes that watches send.
+//! The real extender without a cluster: the real server on a thread of its own and the real writer
+//! behind it, as in `sigma serve`, told of nodes and pods by the same changes that watches send.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -7,16 +7,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::HoldLimits;
 use crate::engine::{Desk, RefusalLimits, World};
 use crate::http::{self, ConnLimits, ExtenderOptions, FastPaths};
+use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::{Change, Kind, Pod, PodUid};
 use crate::policy::Plan;
+use crate::serve::background_runtime;
 use crate::sim::Cluster;
-use crate::writer::{self, Board, Clock};
+use crate::writer::{self, Board, Clock, WriterHandle};
 
 /// Longest wait until a change that was sent is visible. Reaching it is a bug or a machine that
 /// stands still, not slowness.
@@ -36,6 +39,9 @@ pub(in crate::cli) struct Extender {
     /// What it counts.
     pub(in crate::cli) metrics: Arc<Metrics>,
     changes: mpsc::Sender<Change>,
+    /// Without it the writer would end.
+    _writer: WriterHandle,
+    background: Runtime,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<anyhow::Result<()>>,
 }
@@ -50,18 +56,20 @@ impl Extender {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
         let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
-        let board = Arc::new(Board::new(plan, timeless_desk(), Clock::start()));
+        let desk = fast_paths.on_desk(timeless_desk());
+        let board = Arc::new(Board::new(plan, desk, Clock::start()));
+        let background = background_runtime().context("cannot start a runtime")?;
+        let (writer, _task) = {
+            let _in_it = background.enter();
+            writer::spawn(board.clone(), metrics.clone())
+        };
         let (stop, stopped) = oneshot::channel();
-        let (ready, started) = std::sync::mpsc::sync_channel(1);
         let (served, counted) = (board.clone(), metrics.clone());
         let thread = std::thread::Builder::new().name("extender".to_owned());
+        let runtime = http::runtime().context("cannot start a runtime")?;
         let thread = thread.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.context("cannot start a runtime")?.block_on(async move {
+            runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                let (writer, _task) = writer::spawn(served.clone(), counted.clone());
-                // The receiver waits for exactly this; if it is gone, so is the verb.
-                let _ = ready.send(writer.changes());
                 let options = ExtenderOptions {
                     deadline: DEADLINE,
                     fast_paths,
@@ -75,8 +83,8 @@ impl Extender {
             })
         });
         let thread = thread.context("cannot start a thread")?;
-        let changes = started.recv().context("the extender's thread ended at once")?;
-        Ok(Self { addr, board, metrics, changes, stop, thread })
+        let changes = writer.changes();
+        Ok(Self { addr, board, metrics, changes, _writer: writer, background, stop, thread })
     }
 
     /// Sends a change as a watch does: waits when the writer is behind.
@@ -100,6 +108,23 @@ impl Extender {
             self.send(Change::RelistEnd(kind))?;
         }
         self.wait("the cluster", |_| self.board.synced())?;
+        Ok(())
+    }
+
+    /// From now on follows the pods of an API server, by a watch as `sigma serve` has it. Returns when
+    /// its list was applied; what changes after that came as an event.
+    pub(in crate::cli) fn watch_pods(&self, server: SocketAddr) -> anyhow::Result<()> {
+        let before = self.metrics.changes.get();
+        let health = Arc::new(WatchHealth::default());
+        let url = format!("http://{server}").parse().context("an address is no URL")?;
+        let _in_it = self.background.enter();
+        let client = kube::Client::try_from(kube::Config::new(url)).context("cannot watch")?;
+        k8s::spawn(client, Kind::Pods, self.changes.clone(), health.clone());
+        self.wait("the list of pods", |_| {
+            let pods = health.kind(Kind::Pods);
+            // Beside the objects, a list has a beginning and an end.
+            pods.listed && self.metrics.changes.get() >= before + pods.num_objects + 2
+        })?;
         Ok(())
     }
 
@@ -143,7 +168,9 @@ impl Extender {
     pub(in crate::cli) fn stop(self) -> anyhow::Result<()> {
         // A server that has ended by itself says why below.
         let _ = self.stop.send(());
-        match self.thread.join() {
+        let ended = self.thread.join();
+        self.background.shutdown_background();
+        match ended {
             Ok(ended) => ended,
             Err(_) => bail!("the extender's thread panicked"),
         }

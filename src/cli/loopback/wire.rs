@@ -54,7 +54,7 @@ pub(in crate::cli) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A pending pod as the scheduler's informer holds it: no `managedFields`, no `kind`.
+/// A pod as the scheduler's informer holds it: no `managedFields`, no `kind`.
 pub(in crate::cli) fn pod_json(pod: &Pod) -> String {
     let mut out = String::with_capacity(2048);
     out.push_str(r#"{"metadata":{"name":"#);
@@ -120,6 +120,9 @@ fn spec(out: &mut String, pod: &Pod) {
     if !pod.priority_class.is_empty() {
         text_field(out, "priorityClassName", &pod.priority_class);
     }
+    if let Some(node) = &pod.node {
+        text_field(out, "nodeName", node);
+    }
     let _ = write!(out, r#","priority":{},"enableServiceLinks":true"#, pod.priority);
     out.push_str(r#","preemptionPolicy":"PreemptLowerPriority"}"#);
 }
@@ -164,7 +167,9 @@ mod tests {
 
     #[test]
     fn what_the_client_writes_is_the_pod_that_was_generated() {
-        for pod in PodStream::new(3).take(2000) {
+        for (mut pod, node) in PodStream::new(3).take(2000).zip([None, Some("n-1")].iter().cycle())
+        {
+            pod.node = node.map(Into::into);
             let text = pod_json(&pod);
             let slim: SlimPod = serde_json::from_str(&text).expect("it is JSON");
             assert_eq!(decode::pod(&slim), Ok(pod), "{text}");

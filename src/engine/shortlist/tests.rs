@@ -91,7 +91,7 @@ fn the_best_are_named_by_the_book_whatever_bounds_them() {
             let nodes: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
             let verdicts = verdicts(&nodes);
             let mut ranker = Ranker::default();
-            let order = ranker.rank(case, &nodes).best(nodes.len());
+            let order = ranker.rank(case, None, &nodes).best(nodes.len());
             let order = order.into_iter().filter(|at| verdicts[*at] == Reason::Kept);
             let order: Vec<NodeOrd> = order.map(|at| nodes[at]).collect();
             let best_band = order.iter().filter(|ord| world.snapshot.pool(**ord) == PoolOrd(2));
@@ -100,7 +100,7 @@ fn the_best_are_named_by_the_book_whatever_bounds_them() {
             let mut shortlister = Shortlister::default();
             for num_holds in [0, 1, 2, 100] {
                 let mut answer = Answer::default();
-                shortlister.name_best(case, &nodes, &verdicts, num_holds, &mut answer);
+                shortlister.name_best(case, None, &nodes, &verdicts, num_holds, &mut answer);
                 assert!(answer.accepted.is_sorted());
                 let listed = if num == 0 { usize::MAX } else { usize::from(num) };
                 let held = match class.bears_limits {
@@ -112,7 +112,7 @@ fn the_best_are_named_by_the_book_whatever_bounds_them() {
                 let named: Vec<_> = answer.accepted.iter().map(|at| nodes[*at as usize]).collect();
                 assert_eq!(named, want, "{num} {per_domain} {num_holds}");
                 let mut scores = Vec::new();
-                ranker.rank(case, &named).scores(0..named.len(), &mut scores);
+                ranker.rank(case, None, &named).scores(0..named.len(), &mut scores);
                 assert!(answer.scores == scores || answer.scores.is_empty());
                 assert_eq!(answer.scores.is_empty(), listed.min(held) > order.len());
                 num_compared += 1;

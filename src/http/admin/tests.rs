@@ -43,6 +43,7 @@ async fn admin() -> Router {
     let sources = AdminSources {
         checks: Arc::new(|| vec![Check { name: "x".into(), ok: false, detail: "y".into() }]),
         policy_on_disk: Arc::new(PolicyOnDisk::default),
+        acts: Arc::new(Vec::new),
     };
     Admin::new(board, metrics, sources).router()
 }

@@ -1,15 +1,17 @@
 //! The extender under measurement: a process of its own, so that client and server share nothing but
 //! the wire, with the server, the writer and the engine of `sigma serve`.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Write as _, stdin};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum as _};
+use prometheus::Histogram;
 
 use super::setting::{Case, Setting};
+use super::side::VERBS;
 use crate::cli::bench::cpus::on_cpu;
 use crate::cli::loopback::extender::Extender;
 use crate::cli::serve::FastPath;
@@ -29,26 +31,57 @@ pub(in crate::cli::bench) struct ExtenderArgs {
     nodes: u32,
     #[arg(long, value_enum)]
     without: Vec<FastPath>,
+    /// Where pods are watched.
+    #[arg(long)]
+    watch: Option<SocketAddr>,
+}
+
+/// What an extender has counted since it had seen the whole cluster.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Counted {
+    /// Changes that came by its watch and were applied.
+    pub(super) events: u64,
+    /// Calls, and the seconds that their handlers took, by verb.
+    pub(super) calls: [u64; 2],
+    pub(super) seconds: [f64; 2],
+    /// Which share of all names each shortcut served.
+    pub(super) hit_rates: String,
 }
 
 /// Serves until stdin ends, which it does when whoever started this is done or gone. Prints where it
-/// listens once it has seen the whole cluster, and at the end what shortcuts served.
+/// listens once it has seen the whole cluster, and for each line of stdin what it has counted.
 pub(in crate::cli::bench) fn serve(args: &ExtenderArgs) -> Result<(), Failure> {
     let setting = Setting::new(args.case, args.nodes)?;
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
     let fast_paths = FastPath::all_but(&args.without);
     let extender = Extender::start(plan()?, listener, fast_paths)?;
     extender.list(&setting.cluster, setting.placed)?;
+    args.watch.map(|server| extender.watch_pods(server)).transpose()?;
+    let listed = extender.metrics.changes.get();
     print(&format!("{}\n", extender.addr))?;
     // However stdin ends, nobody is left to serve.
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    print(&format!("{}\n", hit_rates(&extender.metrics)))?;
+    for _ in stdin().lines().map_while(Result::ok) {
+        let counted = Counted {
+            events: extender.metrics.changes.get() - listed,
+            ..counted(&extender.metrics)
+        };
+        print(&(serde_json::to_string(&counted).map_err(anyhow::Error::from)? + "\n"))?;
+    }
     Ok(extender.stop()?)
 }
 
-/// Which share of all names each shortcut served.
+fn counted(metrics: &Metrics) -> Counted {
+    let handlers = VERBS.map(|verb| metrics.verb_seconds.with_label_values(&[verb]));
+    Counted {
+        events: 0,
+        calls: handlers.each_ref().map(Histogram::get_sample_count),
+        seconds: handlers.each_ref().map(Histogram::get_sample_sum),
+        hit_rates: hit_rates(metrics),
+    }
+}
+
 fn hit_rates(metrics: &Metrics) -> String {
-    let rates = ["cut", "guess", "memo"].map(|path| {
+    let rates = ["cut", "guess", "scan", "memo"].map(|path| {
         let count = |result| metrics.fast_path_names.with_label_values(&[path, result]).get();
         let (hits, misses) = (count("hit"), count("miss"));
         format!("{path} {:.1} %", hits as f64 / (hits + misses).max(1) as f64 * 100.0)
@@ -69,6 +102,7 @@ pub(super) fn plan() -> Result<Arc<Plan>, Failure> {
 /// A running extender, ended when dropped.
 pub(super) struct Process {
     child: Child,
+    stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     /// Where it listens.
     pub(super) addr: SocketAddr,
@@ -78,8 +112,9 @@ impl Process {
     /// Starts one and waits until it has seen the whole cluster.
     pub(super) fn start(
         case: Case,
-        num_nodes: u32,
+        num_nodes: usize,
         without: &[FastPath],
+        watch: Option<SocketAddr>,
         cpu: Option<u32>,
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot tell where this program lies")?;
@@ -89,25 +124,27 @@ impl Process {
         for path in without.iter().filter_map(FastPath::to_possible_value) {
             command.args(["--without", path.get_name()]);
         }
+        if let Some(server) = watch {
+            command.arg("--watch").arg(server.to_string());
+        }
         let mut child = command.spawn().context("cannot start the extender")?;
-        let stdout = child.stdout.take().context("the extender has no stdout")?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let (stdin, stdout) = pipes.context("the extender has no stdin or stdout")?;
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         stdout.read_line(&mut line).context("cannot hear the extender")?;
         match line.trim().parse() {
-            Ok(addr) => Ok(Self { child, stdout, addr }),
+            Ok(addr) => Ok(Self { child, stdin, stdout, addr }),
             Err(_) => bail!("the extender did not start: {}", child.wait()?),
         }
     }
 
-    /// Asks it to end; what shortcuts served, by its own word.
-    pub(super) fn finish(mut self) -> String {
-        drop(self.child.stdin.take());
+    /// What it has counted so far.
+    pub(super) fn counted(&mut self) -> anyhow::Result<Counted> {
         let mut line = String::new();
-        match self.stdout.read_line(&mut line) {
-            Ok(1..) => line.trim().to_owned(),
-            _ => "unknown".to_owned(),
-        }
+        writeln!(self.stdin).context("the extender is gone")?;
+        self.stdout.read_line(&mut line).context("cannot hear the extender")?;
+        serde_json::from_str(&line).context("the extender does not say what it has counted")
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::extender::Counted;
 use super::rounds::{Measured, PODS_PER_BLOCK};
 use super::side::VERBS;
 use crate::cli::bench::cpus::Apart;
@@ -21,6 +22,7 @@ pub(super) struct Row {
     names: usize,
     p50_us: f64,
     p99_us: f64,
+    p99_over_p50: f64,
     peer_p50_us: Option<f64>,
     ratio: Option<f64>,
     ratio_low: Option<f64>,
@@ -28,6 +30,12 @@ pub(super) struct Row {
     /// Of ours to a second process of ours: how far from 1 noise alone gets.
     aa_low: Option<f64>,
     aa_high: Option<f64>,
+    /// Mean time of the handler, and the larger cluster's ÷ ours.
+    handler_us: f64,
+    handler_ratio: Option<f64>,
+    /// Events that came by the watch and were applied meanwhile, and how many that were a second.
+    events: u64,
+    events_per_second: f64,
     #[serde(skip)]
     more: More,
 }
@@ -41,13 +49,34 @@ struct More {
     rounds: usize,
 }
 
-impl Row {
-    /// Both verbs' rows.
-    pub(super) fn of(names: usize, measured: &Measured) -> Vec<Self> {
-        (0..VERBS.len()).map(|verb| Self::new(verb, names, measured)).collect()
+/// What the processes counted themselves: ours, its twin, and the one in a larger cluster.
+pub(super) struct Own {
+    pub(super) before: Vec<Counted>,
+    pub(super) after: Vec<Counted>,
+    /// Between the two.
+    pub(super) took: Duration,
+}
+
+impl Own {
+    /// The mean of a process's handler.
+    fn handler_us(&self, process: usize, verb: usize) -> Option<f64> {
+        let (before, after) = (self.before.get(process)?, self.after.get(process)?);
+        let calls = after.calls[verb] - before.calls[verb];
+        Some((after.seconds[verb] - before.seconds[verb]) / calls.max(1) as f64 * 1e6)
     }
 
-    fn new(verb: usize, names: usize, measured: &Measured) -> Self {
+    fn events(&self) -> u64 {
+        self.after[0].events - self.before[0].events
+    }
+}
+
+impl Row {
+    /// Both verbs' rows.
+    pub(super) fn of(names: usize, measured: &Measured, own: &Own) -> Vec<Self> {
+        (0..VERBS.len()).map(|verb| Self::new(verb, names, measured, own)).collect()
+    }
+
+    fn new(verb: usize, names: usize, measured: &Measured, own: &Own) -> Self {
         let (peer, same) = (&measured.peer, &measured.same);
         let beside_peer = !peer.ours[verb].is_empty();
         let ours = sorted_us(if beside_peer { &peer.ours[verb] } else { &same.ours[verb] });
@@ -55,17 +84,25 @@ impl Row {
         let peers_at = |permille| beside_peer.then(|| nearest_rank(&peers, permille));
         let (ratio_low, ratio_high) = ratios(&peer.logs[verb]);
         let (aa_low, aa_high) = ratios(&same.logs[verb]);
+        let (p50_us, p99_us) = (nearest_rank(&ours, 500), nearest_rank(&ours, 990));
+        let handler_us = own.handler_us(0, verb).unwrap_or_default();
+        let handler_ratio = own.handler_us(2, verb).map(|larger| larger / handler_us);
         Self {
             verb: VERBS[verb],
             names,
-            p50_us: nearest_rank(&ours, 500),
-            p99_us: nearest_rank(&ours, 990),
+            p50_us,
+            p99_us,
+            p99_over_p50: rounded(p99_us / p50_us, 100.0),
             peer_p50_us: peers_at(500),
             ratio: median(&mut peer.logs[verb].clone()).map(ratio),
             ratio_low,
             ratio_high,
             aa_low,
             aa_high,
+            handler_us: rounded(handler_us, 10.0),
+            handler_ratio: handler_ratio.map(|it| rounded(it, 100.0)),
+            events: own.events(),
+            events_per_second: rounded(own.events() as f64 / own.took.as_secs_f64(), 1.0),
             more: More {
                 min_us: nearest_rank(&ours, 0),
                 p25_us: nearest_rank(&ours, 250),
@@ -139,6 +176,7 @@ pub(super) fn table(rows: &[Row], conditions: &Conditions) -> String {
         ("p25", Align::Right),
         ("p50", Align::Right),
         ("p99 µs", Align::Right),
+        ("p99 ÷ p50", Align::Right),
         ("peer min", Align::Right),
         ("p50 µs", Align::Right),
         ("peer ÷ sigma", Align::Right),
@@ -157,6 +195,7 @@ pub(super) fn table(rows: &[Row], conditions: &Conditions) -> String {
             us(Some(row.more.p25_us)),
             us(Some(row.p50_us)),
             us(Some(row.p99_us)),
+            format!("{:.2}", row.p99_over_p50),
             us(row.more.peer_min_us),
             us(row.peer_p50_us),
             between(row.ratio_low, row.ratio_high),
@@ -194,6 +233,19 @@ fn footing(rows: &[Row], conditions: &Conditions) -> String {
         }
         None => writeln!(out, "Client and sigma are not pinned (no taskset, or one CPU)."),
     };
+    for row in rows {
+        let Row { verb, names, handler_us, handler_ratio, .. } = row;
+        let ratio = handler_ratio.map(|it| format!(", {it:.2} × as long in the larger cluster"));
+        let ratio = ratio.unwrap_or_default();
+        let _ = writeln!(out, "Handler of {verb}, {names} names: {handler_us:.1} µs{ratio}.");
+    }
+    for row in rows.iter().filter(|row| row.events > 0 && row.verb == VERBS[0]) {
+        let Row { names, events, events_per_second, .. } = row;
+        let _ = writeln!(
+            out,
+            "Pod events applied beside {names} names: {events}, {events_per_second:.0} a second."
+        );
+    }
     let _ = writeln!(out, "Names that shortcuts served: {}.", conditions.hit_rates);
     let [before, after] = &conditions.load;
     let _ = writeln!(out, "Load average before: {before}; after: {after}.");

@@ -5,14 +5,14 @@
 //! └round─┘  └──round─┘
 //! ```
 //!
-//! A letter is a block of requests. A and B are asked the same; what drifts while a round lasts
-//! falls on both alike. A' is a second process of A's program: what differs between the two is noise.
+//! A letter is a block of requests. A and B are asked the same (in a larger cluster, the same number of
+//! its nodes); what drifts while a round lasts falls on both alike. A' is a second process of A's program: what differs between the two is noise.
 
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
-use super::setting::Asks;
+use super::setting::{Ask, Asks};
 use super::side::{Side, Times};
 use crate::cli::stats::median;
 
@@ -24,7 +24,7 @@ const WARM_UP: usize = 3;
 /// What was measured at one number of names, by verb.
 #[derive(Default)]
 pub(super) struct Measured {
-    /// A beside B; empty without a peer.
+    /// A beside B; empty without one.
     pub(super) peer: Paired,
     /// A beside A'.
     pub(super) same: Paired,
@@ -43,25 +43,28 @@ pub(super) struct Paired {
 pub(super) struct Sides<'a> {
     pub(super) ours: Side<'a>,
     pub(super) same: Side<'a>,
+    /// The peer, or sigma in a larger cluster.
     pub(super) peer: Option<Side<'a>>,
+    pub(super) asks: Asks<'a>,
+    /// What is asked in the larger cluster.
+    pub(super) larger: Option<Asks<'a>>,
 }
 
 impl Sides<'_> {
     /// Asks about pods with `size` names until `rounds` are done or it is `until`; at least once.
     pub(super) fn measure(
         &mut self,
-        asks: &mut Asks<'_>,
         size: usize,
         rounds: usize,
         until: Option<Instant>,
         progress: &ProgressBar,
     ) -> anyhow::Result<Measured> {
         for _ in 0..WARM_UP {
-            self.round(asks, size, &mut Measured::default())?;
+            self.round(size, &mut Measured::default())?;
         }
         let mut measured = Measured::default();
         for _ in 0..rounds {
-            self.round(asks, size, &mut measured)?;
+            self.round(size, &mut measured)?;
             progress.inc(1);
             if until.is_some_and(|until| Instant::now() >= until) {
                 break;
@@ -70,16 +73,19 @@ impl Sides<'_> {
         Ok(measured)
     }
 
-    fn round(
-        &mut self,
-        asks: &mut Asks<'_>,
-        size: usize,
-        measured: &mut Measured,
-    ) -> anyhow::Result<()> {
-        if let Some(peer) = &mut self.peer {
-            measured.peer.round(&mut self.ours, peer, asks, size)?;
+    fn round(&mut self, size: usize, measured: &mut Measured) -> anyhow::Result<()> {
+        let Self { ours, same, peer, asks, larger } = self;
+        // No side sees a pod twice, since a pod that was asked about before is answered faster.
+        let mut take = |larger: Option<&mut Asks<'_>>| {
+            let asked = asks.take(PODS_PER_BLOCK, size);
+            let other = larger.map(|it| it.take(PODS_PER_BLOCK, size));
+            (other.unwrap_or_else(|| asked.clone()), asked)
+        };
+        if let Some(peer) = peer {
+            let blocks = [take(larger.as_mut()), take(larger.as_mut())];
+            measured.peer.round(ours, peer, &blocks)?;
         }
-        measured.same.round(&mut self.ours, &mut self.same, asks, size)
+        measured.same.round(ours, same, &[take(None), take(None)])
     }
 }
 
@@ -88,14 +94,10 @@ impl Paired {
         &mut self,
         ours: &mut Side<'_>,
         other: &mut Side<'_>,
-        asks: &mut Asks<'_>,
-        size: usize,
+        [(b_first, a_first), (b_second, a_second)]: &[(Vec<Ask>, Vec<Ask>); 2],
     ) -> anyhow::Result<()> {
-        // No side sees a pod twice, since a pod that was asked about before is answered faster.
-        let first = asks.take(PODS_PER_BLOCK, size);
-        let (a1, b1) = (ours.ask(&first)?, other.ask(&first)?);
-        let second = asks.take(PODS_PER_BLOCK, size);
-        let (b2, a2) = (other.ask(&second)?, ours.ask(&second)?);
+        let (a1, b1) = (ours.ask(a_first)?, other.ask(b_first)?);
+        let (b2, a2) = (other.ask(b_second)?, ours.ask(a_second)?);
         for (verb, logs) in self.logs.iter_mut().enumerate() {
             let blocks = [&a1, &b1, &b2, &a2].map(|times| typical_ln(&times[verb]));
             if let [Some(a1), Some(b1), Some(b2), Some(a2)] = blocks {

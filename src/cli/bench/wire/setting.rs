@@ -2,7 +2,7 @@
 //!
 //! The extender's process and the client's make the same setting, each for itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::ensure;
 
@@ -25,6 +25,7 @@ const SEED: u64 = 1;
 const PLACE_STREAM: u64 = 111;
 const ASK_STREAM: u64 = 112;
 const ORDER_STREAM: u64 = 113;
+const MOVE_STREAM: u64 = 114;
 /// Nodes that kube-scheduler meets and does not offer, between two windows: less than this.
 const PASSED_BY: u64 = 16;
 /// One in so many pairs of neighbouring chunks comes in swapped.
@@ -130,6 +131,17 @@ impl Setting {
     /// A node's name as a JSON string.
     pub(super) fn quoted(&self, at: u32) -> &str {
         &self.quoted[at as usize]
+    }
+
+    /// Positions of placed pods that may come and go without changing what must be accepted: they are on
+    /// open nodes, and of apps that nobody asks about.
+    pub(super) fn moving(&self) -> Vec<u32> {
+        let asked: HashSet<AppKey> = self.templates.iter().filter_map(Pod::app).collect();
+        let moves = |pod: &Pod| pod.app().is_some_and(|app| !asked.contains(&app));
+        let mut moving: Vec<u32> =
+            (0..).zip(&self.placed).filter(|(_, pod)| moves(pod)).map(|(at, _)| at).collect();
+        Rng::new(SEED, MOVE_STREAM).shuffle(&mut moving);
+        moving
     }
 
     /// Those of the offered nodes that must be accepted.
@@ -262,6 +274,7 @@ fn fill_up(nodes: &[Node], roles: &[Role], like: &Pod, placed: &mut Vec<Pod>) {
 }
 
 /// A pod that waits, and the nodes that kube-scheduler found feasible for it.
+#[derive(Clone)]
 pub(super) struct Ask {
     /// The pod as kube-scheduler writes it.
     pub(super) pod_json: String,

@@ -2,11 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::*;
+use crate::cli::bench::apiserver::Source as _;
+use crate::cli::bench::wire::churn::Churn;
 use crate::cli::bench::wire::extender::plan;
 use crate::cluster::ClusterState;
 use crate::engine::{Desk, Tally, World};
 use crate::k8s::{decode, slim::SlimPod};
 use crate::model::{Change, Kind, NodeOrd, Reason, Tick};
+use crate::sim::Fleet;
 
 fn world(setting: &Setting) -> World {
     let plan = plan().expect("the policy is valid");
@@ -44,6 +47,48 @@ fn decide(case: Case) -> BTreeMap<Reason, u32> {
     }
     assert_eq!(desk.holds().len(), 0, "nothing is held, so all pods meet the same");
     refused
+}
+
+/// Pods that move change sums of nodes, and a list with all events after it ends with as many pods.
+#[test]
+fn pods_that_move_are_told_of_as_an_api_server_would() {
+    let setting = Setting::new(Case::Mixed, 300).expect("it is large enough");
+    let churn = Churn::new(&setting);
+    let read = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut text = Vec::new();
+        write(&mut text);
+        assert!((8000..9000).contains(&text.len()), "{} bytes", text.len());
+        serde_json::from_slice::<serde_json::Value>(&text).expect("it is JSON")
+    };
+    let mut alive = BTreeMap::new();
+    for (number, want) in (0..).zip(&setting.placed) {
+        let pod = read(&|out| churn.write_listed(out, Kind::Pods, number));
+        let slim: SlimPod = serde_json::from_value(pod.clone()).expect("it is a pod");
+        let seen = decode::pod(&slim).expect("it is a pod");
+        let want = Pod { resource_version: seen.resource_version, ..want.clone() };
+        assert_eq!(seen, want);
+        alive.insert(pod["metadata"]["uid"].to_string(), pod["metadata"]["name"].to_string());
+    }
+    assert_eq!(churn.numbers(Kind::Pods, 7).end as usize, alive.len());
+    let (all, mut ended) = (alive.len(), BTreeSet::new());
+    let moving = setting.moving().len();
+    assert!(moving > 100, "{moving} pods move");
+    for nth in 1..=3 * moving as u64 {
+        let version = Fleet::version(nth);
+        let event = read(&|out| churn.write_event(out, Kind::Pods, version));
+        let meta = &event["object"]["metadata"];
+        assert_eq!(meta["resourceVersion"], version.to_string());
+        let (uid, name) = (meta["uid"].to_string(), meta["name"].to_string());
+        if event["type"] == "DELETED" {
+            assert_eq!(alive.remove(&uid), Some(name), "what goes was there");
+            ended.insert(uid);
+        } else {
+            assert!(event["type"] == "ADDED" && !ended.contains(&uid), "{event}");
+            assert_eq!(alive.insert(uid, name), None);
+        }
+        assert!((all - 50..=all).contains(&alive.len()), "{} pods", alive.len());
+    }
+    assert!(alive.len() < all);
 }
 
 fn add(sums: &mut BTreeMap<Reason, u32>, tally: &Tally) {

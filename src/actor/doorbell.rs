@@ -1,0 +1,55 @@
+//! Rings pods whose refusal no longer holds, and ends holds that lived too long (DESIGN §4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Actor, Means, Order, Outcome};
+use crate::engine::Ring;
+use crate::metrics::Metrics;
+use crate::writer::Board;
+
+/// How often refusals are looked at.
+const PERIOD: Duration = Duration::from_millis(50);
+/// Most pods rung at one look: 100 a second.
+const MAX_RINGS: usize = 5;
+/// (pod, node) pairs looked at while the desk is ours: a fraction of a millisecond.
+const BUDGET: usize = 10_000;
+
+/// Answers who waits at the door, for as long as the process runs. While the means is off, holds
+/// expire all the same, but nobody is rung.
+pub async fn answer(board: Arc<Board>, metrics: Arc<Metrics>, actor: Arc<Actor>) {
+    let mut adopted = false;
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let ready = board.synced();
+        let room = if ready { actor.room(Means::Doorbell).min(MAX_RINGS) } else { 0 };
+        let rings = board.decide(|desk, world, now| {
+            if ready && !adopted {
+                adopted = true;
+                let count = desk.adopt_refusals(world, now);
+                tracing::info!(count, "refusals of an earlier life are ours again");
+            }
+            metrics.holds_expired.inc_by(desk.expire(now) as u64);
+            metrics.assumed_pods.set(desk.holds().len() as i64);
+            metrics.refused_pods.set(desk.refusals().len() as i64);
+            if room > 0 { desk.rings(world, now, room, BUDGET) } else { Vec::new() }
+        });
+        for Ring { pod, reason } in rings {
+            let metrics = metrics.clone();
+            let order = Order::ring(pod, reason.name());
+            actor.submit(order.telling(move |outcome| count(&metrics, outcome)));
+        }
+    }
+}
+
+fn count(metrics: &Metrics, outcome: &Outcome) {
+    let label = match outcome {
+        Outcome::Written => "rung",
+        Outcome::Gone => "gone",
+        Outcome::Forbidden(_) => "forbidden",
+        _ => "failed",
+    };
+    metrics.doorbells.with_label_values(&[label]).inc();
+}

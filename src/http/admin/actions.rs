@@ -1,0 +1,61 @@
+//! The JSON of `/api/v1/actions`: what sigma wrote to the cluster by itself.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use serde::Serialize;
+
+use crate::actor::{MeansState, Record};
+use crate::model::Tick;
+
+#[derive(Serialize)]
+pub(super) struct MeansView {
+    means: &'static str,
+    on: bool,
+    waiting: usize,
+    in_flight: usize,
+    actions: Vec<ActionView>,
+}
+
+#[derive(Serialize)]
+struct ActionView {
+    at: String,
+    namespace: String,
+    pod: String,
+    uid: String,
+    what: &'static str,
+    cause: &'static str,
+    outcome: &'static str,
+    why: Option<String>,
+    attempts: u32,
+    took_ms: u64,
+}
+
+/// All means, each with its last actions.
+pub(super) fn page(means: Vec<MeansState>, now: Tick) -> Vec<MeansView> {
+    let wall = Timestamp::now();
+    let view = |it: MeansState| MeansView {
+        means: it.means.name(),
+        on: it.on,
+        waiting: it.waiting,
+        in_flight: it.in_flight,
+        actions: it.records.into_iter().map(|it| action(it, now, wall)).collect(),
+    };
+    means.into_iter().map(view).collect()
+}
+
+fn action(record: Record, now: Tick, wall: Timestamp) -> ActionView {
+    let ago = Duration::from_millis(now.since_ms(record.ended));
+    ActionView {
+        at: format!("{:.3}", wall.checked_sub(ago).unwrap_or(wall)),
+        namespace: record.pod.namespace.to_string(),
+        pod: record.pod.name.to_string(),
+        uid: record.pod.uid_text.to_string(),
+        what: record.write.name(),
+        cause: record.cause,
+        outcome: record.outcome.name(),
+        why: record.outcome.why().map(str::to_owned),
+        attempts: record.attempts,
+        took_ms: record.took_ms,
+    }
+}

@@ -1,0 +1,153 @@
+//! What is kept about nodes is what a look at them finds, whatever has happened since.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use sigma::rules::{Share, SpreadKey, SpreadParams};
+
+use crate::cluster::ClusterState;
+use crate::config;
+use crate::engine::{Answer, Desk, World};
+use crate::model::{Change, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Tick, Toleration};
+use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
+use crate::server::{Op, Server, ops, pod_like, pools};
+use crate::testing::amounts;
+
+/// How often each node is named in a request.
+const NAMED: usize = 4;
+
+/// Between two changes, kube-scheduler asks about a pod that looks like so; scores too, or not.
+type Ask = (u8, bool);
+
+/// Pools as the server's policy has them, with limits, and classes by priority.
+fn settings(look: u8) -> Settings {
+    let specs = if look == 0 { Vec::new() } else { pools(look - 1) };
+    let pools: Vec<PoolSettings> = specs
+        .into_iter()
+        .enumerate()
+        .map(|(at, spec)| PoolSettings {
+            name: spec.name,
+            matcher: spec.matcher,
+            elastic: at == 1,
+            allocation: Share { cpu_permille: 700 + 100 * at as u32, memory_permille: 1000 },
+            limit: (at == 1).then(|| amounts(6, 64, 3)),
+        })
+        .collect();
+    let class = |name: &str, role, priority| ClassSettings {
+        name: name.to_owned(),
+        role,
+        grant: Grant { priority: Some((priority, priority)), ..Grant::default() },
+        ..default_class()
+    };
+    let spread = |key, share| Some(SpreadParams { key, max_share_permille: share });
+    let zone = SpreadKey::Level(DomainLevel::Zone);
+    let order = (0..pools.len() as u8).rev().map(PoolOrd).collect();
+    let online = ClassSettings {
+        pools: Some(order),
+        spread: spread(zone, Some(600)),
+        ..class("online", Role::Online, 3)
+    };
+    let exempt =
+        ClassSettings { spread: spread(SpreadKey::Node, None), ..class("exempt", Role::Exempt, 2) };
+    Settings { name: "scans".into(), pools, classes: vec![online, exempt] }
+}
+
+/// A desk that scans and one that does not, on the same worlds.
+struct Twins {
+    state: ClusterState,
+    world: World,
+    scanning: Desk,
+    looking: Desk,
+    next_uid: u128,
+    num_scanned: u64,
+}
+
+impl Twins {
+    fn new() -> Self {
+        let mut state = ClusterState::default();
+        // With no pool, a class that names its pools may go nowhere.
+        let plan = Plan::build(&settings(1), String::new());
+        state.apply(Change::PoolsSet(plan.pools.clone()));
+        let (snapshot, _) = state.publish();
+        Self {
+            state,
+            world: World { snapshot, plan, plan_generation: 1 },
+            scanning: Desk::default(),
+            looking: Desk::default().without_scans(),
+            next_uid: 1000,
+            num_scanned: 0,
+        }
+    }
+
+    fn step(&mut self, server: &mut Server, op: &Op) {
+        for change in server.step(op) {
+            self.state.apply(change);
+        }
+        if let Op::Pools(look) = op {
+            self.world.plan = Plan::build(&settings(*look), String::new());
+            self.world.plan_generation += 1;
+        }
+        let (snapshot, settled) = self.state.publish();
+        self.world.snapshot = snapshot;
+        for it in settled {
+            self.scanning.settle(it);
+            self.looking.settle(it);
+        }
+    }
+
+    fn ask(&mut self, (look, scores): Ask, now: Tick) -> Result<(), TestCaseError> {
+        // Some pods are asked about again, and some of these are known to hold or to claim something.
+        self.next_uid += u128::from(!look.is_multiple_of(3));
+        let uid = if look.is_multiple_of(4) { u128::from(look % 12) } else { self.next_uid };
+        // Mostly a replica of a class with a share of each domain: other pods change what it may take.
+        let like = pod_like(1, [7, 7, 7, 3, 2, 6, 5, 1, 0][usize::from(look % 9)], u64::from(look));
+        let name = format!("asked-{uid}").into();
+        // Nodes here are mostly cordoned, not ready or tainted: who minds sees nothing of other rules.
+        let all = Toleration { key: "".into(), value: None, effect: None };
+        let tolerations = if look % 9 < 4 { [all].into() } else { Box::default() };
+        let pod = Pod { uid: PodUid(uid), name, terminal: false, tolerations, ..like };
+        // Named more than once, so that a few nodes are many names: else no template is scanned.
+        let rows = self.world.snapshot.capacity() as u32;
+        let nodes = (0..NAMED).flat_map(|_| (0..rows).rev()).map(NodeOrd);
+        let nodes: Vec<NodeOrd> = nodes.chain([NodeOrd::UNKNOWN]).collect();
+        let pod = Arc::new(pod);
+        let scanned = self.scanning.filter(&self.world, &pod, &nodes, now);
+        let looked = self.looking.filter(&self.world, &pod, &nodes, now);
+        self.num_scanned += u64::from(scanned.from_scan);
+        prop_assert!(!looked.from_scan);
+        prop_assert_eq!(Answer { from_scan: false, ..scanned }, looked);
+        if scores {
+            prop_assert_eq!(
+                self.scanning.prioritize(&self.world, &pod, &nodes),
+                self.looking.prioritize(&self.world, &pod, &nodes)
+            );
+        }
+        prop_assert_eq!(self.scanning.expire(now), self.looking.expire(now));
+        let rings = |desk: &mut Desk, world: &World| desk.rings(world, now, 4, 100);
+        prop_assert_eq!(
+            rings(&mut self.scanning, &self.world),
+            rings(&mut self.looking, &self.world)
+        );
+        Ok(())
+    }
+}
+
+#[test]
+fn a_desk_that_scans_answers_as_one_that_looks() {
+    let num_scanned = Cell::new(0);
+    let asks = prop::collection::vec((any::<u8>(), any::<bool>()), 120);
+    let tested = TestRunner::new(config(256)).run(&(ops(), asks), |(ops, asks)| {
+        let (mut server, mut twins) = (Server::default(), Twins::new());
+        for (at, (op, ask)) in ops.iter().zip(asks).enumerate() {
+            twins.step(&mut server, op);
+            twins.ask(ask, Tick(at as u64 * 997))?;
+        }
+        num_scanned.set(num_scanned.get() + twins.num_scanned);
+        Ok(())
+    });
+    let failed = tested.err().map(|it| it.to_string());
+    assert!(failed.is_none(), "{}", failed.unwrap_or_default());
+    assert!(num_scanned.get() > 1000, "only {} answers from a scan", num_scanned.get());
+}
