@@ -7,6 +7,8 @@
 mod bench;
 mod cases;
 mod harness;
+#[path = "../faults/proxy.rs"]
+mod faults;
 #[path = "../support/pki.rs"]
 mod pki;
 

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::Spoiled;
 use super::proxy::Fault;
 use crate::site::{accepted, placed, pod};
+use crate::support::apiserver::kubeconfig;
 use crate::support::wait;
 
 /// The driver of one kind and a state that it fills, with times of the test's choice.
@@ -29,7 +30,7 @@ impl Follower {
         let runtime = Runtime::new().expect("a runtime");
         let health = Arc::new(WatchHealth::default());
         let (out, changes) = mpsc::channel(16);
-        let path = it.proxy.kubeconfig(it.site.dir.path());
+        let path = kubeconfig(it.site.dir.path(), it.proxy.port);
         runtime.block_on(async {
             let client = client::connect(&Source::Kubeconfig { path, context: None }).await;
             spawn_with(client.expect("a client"), kind, out, health.clone(), options);

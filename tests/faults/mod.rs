@@ -11,6 +11,7 @@ use std::process::Command;
 use proxy::Proxy;
 
 use crate::site::Site;
+use crate::support::apiserver::kubeconfig;
 use crate::support::process::Sigma;
 
 /// A site whose API server is reached through a proxy.
@@ -29,7 +30,7 @@ impl Spoiled {
     fn command(&self, more: &[&str]) -> Command {
         let command = self.site.command(more);
         // The file that it names leads through the proxy from now on.
-        self.proxy.kubeconfig(self.site.dir.path());
+        kubeconfig(self.site.dir.path(), self.proxy.port);
         command
     }
 

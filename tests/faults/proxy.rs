@@ -5,12 +5,9 @@
 
 use std::io::{Read, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crate::support::apiserver::kubeconfig;
 
 /// What becomes of a request.
 #[derive(Clone, Copy)]
@@ -29,7 +26,7 @@ pub(crate) enum Fault {
 /// The proxy. It ends, and cuts every connection, when it is dropped.
 pub(crate) struct Proxy {
     shared: Arc<Shared>,
-    port: u16,
+    pub(crate) port: u16,
     listening: Option<JoinHandle<()>>,
 }
 
@@ -57,11 +54,6 @@ impl Proxy {
         let mut proxy = Self { shared: Arc::new(shared), port: 0, listening: None };
         proxy.up();
         proxy
-    }
-
-    /// A kubeconfig that leads through here.
-    pub(crate) fn kubeconfig(&self, dir: &Path) -> PathBuf {
-        kubeconfig(dir, self.port)
     }
 
     /// Spoils the next `times` requests whose first line contains `part`.

@@ -52,7 +52,7 @@ pub(super) async fn by_sigma() -> Result<Facts> {
 }
 
 /// The component's ClusterRole, for the user `sigma`.
-fn right_to_bind() -> Result<Vec<Value>> {
+pub(super) fn right_to_bind() -> Result<Vec<Value>> {
     let text = include_str!("../../../deploy/components/bind/rbac.yaml");
     let (role, binding) = text.split_once("\n---\n").context("two documents")?;
     let mut binding: Value = serde_saphyr::from_str(binding)?;

@@ -3,6 +3,7 @@
 mod bind;
 mod closed;
 mod doorbell;
+mod faults;
 mod fill;
 mod intree;
 mod manifests;
@@ -33,5 +34,6 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
     ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),
+    ("f_faults_before_the_apiserver", || Box::pin(faults::spoiled())),
     ("e_apiserver_restarted", || Box::pin(outage::apiserver_restarted())),
 ];

@@ -185,7 +185,7 @@ fn last(recorder: &Recorder) -> Option<String> {
 }
 
 /// Waits until sigma's sums are what the API server's pods add up to.
-async fn agree(sigma: &Sigma, api: &Api) -> Result<String> {
+pub(super) async fn agree(sigma: &Sigma, api: &Api) -> Result<String> {
     let look = async || Ok((compare(sigma, api).await? == 0).then_some(()));
     until("sigma's sums equal a recount", Duration::from_secs(10), look).await?;
     let pods = api.pods(None).await?;

@@ -39,6 +39,7 @@ pub(crate) struct Faults {
 pub(crate) struct Proxy {
     pub(crate) faults: Arc<Faults>,
     pub(crate) url: String,
+    pub(crate) port: u16,
     task: JoinHandle<()>,
 }
 
@@ -48,7 +49,8 @@ impl Proxy {
     /// A proxy that shows the server `upstream`'s credentials.
     pub(crate) async fn start(upstream: Api) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let port = listener.local_addr()?.port();
+        let url = format!("http://127.0.0.1:{port}");
         let faults = Arc::new(Faults::default());
         let shared = faults.clone();
         let task = tokio::spawn(async move {
@@ -63,7 +65,7 @@ impl Proxy {
                 });
             }
         });
-        Ok(Self { faults, url, task })
+        Ok(Self { faults, url, port, task })
     }
 }
 
