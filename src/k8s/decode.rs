@@ -10,7 +10,7 @@ use super::slim::{
     SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimQosLabels,
     SlimTaint, SlimToleration,
 };
-use super::{asks, preferences};
+use super::{asks, images, preferences};
 
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +68,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         gated: spec.num_scheduling_gates > 0,
         claims_volumes: spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral),
         preferences: preferences::of(spec),
+        images: images::of_pod(spec),
     })
 }
 
@@ -94,6 +95,7 @@ pub fn node(slim: &SlimNode) -> Result<Node, DecodeError> {
         conditions,
         taints: slim.spec.taints.iter().filter_map(taint).collect(),
         labels: labels(&slim.metadata),
+        images: images::of_node(status),
     })
 }
 
@@ -259,7 +261,9 @@ mod tests {
         ];
         assert!(bare.is_ok());
         for text in nulls {
-            let got = read_pod(&text).map(|pod| Pod { tolerations: Box::default(), ..pod });
+            // A container is one, whatever it leaves out.
+            let (tolerations, images) = Default::default();
+            let got = read_pod(&text).map(|pod| Pod { tolerations, images, ..pod });
             assert_eq!(got, bare, "{text}");
         }
     }

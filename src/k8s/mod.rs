@@ -20,6 +20,7 @@ pub mod events;
 #[cfg(test)]
 mod fake;
 mod health;
+mod images;
 #[cfg(test)]
 mod liar_tests;
 #[cfg(test)]

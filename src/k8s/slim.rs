@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::images::{SlimImage, SlimImageName};
 use super::preferences::{SlimAffinity, SlimSpreadConstraint};
 
 /// A pod: from a watch, a list, or the body of an extender call.
@@ -178,6 +179,8 @@ pub struct SlimContainer {
     /// `name`.
     #[serde(deserialize_with = "nullable")]
     pub name: String,
+    /// `image`.
+    pub image: Option<SlimImageName>,
     /// `restartPolicy`; `Always` makes an init container a native sidecar.
     #[serde(deserialize_with = "nullable")]
     pub restart_policy: String,
@@ -324,6 +327,9 @@ pub struct SlimNodeStatus {
     /// `conditions`.
     #[serde(deserialize_with = "list")]
     pub conditions: Vec<SlimCondition>,
+    /// `images`.
+    #[serde(deserialize_with = "list")]
+    pub images: Vec<SlimImage>,
 }
 
 /// Just enough of any object to say which it is and where a watch stands.

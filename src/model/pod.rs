@@ -1,6 +1,7 @@
 //! Pods, reduced to what a placement depends on.
 
 use super::ids::{AppKey, PodUid};
+use super::image::ImageName;
 use super::node::{Effect, Taint};
 use super::quantity::Requests;
 use super::reason::Reason;
@@ -128,6 +129,8 @@ pub struct Pod {
     pub claims_volumes: bool,
     /// What it would rather have.
     pub preferences: Preferences,
+    /// The image of each container, init containers among them.
+    pub images: Box<[ImageName]>,
 }
 
 impl Pod {

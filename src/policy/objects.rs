@@ -53,8 +53,7 @@ pub(super) static STEERING: Object = Object {
 };
 
 /// Scorers of the design that no rule gives points for yet.
-pub(super) static LATER_SCORERS: &[&str] =
-    &["peakHeadroom", "warmImage", "peakOverlap", "reclaimableToEnd"];
+pub(super) static LATER_SCORERS: &[&str] = &["peakHeadroom", "peakOverlap", "reclaimableToEnd"];
 
 const fn object(what: &'static str, fields: &'static [&'static str]) -> Object {
     Object { what, fields, later: &[] }

@@ -22,4 +22,4 @@ pub use scheduler::{InTree, Scheduler, SchedulerOptions, Window, num_feasible_no
 pub use synthetic::{
     Cluster, VIRTUAL_NODE_LABEL, VIRTUAL_NODE_TAINT, cluster, is_virtual, pods_to_fill,
 };
-pub use workloads::PodStream;
+pub use workloads::{IMAGE, PodStream};

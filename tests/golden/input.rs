@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use sigma::cluster::{ClusterState, Snapshot};
 use sigma::model::{
-    Amounts, AppKey, Change, Conditions, DomainLevel, Effect, ExtendedAmount, Node, NodeMatcher,
-    Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests, Taint, Toleration, parse_milli,
-    parse_value,
+    Amounts, AppKey, Change, Conditions, DomainLevel, Effect, ExtendedAmount, ImageName, Node,
+    NodeImage, NodeMatcher, Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests, Taint,
+    Toleration, parse_milli, parse_value,
 };
 use sigma::policy::{
     ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
@@ -95,6 +95,9 @@ pub(crate) struct NodeInput {
     taints: Vec<String>,
     #[serde(default)]
     conditions: Vec<String>,
+    /// Sizes in MiB by name.
+    #[serde(default)]
+    images: BTreeMap<String, i64>,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +123,9 @@ pub(crate) struct PodInput {
     /// `spread`, `podAffinity`, `nodeAffinity`.
     #[serde(default)]
     prefers: Vec<String>,
+    /// One for each container.
+    #[serde(default)]
+    images: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -184,6 +190,10 @@ fn node_of(input: &NodeInput) -> Node {
     let labels = input.labels.iter().map(|(key, value)| (label(key), value.as_str().into()));
     let mut labels: Vec<(Box<str>, Box<str>)> = labels.collect();
     labels.sort();
+    let images = input
+        .images
+        .iter()
+        .map(|(name, mib)| NodeImage { names: [ImageName::of(name)].into(), bytes: mib << 20 });
     Node {
         name: input.name.as_str().into(),
         uid: input.name.as_str().into(),
@@ -193,6 +203,7 @@ fn node_of(input: &NodeInput) -> Node {
         conditions: conditions.fold(Conditions::default(), Conditions::with),
         taints: taints.collect(),
         labels: labels.into(),
+        images: images.collect(),
     }
 }
 
@@ -237,6 +248,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         other => unreachable!("no such preference: {other}"),
     });
     let preferences = preferences.fold(Preferences::default(), Preferences::with);
+    let images: Box<[ImageName]> = input.images.iter().map(|it| ImageName::of(it)).collect();
     (input.uid..input.uid + input.count.unwrap_or(1)).map(move |uid| Pod {
         uid: PodUid(uid.into()),
         uid_text: uid.to_string().into(),
@@ -261,6 +273,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         gated: false,
         claims_volumes: false,
         preferences,
+        images: images.clone(),
     })
 }
 

@@ -8,7 +8,7 @@ use super::{
     Plugin, balanced_allocation, inter_pod_affinity, least_allocated, node_affinity,
     taint_toleration,
 };
-use crate::model::{Amounts, DomainLevel, Taint, Toleration};
+use crate::model::{Amounts, DomainLevel, Taint, Toleration, normalized};
 
 /// Labels, or the labels that a selector asks for.
 pub type Labels = BTreeMap<String, String>;
@@ -149,9 +149,9 @@ impl Cluster {
 
     fn image_score(&self, pod: &ScoredPod, node: &ScoredNode) -> i64 {
         let present = pod.images.iter().filter_map(|name| {
-            let name = image_locality::normalized(name);
-            let bytes = *node.images.get(&name)?;
-            let having = self.nodes.iter().filter(|it| it.images.contains_key(&name));
+            let name = normalized(name);
+            let bytes = *node.images.get(&*name)?;
+            let having = self.nodes.iter().filter(|it| it.images.contains_key(&*name));
             Some(Image { bytes, num_nodes: having.count() })
         });
         image_locality::score(present, pod.images.len(), self.nodes.len())

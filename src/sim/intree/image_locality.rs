@@ -30,12 +30,6 @@ pub fn score(present: impl Iterator<Item = Image>, num_containers: usize, num_no
     MAX_NODE_SCORE * (sum - MIN_BYTES) / (most - MIN_BYTES)
 }
 
-/// `normalizedImageName`: a name without a tag is that of the tag `latest`.
-pub fn normalized(name: &str) -> String {
-    // None is below any place.
-    if name.rfind(':') <= name.rfind('/') { format!("{name}:latest") } else { name.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,17 +44,5 @@ mod tests {
         let both = [Image { bytes: 500 * MB, num_nodes: 50 }; 2];
         // (500 − 23) ÷ (2000 − 23)
         assert_eq!(score(both.into_iter(), 2, 100), 24);
-    }
-
-    #[test]
-    fn a_port_is_no_tag() {
-        for (name, want) in [
-            ("nginx", "nginx:latest"),
-            ("nginx:1", "nginx:1"),
-            ("reg:5000/nginx", "reg:5000/nginx:latest"),
-            ("reg:5000/nginx:1", "reg:5000/nginx:1"),
-        ] {
-            assert_eq!(normalized(name), want);
-        }
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{AppKey, DomainLevel, Effect, Node, Pod, Preferences, Taint};
+use crate::model::{
+    AppKey, DomainLevel, Effect, ImageName, Node, NodeImage, Pod, Preferences, Taint,
+};
 use crate::sim::intree::image_locality::{self, Image};
 use crate::sim::intree::pod_topology_spread::{self, Constraint, SYSTEM_DEFAULT_MAX_SKEWS};
 use crate::sim::intree::{Plugin, taint_toleration};
@@ -35,7 +37,7 @@ const SIDECAR: (i64, u64) = (150, 950);
 /// An image, and who has it.
 #[derive(Debug)]
 struct Spread {
-    bytes: i64,
+    image: NodeImage,
     on: Vec<bool>,
     num_nodes: usize,
 }
@@ -56,6 +58,8 @@ struct Template {
 pub(super) struct Site {
     /// The nodes, some with a soft taint.
     pub(super) nodes: Vec<Node>,
+    /// Those that got an image, by position.
+    pub(super) changed: Vec<u32>,
     rng: Rng,
     sidecar: Spread,
     templates: FxHashMap<AppKey, Template>,
@@ -71,8 +75,15 @@ impl Site {
             node.taints = node.taints.iter().cloned().chain([soft.clone()]).collect();
         }
         let mut rng = Rng::new(seed, TEMPLATE_STREAM);
-        let sidecar = spread(SIDECAR.0, SIDECAR.1, nodes.len(), &mut rng);
-        Self { nodes, rng, sidecar, templates: FxHashMap::default() }
+        let sidecar = Spread::new("sidecar", SIDECAR, nodes.len(), &mut rng);
+        let templates = FxHashMap::default();
+        let mut site = Self { nodes, changed: Vec::new(), rng, sidecar, templates };
+        for at in 0..num_nodes {
+            if site.sidecar.on[at as usize] {
+                site.give(at, &site.sidecar.image.clone());
+            }
+        }
+        site
     }
 
     /// Gives a pod what its template prefers.
@@ -80,19 +91,27 @@ impl Site {
         let Some(app) = pod.app() else {
             return;
         };
-        let (rng, num_nodes) = (&mut self.rng, self.nodes.len());
-        let template = self.templates.entry(app).or_insert_with(|| {
+        if !self.templates.contains_key(&app) {
+            let rng = &mut self.rng;
             let mb = rng.pick(&IMAGE_MB).copied().unwrap_or(300);
             let permille = rng.pick(&IMAGE_PERMILLE).copied().unwrap_or(10);
-            Template {
+            let template = Template {
                 preferences: rng.pick(&PREFERENCES).copied().unwrap_or_default(),
-                image: spread(mb, permille, num_nodes, rng),
+                image: Spread::new(&app.0.to_string(), (mb, permille), self.nodes.len(), rng),
                 sidecar: rng.percent(50),
                 on_node: FxHashMap::default(),
                 in_zone: FxHashMap::default(),
+            };
+            for at in (0..self.nodes.len()).filter(|at| template.image.on[*at]) {
+                self.give(at as u32, &template.image.image);
             }
-        });
+            self.templates.insert(app, template);
+        }
+        let template = &self.templates[&app];
         pod.preferences = template.preferences;
+        let sidecar = template.sidecar.then_some(&self.sidecar);
+        let images = [Some(&template.image), sidecar].into_iter().flatten();
+        pod.images = images.flat_map(|it| it.image.names.iter().copied()).collect();
     }
 
     /// What kube-scheduler prefers among these nodes, weighted, by position: the spread that it applies
@@ -124,7 +143,7 @@ impl Site {
         let sidecar = template.sidecar.then_some(&self.sidecar);
         let images = [Some(&template.image), sidecar];
         let present = images.into_iter().flatten().filter(|it| it.on[at]);
-        let present = present.map(|it| Image { bytes: it.bytes, num_nodes: it.num_nodes });
+        let present = present.map(|it| Image { bytes: it.image.bytes, num_nodes: it.num_nodes });
         let num_containers = 1 + usize::from(template.sidecar);
         image_locality::score(present, num_containers, self.nodes.len())
     }
@@ -166,13 +185,26 @@ impl Site {
         if let Some(zone) = zone {
             *template.in_zone.entry(zone).or_default() += 1;
         }
-        let has = &mut template.image.on[at as usize];
-        template.image.num_nodes += usize::from(!std::mem::replace(has, true));
+        if !std::mem::replace(&mut template.image.on[at as usize], true) {
+            template.image.num_nodes += 1;
+            let image = template.image.image.clone();
+            self.give(at, &image);
+        }
+    }
+
+    fn give(&mut self, at: u32, image: &NodeImage) {
+        let images = &mut self.nodes[at as usize].images;
+        *images = images.iter().chain([image]).cloned().collect();
+        self.changed.push(at);
     }
 }
 
-fn spread(mb: i64, permille: u64, num_nodes: usize, rng: &mut Rng) -> Spread {
-    let on: Vec<bool> = (0..num_nodes).map(|_| rng.below(1000) < permille).collect();
-    let num_nodes = on.iter().filter(|on| **on).count();
-    Spread { bytes: mb * MB, on, num_nodes }
+impl Spread {
+    /// An image of so many MB, which so many thousandths of the nodes have.
+    fn new(name: &str, (mb, permille): (i64, u64), num_nodes: usize, rng: &mut Rng) -> Self {
+        let on: Vec<bool> = (0..num_nodes).map(|_| rng.below(1000) < permille).collect();
+        let num_nodes = on.iter().filter(|on| **on).count();
+        let image = NodeImage { names: [ImageName::of(name)].into(), bytes: mb * MB };
+        Self { image, on, num_nodes }
+    }
 }
