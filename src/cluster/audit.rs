@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
+use super::apps::AppRow;
 use super::cow::Sharded;
-use super::occupancy::{AppRow, Known, Nominee, PoolUse, claim_of};
+use super::occupancy::{Known, Nominee, PoolUse, claim_of};
 use super::state::ClusterState;
 use crate::model::{Amounts, NodeOrd, PodUid};
 
@@ -156,7 +157,7 @@ impl ClusterState {
                     }
                 }
                 if let Some(app) = record.spreading_app() {
-                    recount.apps.entry(app).or_default().count(ord, 1);
+                    recount.apps.entry(app).or_default().count(ord, self.now.path(ord), 1);
                 }
                 recount.misplaced += usize::from(!is_known(record.uid, ord));
                 recount.num_pods += 1;

@@ -4,6 +4,7 @@
 //! [`Snapshot`] of columns; a request reads one snapshot and never waits for the writer.
 //! Nothing here knows an API server, a policy's classes or a clock: time arrives as a `Tick`.
 
+mod apps;
 mod audit;
 mod cow;
 mod holds;
@@ -17,13 +18,14 @@ mod state;
 mod topology;
 mod touched;
 
+pub use apps::AppRow;
 pub use audit::Difference;
 pub use cow::{Column, Paged, Sharded};
 pub use holds::{Extra, Hold, HoldLimits, Holds};
 pub use images::{ImageRow, Images};
 pub use names::{Names, NamesId, is_plain};
 pub use node_set::{NodeSet, is_in};
-pub use occupancy::{AppRow, Nominee, PodRecord, PodShape, PoolUse, ResourceOrd, Stamp};
+pub use occupancy::{Nominee, PodRecord, PodShape, PoolUse, ResourceOrd, Stamp};
 pub use rows::tie;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot};
 pub use state::{Applied, ClusterState, Settled};

@@ -1,4 +1,4 @@
-//! Who sits where: packed records of placed pods, claims of nominated ones, rows per app and pool.
+//! Who sits where: packed records of placed pods, claims of nominated ones, sums per pool.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -60,36 +60,6 @@ impl Deref for PodRecord {
 
     fn deref(&self) -> &PodShape {
         &self.shape
-    }
-}
-
-/// The nodes that carry an app's replicas, sorted by ordinal, with the number of replicas on each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AppRow {
-    /// `(node, replicas)`.
-    pub nodes: Vec<(NodeOrd, u32)>,
-}
-
-impl AppRow {
-    /// Adds (`+1`) or removes (`-1`) a replica.
-    pub fn count(&mut self, ord: NodeOrd, delta: i32) {
-        match self.nodes.binary_search_by_key(&ord, |(node, _)| *node) {
-            Ok(at) => {
-                let replicas = self.nodes[at].1.saturating_add_signed(delta);
-                if replicas == 0 {
-                    self.nodes.remove(at);
-                } else {
-                    self.nodes[at].1 = replicas;
-                }
-            }
-            Err(at) if delta > 0 => self.nodes.insert(at, (ord, delta.unsigned_abs())),
-            Err(_) => {}
-        }
-    }
-
-    /// Replicas on all nodes.
-    pub fn total(&self) -> u32 {
-        self.nodes.iter().map(|(_, replicas)| replicas).sum()
     }
 }
 
@@ -175,21 +145,4 @@ pub(super) struct Known {
 /// Finds a record on a node.
 pub(super) fn position(records: &[PodRecord], uid: PodUid) -> Option<usize> {
     records.iter().position(|record| record.uid == uid.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn app_rows_stay_sorted_and_drop_empty_nodes() {
-        let mut row = AppRow::default();
-        for ord in [5, 1, 5, 3] {
-            row.count(NodeOrd(ord), 1);
-        }
-        assert_eq!(row.nodes, [(NodeOrd(1), 1), (NodeOrd(3), 1), (NodeOrd(5), 2)]);
-        row.count(NodeOrd(1), -1);
-        row.count(NodeOrd(9), -1);
-        assert_eq!((row.total(), row.nodes.len()), (3, 2));
-    }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
+use super::apps::AppRow;
 use super::cow::Column;
-use super::occupancy::{
-    AppRow, PodRecord, PoolUse, ResourceOrd, bounded, mix, name_hash, position,
-};
+use super::occupancy::{PodRecord, PoolUse, ResourceOrd, bounded, mix, name_hash, position};
 use super::snapshot::{Columns, ExtendedColumn};
 use super::state::{ClusterState, Settled};
 use crate::model::{
@@ -73,9 +72,7 @@ impl ClusterState {
         let columns = &mut self.now.columns;
         columns.live.set(at, false);
         columns.pool.set(at, PoolOrd::NONE);
-        for column in &mut columns.domains {
-            column.set(at, DomainOrd::NONE);
-        }
+        self.set_domains(ord, [DomainOrd::NONE; 4]);
         if let Some(slot) = self.now.nodes.get_mut(at) {
             *slot = None;
         }
@@ -160,11 +157,12 @@ impl ClusterState {
     }
 
     fn count_replica(&mut self, app: u128, ord: NodeOrd, delta: i32) {
+        let path = self.now.path(ord);
         let Some(row) = self.now.apps.entry(app, Arc::<AppRow>::default) else {
             return;
         };
-        Arc::make_mut(row).count(ord, delta);
-        if row.nodes.is_empty() {
+        Arc::make_mut(row).count(ord, path, delta);
+        if row.nodes().is_empty() {
             self.now.apps.remove(app);
         }
     }
@@ -209,15 +207,31 @@ impl ClusterState {
 
     fn set_path(&mut self, ord: NodeOrd, node: &Node, path: [DomainOrd; 4]) {
         self.touch(ord);
-        for (column, domain) in self.now.columns.domains.iter_mut().zip(path) {
-            column.set(ord.index(), domain);
-        }
+        self.set_domains(ord, path);
         let narrowest = DomainLevel::ALL.iter().rposition(|it| node.label(it.label()).is_some());
         let known = &path[..narrowest.map_or(0, |at| at + 1)];
         if known.contains(&DomainOrd::NONE) {
             self.incomplete.insert(ord);
         } else {
             self.incomplete.remove(&ord);
+        }
+    }
+
+    /// Notes a node's domains; the replicas on it are counted in these from now on.
+    fn set_domains(&mut self, ord: NodeOrd, path: [DomainOrd; 4]) {
+        let before = self.now.path(ord);
+        if before == path {
+            return;
+        }
+        for (column, domain) in self.now.columns.domains.iter_mut().zip(path) {
+            column.set(ord.index(), domain);
+        }
+        let apps = self.now.pods_on(ord).iter().filter_map(|pod| pod.spreading_app());
+        let apps: Vec<u128> = apps.collect();
+        for app in apps {
+            if let Some(row) = self.now.apps.entry(app, Arc::<AppRow>::default) {
+                Arc::make_mut(row).relocate(before, path);
+            }
         }
     }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::apps::AppRow;
 use super::cow::{Column, Paged, Sharded};
 use super::images::Images;
 use super::names::Names;
-use super::occupancy::{AppRow, Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
+use super::occupancy::{Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
 use super::topology::Topology;
 use super::touched::Touched;
 use crate::model::{
@@ -147,6 +148,11 @@ impl Snapshot {
     pub fn domain(&self, level: DomainLevel, ord: NodeOrd) -> DomainOrd {
         let column = &self.columns.domains[level as usize];
         column.get(ord.index()).copied().unwrap_or(DomainOrd::NONE)
+    }
+
+    /// A node's domains, wide to narrow.
+    pub fn path(&self, ord: NodeOrd) -> [DomainOrd; 4] {
+        DomainLevel::ALL.map(|level| self.domain(level, ord))
     }
 
     /// The ordinal of an extended resource.

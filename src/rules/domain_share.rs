@@ -3,10 +3,8 @@
 //! With n replicas after this one, a domain may carry ⌈n · share⌉ of them, and always one: an app
 //! must be able to start. A node that does not tell its domain is not judged.
 
-use rustc_hash::FxHashMap;
-
-use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec, SpreadKey};
-use crate::cluster::Snapshot;
+use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec, Scored, SpreadKey};
+use crate::cluster::{AppRow, Snapshot};
 use crate::model::{DomainOrd, NodeOrd, Reason};
 
 /// The catalogue's entry.
@@ -38,20 +36,23 @@ impl Filter for DomainShare {
         let replicas = Replicas::count(cx, self.key);
         let after = u64::from(replicas.total) + 1;
         let most = (after * u64::from(self.max_share_permille)).div_ceil(1000).max(1);
-        let full = replicas.by_domain.iter().filter(|(_, count)| u64::from(**count) + 1 > most);
-        let full: FxHashMap<DomainOrd, ()> = full.map(|(domain, _)| (*domain, ())).collect();
+        let full = replicas.by_domain.iter().filter(|(_, count)| u64::from(*count) + 1 > most);
+        let full: Vec<DomainOrd> = full.map(|(domain, _)| *domain).collect();
         if full.is_empty() {
             return;
         }
         offer.refuse(Reason::DomainShare, |at| {
-            full.contains_key(&domain_of(cx.snapshot, self.key, NodeOrd(at as u32)))
+            let domain = domain_of(cx.snapshot, self.key, NodeOrd(at as u32));
+            full.binary_search(&domain).is_ok()
         });
     }
 }
 
 /// The replicas of the pod's app, by domain.
 pub(super) struct Replicas {
-    pub(super) by_domain: FxHashMap<DomainOrd, u32>,
+    /// `(domain, replicas)`, sorted by domain.
+    pub(super) by_domain: Vec<(DomainOrd, u32)>,
+    /// On all nodes, with those that do not tell their domain.
     pub(super) total: u32,
 }
 
@@ -59,17 +60,14 @@ impl Replicas {
     /// Counts placed replicas and those that are on their way. One that may still go to several
     /// domains counts in each of them.
     pub(super) fn count(cx: &Cx<'_>, key: SpreadKey) -> Self {
-        let mut by_domain: FxHashMap<DomainOrd, u32> = FxHashMap::default();
-        let mut total = 0;
         let row = cx.pod.app().and_then(|app| cx.snapshot.app(app));
-        for &(ord, replicas) in row.map_or(&[][..], |row| &row.nodes) {
-            *by_domain.entry(domain_of(cx.snapshot, key, ord)).or_default() += replicas;
-            total += replicas;
-        }
+        let mut replicas = Self {
+            by_domain: row.map_or_else(Vec::new, |row| placed(cx.snapshot, row, key)),
+            total: row.map_or(0, AppRow::total),
+        };
         for ord in &cx.extra.removed_replicas {
-            let count = by_domain.entry(domain_of(cx.snapshot, key, *ord)).or_default();
-            *count = count.saturating_sub(1);
-            total = total.saturating_sub(1);
+            replicas.shift(domain_of(cx.snapshot, key, *ord), -1);
+            replicas.total = replicas.total.saturating_sub(1);
         }
         let mut of_group: Vec<DomainOrd> = Vec::new();
         for group in cx.extra.replicas.chunk_by(|a, b| a.0 == b.0) {
@@ -77,16 +75,68 @@ impl Replicas {
             of_group.extend(group.iter().map(|(_, ord)| domain_of(cx.snapshot, key, *ord)));
             of_group.sort_unstable();
             of_group.dedup();
-            of_group.iter().for_each(|domain| *by_domain.entry(*domain).or_default() += 1);
-            total += 1;
+            of_group.iter().for_each(|domain| replicas.shift(*domain, 1));
+            replicas.total += 1;
         }
-        by_domain.remove(&DomainOrd::NONE);
-        Self { by_domain, total }
+        replicas
+    }
+
+    /// Gives each node the points of so many replicas in its domain.
+    pub(super) fn score(
+        &self,
+        cx: &Cx<'_>,
+        key: SpreadKey,
+        scored: Scored<'_>,
+        points_of: impl Fn(u32) -> u32,
+    ) {
+        // A row for each domain: looking one up for every node costs more than all else here.
+        let by_domain = scored.buffer;
+        by_domain.clear();
+        by_domain.resize(num_domains(cx.snapshot, key), points_of(0));
+        for (domain, here) in &self.by_domain {
+            if let Some(points) = by_domain.get_mut(domain.0 as usize) {
+                *points = points_of(*here);
+            }
+        }
+        for (ord, points) in scored.nodes.iter().zip(scored.points) {
+            let domain = domain_of(cx.snapshot, key, *ord);
+            // A node that does not tell its domain must not look like the safest of all.
+            *points = by_domain.get(domain.0 as usize).copied().unwrap_or(0);
+        }
+    }
+
+    fn shift(&mut self, domain: DomainOrd, delta: i32) {
+        if domain == DomainOrd::NONE {
+            return;
+        }
+        match self.by_domain.binary_search_by_key(&domain, |it| it.0) {
+            Ok(at) => self.by_domain[at].1 = self.by_domain[at].1.saturating_add_signed(delta),
+            Err(at) => self.by_domain.insert(at, (domain, u32::from(delta > 0))),
+        }
     }
 }
 
+/// An app's placed replicas under a key, `(domain, replicas)` sorted by domain.
+fn placed(snapshot: &Snapshot, row: &AppRow, key: SpreadKey) -> Vec<(DomainOrd, u32)> {
+    if let SpreadKey::Level(level) = key
+        && let Some(counted) = row.domains(level)
+    {
+        return counted.collect();
+    }
+    let nodes = row.nodes().iter();
+    let domains = nodes.map(|&(ord, replicas)| (domain_of(snapshot, key, ord), replicas));
+    let mut domains: Vec<_> = domains.filter(|it| it.0 != DomainOrd::NONE).collect();
+    domains.sort_unstable_by_key(|it| it.0);
+    domains.dedup_by(|next, kept| {
+        let is_same = next.0 == kept.0;
+        kept.1 += if is_same { next.1 } else { 0 };
+        is_same
+    });
+    domains
+}
+
 /// Number of domains under a key.
-pub(super) fn num_domains(snapshot: &Snapshot, key: SpreadKey) -> usize {
+fn num_domains(snapshot: &Snapshot, key: SpreadKey) -> usize {
     match key {
         SpreadKey::Level(level) => snapshot.topology.count(level) as usize,
         SpreadKey::Node => snapshot.capacity(),
@@ -94,7 +144,7 @@ pub(super) fn num_domains(snapshot: &Snapshot, key: SpreadKey) -> usize {
 }
 
 /// A node's domain under a key; a node is its own domain under [`SpreadKey::Node`].
-pub(super) fn domain_of(snapshot: &Snapshot, key: SpreadKey, ord: NodeOrd) -> DomainOrd {
+fn domain_of(snapshot: &Snapshot, key: SpreadKey, ord: NodeOrd) -> DomainOrd {
     match key {
         SpreadKey::Level(level) => snapshot.domain(level, ord),
         SpreadKey::Node => DomainOrd(ord.0),

@@ -4,7 +4,7 @@
 //! same for zones (which `failureSpread` does here). At the extender weight that we ask for, one point
 //! of ours outweighs that, and of what a shortlist leaves out it hears nothing.
 
-use super::domain_share::{Replicas, domain_of};
+use super::domain_share::Replicas;
 use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer, SpreadKey};
 
 /// The catalogue's entry. The first replica on a node costs half of all points: at this weight as much
@@ -29,13 +29,7 @@ impl Scorer for HostSpread {
         if cx.pod.app().is_none() {
             return;
         }
-        let replicas = Replicas::count(cx, SpreadKey::Node).by_domain;
-        if replicas.is_empty() {
-            return scored.points.fill(MAX_POINTS);
-        }
-        for (ord, points) in scored.nodes.iter().zip(scored.points) {
-            let here = replicas.get(&domain_of(cx.snapshot, SpreadKey::Node, *ord));
-            *points = MAX_POINTS / here.copied().unwrap_or(0).saturating_add(1);
-        }
+        let replicas = Replicas::count(cx, SpreadKey::Node);
+        replicas.score(cx, SpreadKey::Node, scored, |here| MAX_POINTS / here.saturating_add(1));
     }
 }

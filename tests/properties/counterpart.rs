@@ -273,7 +273,7 @@ pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
     let nominees = snapshot.nominees.iter();
     let nominees = nominees.map(|(uid, it)| (uid, (name(it.node), it.claim.clone())));
     let apps = snapshot.apps.iter().map(|(app, row)| {
-        (app, row.nodes.iter().map(|(ord, count)| (name(*ord), *count)).collect())
+        (app, row.nodes().iter().map(|(ord, count)| (name(*ord), *count)).collect())
     });
     let pools = snapshot.pools.iter().zip(snapshot.pool_use.iter());
     Picture {
