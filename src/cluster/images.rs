@@ -178,10 +178,10 @@ mod tests {
         let moved = image(&["web:1", "web@sha256:2"], 8);
         let mut images = Images::default();
         assert!(images.set(NodeOrd(3), &[web.clone(), image(&["db:1"], 1), web.clone()]));
-        assert!(images.set(NodeOrd(1), &[web.clone()]));
+        assert!(images.set(NodeOrd(1), std::slice::from_ref(&web)));
         assert!(images.set(NodeOrd(2), &[moved.clone(), image(&[], 5)]));
         let published = images.clone();
-        assert!(!images.set(NodeOrd(1), &[web.clone()]), "as before");
+        assert!(!images.set(NodeOrd(1), std::slice::from_ref(&web)), "as before");
         let both = [(7, vec![1, 3]), (8, vec![2])];
         assert_eq!(who(&images, "web:1"), both);
         assert_eq!(who(&images, "web@sha256:2"), [(8, vec![2])]);
