@@ -270,6 +270,10 @@ pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
         assert!(!name(ord).is_empty() || row == Row::default(), "a row without a name: {row:?}");
         (row != Row::default()).then(|| (name(ord), row))
     });
+    let names: Vec<ImageName> = all_images().flat_map(|it| it.names).collect();
+    let mut having = names.iter().flat_map(|name| snapshot.images.named(*name));
+    let is_live = |ord| snapshot.is_live(ord);
+    assert!(having.all(|it| it.nodes.iter().all(is_live)), "an image on a node that is gone");
     let nominees = snapshot.nominees.iter();
     let nominees = nominees.map(|(uid, it)| (uid, (name(it.node), it.claim.clone())));
     let apps = snapshot.apps.iter().map(|(app, row)| {
