@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use crate::cluster::Difference;
+use crate::engine::ShortlistOff;
 use crate::model::{Kind, Reason};
 
 /// Every metric of the process.
@@ -28,6 +29,10 @@ pub struct Metrics {
     pub fast_path_names: IntCounterVec,
     /// Names returned, by verb.
     pub names_returned: IntCounterVec,
+    /// Nodes that an answer named while the class's shortlist was in force.
+    pub shortlist_nodes: Histogram,
+    /// Answers for which the class's shortlist was switched off, by reason.
+    pub shortlist_off: IntCounterVec,
     /// Refused nodes by reason.
     pub rejections: IntCounterVec,
     /// Filter answers without any node, by the reason that they named.
@@ -154,6 +159,9 @@ const SECONDS: [f64; 14] = [
     0.25, 1.0,
 ];
 
+/// Lengths of shortlists; the longest has 1,000 nodes.
+const SIZES: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0];
+
 impl Metrics {
     /// All metrics, at zero.
     pub fn new() -> Result<Self, prometheus::Error> {
@@ -167,6 +175,8 @@ impl Metrics {
             names_offered: of.counters("names_offered_total", "Names offered.", &["verb"])?,
             fast_path_names: of.counters("fast_path_names_total", "Names by shortcut.", path)?,
             names_returned: of.counters("names_returned_total", "Names returned.", &["verb"])?,
+            shortlist_nodes: of.sizes("shortlist_nodes", "Nodes named by a shortlist.")?,
+            shortlist_off: of.counters("shortlist_off_total", "Shortlists off.", &["reason"])?,
             rejections: of.counters("rejections_total", "Refused nodes.", &["reason"])?,
             refusals: of.counters("refusals_total", "Filters without a node.", &["reason"])?,
             claimed_not_granted: of
@@ -220,7 +230,6 @@ impl Metrics {
             described: of.described.take(),
             registry: registry.clone(),
         };
-        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics.start_at_zero();
         collect_process()?;
         Ok(metrics)
@@ -229,10 +238,14 @@ impl Metrics {
     /// What an alert waits for is there before it happens: the rate of a series that appears with
     /// its first count does not show that count.
     fn start_at_zero(&self) {
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         for reason in Reason::ALL {
             for counter in [&self.rejections, &self.refusals] {
                 counter.with_label_values(&[reason.name()]);
             }
+        }
+        for why in ShortlistOff::ALL {
+            self.shortlist_off.with_label_values(&[why.name()]);
         }
         for kind in Kind::ALL {
             self.lost_deletes.with_label_values(&[kind.resource()]);
@@ -310,6 +323,11 @@ impl Registrar<'_> {
     ) -> Result<HistogramVec, prometheus::Error> {
         let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
         self.add("histogram", HistogramVec::new(options, labels)?)
+    }
+
+    fn sizes(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(SIZES.to_vec());
+        self.add("histogram", Histogram::with_opts(options)?)
     }
 
     fn counters(

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::cluster::ClusterState;
 use crate::engine::{Desk, World};
 use crate::model::{
-    Amounts, AppKey, Change, Node, NodeOrd, Owner, Pod, PodUid, Reason, Requests, Tick,
+    Amounts, AppKey, Change, ImageName, Node, NodeImage, NodeOrd, Owner, Pod, PodUid, Preferences,
+    Reason, Requests, Tick,
 };
 use crate::policy::{Plan, Settings};
 
@@ -28,6 +29,11 @@ pub(crate) fn node(name: &str, labels: &[(&str, &str)]) -> Node {
         labels: labels.into(),
         ..Node::default()
     }
+}
+
+/// An image with one name.
+pub(crate) fn image(name: &str, bytes: i64) -> NodeImage {
+    NodeImage { names: [ImageName::of(name)].into(), bytes }
 }
 
 /// A pending pod that asks for this many cores and as many GiB.
@@ -53,6 +59,8 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         gated: false,
         claims_volumes: false,
         annotated: false,
+        preferences: Preferences::default(),
+        images: Box::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sigma::cluster::{Holds, Snapshot};
-use sigma::engine::{Answer, Desk, World};
+use sigma::engine::{Answer, Desk, Naming, World};
 use sigma::model::{NodeOrd, Reason, Tick};
 use sigma::policy::Plan;
 use sigma::rules::{CATALOGUE, Cx, Fill, Offer, Rule, RuleSpec, Scored};
@@ -89,6 +89,9 @@ fn run_filter(input: &Input) -> String {
     let mut out = format!("class: {}\n", world.class(answer.class).name);
     if answer.claimed_more {
         out += "claimedMore: true\n";
+    }
+    if let Naming::Off(why) = answer.naming {
+        let _ = writeln!(out, "shortlistOff: {}", why.name());
     }
     let accepted: Vec<&str> =
         answer.accepted.iter().map(|at| names[*at as usize].as_str()).collect();

@@ -6,6 +6,8 @@
 mod decisions;
 #[path = "properties/holds.rs"]
 mod holds;
+#[path = "properties/image_locality.rs"]
+mod image_locality;
 #[path = "properties/scans.rs"]
 mod scans;
 #[path = "properties/server.rs"]

@@ -7,6 +7,8 @@ mod pki;
 #[path = "support/tls.rs"]
 mod tls_client;
 
+#[path = "serve/shortlist.rs"]
+mod shortlist;
 #[path = "serve/site.rs"]
 mod site;
 

@@ -6,13 +6,14 @@ mod site;
 mod wire;
 mod memory;
 mod ingest;
+mod regret;
 
 use clap::{Args, Subcommand};
 
 use super::Failure;
 
-/// Measures sigma on this machine: round trips beside another extender, memory, and how fast it
-/// follows a large cluster.
+/// Measures sigma: round trips beside another extender, memory, how fast it follows a large cluster,
+/// and what a shortlist hides.
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct BenchArgs {
@@ -27,6 +28,7 @@ enum Bench {
     Memory(site::ClusterArgs),
     #[command(about = ingest::ABOUT, long_about = ingest::LONG_ABOUT, after_help = ingest::EXAMPLES)]
     Ingest(site::ClusterArgs),
+    Regret(regret::RegretArgs),
     /// The extender that `wire` starts as a process of its own.
     #[command(hide = true)]
     WireExtender(wire::ExtenderArgs),
@@ -39,5 +41,6 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
         Bench::WireExtender(args) => wire::serve(args),
         Bench::Memory(args) => memory::run(args),
         Bench::Ingest(args) => ingest::run(args),
+        Bench::Regret(args) => regret::run(args),
     }
 }

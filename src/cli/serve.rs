@@ -11,7 +11,9 @@ use tracing_subscriber::EnvFilter;
 use super::Failure;
 use crate::http::{FastPaths, IdentityNames, NotReady};
 use crate::k8s::client::Source;
-use crate::serve::{self, BadConfig, LeaseSource, PolicySource, ServeConfig, TlsSource};
+use crate::serve::{
+    self, BadConfig, LeaseSource, PolicySource, ServeConfig, SiblingsSource, TlsSource,
+};
 
 /// Answers a real kube-scheduler: watches the cluster, serves filter, prioritize, preempt and bind.
 ///
@@ -104,6 +106,14 @@ pub(super) struct ServeArgs {
         value_name = "FAST_PATH"
     )]
     without: Vec<FastPath>,
+    /// kube-scheduler's own configuration, read once at the start: when other extenders filter after us
+    /// or score, the shortlist is off for their pods. We are the one whose URL has the port of --listen.
+    #[arg(long, env = "SIGMA_SCHEDULER_CONFIG", value_name = "FILE", conflicts_with = "siblings")]
+    scheduler_config: Option<PathBuf>,
+    /// Where kube-scheduler's configuration cannot be read here: whether other extenders filter after us
+    /// or score. `on` switches the shortlist off for all pods.
+    #[arg(long, env = "SIGMA_SIBLINGS", value_enum, default_value_t = Switch::Off)]
+    siblings: Switch,
     /// How often all sums are recounted and all objects listed anew.
     #[arg(long, env = "SIGMA_AUDIT_INTERVAL", default_value = "10m", value_parser = duration)]
     audit_interval: Duration,
@@ -186,6 +196,10 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         bind: args.bind == Switch::On,
         deadline: args.deadline,
         fast_paths: FastPath::all_but(&args.without),
+        siblings: match args.scheduler_config {
+            Some(path) => SiblingsSource::SchedulerConfig(path),
+            None => SiblingsSource::Told(args.siblings == Switch::On),
+        },
         audit_interval: args.audit_interval,
     };
     serve::run(config).map_err(|error| match error.downcast::<BadConfig>() {

@@ -25,8 +25,8 @@ pub struct Difference {
 
 impl Difference {
     /// Every sum that is recounted.
-    pub const SUMS: [&'static str; 8] =
-        ["node", "extended", "pool", "app", "place", "pods", "nominee", "name"];
+    pub const SUMS: [&'static str; 9] =
+        ["node", "extended", "pool", "app", "place", "pods", "nominee", "name", "image"];
 }
 
 /// Everything that follows from where the pods are.
@@ -64,7 +64,8 @@ impl ClusterState {
         let extra = self.now.nominees.iter().filter(|it| !recount.nominees.contains_key(&it.0));
         let nominee = nominee.count() + extra.count();
         let name = self.unused_names().len();
-        let rows = [node, extended, pool, app, place, pods, nominee, name];
+        let image = self.now.images.differences();
+        let rows = [node, extended, pool, app, place, pods, nominee, name, image];
         Difference::SUMS
             .into_iter()
             .zip(rows)
@@ -98,6 +99,7 @@ impl ClusterState {
         for (uid, nominee) in recount.nominees {
             self.now.nominees.insert(uid, nominee);
         }
+        self.now.images.repair();
         Arc::make_mut(&mut self.now.touched).note_all();
         self.unused_names().into_iter().for_each(|ord| self.recycle(ord));
         self.dirty = true;

@@ -25,16 +25,17 @@ impl ClusterState {
         let at = ord.index();
         self.seen_nodes.insert(ord, self.epochs[Kind::Nodes as usize]);
         node.allocatable = bounded(node.allocatable);
-        if let Some(Some(old)) = self.now.nodes.get(at) {
-            if old.resource_version > node.resource_version {
-                return false;
+        let old = self.now.nodes.get(at).cloned().flatten();
+        if old.as_ref().is_some_and(|old| old.resource_version > node.resource_version) {
+            return false;
+        }
+        let images = std::mem::take(&mut node.images);
+        let new_images = self.now.images.set(ord, &images);
+        if old.is_some_and(|old| old.same_facts(&node)) {
+            if let Some(slot) = self.now.nodes.get_mut(at) {
+                *slot = Some(Arc::new(node));
             }
-            if old.same_facts(&node) {
-                if let Some(slot) = self.now.nodes.get_mut(at) {
-                    *slot = Some(Arc::new(node));
-                }
-                return false;
-            }
+            return new_images;
         }
         self.touch(ord);
         self.pool_totals(ord, -1);
@@ -66,6 +67,7 @@ impl ClusterState {
         self.touch(ord);
         self.pool_totals(ord, -1);
         self.drop_taint_set(ord);
+        self.now.images.set(ord, &[]);
         let at = ord.index();
         let columns = &mut self.now.columns;
         columns.live.set(at, false);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::apps::AppRow;
 use super::cow::{Column, Paged, Sharded};
+use super::images::Images;
 use super::names::Names;
 use super::occupancy::{Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
 use super::topology::Topology;
@@ -83,6 +84,8 @@ pub struct Snapshot {
     pub nominees: Sharded<Arc<Nominee>>,
     /// Where each app's replicas are, by [`AppKey`].
     pub apps: Sharded<Arc<AppRow>>,
+    /// Which nodes have which images.
+    pub images: Images,
     /// The pools of the policy in force.
     pub pools: Arc<Vec<PoolSpec>>,
     /// Sums per pool.

@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::filter::{Shortlister, Tally, judge};
+use super::filter::{Tally, judge};
 use super::preempt::{Candidate, acceptable};
 use super::rank::Ranker;
 use super::refusals::{RefusalLimits, Refusals};
 use super::scans::{Rows, Scans};
+use super::shortlist::{Naming, Shortlister, Siblings};
 use super::{Case, World};
 use crate::cluster::{HoldLimits, Holds, Settled};
 use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
@@ -39,9 +40,11 @@ pub struct Answer {
     /// Positions of the offered names that are accepted, ascending. The rest is left out, or refused
     /// by name when nothing is accepted.
     pub accepted: Vec<u32>,
-    /// What [`Desk::prioritize`] says of the accepted nodes, where it is known already: for a class
-    /// that bears limits. Else empty.
+    /// What [`Desk::prioritize`] says of the accepted nodes, where it is known already: when only the
+    /// best were named. Else empty.
     pub scores: Vec<u32>,
+    /// Which of the nodes that may take the pod are accepted.
+    pub naming: Naming,
     /// When nothing is accepted: the one position that is named, and why.
     pub refused: Option<(u32, Reason)>,
     /// How many nodes were refused for which reason.
@@ -63,6 +66,13 @@ impl Desk {
     /// An empty desk with these limits.
     pub fn new(holds: HoldLimits, refusals: RefusalLimits) -> Self {
         Self { holds: Holds::new(holds), refusals: Refusals::new(refusals), ..Self::default() }
+    }
+
+    /// The same desk where other extenders judge what we name.
+    #[must_use]
+    pub fn beside(mut self, siblings: Siblings) -> Self {
+        self.buffers.shortlister.siblings = siblings;
+        self
     }
 
     /// A desk that looks at each offered node anew, whatever it found there before.
@@ -139,14 +149,7 @@ impl Desk {
             judge(case, rows, nodes, verdicts);
             answer.from_scan = rows.is_some();
             answer.tally = Tally::of(verdicts);
-            if class.bears_limits {
-                shortlister.name_best(case, rows, nodes, verdicts, num_holds, answer);
-            } else if answer.tally.kept() as usize == nodes.len() {
-                answer.accepted.extend(0..answer.tally.kept());
-            } else {
-                let kept = (0_u32..).zip(&*verdicts).filter(|(_, it)| **it == Reason::Kept);
-                answer.accepted.extend(kept.map(|(at, _)| at));
-            }
+            shortlister.name_best(case, rows, nodes, verdicts, num_holds, answer);
         });
         if class.bears_limits && pod.is_pending() {
             held.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));

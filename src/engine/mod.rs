@@ -11,6 +11,7 @@ mod preempt;
 mod rank;
 mod refusals;
 mod scans;
+mod shortlist;
 
 use std::sync::Arc;
 
@@ -21,10 +22,11 @@ use crate::policy::{Claimant, Class, Granted, Plan};
 pub use degraded::degraded;
 pub use desk::{Answer, Desk, Ring};
 pub use explain::{Explanation, NodeExplanation, RulePoints, explain};
-pub use filter::{MAX_HELD_NODES, Tally};
+pub use filter::Tally;
 pub use preempt::Candidate;
 pub use rank::MAX_SCORE;
 pub use refusals::{RefusalLimits, Refusals};
+pub use shortlist::{MAX_HELD_NODES, Naming, ShortlistOff, Siblings};
 
 /// What a decision is made on; both halves belong together: the snapshot's pools are the plan's.
 #[derive(Clone)]

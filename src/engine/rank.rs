@@ -2,10 +2,12 @@
 
 use std::collections::BinaryHeap;
 
+use rustc_hash::FxHashMap;
+
 use super::Case;
 use super::scans::Rows;
 use crate::cluster::tie;
-use crate::model::NodeOrd;
+use crate::model::{DomainLevel, DomainOrd, NodeOrd};
 use crate::rules::{Cx, Fill, Scored};
 
 /// kube-scheduler's `MaxExtenderPriority`.
@@ -95,6 +97,38 @@ impl Ranked<'_> {
         best_of(ranks, most, |at| tie(self.case.pod.uid, columns.name_hash[self.nodes[at].index()]))
     }
 
+    /// Positions of `most` nodes (or all), best first within each band. Of the last band that gets
+    /// in, at most `per_zone` are of one zone with those of the bands before it, unless the zones
+    /// cannot fill the list so: then the best of the rest do.
+    pub(super) fn best_of_zones(&self, most: usize, per_zone: usize) -> Vec<usize> {
+        let mut best = self.best(most);
+        let last = match best.last() {
+            Some(at) if best.len() == most && per_zone < most => self.band(*at),
+            _ => return best,
+        };
+        let num_before = best.iter().position(|at| self.band(*at) == last).unwrap_or(0);
+        let of_band = best.split_off(num_before);
+        let columns = &self.case.world.snapshot.columns;
+        let zones = &columns.domains[DomainLevel::Zone as usize];
+        let zone = |at: usize| zones[self.nodes[at].index()];
+        let tie = |at: usize| tie(self.case.pod.uid, columns.name_hash[self.nodes[at].index()]);
+        let mut by_zone: FxHashMap<DomainOrd, Best> = FxHashMap::default();
+        for at in &best {
+            by_zone.entry(zone(*at)).or_insert_with(|| Best::new(per_zone)).leave_one_out();
+        }
+        for at in (0..self.nodes.len()).filter(|at| self.band(*at) == last) {
+            let of_zone = by_zone.entry(zone(at)).or_insert_with(|| Best::new(per_zone));
+            of_zone.offer(at, (last, u32::MAX - self.totals[at]), tie);
+        }
+        let mut chosen: Vec<_> = by_zone.into_values().flat_map(|it| it.heap).collect();
+        chosen.sort_unstable();
+        best.extend(chosen.into_iter().map(|(_, at)| at).take(most - num_before));
+        let rest = of_band.into_iter().filter(|at| !best.contains(at));
+        let rest: Vec<usize> = rest.take(most - best.len()).collect();
+        best.extend(rest);
+        best
+    }
+
     /// What kube-scheduler is told of the nodes at `positions`, offered together: 0..=10 for each.
     ///
     /// Pools of an ordered class get disjoint bands of 0..=10, whichever of them are on offer; within
@@ -137,21 +171,39 @@ fn best_of(
     most: usize,
     tie: impl Fn(usize) -> u64,
 ) -> Vec<usize> {
-    let mut best = BinaryHeap::with_capacity(most);
-    for (at, (band, lack)) in ranks.enumerate() {
-        if best.len() < most {
-            best.push((Rank { band, lack, tie: tie(at) }, at));
-        } else if let Some((worst, _)) = best.peek()
+    let mut best = Best::new(most);
+    ranks.enumerate().for_each(|(at, rank)| best.offer(at, rank, &tie));
+    best.heap.into_sorted_vec().into_iter().map(|(_, at)| at).collect()
+}
+
+/// The best `most` of what was offered so far.
+struct Best {
+    most: usize,
+    heap: BinaryHeap<(Rank, usize)>,
+}
+
+impl Best {
+    fn new(most: usize) -> Self {
+        Self { most, heap: BinaryHeap::with_capacity(most) }
+    }
+
+    fn leave_one_out(&mut self) {
+        self.most = self.most.saturating_sub(1);
+    }
+
+    fn offer(&mut self, at: usize, (band, lack): (usize, u32), tie: impl Fn(usize) -> u64) {
+        if self.heap.len() < self.most {
+            self.heap.push((Rank { band, lack, tie: tie(at) }, at));
+        } else if let Some((worst, _)) = self.heap.peek()
             && (band, lack) <= (worst.band, worst.lack)
         {
             let rank = Rank { band, lack, tie: tie(at) };
             if rank < *worst {
-                best.pop();
-                best.push((rank, at));
+                self.heap.pop();
+                self.heap.push((rank, at));
             }
         }
     }
-    best.into_sorted_vec().into_iter().map(|(_, at)| at).collect()
 }
 
 /// The scores of a band, and the points of its offered nodes.

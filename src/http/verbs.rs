@@ -14,7 +14,7 @@ use super::reply;
 use super::scratch::Scratch;
 use super::wire::{self, Args, BindArgs, Name, Object, PreemptArgs, VictimMap, Victims};
 use crate::cluster::Names;
-use crate::engine::{self, Answer, Candidate, Tally, World};
+use crate::engine::{self, Answer, Candidate, Naming, Tally, World};
 use crate::k8s::decode;
 use crate::k8s::slim::SlimPod;
 use crate::model::{NodeOrd, Pod, PodUid, Reason};
@@ -80,6 +80,11 @@ impl Extender {
         };
         if answer.claimed_more {
             self.metrics.claimed_not_granted.inc();
+        }
+        match answer.naming {
+            Naming::All => {}
+            Naming::Best => self.metrics.shortlist_nodes.observe(answer.accepted.len() as f64),
+            Naming::Off(why) => self.metrics.shortlist_off.with_label_values(&[why.name()]).inc(),
         }
         let from_scan = if answer.from_scan { names.len() } else { 0 };
         self.metrics.fast_path("scan", from_scan, names.len() - from_scan);
@@ -230,9 +235,7 @@ impl Extender {
             (named as u32, self.note_refusal(pod, reason))
         });
         let (class, claimed_more) = (granted.class, granted.claimed_more);
-        let scores = Vec::new();
-        let from_scan = false;
-        let answer = Answer { class, claimed_more, accepted, scores, refused, tally, from_scan };
+        let answer = Answer { class, claimed_more, accepted, refused, tally, ..Answer::default() };
         self.filter_reply(Quality::Degraded, names, &answer).0
     }
 

@@ -21,6 +21,7 @@ pub mod events;
 #[cfg(test)]
 mod fake;
 mod health;
+mod images;
 pub mod lease;
 #[cfg(test)]
 mod liar_tests;
@@ -28,6 +29,7 @@ mod liar_tests;
 mod live_tests;
 mod objects;
 mod page;
+mod preferences;
 pub mod slim;
 mod watch;
 mod wire;

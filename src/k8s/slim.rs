@@ -10,6 +10,9 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::images::{SlimImage, SlimImageName};
+use super::preferences::{SlimAffinity, SlimSpreadConstraint};
+
 /// A pod: from a watch, a list, or the body of an extender call.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default)]
@@ -164,6 +167,12 @@ pub struct SlimPodSpec {
     /// `volumes`.
     #[serde(deserialize_with = "list")]
     pub volumes: Vec<SlimVolume>,
+    /// `topologySpreadConstraints`.
+    #[serde(deserialize_with = "list")]
+    pub topology_spread_constraints: Vec<SlimSpreadConstraint>,
+    /// `affinity`.
+    #[serde(deserialize_with = "nullable")]
+    pub affinity: SlimAffinity,
 }
 
 /// A container or an init container.
@@ -173,6 +182,8 @@ pub struct SlimContainer {
     /// `name`.
     #[serde(deserialize_with = "nullable")]
     pub name: String,
+    /// `image`.
+    pub image: Option<SlimImageName>,
     /// `restartPolicy`; `Always` makes an init container a native sidecar.
     #[serde(deserialize_with = "nullable")]
     pub restart_policy: String,
@@ -319,6 +330,9 @@ pub struct SlimNodeStatus {
     /// `conditions`.
     #[serde(deserialize_with = "list")]
     pub conditions: Vec<SlimCondition>,
+    /// `images`.
+    #[serde(deserialize_with = "list")]
+    pub images: Vec<SlimImage>,
 }
 
 /// Just enough of any object to say which it is and where a watch stands.
@@ -429,7 +443,7 @@ impl<'de> Deserialize<'de> for SlimQuantity {
     }
 }
 
-fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,
@@ -438,7 +452,7 @@ where
 }
 
 /// Reads a list that may be `null` or hold `null`s; to Go a `null` element is the zero value.
-fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub(super) fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,
@@ -447,7 +461,7 @@ where
     Ok(items.unwrap_or_default().into_iter().map(Option::unwrap_or_default).collect())
 }
 
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let items: Option<Vec<IgnoredAny>> = Option::deserialize(deserializer)?;
     Ok(items.map_or(0, |items| items.len()))
 }

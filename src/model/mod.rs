@@ -6,6 +6,7 @@
 mod bucket;
 mod change;
 mod ids;
+mod image;
 mod node;
 mod pod;
 mod pool;
@@ -16,8 +17,9 @@ mod requests;
 pub use bucket::{Pace, TokenBucket};
 pub use change::{Change, Kind};
 pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick};
+pub use image::{ImageName, NodeImage, normalized};
 pub use node::{Conditions, DomainLevel, Effect, Namespace, Node, Taint};
-pub use pod::{Nomination, Owner, Pod, Priority, QosClaim, Refusal, Toleration};
+pub use pod::{Nomination, Owner, Pod, Preferences, Priority, QosClaim, Refusal, Toleration};
 pub use pool::{NodeMatcher, PoolSpec, glob};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};
 pub use reason::Reason;

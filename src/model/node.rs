@@ -1,5 +1,6 @@
 //! Nodes and namespaces, reduced to what a placement depends on.
 
+use super::image::NodeImage;
 use super::quantity::{Amounts, ExtendedAmount};
 
 /// What a taint does to a pod that does not tolerate it.
@@ -106,6 +107,8 @@ pub struct Node {
     pub taints: Box<[Taint]>,
     /// Labels, sorted by key.
     pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// Images that it has, at most 50 as the kubelet reports by default. The state keeps them apart.
+    pub images: Box<[NodeImage]>,
 }
 
 impl Node {
@@ -114,8 +117,8 @@ impl Node {
         label(&self.labels, key)
     }
 
-    /// True when both describe the same node in the same state, whatever their resource versions:
-    /// a heartbeat changes nothing that a placement depends on.
+    /// True when both describe the same node in the same state, whatever their resource versions and
+    /// images: a heartbeat changes nothing that a placement depends on.
     pub fn same_facts(&self, other: &Self) -> bool {
         self.uid == other.uid
             && self.allocatable == other.allocatable

@@ -1,6 +1,7 @@
 //! Pods, reduced to what a placement depends on.
 
 use super::ids::{AppKey, PodUid};
+use super::image::ImageName;
 use super::node::{Effect, Taint};
 use super::quantity::Requests;
 use super::reason::Reason;
@@ -60,6 +61,31 @@ pub struct Refusal {
     pub reason: Option<Reason>,
 }
 
+/// What a pod would rather have, which kube-scheduler's own plugins score and we do not: a set of
+/// bits. While one is set, an answer must leave kube-scheduler a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Preferences(pub u8);
+
+impl Preferences {
+    /// `topologySpreadConstraints` with `whenUnsatisfiable: ScheduleAnyway`.
+    pub const SPREAD: Self = Self(1);
+    /// `preferredDuringScheduling…` of `podAffinity` or `podAntiAffinity`.
+    pub const POD_AFFINITY: Self = Self(1 << 1);
+    /// `preferredDuringScheduling…` of `nodeAffinity`.
+    pub const NODE_AFFINITY: Self = Self(1 << 2);
+
+    /// Both sets together.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// True when any bit of `other` is set here.
+    pub fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
 /// A pod as a watch event or a scheduler's request describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
@@ -103,6 +129,10 @@ pub struct Pod {
     pub claims_volumes: bool,
     /// Has annotations: whoever writes one must know whether he adds to some or makes the first.
     pub annotated: bool,
+    /// What it would rather have.
+    pub preferences: Preferences,
+    /// The image of each container, init containers among them.
+    pub images: Box<[ImageName]>,
 }
 
 impl Pod {

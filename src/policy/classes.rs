@@ -104,6 +104,7 @@ fn read_class(
         protected: protected.unwrap_or(false),
         allocation,
         weights: Vec::new(),
+        shortlist: None,
     };
     Some((class, at))
 }

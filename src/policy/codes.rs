@@ -87,6 +87,8 @@ codes! {
     UNKNOWN_SCORER = "P0402" Error "`scoring` names a scorer that is not there";
     FILTER_WEIGHED = "P0403" Error "`scoring` gives a weight to a filter";
     BAD_WEIGHT = "P0404" Error "a weight that is not a whole number from 0 to 1000";
+    // Steering.
+    STEERED_UNKNOWN_CLASS = "P0501" Error "`steering` names a class that is not there";
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::objects::{self, Object};
 use super::plan::{Plan, Settings};
 use super::reader::{Fields, text};
 use super::tree::{Node, Value};
-use super::{classes, codes, pools, scoring, tree};
+use super::{classes, codes, pools, scoring, steering, tree};
 
 /// The version of the language.
 pub const API_VERSION: &str = "sigma.io/v1alpha1";
@@ -60,6 +60,9 @@ fn read(bytes: &[u8], faults: &mut Faults) -> Settings {
     settings.classes = classes::read(section("classes"), &settings.pools, faults);
     if let Some(node) = section("scoring") {
         scoring::read(node, &mut settings.classes, faults);
+    }
+    if let Some(node) = section("steering") {
+        steering::read(node, &mut settings.classes, faults);
     }
     settings
 }

@@ -1,7 +1,7 @@
 //! The language: bytes in, a [`Plan`] or every fault at once out; never something in between.
 //!
 //! [`compile`] goes `tree` (YAML, which knows nothing of the language) → `compile` with one file a
-//! section (`pools`, `classes`, `scoring`) → [`Settings`] → [`Plan::build`]. Nothing here opens a
+//! section (`pools`, `classes`, `scoring`, `steering`) → [`Settings`] → [`Plan::build`]. Nothing here opens a
 //! file: a caller brings the bytes and only names where they came from.
 
 mod classes;
@@ -17,13 +17,15 @@ mod reader;
 mod render;
 mod schema;
 mod scoring;
+mod steering;
 mod tree;
 
 pub use compile::{API_VERSION, Compiled, KIND, compile};
 pub use diagnostic::{Diagnostic, Severity};
 pub use grant::{Claimant, Grant, Granted, NamespaceSelector};
 pub use plan::{
-    Class, ClassSettings, FilterRule, Plan, PoolSettings, Role, ScorerRule, Settings, default_class,
+    Class, ClassSettings, FilterRule, Plan, PoolSettings, Role, ScorerRule, Settings, Shortlist,
+    default_class,
 };
 pub use render::render;
 pub use schema::schema;

@@ -14,8 +14,8 @@ pub(super) struct Object {
 
 pub(super) static ROOT: Object = Object {
     what: "a policy",
-    fields: &["apiVersion", "kind", "metadata", "pools", "classes", "scoring"],
-    later: &["extends", "colocation", "stability", "burst", "brakes", "steering", "overlays"],
+    fields: &["apiVersion", "kind", "metadata", "pools", "classes", "scoring", "steering"],
+    later: &["extends", "colocation", "stability", "burst", "brakes", "overlays"],
 };
 
 pub(super) static METADATA: Object = object("`metadata`", &["name"]);
@@ -46,9 +46,14 @@ pub(super) static NAMESPACES: Object = object("`namespaces`", &["names", "matchL
 
 pub(super) static SPREAD: Object = object("`spread`", &["domain", "maxShare"]);
 
+pub(super) static STEERING: Object = Object {
+    what: "the steering of a class",
+    fields: &["shortlist", "shortlistPerDomain"],
+    later: &["margin", "patience", "nominateAhead"],
+};
+
 /// Scorers of the design that no rule gives points for yet.
-pub(super) static LATER_SCORERS: &[&str] =
-    &["peakHeadroom", "warmImage", "peakOverlap", "reclaimableToEnd"];
+pub(super) static LATER_SCORERS: &[&str] = &["peakHeadroom", "peakOverlap", "reclaimableToEnd"];
 
 const fn object(what: &'static str, fields: &'static [&'static str]) -> Object {
     Object { what, fields, later: &[] }

@@ -22,6 +22,37 @@ pub enum Role {
     Exempt,
 }
 
+/// How many of the nodes that may take a pod an answer names. A limit of ours may name fewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortlist {
+    /// At most this many; 0: all of them.
+    pub nodes: u16,
+    /// At most this many of one zone, unless the other zones cannot fill the list.
+    pub per_domain: u16,
+}
+
+impl Shortlist {
+    /// All nodes are named.
+    pub const OFF: Self = Self { nodes: 0, per_domain: 0 };
+
+    /// So many nodes, of four zones where there are as many: in-tree plugins that weigh zones, and
+    /// whoever comes after a zone has failed, still have a choice.
+    pub fn of(nodes: u16) -> Self {
+        Self { nodes, per_domain: nodes.div_ceil(4) }
+    }
+
+    /// What a class has of which the policy says nothing.
+    pub fn of_role(role: Role) -> Self {
+        match role {
+            // `default` is no exception: our points outweigh all in-tree scores whether the other
+            // nodes are named or not, so that naming them would only cost kube-scheduler its time.
+            Role::Online | Role::Default => Self::of(16),
+            Role::Offline => Self::of(1),
+            Role::Exempt => Self::OFF,
+        }
+    }
+}
+
 /// A pool as the policy describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolSettings {
@@ -56,6 +87,8 @@ pub struct ClassSettings {
     pub allocation: Option<Share>,
     /// Weights by scorer name; a scorer that is not named has its default weight.
     pub weights: Vec<(String, u32)>,
+    /// How many nodes are named. `None`: as many as for every class of its role.
+    pub shortlist: Option<Shortlist>,
 }
 
 /// A whole policy, resolved and checked.
@@ -113,6 +146,8 @@ pub struct Class {
     bands: [u8; PoolOrd::MAX_POOLS + 1],
     /// Answers to it bear limits of ours that in-tree fit does not protect: they need holds.
     pub bears_limits: bool,
+    /// How many nodes are named.
+    pub shortlist: Shortlist,
 }
 
 /// A compiled policy.
@@ -190,6 +225,7 @@ pub fn default_class() -> ClassSettings {
         protected: false,
         allocation: None,
         weights: Vec::new(),
+        shortlist: None,
     }
 }
 
@@ -243,6 +279,7 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
         filters,
         scorers,
         bears_limits,
+        shortlist: class.shortlist.unwrap_or_else(|| Shortlist::of_role(class.role)),
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::classes::domain_labels;
 use super::compile::{API_VERSION, KIND};
+use super::steering::{MAX_SHORTLIST, OFF};
 use crate::rules::{CATALOGUE, MAX_WEIGHT};
 
 /// The JSON Schema of the language (draft 2020-12), as text that ends with a line break.
@@ -47,6 +48,8 @@ struct SchedulingPolicy {
     classes: Option<Vec<Class>>,
     /// Weights of the scorers by class; a scorer that is not named has its default weight.
     scoring: Option<BTreeMap<String, Weights>>,
+    /// How many nodes an answer names, by class. `off`: all that may take the pod, for every class.
+    steering: Option<OrOff<BTreeMap<String, OrOff<Steering>>>>,
 }
 
 /// What the policy is called.
@@ -186,6 +189,25 @@ struct Spread {
     max_share: Option<Percentage>,
 }
 
+// A mapping, or the word `off`; described by the field that it is the type of.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum OrOff<T> {
+    Map(T),
+    Off(OffWord),
+}
+
+/// How many of the nodes that may take a pod are named to kube-scheduler: the best ones.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct Steering {
+    /// At most this many; 0: all. Default: 1 for `offline`, 0 for `exempt`, 16 for all others.
+    shortlist: Option<ShortlistLength>,
+    /// At most this many of one zone, unless the other zones cannot fill the list. Default: a
+    /// quarter of `shortlist`, rounded up.
+    shortlist_per_domain: Option<PerDomain>,
+}
+
 /// Weights by scorer: the scorers of the catalogue are the properties.
 struct Weights;
 
@@ -246,6 +268,9 @@ scalars! {
         "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": QUANTITY}],
     });
     PriorityValue = json_schema!({"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX});
+    OffWord = json_schema!({"type": "string", "const": OFF});
+    ShortlistLength = json_schema!({"type": "integer", "minimum": 0, "maximum": MAX_SHORTLIST});
+    PerDomain = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_SHORTLIST});
     Domain = json_schema!({"type": "string", "enum": domain_labels()});
 }
 
@@ -304,6 +329,7 @@ mod tests {
             ("Priority", &objects::PRIORITY),
             ("Namespaces", &objects::NAMESPACES),
             ("Spread", &objects::SPREAD),
+            ("Steering", &objects::STEERING),
         ];
         for (name, object) in objects {
             let described = if name.is_empty() { &schema } else { &schema["$defs"][name] };

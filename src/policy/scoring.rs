@@ -13,16 +13,28 @@ pub(super) fn read(node: &Node, classes: &mut [ClassSettings], faults: &mut Faul
     for entry in map(node, "`scoring`", faults).unwrap_or_default() {
         let weights = map(&entry.node, "the weights of a class", faults).unwrap_or_default();
         let weights: Vec<_> = weights.iter().filter_map(|it| read_weight(it, faults)).collect();
-        if let Some(class) = classes.iter_mut().find(|class| class.name == entry.key) {
+        if let Some(class) = class_of(entry, classes, &codes::UNKNOWN_CLASS, faults) {
             class.weights = weights;
-            continue;
         }
+    }
+}
+
+/// The class that an entry of a section is about; `code` is the section's fault where there is none.
+pub(super) fn class_of<'c>(
+    entry: &Entry,
+    classes: &'c mut [ClassSettings],
+    code: &'static codes::Code,
+    faults: &mut Faults,
+) -> Option<&'c mut ClassSettings> {
+    let at = classes.iter().position(|class| class.name == entry.key);
+    if at.is_none() {
         let message = format!("there is no class {}", quoted(&entry.key));
         let known = classes.iter().map(|class| class.name.as_str()).filter(|it| !it.is_empty());
         let hint = did_you_mean(&entry.key, known);
         let hint = hint.unwrap_or_else(|| "a class is declared in `classes`".to_owned());
-        faults.report_hint(&codes::UNKNOWN_CLASS, entry.at, message, hint);
+        faults.report_hint(code, entry.at, message, hint);
     }
+    classes.get_mut(at?)
 }
 
 fn read_weight(entry: &Entry, faults: &mut Faults) -> Option<(String, u32)> {

@@ -12,6 +12,8 @@ mod bin_pack;
 mod domain_share;
 mod elastic_limit;
 mod failure_spread;
+mod host_spread;
+mod image_locality;
 mod node_state;
 mod pool_admission;
 mod pool_order;
@@ -133,6 +135,8 @@ pub static CATALOGUE: &[&RuleSpec] = &[
     &bin_pack::PACK,
     &bin_pack::SPREAD,
     &failure_spread::SPEC,
+    &host_spread::SPEC,
+    &image_locality::SPEC,
     &shape_match::SPEC,
 ];
 

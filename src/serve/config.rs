@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use super::acting::LeaseSource;
 use super::identity::TlsSource;
 use super::reload::{self, Fingerprint};
+use super::siblings;
+use crate::engine::Siblings;
 use crate::http::{FastPaths, NotReady};
 use crate::k8s::client::Source;
 use crate::policy::{self, Plan};
@@ -40,8 +42,30 @@ pub struct ServeConfig {
     pub deadline: Duration,
     /// Shortcuts that filter and prioritize take.
     pub fast_paths: FastPaths,
+    /// Whether other extenders judge what we name.
+    pub siblings: SiblingsSource,
     /// How often sums are recounted and lists compared.
     pub audit_interval: Duration,
+}
+
+/// Where it is told whether other extenders of the same kube-scheduler judge what we name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiblingsSource {
+    /// By kube-scheduler's configuration.
+    SchedulerConfig(PathBuf),
+    /// By a word: all of them judge all pods, or none is there.
+    Told(bool),
+}
+
+impl SiblingsSource {
+    /// Finds out.
+    pub(super) fn load(&self, listen: SocketAddr) -> Result<Siblings, BadConfig> {
+        match self {
+            Self::SchedulerConfig(path) => siblings::read(path, listen),
+            Self::Told(true) => Ok(Siblings::Judging),
+            Self::Told(false) => Ok(Siblings::None),
+        }
+    }
 }
 
 /// A policy file, or a directory with exactly one.

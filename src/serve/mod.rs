@@ -17,6 +17,7 @@ mod audit;
 mod config;
 mod priority;
 mod reload;
+mod siblings;
 mod identity;
 mod signals;
 mod status;
@@ -47,7 +48,7 @@ use crate::policy::Plan;
 use crate::writer::{self, Board, Clock, WriterHandle};
 
 pub use acting::LeaseSource;
-pub use config::{BadConfig, PolicySource, ServeConfig};
+pub use config::{BadConfig, PolicySource, ServeConfig, SiblingsSource};
 pub use identity::TlsSource;
 pub use signals::stop_requested;
 
@@ -94,7 +95,8 @@ async fn serve(
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
     let tls = config.tls.clone().map(|it| Credentials::load_first(it, metrics.clone()));
     let tls = tls.transpose()?.map(Arc::new);
-    let desk = config.fast_paths.on_desk(Desk::default());
+    let siblings = config.siblings.load(listen)?;
+    let desk = config.fast_paths.on_desk(Desk::default().beside(siblings));
     let board = Arc::new(Board::new(plan, desk, Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());

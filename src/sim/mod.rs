@@ -4,10 +4,12 @@
 //!
 //! ```text
 //! rng ─▶ synthetic, workloads (what there is) ─▶ scheduler (what kube-scheduler does with it)
+//! intree (how its plugins score) ─────────────────▲
 //! template ─▶ fleet (what an API server would send of it)
 //! ```
 
 mod fleet;
+pub mod intree;
 mod rng;
 mod scheduler;
 mod synthetic;
@@ -20,4 +22,4 @@ pub use scheduler::{InTree, Scheduler, SchedulerOptions, Window, num_feasible_no
 pub use synthetic::{
     Cluster, VIRTUAL_NODE_LABEL, VIRTUAL_NODE_TAINT, cluster, is_virtual, pods_to_fill,
 };
-pub use workloads::PodStream;
+pub use workloads::{IMAGE, PodStream};

@@ -10,23 +10,18 @@
 //! are checked one after the other, where the real one checks them in parallel: there, which of
 //! equally placed nodes fall into a window is a race; here it is not.
 
+use super::intree::{
+    MAX_NODE_SCORE, Plugin, balanced_allocation, least_allocated, taint_toleration,
+};
 use super::rng::mix;
 use crate::model::{Amounts, Conditions, DomainLevel, Effect, Node, Pod, Taint};
 
-/// `MaxNodeScore`.
-const MAX_NODE_SCORE: i64 = 100;
 /// `MaxNodeScore` ÷ `MaxExtenderPriority`.
-const EXTENDER_FACTOR: i64 = 10;
-/// Default weight of TaintToleration; the other two modelled scores weigh 1.
-const TAINT_WEIGHT: i64 = 3;
+const EXTENDER_FACTOR: i64 = MAX_NODE_SCORE / 10;
 /// `minFeasibleNodesToFind`.
 const MIN_FEASIBLE: u32 = 100;
 /// `minFeasibleNodesPercentageToFind`.
 const MIN_PERCENTAGE: u32 = 5;
-/// What scoring counts for a pod that asks for no CPU, in milli-cores.
-const DEFAULT_CPU_MILLI: i64 = 100;
-/// What scoring counts for a pod that asks for no memory: 200 MiB.
-const DEFAULT_MEMORY_BYTES: i64 = 200 << 20;
 
 /// How kube-scheduler is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,22 +191,28 @@ impl Scheduler {
     /// Σ of the modelled in-tree scores times their weights, by candidate.
     pub fn in_tree_scores(&self, pod: &Pod, candidates: &[u32]) -> Vec<i64> {
         let ask = pod.requests.base;
-        let dislikes: Vec<i64> = self.taint_sets.iter().map(|set| dislikes(pod, set)).collect();
+        let by_set: Vec<i64> = self
+            .taint_sets
+            .iter()
+            .map(|set| taint_toleration::intolerable(&pod.tolerations, set))
+            .collect();
         let rows = || candidates.iter().map(|at| &self.rows[*at as usize]);
-        let worst = rows().map(|row| dislikes[row.taint_set]).max().unwrap_or(0);
-        let score = |row: &Row| {
-            let disliked = MAX_NODE_SCORE * dislikes[row.taint_set];
-            let taints = MAX_NODE_SCORE - disliked.checked_div(worst).unwrap_or(0);
-            TAINT_WEIGHT * taints + row.least_allocated(ask) + row.balanced(ask)
+        let taints = taint_toleration::scores(rows().map(|row| by_set[row.taint_set]).collect());
+        let score = |(row, taints): (&Row, i64)| {
+            let free = least_allocated::score(ask, row.non_zero, row.allocatable);
+            let balanced = balanced_allocation::score(ask, row.requested, row.allocatable);
+            Plugin::TaintToleration.weight() * taints
+                + Plugin::NodeResourcesFit.weight() * free
+                + Plugin::NodeResourcesBalancedAllocation.weight() * balanced
         };
-        rows().map(score).collect()
+        rows().zip(taints).map(score).collect()
     }
 
     /// Counts a pod on a node from now on, as the scheduler does before the binding is confirmed.
     pub fn assume(&mut self, pod: &Pod, at: u32) {
         if let Some(row) = self.rows.get_mut(at as usize) {
             row.requested += pod.requests.base;
-            row.non_zero += non_zero(pod.requests.base);
+            row.non_zero += least_allocated::non_zero(pod.requests.base);
         }
     }
 
@@ -238,61 +239,6 @@ impl Row {
             && fits(ask.memory_bytes, has.memory_bytes, used.memory_bytes)
             && fits(ask.ephemeral_bytes, has.ephemeral_bytes, used.ephemeral_bytes)
     }
-
-    /// The unused share of CPU and memory, averaged.
-    fn least_allocated(&self, ask: Amounts) -> i64 {
-        let mut after = self.non_zero;
-        after += non_zero(ask);
-        let has = self.allocatable;
-        let shares = [(after.cpu_milli, has.cpu_milli), (after.memory_bytes, has.memory_bytes)];
-        let known = shares.into_iter().filter(|(_, has)| *has != 0);
-        let (mut sum, mut count) = (0, 0);
-        for (used, has) in known {
-            let free = i128::from(has.saturating_sub(used).max(0));
-            sum += (free * i128::from(MAX_NODE_SCORE) / i128::from(has)) as i64;
-            count += 1;
-        }
-        sum.checked_div(count).unwrap_or(0)
-    }
-
-    /// Since 1.36 the gain in balance, not the balance: 75 ± 25. 0 for a pod that asks for nothing.
-    fn balanced(&self, ask: Amounts) -> i64 {
-        if ask.cpu_milli == 0 && ask.memory_bytes == 0 {
-            return 0;
-        }
-        let mut after = self.requested;
-        after += ask;
-        let gain = balance(after, self.allocatable) - balance(self.requested, self.allocatable);
-        MAX_NODE_SCORE / 2 + (MAX_NODE_SCORE / 2 + gain) / 2
-    }
-}
-
-/// 100 when CPU and memory are used in equal shares, 50 when one is used up and the other unused.
-fn balance(used: Amounts, has: Amounts) -> i64 {
-    if has.cpu_milli == 0 || has.memory_bytes == 0 {
-        return MAX_NODE_SCORE;
-    }
-    // Division, subtraction and halving are exact to the last bit everywhere (IEEE 754).
-    let share = |used: i64, has: i64| (used as f64 / has as f64).min(1.0);
-    let cpu = share(used.cpu_milli, has.cpu_milli);
-    let memory = share(used.memory_bytes, has.memory_bytes);
-    let deviation = ((cpu - memory) / 2.0).abs();
-    ((1.0 - deviation) * MAX_NODE_SCORE as f64) as i64
-}
-
-fn non_zero(ask: Amounts) -> Amounts {
-    let or = |asked: i64, default: i64| if asked == 0 { default } else { asked };
-    Amounts {
-        cpu_milli: or(ask.cpu_milli, DEFAULT_CPU_MILLI),
-        memory_bytes: or(ask.memory_bytes, DEFAULT_MEMORY_BYTES),
-        ..ask
-    }
-}
-
-/// How many of a node's soft taints the pod does not tolerate.
-fn dislikes(pod: &Pod, taints: &[Taint]) -> i64 {
-    let soft = taints.iter().filter(|taint| taint.effect == Effect::PreferNoSchedule);
-    soft.filter(|taint| !pod.tolerations.iter().any(|it| it.tolerates(taint))).count() as i64
 }
 
 fn cordon_taint() -> Taint {

@@ -7,7 +7,13 @@
 
 use super::rng::Rng;
 use super::synthetic::{NAMESPACES, Tier, VIRTUAL_NODE_TAINT};
-use crate::model::{Amounts, AppKey, Effect, Owner, Pod, PodUid, QosClaim, Requests, Toleration};
+use crate::model::{
+    Amounts, AppKey, Effect, ImageName, Owner, Pod, PodUid, Preferences, QosClaim, Requests,
+    Toleration,
+};
+
+/// What each pod's container runs; no node has it.
+pub const IMAGE: &str = "registry.local/main:1";
 
 /// Stream number of the seed.
 const POD_STREAM: u64 = 2;
@@ -192,6 +198,8 @@ impl Workload {
             gated: false,
             claims_volumes: false,
             annotated: false,
+            preferences: Preferences::default(),
+            images: [ImageName::of(IMAGE)].into(),
         }
     }
 }

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 use sigma::cluster::{ClusterState, Snapshot};
 use sigma::model::{
-    Amounts, AppKey, Change, Conditions, DomainLevel, Effect, ExtendedAmount, Node, NodeMatcher,
-    Owner, Pod, PodUid, PoolOrd, QosClaim, Requests, Taint, Toleration, parse_milli, parse_value,
+    Amounts, AppKey, Change, Conditions, DomainLevel, Effect, ExtendedAmount, ImageName, Node,
+    NodeImage, NodeMatcher, Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests, Taint,
+    Toleration, parse_milli, parse_value,
 };
-use sigma::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
+use sigma::policy::{
+    ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
+};
 use sigma::rules::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
 
 /// A case's input. `rule` cases read `class`, decisions read `classes`.
@@ -75,6 +78,8 @@ pub(crate) struct ClassInput {
     allocation: Option<ShareInput>,
     #[serde(default)]
     weights: BTreeMap<String, u32>,
+    /// Nodes named, and of one zone; what its role has when absent.
+    shortlist: Option<(u16, u16)>,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +95,9 @@ pub(crate) struct NodeInput {
     taints: Vec<String>,
     #[serde(default)]
     conditions: Vec<String>,
+    /// Sizes in MiB by name.
+    #[serde(default)]
+    images: BTreeMap<String, i64>,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +120,12 @@ pub(crate) struct PodInput {
     /// `key=value:Effect`, with `key` alone for `Exists`, nothing for all, no effect for all.
     #[serde(default)]
     tolerations: Vec<String>,
+    /// `spread`, `podAffinity`, `nodeAffinity`.
+    #[serde(default)]
+    prefers: Vec<String>,
+    /// One for each container.
+    #[serde(default)]
+    images: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -176,6 +190,10 @@ fn node_of(input: &NodeInput) -> Node {
     let labels = input.labels.iter().map(|(key, value)| (label(key), value.as_str().into()));
     let mut labels: Vec<(Box<str>, Box<str>)> = labels.collect();
     labels.sort();
+    let images = input
+        .images
+        .iter()
+        .map(|(name, mib)| NodeImage { names: [ImageName::of(name)].into(), bytes: mib << 20 });
     Node {
         name: input.name.as_str().into(),
         uid: input.name.as_str().into(),
@@ -185,6 +203,7 @@ fn node_of(input: &NodeInput) -> Node {
         conditions: conditions.fold(Conditions::default(), Conditions::with),
         taints: taints.collect(),
         labels: labels.into(),
+        images: images.collect(),
     }
 }
 
@@ -222,6 +241,14 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         name: format!("app-{app}").into(),
         app: AppKey(app.into()),
     });
+    let preferences = input.prefers.iter().map(|it| match it.as_str() {
+        "spread" => Preferences::SPREAD,
+        "podAffinity" => Preferences::POD_AFFINITY,
+        "nodeAffinity" => Preferences::NODE_AFFINITY,
+        other => unreachable!("no such preference: {other}"),
+    });
+    let preferences = preferences.fold(Preferences::default(), Preferences::with);
+    let images: Box<[ImageName]> = input.images.iter().map(|it| ImageName::of(it)).collect();
     (input.uid..input.uid + input.count.unwrap_or(1)).map(move |uid| Pod {
         uid: PodUid(uid.into()),
         uid_text: uid.to_string().into(),
@@ -246,6 +273,8 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         gated: false,
         claims_volumes: false,
         annotated: false,
+        preferences,
+        images: images.clone(),
     })
 }
 
@@ -274,6 +303,7 @@ impl Input {
             }),
             allocation: class.allocation.map(share),
             weights: class.weights.iter().map(|(name, it)| (name.clone(), *it)).collect(),
+            shortlist: class.shortlist.map(|(nodes, per_domain)| Shortlist { nodes, per_domain }),
             ..default_class()
         }
     }

@@ -40,7 +40,10 @@ fn what_is_malformed_does_not() {
 
 /// What a policy does not satisfy; an empty file is no document, so there is nothing to check.
 fn faults_of(bytes: &[u8]) -> Vec<String> {
-    let document: Value = serde_saphyr::from_slice(bytes).expect("the fixture is YAML");
+    // As the language and editors read it: `off` is a word, not YAML 1.1's `false`.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let document: Value =
+        serde_saphyr::from_slice_with_options(bytes, options).expect("the fixture is YAML");
     let schema: Value = serde_json::from_str(&schema()).expect("the schema is JSON");
     let mut faults = Vec::new();
     if !document.is_null() {

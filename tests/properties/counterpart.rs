@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{PoolUse, Settled, Snapshot};
 use crate::model::{
-    Amounts, Change, Conditions, DomainLevel, Kind, Namespace, Node, NodeOrd, Nomination, Pod,
-    PodUid, PoolSpec, QosClaim, Taint,
+    Amounts, Change, Conditions, DomainLevel, ImageName, Kind, Namespace, Node, NodeImage, NodeOrd,
+    Nomination, Pod, PodUid, PoolSpec, QosClaim, Taint,
 };
+use crate::server::all_images;
 
 /// What is known, each with whether the running list has it.
 #[derive(Default)]
@@ -212,6 +213,8 @@ struct Live {
     pool: Option<String>,
     taints: Vec<Taint>,
     conditions: Conditions,
+    /// By position among [`all_images`].
+    images: Vec<usize>,
 }
 
 /// Without the version: an event that changes nothing else makes no new picture.
@@ -249,7 +252,13 @@ fn live_of(node: &Node, pool: Option<String>) -> Live {
         pool,
         taints: node.taints.to_vec(),
         conditions: node.conditions,
+        images: images(|image| node.images.contains(image)),
     }
+}
+
+/// Which of the images pass.
+fn images(passes: impl Fn(&NodeImage) -> bool) -> Vec<usize> {
+    all_images().enumerate().filter(|(_, it)| passes(it)).map(|(at, _)| at).collect()
 }
 
 /// The same of what was published.
@@ -261,6 +270,10 @@ pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
         assert!(!name(ord).is_empty() || row == Row::default(), "a row without a name: {row:?}");
         (row != Row::default()).then(|| (name(ord), row))
     });
+    let names: Vec<ImageName> = all_images().flat_map(|it| it.names).collect();
+    let mut having = names.iter().flat_map(|name| snapshot.images.named(*name));
+    let is_live = |ord| snapshot.is_live(ord);
+    assert!(having.all(|it| it.nodes.iter().all(is_live)), "an image on a node that is gone");
     let nominees = snapshot.nominees.iter();
     let nominees = nominees.map(|(uid, it)| (uid, (name(it.node), it.claim.clone())));
     let apps = snapshot.apps.iter().map(|(app, row)| {
@@ -291,6 +304,13 @@ fn row_of(snapshot: &Snapshot, ord: NodeOrd) -> Row {
         pool: snapshot.pools.get(snapshot.pool(ord).index()).map(|pool| pool.name.clone()),
         taints: snapshot.taint_sets[usize::from(snapshot.columns.taint_set[at])].to_vec(),
         conditions: snapshot.columns.conditions[at],
+        images: images(|image| {
+            let is_named = |name: &ImageName| {
+                let mut named = snapshot.images.named(*name);
+                named.any(|it| it.image == *image && it.nodes.iter().any(|it| it == ord))
+            };
+            image.names.iter().all(is_named)
+        }),
     });
     let used = snapshot.extended.iter().map(|it| (it.name.to_string(), it.used[at]));
     let pods = snapshot.pods_on(ord).iter().map(|it| {

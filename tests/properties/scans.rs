@@ -9,9 +9,11 @@ use sigma::rules::{Share, SpreadKey, SpreadParams};
 
 use crate::cluster::ClusterState;
 use crate::config;
-use crate::engine::{Answer, Desk, World};
+use crate::engine::{Answer, Desk, Naming, World};
 use crate::model::{Change, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Tick, Toleration};
-use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
+use crate::policy::{
+    ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
+};
 use crate::server::{Op, Server, ops, pod_like, pools};
 use crate::testing::amounts;
 
@@ -46,12 +48,18 @@ fn settings(look: u8) -> Settings {
     let order = (0..pools.len() as u8).rev().map(PoolOrd).collect();
     let online = ClassSettings {
         pools: Some(order),
+        shortlist: Some(Shortlist { nodes: 6, per_domain: 2 }),
         spread: spread(zone, Some(600)),
         ..class("online", Role::Online, 3)
     };
     let exempt =
         ClassSettings { spread: spread(SpreadKey::Node, None), ..class("exempt", Role::Exempt, 2) };
-    Settings { name: "scans".into(), pools, classes: vec![online, exempt] }
+    let default = ClassSettings {
+        spread: spread(zone, None),
+        shortlist: Some(Shortlist::of(3)),
+        ..default_class()
+    };
+    Settings { name: "scans".into(), pools, classes: vec![online, exempt, default] }
 }
 
 /// A desk that scans and one that does not, on the same worlds.
@@ -62,6 +70,8 @@ struct Twins {
     looking: Desk,
     next_uid: u128,
     num_scanned: u64,
+    /// Of these, how many left nodes out by a shortlist.
+    num_shortened: u64,
 }
 
 impl Twins {
@@ -78,6 +88,7 @@ impl Twins {
             looking: Desk::default().without_scans(),
             next_uid: 1000,
             num_scanned: 0,
+            num_shortened: 0,
         }
     }
 
@@ -116,6 +127,9 @@ impl Twins {
         let scanned = self.scanning.filter(&self.world, &pod, &nodes, now);
         let looked = self.looking.filter(&self.world, &pod, &nodes, now);
         self.num_scanned += u64::from(scanned.from_scan);
+        let is_shortened = scanned.naming == Naming::Best
+            && scanned.accepted.len() < scanned.tally.kept() as usize;
+        self.num_shortened += u64::from(scanned.from_scan && is_shortened);
         prop_assert!(!looked.from_scan);
         prop_assert_eq!(Answer { from_scan: false, ..scanned }, looked);
         if scores {
@@ -136,7 +150,7 @@ impl Twins {
 
 #[test]
 fn a_desk_that_scans_answers_as_one_that_looks() {
-    let num_scanned = Cell::new(0);
+    let (num_scanned, num_shortened) = (Cell::new(0), Cell::new(0));
     let asks = prop::collection::vec((any::<u8>(), any::<bool>()), 120);
     let tested = TestRunner::new(config(256)).run(&(ops(), asks), |(ops, asks)| {
         let (mut server, mut twins) = (Server::default(), Twins::new());
@@ -145,9 +159,11 @@ fn a_desk_that_scans_answers_as_one_that_looks() {
             twins.ask(ask, Tick(at as u64 * 997))?;
         }
         num_scanned.set(num_scanned.get() + twins.num_scanned);
+        num_shortened.set(num_shortened.get() + twins.num_shortened);
         Ok(())
     });
     let failed = tested.err().map(|it| it.to_string());
     assert!(failed.is_none(), "{}", failed.unwrap_or_default());
     assert!(num_scanned.get() > 1000, "only {} answers from a scan", num_scanned.get());
+    assert!(num_shortened.get() > 100, "only {} lists from a scan", num_shortened.get());
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use crate::model::{
-    Amounts, Change, Conditions, DomainLevel, Effect, ExtendedAmount, Kind, Namespace, Node,
-    NodeMatcher, Pod, PodUid, PoolSpec, Refusal, Taint,
+    Amounts, Change, Conditions, DomainLevel, Effect, ExtendedAmount, ImageName, Kind, Namespace,
+    Node, NodeImage, NodeMatcher, Pod, PodUid, PoolSpec, Refusal, Taint,
 };
 use crate::testing::{amounts, node, pod, replica, seen_node, seen_pod};
 
@@ -91,6 +91,28 @@ fn name_of(at: u8) -> String {
     format!("node-{at}")
 }
 
+/// Images by their names and bytes. The first tag was moved: no node has both.
+const IMAGES: [(&[&str], i64); 4] = [
+    (&["web:1", "web@sha256:1"], 900 << 20),
+    (&["web:1", "web@sha256:2"], 900 << 20),
+    (&["db:1"], 2000 << 20),
+    (&["tool:latest"], 150 << 20),
+];
+
+/// All of them.
+pub(crate) fn all_images() -> impl Iterator<Item = NodeImage> {
+    IMAGES.iter().map(|(names, bytes)| NodeImage {
+        names: names.iter().map(|it| ImageName::of(it)).collect(),
+        bytes: *bytes,
+    })
+}
+
+/// Those that a node has.
+fn images_of(look: u8) -> Box<[NodeImage]> {
+    let has = [look % 3 == 1, look % 3 == 2, look.is_multiple_of(4), !look.is_multiple_of(5)];
+    all_images().zip(has).filter(|(_, has)| *has).map(|(image, _)| image).collect()
+}
+
 pub(crate) fn node_like(name: u8, look: u8, resource_version: u64) -> Node {
     let zone = format!("z{}", look % 2);
     let rack = format!("r{}", look % 4);
@@ -107,6 +129,7 @@ pub(crate) fn node_like(name: u8, look: u8, resource_version: u64) -> Node {
         allocatable: sizes[usize::from(look % 4)],
         extended: [ExtendedAmount { name: "gpu".into(), amount: i64::from(look % 5) }].into(),
         conditions: Conditions(look % 8),
+        images: images_of(look),
         taints: if look.is_multiple_of(3) { Box::default() } else { [taint].into() },
         ..node(&name_of(name), &labels[..usize::from(look % 4)])
     }
@@ -127,6 +150,10 @@ pub(crate) fn pod_like(uid: u8, look: u8, resource_version: u64) -> Pod {
         refusal: look.is_multiple_of(7).then_some(Refusal { reason: None }),
         terminating: look.is_multiple_of(11),
         terminal: look.is_multiple_of(13),
+        images: ["web:1", "tool", "db:1"][..usize::from(look % 4)]
+            .iter()
+            .map(|it| ImageName::of(it))
+            .collect(),
         ..plain
     };
     if look.is_multiple_of(5) {

@@ -38,6 +38,29 @@ fn ingest_sees_events_become_visible() {
 }
 
 #[test]
+fn regret_grows_as_the_list_shrinks_and_has_a_bound() {
+    let args = ["bench", "regret", "--nodes=300", "--pods=600", "-o=json"];
+    let (out, again) = (run(&args), run(&args));
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(out.stdout, again.stdout, "the seed decides alone");
+    let report: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+    let rows = report["rows"].as_array().expect("rows");
+    let number = |shortlist: &str, field: &str| {
+        let row = rows.iter().find(|it| it["shortlist"] == shortlist && it["class"] == "all");
+        row.and_then(|row| row[field].as_f64()).expect(field)
+    };
+    for at in ["policy", "1", "2", "4", "8", "16", "32", "64"] {
+        assert!(number(at, "in_force_percent") >= 80.0, "{report}");
+        let (of_pool, all) = (number(at, "regret_percent"), number(at, "regret_any_pool_percent"));
+        assert!(of_pool <= all, "a pool is a part of all: {report}");
+    }
+    assert!(number("1", "regret_percent") >= number("64", "regret_percent"), "{report}");
+    assert!(number("policy", "regret_percent") < 2.0, "{report}");
+    assert!(number("policy", "regret_without_images_percent") < 1.0, "{report}");
+    assert_eq!(number("1", "mean_named"), 1.0);
+}
+
+#[test]
 fn help_has_examples_and_bad_flags_are_refused() {
     for verb in ["memory", "ingest"] {
         let help = run(&["bench", verb, "--help"]);

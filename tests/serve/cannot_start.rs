@@ -85,6 +85,7 @@ fn flags_that_are_not_understood() {
         ("--not-ready", "perhaps"),
         ("--doorbell", "loud"),
         ("--audit-interval", "0s"),
+        ("--siblings", "perhaps"),
     ] {
         ends(command(&["serve", "--policy", "x", flag, value]), 2, &[flag, value]);
     }

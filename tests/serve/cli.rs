@@ -44,6 +44,8 @@ fn help_tells_every_default_and_every_variable() {
         ("--bind", "off"),
         ("--deadline", "50ms"),
         ("--without", ""),
+        ("--scheduler-config", ""),
+        ("--siblings", "off"),
         ("--audit-interval", "10m"),
         ("--log", "info,kube_client=off"),
     ];
@@ -82,6 +84,7 @@ fn every_flag_is_a_variable_too() {
         ("SIGMA_DOORBELL", "off"),
         ("SIGMA_BIND", "on"),
         ("SIGMA_DEADLINE", "1ms"),
+        ("SIGMA_SIBLINGS", "on"),
         ("SIGMA_AUDIT_INTERVAL", "1s"),
         ("SIGMA_LOG", "debug"),
     ]);

@@ -40,8 +40,10 @@ impl Site {
 
     /// `sigma serve` on free ports.
     pub(crate) fn command(&self, more: &[&str]) -> Command {
-        let mut command =
-            command(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        let mut command = command(&["serve", "--admin-listen", "127.0.0.1:0"]);
+        if !more.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         command.arg("--kubeconfig").arg(self.api.kubeconfig(self.dir.path()));
         if !more.contains(&"--policy") {
             command.arg("--policy").arg(self.policy_file());

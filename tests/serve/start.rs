@@ -88,7 +88,7 @@ fn before_it_is_ready_verdicts_are_degraded() {
         refused(&sigma.filter(&pod("cart", "1000"), &["n1"])),
         "sigma: insufficient resources"
     );
-    assert_eq!(accepted(&sigma.filter(&batch_pod(), &["n1", "n2"])), ["n1", "n2"]);
+    assert_eq!(accepted(&sigma.filter(&batch_pod(), &["n1", "n2"])).len(), 1);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::model::{Effect, Pod, QosClaim, Toleration};
+use crate::sim::IMAGE;
 
 /// A filter answer. A key may be in any case to Go; ours is written by sigma, whose case is fixed.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -97,10 +98,10 @@ fn labels(out: &mut String, pod: &Pod) {
 }
 
 fn spec(out: &mut String, pod: &Pod) {
-    out.push_str(r#""spec":{"containers":[{"name":"main","image":"registry.local/main:1""#);
+    // Writing to a String cannot fail.
+    let _ = write!(out, r#""spec":{{"containers":[{{"name":"main","image":"{IMAGE}""#);
     let ask = pod.requests.base;
     let resources = format!(r#"{{"cpu":"{}m","memory":"{}"}}"#, ask.cpu_milli, ask.memory_bytes);
-    // Writing to a String cannot fail.
     let _ = write!(out, r#","resources":{{"limits":{resources},"requests":{resources}}}"#);
     out.push_str(
         r#","terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","#,

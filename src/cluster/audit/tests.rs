@@ -1,6 +1,6 @@
 use super::*;
-use crate::model::{Change, ExtendedAmount, Node, Pod, PoolSpec};
-use crate::testing::{node, placed, pod, replica, seen_node, seen_pod};
+use crate::model::{Change, ExtendedAmount, ImageName, Node, Pod, PoolSpec};
+use crate::testing::{image, node, placed, pod, replica, seen_node, seen_pod};
 
 fn busy() -> ClusterState {
     let mut state = ClusterState::default();
@@ -10,7 +10,7 @@ fn busy() -> ClusterState {
     for change in [
         Change::PoolsSet(vec![PoolSpec { name: "all".into(), ..PoolSpec::default() }]),
         seen_node(Node { extended: gpu(), ..node("a", &[]) }),
-        seen_node(node("b", &[])),
+        seen_node(Node { images: [image("web:1", 1)].into(), ..node("b", &[]) }),
         seen_pod(&wide),
         seen_pod(&placed(&pod(2, 1), "b")),
         seen_pod(&Pod { nominated: Some("b".into()), ..pod(3, 1) }),
@@ -59,4 +59,5 @@ fn every_corrupted_sum_is_reported_and_repaired() {
     check("name", |it| {
         it.intern("ghost");
     });
+    check("image", |it| it.now.images.lose(ImageName::of("web:1")));
 }

@@ -91,6 +91,7 @@ impl Site {
             ignorable: false,
             bind: false,
             tls: None,
+            verbosity: 1,
         };
         let mut scheduler = Scheduler::start(&self.control_plane, &options).await?;
         let within = Duration::from_secs_f64(60.0 + f64::from(num_pods) / LEAST_PODS_PER_SECOND);

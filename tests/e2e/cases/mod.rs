@@ -5,6 +5,7 @@ mod closed;
 mod doorbell;
 mod faults;
 mod fill;
+mod intree;
 mod lease;
 mod manifests;
 mod nominate;
@@ -31,6 +32,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("c_lost_delete", || Box::pin(outage::lost_delete())),
     ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
     ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),
+    ("intree_scores", || Box::pin(intree::scores())),
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
     ("lease_and_rights", || Box::pin(lease::lease_and_rights())),
     ("nominate_fences", || Box::pin(nominate::fences())),

@@ -27,13 +27,23 @@ pub(crate) struct SchedulerOptions<'a> {
     pub(crate) bind: bool,
     /// Folder of its TLS files; `None`: no TLS.
     pub(crate) tls: Option<PathBuf>,
+    /// How much it logs.
+    pub(crate) verbosity: u8,
 }
 
 impl<'a> SchedulerOptions<'a> {
     /// Every node is offered, and sigma is indispensable.
     pub(crate) fn new(name: &'a str, sigma: &Sigma) -> Self {
         let extender = Some(sigma.url());
-        Self { name, extender, percentage: Some(100), ignorable: false, bind: false, tls: None }
+        Self {
+            name,
+            extender,
+            percentage: Some(100),
+            ignorable: false,
+            bind: false,
+            tls: None,
+            verbosity: 1,
+        }
     }
 }
 
@@ -58,7 +68,7 @@ impl Scheduler {
             "--bind-address=127.0.0.1".to_owned(),
             "--authentication-kubeconfig=".to_owned(),
             "--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics".to_owned(),
-            "--v=1".to_owned(),
+            format!("--v={}", options.verbosity),
         ];
         let log = format!("scheduler-{}", options.name);
         let mut process = Process::start(dir, &log, &binary("kube-scheduler")?, &args, &[])?;

@@ -1,0 +1,156 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::cluster::Extra;
+use crate::engine::{Desk, World};
+use crate::model::{DomainLevel, ExtendedAmount, NodeMatcher, Requests, Tick};
+use crate::policy::{ClassSettings, PoolSettings, Settings, Shortlist, default_class};
+use crate::rules::Share;
+use crate::testing::{Site, node, pod, seen_node};
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// Three pools, of which the class likes the last best; of four zones the first is the largest, and
+/// some nodes have none. `allocation` makes the class bear limits.
+fn site(shortlist: Shortlist, allocation: Share) -> Site {
+    let pool = |name: &str| PoolSettings {
+        name: name.into(),
+        matcher: NodeMatcher {
+            labels: vec![("pool".into(), name.into())],
+            ..NodeMatcher::default()
+        },
+        allocation,
+        ..PoolSettings::default()
+    };
+    let order = [PoolOrd(2), PoolOrd(0), PoolOrd(1)];
+    let class =
+        ClassSettings { pools: Some(order.into()), shortlist: Some(shortlist), ..default_class() };
+    let pools = ["a", "b", "c"].map(pool).into();
+    let mut site = Site::new(&Settings { name: "test".into(), pools, classes: vec![class] });
+    let nodes = (0..60).map(|at: usize| {
+        let zone = ["z0", "z1", "z0", "z2", "z0", "z3", ""][at * 5 % 7];
+        let pool = ["a", "b", "c", "d"][at % 7 % 4];
+        node(&format!("n{at}"), &[("pool", pool), (ZONE, zone)][..2 - usize::from(zone.is_empty())])
+    });
+    site.see(nodes.map(seen_node));
+    site
+}
+
+fn verdicts(nodes: &[NodeOrd]) -> Vec<Reason> {
+    let verdict = |at| if at % 3 == 0 { Reason::Insufficient } else { Reason::Kept };
+    (0..nodes.len()).map(verdict).collect()
+}
+
+/// What is named by the book: sort all, take whole bands while they fit, then node by node unless its
+/// zone has its share, then whatever is left.
+fn by_the_book(
+    world: &World,
+    class: &crate::policy::Class,
+    order: &[NodeOrd],
+    most: usize,
+    per_zone: usize,
+) -> Vec<NodeOrd> {
+    let zone = |ord: NodeOrd| world.snapshot.domain(DomainLevel::Zone, ord);
+    let band = |ord: NodeOrd| class.band(world.snapshot.pool(ord));
+    let mut named: Vec<NodeOrd> = Vec::new();
+    for of_band in order.chunk_by(|a, b| band(*a) == band(*b)) {
+        if named.len() + of_band.len() <= most {
+            named.extend(of_band);
+            continue;
+        }
+        for ord in of_band {
+            let num_of_zone = named.iter().filter(|it| zone(**it) == zone(*ord)).count();
+            if named.len() < most && num_of_zone < per_zone {
+                named.push(*ord);
+            }
+        }
+        for ord in of_band {
+            if named.len() < most && !named.contains(ord) {
+                named.push(*ord);
+            }
+        }
+        break;
+    }
+    named.sort_unstable();
+    named
+}
+
+#[test]
+fn the_best_are_named_by_the_book_whatever_bounds_them() {
+    let limits = Share { cpu_permille: 900, memory_permille: 900 };
+    let mut num_compared = 0;
+    for (num, per_domain) in [(16, 4), (16, 1), (5, 2), (30, 3), (1, 1), (39, 9), (0, 1)] {
+        for allocation in [Share::ALL, limits] {
+            let site = site(Shortlist { nodes: num, per_domain }, allocation);
+            let (world, pod) = (&site.world, pod(1, 1));
+            let mut extra = Extra::default();
+            extra.fit(&world.snapshot);
+            let class = world.class(world.classify(&pod).class);
+            assert_eq!(class.bears_limits, allocation != Share::ALL);
+            let case = Case { world, class, pod: &pod, extra: &extra };
+            let nodes: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
+            let verdicts = verdicts(&nodes);
+            let mut ranker = Ranker::default();
+            let order = ranker.rank(case, None, &nodes).best(nodes.len());
+            let order = order.into_iter().filter(|at| verdicts[*at] == Reason::Kept);
+            let order: Vec<NodeOrd> = order.map(|at| nodes[at]).collect();
+            let best_band = order.iter().filter(|ord| world.snapshot.pool(**ord) == PoolOrd(2));
+            let num_in_band = best_band.count();
+            assert!(num_in_band < MAX_HELD_NODES, "others must fill up");
+            let mut shortlister = Shortlister::default();
+            for num_holds in [0, 1, 2, 100] {
+                let mut answer = Answer::default();
+                shortlister.name_best(case, None, &nodes, &verdicts, num_holds, &mut answer);
+                assert!(answer.accepted.is_sorted());
+                let listed = if num == 0 { usize::MAX } else { usize::from(num) };
+                let held = match class.bears_limits {
+                    true => num_held(num_in_band, num_holds),
+                    false => usize::MAX,
+                };
+                let per_zone = if num == 0 { usize::MAX } else { usize::from(per_domain) };
+                let want = by_the_book(world, class, &order, listed.min(held), per_zone);
+                let named: Vec<_> = answer.accepted.iter().map(|at| nodes[*at as usize]).collect();
+                assert_eq!(named, want, "{num} {per_domain} {num_holds}");
+                let mut scores = Vec::new();
+                ranker.rank(case, None, &named).scores(0..named.len(), &mut scores);
+                assert!(answer.scores == scores || answer.scores.is_empty());
+                assert_eq!(answer.scores.is_empty(), listed.min(held) > order.len());
+                num_compared += 1;
+            }
+        }
+    }
+    assert_eq!(num_compared, 56);
+}
+
+#[test]
+fn the_more_is_held_the_fewer_nodes_are_named() {
+    assert_eq!((num_held(10_000, 0), num_held(1, 0)), (MAX_HELD_NODES, MAX_HELD_NODES));
+    assert_eq!((num_held(10, 1), num_held(10, 9), num_held(500, 24)), (2, 1, 10));
+    assert_eq!((num_held(10_000, 1), num_held(1, usize::MAX)), (MAX_HELD_NODES, 1));
+}
+
+#[test]
+fn whoever_judges_after_us_has_the_whole_choice() {
+    let gpu = |amount| {
+        let extended = [ExtendedAmount { name: "example.com/gpu".into(), amount }].into();
+        Pod { requests: Requests { extended, ..pod(1, 1).requests }, ..pod(1, 1) }
+    };
+    let managing = Siblings::Managing(vec!["example.com/gpu".into()]);
+    let off = Naming::Off(ShortlistOff::Sibling);
+    let cases = [
+        (Siblings::None, gpu(1), Naming::Best),
+        (Siblings::Judging, pod(1, 1), off),
+        (managing.clone(), gpu(1), off),
+        (managing, pod(1, 1), Naming::Best),
+    ];
+    for (siblings, pod, want) in cases {
+        let mut site = site(Shortlist::of(4), Share::ALL);
+        site.desk = Desk::default().beside(siblings);
+        let nodes: Vec<NodeOrd> = site.world.snapshot.live_nodes().collect();
+        let answer = site.desk.filter(&site.world, &Arc::new(pod), &nodes, Tick(0));
+        assert_eq!(answer.naming, want);
+        let num_kept = answer.tally.kept() as usize;
+        let want = if want == Naming::Best { 4 } else { num_kept };
+        assert_eq!((answer.accepted.len(), num_kept > 4), (want, true));
+    }
+}

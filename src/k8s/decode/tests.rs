@@ -1,0 +1,297 @@
+use super::*;
+use crate::model::ExtendedAmount;
+
+const META: &str = r#""metadata":{"uid":"u","name":"p","namespace":"n"}"#;
+
+fn read_pod(json: &str) -> Result<Pod, DecodeError> {
+    pod(&serde_json::from_str(json)?)
+}
+
+/// A pod with this spec and status.
+fn shaped(spec: &str, status: &str) -> Result<Pod, DecodeError> {
+    read_pod(&format!(r#"{{{META},"spec":{spec},"status":{status}}}"#))
+}
+
+fn read_node(json: &str) -> Result<Node, DecodeError> {
+    node(&serde_json::from_str(json)?)
+}
+
+fn check_cpu(spec: &str, status: &str, want_milli: i64) {
+    let got = shaped(spec, status).map(|pod| pod.requests.base.cpu_milli);
+    assert_eq!(got, Ok(want_milli), "spec {spec} status {status}");
+}
+
+#[test]
+fn a_full_pod_is_read() {
+    let got = read_pod(include_str!("testdata/pod.json")).expect("a valid pod");
+    assert_eq!((&*got.namespace, &*got.name), ("shop", "cart-7d9f-x2x9k"));
+    assert_eq!(&*got.uid_text, "0f3a1c2e-9d3b-4f6a-8d57-2b1c0a9e8f77");
+    assert_eq!(got.resource_version, 812_345);
+    // 1000m + 250m (native sidecar), init container 500m + 250m beside it, overhead 10m.
+    assert_eq!(got.requests.base.cpu_milli, 1260);
+    assert_eq!(got.requests.base.memory_bytes, (2 << 30) + (64 << 20));
+    assert_eq!(got.requests.base.ephemeral_bytes, 1 << 30);
+    assert_eq!(got.requests.base.pods, 1);
+    let names: Vec<_> = got.requests.extended.iter().map(|it| (&*it.name, it.amount)).collect();
+    assert_eq!(names, [("hugepages-2Mi", 4 << 20), ("nvidia.com/gpu", 2)]);
+    assert_eq!((got.priority, &*got.priority_class), (9000, "koord-prod"));
+    assert_eq!(&*got.scheduler, "default-scheduler");
+    assert_eq!(got.qos_claim, Some(QosClaim::Online));
+    let owner = got.owner.as_ref().expect("it has a controller");
+    assert_eq!((&*owner.kind, &*owner.name), ("ReplicaSet", "cart-7d9f"));
+    assert_eq!(got.tolerations.len(), 2);
+    assert_eq!((got.node, got.nominated.as_deref()), (None, Some("bm-17")));
+    assert_eq!(got.refusal, Some(Refusal { reason: Some(Reason::PoolClosed) }));
+    assert!(!got.terminal && !got.terminating && !got.gated && got.claims_volumes);
+    assert!(got.annotated);
+}
+
+#[test]
+fn null_and_absence_are_the_same() {
+    let bare = read_pod(&format!("{{{META}}}"));
+    let nulls = [
+        format!(r#"{{{META},"spec":null,"status":null}}"#),
+        r#"{"metadata":{"uid":"u","name":"p","namespace":"n","labels":null,
+            "ownerReferences":null,"deletionTimestamp":null,"creationTimestamp":null,
+            "resourceVersion":null},
+            "spec":{"containers":null,"initContainers":null,"overhead":null,"resources":null,
+            "tolerations":null,"schedulingGates":null,"volumes":null,"nodeName":null,
+            "priority":null,"schedulerName":null,"priorityClassName":null},
+            "status":{"phase":null,"conditions":null,"containerStatuses":null,
+            "initContainerStatuses":null,"resources":null,"allocatedResources":null,
+            "resize":null,"nominatedNodeName":null}}"#
+            .to_owned(),
+        format!(
+            r#"{{{META},"spec":{{"containers":[null,{{"resources":null}},
+            {{"resources":{{"requests":null}}}},{{"resources":{{"requests":{{"cpu":null}}}}}}],
+            "volumes":[null],"tolerations":[]}},"status":{{"conditions":[null]}}}}"#
+        ),
+    ];
+    assert!(bare.is_ok());
+    for text in nulls {
+        // A container is one, whatever it leaves out.
+        let (tolerations, images) = Default::default();
+        let got = read_pod(&text).map(|pod| Pod { tolerations, images, ..pod });
+        assert_eq!(got, bare, "{text}");
+    }
+}
+
+#[test]
+fn strings_with_escapes_are_read() {
+    let text = r#"{"metadata":{"uid":"u\u002d1","name":"a\"b","namespace":"\u6d4b"},
+        "status":{"conditions":[{"type":"PodScheduled","status":"False",
+        "message":"0\/3: 3 sigma: node is cordoned\n"}]}}"#;
+    let got = read_pod(text).expect("escapes are legal JSON");
+    assert_eq!((&*got.uid_text, &*got.name, &*got.namespace), ("u-1", "a\"b", "测"));
+    assert_eq!(got.refusal, Some(Refusal { reason: Some(Reason::Cordoned) }));
+}
+
+#[test]
+fn quantities_are_read_saturated_or_refused_by_name() {
+    let cases = [
+        (r#""1500m""#, Ok(1500)),
+        ("2", Ok(2000)),
+        ("0.5", Ok(500)),
+        ("1e30", Ok(i64::MAX)),
+        (r#""1e30""#, Ok(i64::MAX)),
+        ("null", Ok(0)),
+        (r#""-5""#, Err("a quantity below zero")),
+        ("-5", Err("a quantity below zero")),
+        (r#""abc""#, Err("not a Kubernetes quantity")),
+        (r#""""#, Err("not a Kubernetes quantity")),
+        ("true", Err("not a Kubernetes quantity")),
+        ("[1]", Err("not a Kubernetes quantity")),
+        (r#"{"a":1}"#, Err("not a Kubernetes quantity")),
+    ];
+    for (quantity, want) in cases {
+        let spec =
+            format!(r#"{{"containers":[{{"resources":{{"requests":{{"cpu":{quantity}}}}}}}]}}"#);
+        let got = shaped(&spec, "null").map(|pod| pod.requests.base.cpu_milli);
+        let want = want.map_err(|why| format!("spec.containers[0].resources.requests.cpu: {why}"));
+        assert_eq!(got.map_err(|error| error.to_string()), want, "{quantity}");
+    }
+}
+
+#[test]
+fn every_place_of_a_quantity_is_named() {
+    let bad = r#"{"a.com/x":"?"}"#;
+    let cases = [
+        (format!(r#"{{"overhead":{bad}}}"#), "null".to_owned(), "spec.overhead"),
+        (
+            format!(r#"{{"resources":{{"requests":{bad}}}}}"#),
+            "null".to_owned(),
+            "spec.resources.requests",
+        ),
+        (
+            format!(r#"{{"initContainers":[{{}},{{"resources":{{"requests":{bad}}}}}]}}"#),
+            "null".to_owned(),
+            "spec.initContainers[1].resources.requests",
+        ),
+        (
+            r#"{"containers":[{"name":"c"}]}"#.to_owned(),
+            format!(
+                r#"{{"containerStatuses":[
+                {{"name":"c","resources":{{}},"allocatedResources":{bad}}}]}}"#
+            ),
+            "status.containerStatuses[c].allocatedResources",
+        ),
+    ];
+    for (spec, status, path) in cases {
+        let error = shaped(&spec, &status).expect_err("the quantity is none");
+        assert_eq!(error.to_string(), format!("{path}.a.com/x: not a Kubernetes quantity"));
+    }
+}
+
+#[test]
+fn a_resize_in_place_counts_the_larger_figure() {
+    let spec = r#"{"containers":[{"name":"c","resources":{"requests":{"cpu":"2"}}}]}"#;
+    let status = |extra: &str, container: &str| {
+        format!(r#"{{{extra}"containerStatuses":[{{"name":"c",{container}}}]}}"#)
+    };
+    let small = r#""resources":{"requests":{"cpu":"1"}},"allocatedResources":{"cpu":"1500m"}"#;
+    let infeasible = r#""conditions":[{"type":"PodResizePending","reason":"Infeasible"}],"#;
+    let deferred = r#""conditions":[{"type":"PodResizePending","reason":"Deferred"}],"#;
+    let large = r#""resources":{"requests":{"cpu":"3"}}"#;
+    check_cpu(spec, &status("", small), 2000);
+    check_cpu(spec, &status("", large), 3000);
+    check_cpu(spec, &status(deferred, small), 2000);
+    check_cpu(spec, &status(infeasible, small), 1500);
+    check_cpu(spec, &status(r#""resize":"Infeasible","#, small), 1500);
+    // Without a report of what is in fact, the wish counts even if it is infeasible.
+    check_cpu(spec, &status(infeasible, r#""allocatedResources":{"cpu":"1"}"#), 2000);
+    let sidecar = r#"{"initContainers":[{"name":"s","restartPolicy":"Always",
+        "resources":{"requests":{"cpu":"1"}}},
+        {"name":"i","resources":{"requests":{"cpu":"1"}}}]}"#;
+    let of_init = r#"{"initContainerStatuses":[
+        {"name":"s","resources":{"requests":{"cpu":"4"}}},
+        {"name":"i","resources":{"requests":{"cpu":"9"}}}]}"#;
+    check_cpu(sidecar, of_init, 5000);
+    let whole = r#"{"resources":{"requests":{"cpu":"2"}}}"#;
+    check_cpu(whole, "null", 2000);
+    check_cpu(whole, r#"{"resources":{"requests":{"cpu":"3"}}}"#, 3000);
+    check_cpu(whole, r#"{"resources":{},"allocatedResources":{"cpu":"2500m"}}"#, 2500);
+}
+
+#[test]
+fn an_object_without_an_identity_is_refused() {
+    let cases = [
+        ("{}", "metadata.uid: missing"),
+        (r#"{"metadata":{"uid":"","name":"p","namespace":"n"}}"#, "metadata.uid: missing"),
+        (r#"{"metadata":{"uid":"u","namespace":"n"}}"#, "metadata.name: missing"),
+        (r#"{"metadata":{"uid":"u","name":"p"}}"#, "metadata.namespace: missing"),
+    ];
+    for (text, want) in cases {
+        assert_eq!(read_pod(text).map_err(|it| it.to_string()), Err(want.to_owned()));
+    }
+    for text in ["", "5", "null", "{", r#"{"spec":5}"#, r#"{"spec":{"nodeName":[]}}"#] {
+        assert!(matches!(read_pod(text), Err(DecodeError::Json(_))), "{text}");
+    }
+}
+
+#[test]
+fn states_of_a_pod_are_told_apart() {
+    let get = |spec: &str, status: &str| shaped(spec, status).expect("a valid pod");
+    for (phase, want) in [("Succeeded", true), ("Failed", true), ("Running", false)] {
+        assert_eq!(get("{}", &format!(r#"{{"phase":"{phase}"}}"#)).terminal, want);
+    }
+    assert!(get(r#"{"schedulingGates":[{"name":"g"}]}"#, "{}").gated);
+    assert!(!get(r#"{"schedulingGates":[]}"#, "{}").gated);
+    assert!(get(r#"{"volumes":[{"emptyDir":{}},{"ephemeral":{}}]}"#, "{}").claims_volumes);
+    assert!(!get(r#"{"volumes":[{"emptyDir":{},"ephemeral":null}]}"#, "{}").claims_volumes);
+    assert_eq!(get(r#"{"nodeName":"n1"}"#, "{}").node.as_deref(), Some("n1"));
+    let text = r#"{"metadata":{"uid":"u","name":"p","namespace":"n","deletionTimestamp":"t"}}"#;
+    assert!(read_pod(text).expect("a valid pod").terminating);
+    let condition = |status: &str, message: &str| {
+        let text = format!(
+            r#"{{"conditions":[
+            {{"type":"PodScheduled","status":"{status}","message":"{message}"}}]}}"#
+        );
+        get("{}", &text).refusal
+    };
+    assert_eq!(condition("True", ""), None);
+    assert_eq!(condition("False", "3 Insufficient cpu."), Some(Refusal { reason: None }));
+}
+
+#[test]
+fn labels_claim_a_class_and_only_a_controller_owns() {
+    let get = |meta: &str| {
+        let text = format!(r#"{{"metadata":{{"uid":"u","name":"p","namespace":"n",{meta}}}}}"#);
+        read_pod(&text).expect("a valid pod")
+    };
+    let cases = [
+        (r#"{"koordinator.sh/qosClass":"BE"}"#, Some(QosClaim::Offline)),
+        (r#"{"alibabacloud.com/qosClass":"BE","app":"x"}"#, Some(QosClaim::Offline)),
+        (r#"{"koordinator.sh/qosClass":"LSE"}"#, Some(QosClaim::Online)),
+        (r#"{"alibabacloud.com/qosClass":"SYSTEM"}"#, Some(QosClaim::Online)),
+        (r#"{"koordinator.sh/qosClass":"gold"}"#, None),
+        (r#"{"app":"x"}"#, None),
+    ];
+    for (labels, want) in cases {
+        assert_eq!(get(&format!(r#""labels":{labels}"#)).qos_claim, want, "{labels}");
+    }
+    let owners = r#""ownerReferences":[{"kind":"X","name":"x","uid":"1"},
+        {"kind":"CloneSet","name":"cs","uid":"2","controller":true}]"#;
+    assert_eq!(get(owners).owner.map(|it| it.kind), Some("CloneSet".into()));
+    assert_eq!(get(r#""ownerReferences":[{"uid":"1","controller":false}]"#).owner, None);
+}
+
+#[test]
+fn tolerations_that_are_not_understood_tolerate_nothing() {
+    let spec = r#"{"tolerations":[{"operator":"Exists"},{"key":"a","value":"b"},
+        {"key":"a","operator":"Equal","value":"c","effect":"NoSchedule"},
+        {"key":"a","operator":"Gt","value":"5"},{"key":"a","effect":"NoBreathing"}]}"#;
+    let got = shaped(spec, "{}").expect("a valid pod").tolerations;
+    let want = |key: &str, value: Option<&str>, effect| Toleration {
+        key: key.into(),
+        value: value.map(Into::into),
+        effect,
+    };
+    let third = want("a", Some("c"), Some(Effect::NoSchedule));
+    assert_eq!(*got, [want("", None, None), want("a", Some("b"), None), third]);
+}
+
+#[test]
+fn nodes_are_read() {
+    let got = read_node(include_str!("testdata/node.json")).expect("a valid node");
+    assert_eq!((&*got.name, got.resource_version), ("bm-17", 99));
+    let want =
+        Amounts { cpu_milli: 95_500, memory_bytes: 376 << 30, ephemeral_bytes: 1 << 40, pods: 110 };
+    assert_eq!(got.allocatable, want);
+    let gpu = ExtendedAmount { name: "nvidia.com/gpu".into(), amount: 8 };
+    let huge = ExtendedAmount { name: "hugepages-1Gi".into(), amount: 0 };
+    assert_eq!(*got.extended, [huge, gpu]);
+    assert_eq!(got.conditions, Conditions::CORDONED.with(Conditions::DISK_PRESSURE));
+    assert_eq!(got.taints.len(), 1);
+    assert_eq!(got.label("topology.kubernetes.io/zone"), Some("cn-hangzhou-h"));
+    assert!(got.labels.is_sorted());
+}
+
+#[test]
+fn nodes_without_figures_offer_capacity_or_nothing() {
+    let node =
+        |status: &str| read_node(&format!(r#"{{"metadata":{{"name":"a"}},"status":{status}}}"#));
+    let cpu = |status: &str| node(status).map(|it| it.allocatable.cpu_milli);
+    assert_eq!(cpu(r#"{"capacity":{"cpu":"4"}}"#), Ok(4000));
+    assert_eq!(cpu(r#"{"capacity":{"cpu":"4"},"allocatable":{"cpu":"3"}}"#), Ok(3000));
+    assert_eq!(cpu(r#"{"capacity":null,"allocatable":null}"#), Ok(0));
+    assert_eq!(cpu("null"), Ok(0));
+    let bad = node(r#"{"allocatable":{"pods":"many"}}"#).map_err(|it| it.to_string());
+    assert_eq!(bad.err().as_deref(), Some("status.allocatable.pods: not a Kubernetes quantity"));
+    assert_eq!(read_node("{}"), Err(DecodeError::Missing { field: "metadata.name" }));
+    let ready = |status: &str| {
+        let text = format!(r#"{{"conditions":[{{"type":"Ready","status":"{status}"}}]}}"#);
+        node(&text).map(|it| it.conditions.intersects(Conditions::NOT_READY))
+    };
+    for (status, want) in [("True", false), ("False", true), ("Unknown", true), ("", false)] {
+        assert_eq!(ready(status), Ok(want), "{status}");
+    }
+}
+
+#[test]
+fn namespaces_are_read() {
+    let text = r#"{"metadata":{"name":"n","labels":{"b":"2","a":"1","c":null}}}"#;
+    let got = namespace(&serde_json::from_str(text).expect("JSON")).expect("a namespace");
+    assert_eq!((&*got.name, got.label("a"), got.label("c")), ("n", Some("1"), Some("")));
+    let slim = serde_json::from_str(r#"{"metadata":null}"#).expect("JSON");
+    assert_eq!(namespace(&slim), Err(DecodeError::Missing { field: "metadata.name" }));
+}

@@ -1,0 +1,102 @@
+//! What a pod would rather have, and kube-scheduler's own plugins score: whether it says so at all.
+//!
+//! What exactly it prefers is dropped: sigma does not score it, it only leaves kube-scheduler a choice.
+
+use super::slim::{SlimPodSpec, count, nullable};
+use crate::model::Preferences;
+
+/// Of a topology spread constraint, only how hard it is.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SlimSpreadConstraint {
+    /// `whenUnsatisfiable`.
+    #[serde(deserialize_with = "nullable")]
+    pub when_unsatisfiable: String,
+}
+
+/// An affinity.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SlimAffinity {
+    /// `nodeAffinity`.
+    #[serde(deserialize_with = "nullable")]
+    pub node_affinity: SlimPreferred,
+    /// `podAffinity`.
+    #[serde(deserialize_with = "nullable")]
+    pub pod_affinity: SlimPreferred,
+    /// `podAntiAffinity`.
+    #[serde(deserialize_with = "nullable")]
+    pub pod_anti_affinity: SlimPreferred,
+}
+
+/// Of one kind of affinity, only whether it has terms that are preferred.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct SlimPreferred {
+    /// How many terms `preferredDuringSchedulingIgnoredDuringExecution` has.
+    #[serde(
+        rename = "preferredDuringSchedulingIgnoredDuringExecution",
+        deserialize_with = "count"
+    )]
+    pub num_terms: usize,
+}
+
+/// What a pod would rather have.
+pub(super) fn of(spec: &SlimPodSpec) -> Preferences {
+    let SlimAffinity { node_affinity, pod_affinity, pod_anti_affinity } = &spec.affinity;
+    let mut spread = spec.topology_spread_constraints.iter();
+    let found = [
+        (spread.any(|it| it.when_unsatisfiable == "ScheduleAnyway"), Preferences::SPREAD),
+        (pod_affinity.num_terms > 0, Preferences::POD_AFFINITY),
+        (pod_anti_affinity.num_terms > 0, Preferences::POD_AFFINITY),
+        (node_affinity.num_terms > 0, Preferences::NODE_AFFINITY),
+    ];
+    let found = found.into_iter().filter(|(is_set, _)| *is_set);
+    found.fold(Preferences::default(), |set, (_, bit)| set.with(bit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(spec: &str, want: &[Preferences]) {
+        let got = serde_json::from_str(spec).map(|spec| of(&spec)).map_err(|it| it.to_string());
+        assert_eq!(got, Ok(want.iter().fold(Preferences(0), |set, it| set.with(*it))), "{spec}");
+    }
+
+    #[test]
+    fn only_what_is_soft_is_a_preference() {
+        let spread = |how: &str| {
+            format!(
+                r#"{{"topologySpreadConstraints":[null,{{"maxSkew":1,"whenUnsatisfiable":{how}}}]}}"#
+            )
+        };
+        check(&spread(r#""ScheduleAnyway""#), &[Preferences::SPREAD]);
+        check(&spread(r#""DoNotSchedule""#), &[]);
+        check(&spread("null"), &[]);
+        let affinity = |of: &str, when: &str, terms: &str| {
+            format!(
+                r#"{{"affinity":{{"{of}":{{"{when}DuringSchedulingIgnoredDuringExecution":{terms}}}}}}}"#
+            )
+        };
+        for (of, bit) in [
+            ("nodeAffinity", Preferences::NODE_AFFINITY),
+            ("podAffinity", Preferences::POD_AFFINITY),
+            ("podAntiAffinity", Preferences::POD_AFFINITY),
+        ] {
+            check(&affinity(of, "preferred", r#"[{"weight":1}]"#), &[bit]);
+            check(&affinity(of, "preferred", "[]"), &[]);
+            check(&affinity(of, "preferred", "null"), &[]);
+            check(&format!(r#"{{"affinity":{{"{of}":null}}}}"#), &[]);
+        }
+        check(&affinity("podAffinity", "required", "[{}]"), &[]);
+        check(&affinity("nodeAffinity", "required", r#"{"nodeSelectorTerms":[]}"#), &[]);
+        check(r#"{"affinity":null,"topologySpreadConstraints":null}"#, &[]);
+        let all = r#"{"affinity":{
+            "nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{}]},
+            "podAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{}]}},
+            "topologySpreadConstraints":[{"whenUnsatisfiable":"ScheduleAnyway"}]}"#;
+        let want = [Preferences::SPREAD, Preferences::POD_AFFINITY, Preferences::NODE_AFFINITY];
+        check(all, &want);
+    }
+}

@@ -1,0 +1,35 @@
+//! Score: prefer the node that carries the fewest replicas of the pod's app.
+//!
+//! kube-scheduler does so by itself for what a ReplicaSet, a StatefulSet or a Service selects, and the
+//! same for zones (which `failureSpread` does here). At the extender weight that we ask for, one point
+//! of ours outweighs that, and of what a shortlist leaves out it hears nothing.
+
+use super::domain_share::Replicas;
+use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer, SpreadKey};
+
+/// The catalogue's entry. The first replica on a node costs half of all points: at this weight as much
+/// as `shapeMatch` and `binPack` can give together at theirs.
+pub(super) static SPEC: RuleSpec = RuleSpec {
+    name: "hostSpread",
+    summary: "prefer the node with the fewest replicas of the app",
+    default_weight: 60,
+    build,
+    scores: true,
+    local: false,
+};
+
+struct HostSpread;
+
+fn build(_class: &ClassParams) -> Option<Rule> {
+    Some(Rule::Scorer(Box::new(HostSpread)))
+}
+
+impl Scorer for HostSpread {
+    fn score(&self, cx: &Cx<'_>, scored: Scored<'_>) {
+        if cx.pod.app().is_none() {
+            return;
+        }
+        let replicas = Replicas::count(cx, SpreadKey::Node);
+        replicas.score(cx, SpreadKey::Node, scored, |here| MAX_POINTS / here.saturating_add(1));
+    }
+}
