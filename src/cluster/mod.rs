@@ -24,7 +24,7 @@ pub use cow::{Column, Paged, Sharded};
 pub use holds::{Extra, Hold, HoldLimits, Holds};
 pub use images::{ImageRow, Images};
 pub use names::{Names, NamesId, is_plain};
-pub use node_set::{NodeSet, is_in};
+pub use node_set::{NodeSet, is_in, words_of};
 pub use occupancy::{Nominee, PodRecord, PodShape, PoolUse, ResourceOrd, Stamp};
 pub use rows::tie;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot};

@@ -57,10 +57,7 @@ impl NodeSet {
     /// A bit for each ordinal up to the last; those of a list are made in `buffer`.
     pub fn words<'a>(&'a self, buffer: &'a mut Vec<u32>) -> &'a [u32] {
         match self {
-            Self::Few(ords) => {
-                *buffer = bits(ords, std::mem::take(buffer));
-                buffer
-            }
+            Self::Few(ords) => words_of(ords.iter().copied(), buffer),
             Self::Many { words, .. } => words,
         }
     }
@@ -73,7 +70,9 @@ impl NodeSet {
                     ords.insert(at, node);
                 }
                 if ords.len() > 1 + ords.last().map_or(0, |last| last.index() / BITS) {
-                    *self = Self::Many { words: bits(ords, Vec::new()), len: ords.len() };
+                    let (mut words, len) = (Vec::new(), ords.len());
+                    words_of(ords.iter().copied(), &mut words);
+                    *self = Self::Many { words, len };
                 }
             }
             // Its first nodes had small ordinals.
@@ -113,14 +112,16 @@ pub fn is_in(words: &[u32], node: NodeOrd) -> bool {
     words.get(at / BITS).is_some_and(|word| word >> (at % BITS) & 1 == 1)
 }
 
-/// The bits of a list, in a buffer that is used again.
-fn bits(ords: &[NodeOrd], mut words: Vec<u32>) -> Vec<u32> {
-    words.clear();
-    words.resize(ords.last().map_or(0, |last| last.index() / BITS + 1), 0);
-    for ord in ords {
-        words[ord.index() / BITS] |= 1 << (ord.index() % BITS);
+/// A bit for each ordinal up to the last; made in `buffer`, which is used again.
+pub fn words_of(nodes: impl Iterator<Item = NodeOrd>, buffer: &mut Vec<u32>) -> &[u32] {
+    buffer.clear();
+    for at in nodes.map(NodeOrd::index) {
+        if buffer.len() <= at / BITS {
+            buffer.resize(at / BITS + 1, 0);
+        }
+        buffer[at / BITS] |= 1 << (at % BITS);
     }
-    words
+    buffer
 }
 
 #[cfg(test)]

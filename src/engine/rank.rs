@@ -2,12 +2,10 @@
 
 use std::collections::BinaryHeap;
 
-use rustc_hash::FxHashMap;
-
 use super::Case;
 use super::scans::Rows;
 use crate::cluster::tie;
-use crate::model::{DomainLevel, DomainOrd, NodeOrd};
+use crate::model::{DomainLevel, NodeOrd};
 use crate::rules::{Cx, Fill, Scored};
 
 /// kube-scheduler's `MaxExtenderPriority`.
@@ -110,17 +108,18 @@ impl Ranked<'_> {
         let of_band = best.split_off(num_before);
         let columns = &self.case.world.snapshot.columns;
         let zones = &columns.domains[DomainLevel::Zone as usize];
-        let zone = |at: usize| zones[self.nodes[at].index()];
+        let num_zones = self.case.world.snapshot.topology.count(DomainLevel::Zone) as usize;
+        let zone = |at: usize| (zones[self.nodes[at].index()].0 as usize).min(num_zones);
         let tie = |at: usize| tie(self.case.pod.uid, columns.name_hash[self.nodes[at].index()]);
-        let mut by_zone: FxHashMap<DomainOrd, Best> = FxHashMap::default();
+        // Behind the last: nodes that do not tell their zone.
+        let mut by_zone: Vec<Best> = (0..=num_zones).map(|_| Best::new(per_zone)).collect();
         for at in &best {
-            by_zone.entry(zone(*at)).or_insert_with(|| Best::new(per_zone)).leave_one_out();
+            by_zone[zone(*at)].leave_one_out();
         }
         for at in (0..self.nodes.len()).filter(|at| self.band(*at) == last) {
-            let of_zone = by_zone.entry(zone(at)).or_insert_with(|| Best::new(per_zone));
-            of_zone.offer(at, (last, u32::MAX - self.totals[at]), tie);
+            by_zone[zone(at)].offer(at, (last, u32::MAX - self.totals[at]), tie);
         }
-        let mut chosen: Vec<_> = by_zone.into_values().flat_map(|it| it.heap).collect();
+        let mut chosen: Vec<_> = by_zone.into_iter().flat_map(|it| it.heap).collect();
         chosen.sort_unstable();
         best.extend(chosen.into_iter().map(|(_, at)| at).take(most - num_before));
         let rest = of_band.into_iter().filter(|at| !best.contains(at));

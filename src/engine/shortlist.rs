@@ -110,10 +110,14 @@ impl Shortlister {
         num_holds: usize,
         answer: &mut Answer,
     ) {
+        let wanted = case.class.shortlist;
+        if wanted.nodes == 0 && !case.class.bears_limits {
+            answer.naming = Naming::All;
+            return name_all(verdicts, answer);
+        }
         self.judge_taints(case);
         let kept = Kept { case, nodes, verdicts, disliked: &self.disliked };
         let bands = Bands::of(&kept);
-        let wanted = case.class.shortlist;
         answer.naming = naming(&kept, &bands, &self.siblings);
         let listed = (answer.naming == Naming::Best).then_some(usize::from(wanted.nodes));
         let held = case.class.bears_limits.then(|| num_named(&kept, &bands, num_holds));
@@ -121,8 +125,7 @@ impl Shortlister {
             // Where all are named anyway, only holds need to know the order.
             held.is_some() || *most < bands.num_kept
         }) else {
-            answer.accepted.extend(kept.iter().map(|(at, ..)| at));
-            return;
+            return name_all(verdicts, answer);
         };
         // Whatever its points, a node is behind all nodes of the bands before its own: where these
         // are enough, it needs no points.
@@ -226,6 +229,14 @@ impl Bands {
         let has_liked = self.num_disliked_best < self.num[self.best];
         self.num_disliked > 0 && !self.has_enough_liked(listed) && !(is_whole && has_liked)
     }
+}
+
+fn name_all(verdicts: &[Reason], answer: &mut Answer) {
+    if answer.tally.kept() as usize == verdicts.len() {
+        return answer.accepted.extend(0..answer.tally.kept());
+    }
+    let kept = (0_u32..).zip(verdicts).filter(|(_, it)| **it == Reason::Kept);
+    answer.accepted.extend(kept.map(|(at, _)| at));
 }
 
 fn naming(kept: &Kept<'_>, bands: &Bands, siblings: &Siblings) -> Naming {

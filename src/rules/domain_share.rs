@@ -3,7 +3,7 @@
 //! With n replicas after this one, a domain may carry ⌈n · share⌉ of them, and always one: an app
 //! must be able to start. A node that does not tell its domain is not judged.
 
-use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec, Scored, SpreadKey};
+use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec, SpreadKey};
 use crate::cluster::{AppRow, Snapshot};
 use crate::model::{DomainOrd, NodeOrd, Reason};
 
@@ -81,30 +81,6 @@ impl Replicas {
         replicas
     }
 
-    /// Gives each node the points of so many replicas in its domain.
-    pub(super) fn score(
-        &self,
-        cx: &Cx<'_>,
-        key: SpreadKey,
-        scored: Scored<'_>,
-        points_of: impl Fn(u32) -> u32,
-    ) {
-        // A row for each domain: looking one up for every node costs more than all else here.
-        let by_domain = scored.buffer;
-        by_domain.clear();
-        by_domain.resize(num_domains(cx.snapshot, key), points_of(0));
-        for (domain, here) in &self.by_domain {
-            if let Some(points) = by_domain.get_mut(domain.0 as usize) {
-                *points = points_of(*here);
-            }
-        }
-        for (ord, points) in scored.nodes.iter().zip(scored.points) {
-            let domain = domain_of(cx.snapshot, key, *ord);
-            // A node that does not tell its domain must not look like the safest of all.
-            *points = by_domain.get(domain.0 as usize).copied().unwrap_or(0);
-        }
-    }
-
     fn shift(&mut self, domain: DomainOrd, delta: i32) {
         if domain == DomainOrd::NONE {
             return;
@@ -118,12 +94,17 @@ impl Replicas {
 
 /// An app's placed replicas under a key, `(domain, replicas)` sorted by domain.
 fn placed(snapshot: &Snapshot, row: &AppRow, key: SpreadKey) -> Vec<(DomainOrd, u32)> {
-    if let SpreadKey::Level(level) = key
-        && let Some(counted) = row.domains(level)
-    {
-        return counted.collect();
-    }
     let nodes = row.nodes().iter();
+    match key {
+        SpreadKey::Level(level) => {
+            if let Some(counted) = row.domains(level) {
+                return counted.collect();
+            }
+        }
+        SpreadKey::Node => {
+            return nodes.map(|(ord, replicas)| (DomainOrd(ord.0), *replicas)).collect();
+        }
+    }
     let domains = nodes.map(|&(ord, replicas)| (domain_of(snapshot, key, ord), replicas));
     let mut domains: Vec<_> = domains.filter(|it| it.0 != DomainOrd::NONE).collect();
     domains.sort_unstable_by_key(|it| it.0);
@@ -136,7 +117,7 @@ fn placed(snapshot: &Snapshot, row: &AppRow, key: SpreadKey) -> Vec<(DomainOrd, 
 }
 
 /// Number of domains under a key.
-fn num_domains(snapshot: &Snapshot, key: SpreadKey) -> usize {
+pub(super) fn num_domains(snapshot: &Snapshot, key: SpreadKey) -> usize {
     match key {
         SpreadKey::Level(level) => snapshot.topology.count(level) as usize,
         SpreadKey::Node => snapshot.capacity(),
@@ -144,7 +125,7 @@ fn num_domains(snapshot: &Snapshot, key: SpreadKey) -> usize {
 }
 
 /// A node's domain under a key; a node is its own domain under [`SpreadKey::Node`].
-fn domain_of(snapshot: &Snapshot, key: SpreadKey, ord: NodeOrd) -> DomainOrd {
+pub(super) fn domain_of(snapshot: &Snapshot, key: SpreadKey, ord: NodeOrd) -> DomainOrd {
     match key {
         SpreadKey::Level(level) => snapshot.domain(level, ord),
         SpreadKey::Node => DomainOrd(ord.0),

@@ -1,6 +1,6 @@
 //! Score: prefer the failure domain that carries the fewest replicas of the pod's app.
 
-use super::domain_share::Replicas;
+use super::domain_share::{Replicas, domain_of, num_domains};
 use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer, SpreadKey};
 use crate::model::DomainLevel;
 
@@ -31,6 +31,20 @@ impl Scorer for FailureSpread {
         }
         let replicas = Replicas::count(cx, self.key);
         let most = replicas.by_domain.iter().map(|it| it.1).max().unwrap_or(0);
-        replicas.score(cx, self.key, scored, |here| MAX_POINTS * (most + 1 - here) / (most + 1));
+        let points_of = |here: u32| MAX_POINTS * (most + 1 - here) / (most + 1);
+        // A row for each domain: looking one up for every node costs more than all else here.
+        let by_domain = scored.buffer;
+        by_domain.clear();
+        by_domain.resize(num_domains(cx.snapshot, self.key), points_of(0));
+        for (domain, here) in &replicas.by_domain {
+            if let Some(points) = by_domain.get_mut(domain.0 as usize) {
+                *points = points_of(*here);
+            }
+        }
+        for (ord, points) in scored.nodes.iter().zip(scored.points) {
+            let domain = domain_of(cx.snapshot, self.key, *ord);
+            // A node that does not tell its domain must not look like the safest of all.
+            *points = by_domain.get(domain.0 as usize).copied().unwrap_or(0);
+        }
     }
 }

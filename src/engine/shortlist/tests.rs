@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cluster::Extra;
-use crate::engine::{Desk, World};
+use crate::engine::{Desk, Tally, World};
 use crate::model::{DomainLevel, ExtendedAmount, NodeMatcher, Requests, Tick};
 use crate::policy::{ClassSettings, PoolSettings, Settings, Shortlist, default_class};
 use crate::rules::Share;
@@ -99,7 +99,7 @@ fn the_best_are_named_by_the_book_whatever_bounds_them() {
             assert!(num_in_band < MAX_HELD_NODES, "others must fill up");
             let mut shortlister = Shortlister::default();
             for num_holds in [0, 1, 2, 100] {
-                let mut answer = Answer::default();
+                let mut answer = Answer { tally: Tally::of(&verdicts), ..Answer::default() };
                 shortlister.name_best(case, None, &nodes, &verdicts, num_holds, &mut answer);
                 assert!(answer.accepted.is_sorted());
                 let listed = if num == 0 { usize::MAX } else { usize::from(num) };

@@ -23,7 +23,7 @@ fn check_cpu(spec: &str, status: &str, want_milli: i64) {
 
 #[test]
 fn a_full_pod_is_read() {
-    let got = read_pod(include_str!("testdata/pod.json")).expect("a valid pod");
+    let got = read_pod(include_str!("../testdata/pod.json")).expect("a valid pod");
     assert_eq!((&*got.namespace, &*got.name), ("shop", "cart-7d9f-x2x9k"));
     assert_eq!(&*got.uid_text, "0f3a1c2e-9d3b-4f6a-8d57-2b1c0a9e8f77");
     assert_eq!(got.resource_version, 812_345);
@@ -252,7 +252,7 @@ fn tolerations_that_are_not_understood_tolerate_nothing() {
 
 #[test]
 fn nodes_are_read() {
-    let got = read_node(include_str!("testdata/node.json")).expect("a valid node");
+    let got = read_node(include_str!("../testdata/node.json")).expect("a valid node");
     assert_eq!((&*got.name, got.resource_version), ("bm-17", 99));
     let want =
         Amounts { cpu_milli: 95_500, memory_bytes: 376 << 30, ephemeral_bytes: 1 << 40, pods: 110 };
