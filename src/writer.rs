@@ -320,7 +320,7 @@ impl Writer {
 
 /// Shows the size of what was published.
 pub fn count(metrics: &Metrics, snapshot: &Snapshot) {
-    let nodes = snapshot.live_nodes().count();
+    let nodes = snapshot.num_nodes;
     for (kind, count) in [
         ("nodes", nodes),
         ("pods", snapshot.num_pods),

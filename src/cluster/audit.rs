@@ -47,6 +47,7 @@ impl ClusterState {
         let recount = self.recount();
         let used = recount.used.iter().enumerate();
         let node = used.filter(|(at, used)| self.now.used(NodeOrd(*at as u32)) != **used).count();
+        let node = node + usize::from(self.now.num_nodes != self.now.live_nodes().count());
         let columns = self.now.extended.iter().zip(&recount.extended);
         let extended = columns.filter(|(column, want)| *column.used != **want).count();
         let rows = self.now.pool_use.iter().zip(&recount.pools);
@@ -94,6 +95,7 @@ impl ClusterState {
             self.now.apps.insert(key, Arc::new(row));
         }
         self.know_all();
+        self.now.num_nodes = self.now.live_nodes().count();
         self.now.num_pods = recount.num_pods;
         self.now.nominees = Sharded::default();
         for (uid, nominee) in recount.nominees {

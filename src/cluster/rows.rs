@@ -41,6 +41,7 @@ impl ClusterState {
         self.pool_totals(ord, -1);
         self.drop_taint_set(ord);
         let taint_set = self.taint_set(&node);
+        self.now.num_nodes += usize::from(!self.now.is_live(ord));
         let columns = &mut self.now.columns;
         columns.allocatable_cpu_milli.set(at, node.allocatable.cpu_milli);
         columns.allocatable_memory_bytes.set(at, node.allocatable.memory_bytes);
@@ -71,6 +72,7 @@ impl ClusterState {
         let at = ord.index();
         let columns = &mut self.now.columns;
         columns.live.set(at, false);
+        self.now.num_nodes -= 1;
         columns.pool.set(at, PoolOrd::NONE);
         self.set_domains(ord, [DomainOrd::NONE; 4]);
         if let Some(slot) = self.now.nodes.get_mut(at) {

@@ -94,6 +94,8 @@ pub struct Snapshot {
     pub namespaces: Arc<BTreeMap<Box<str>, Namespace>>,
     /// The graph behind the domain columns, for names.
     pub topology: Arc<Topology>,
+    /// Number of existing nodes.
+    pub num_nodes: usize,
     /// Number of placed pods.
     pub num_pods: usize,
     /// The watch of pods is interrupted: there may be bindings that this picture does not show.

@@ -61,7 +61,6 @@ fn worth_kib(snapshot: &Snapshot, image: ImageName, most: u32) -> u32 {
         return 0;
     };
     let having: usize = snapshot.images.named(image).map(|it| it.nodes.len()).sum();
-    let all = snapshot.live_nodes().count();
-    let bytes = first.image.bytes as f64 * (having as f64 / all as f64);
+    let bytes = first.image.bytes as f64 * (having as f64 / snapshot.num_nodes as f64);
     ((bytes / 1024.0) as u32).min(most)
 }

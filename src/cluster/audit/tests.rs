@@ -52,6 +52,7 @@ fn every_corrupted_sum_is_reported_and_repaired() {
     check("place", |it| {
         it.known.remove(&PodUid(2));
     });
+    check("node", |it| it.now.num_nodes = 0);
     check("pods", |it| it.now.num_pods = 0);
     check("nominee", |it| {
         it.now.nominees.remove(3);

@@ -201,7 +201,7 @@ impl Views<'_> {
                 generation: self.world.plan_generation,
                 stale,
             },
-            nodes: snapshot.live_nodes().count(),
+            nodes: snapshot.num_nodes,
             pods: snapshot.num_pods,
             pending_pods: snapshot.pending.len(),
             nominations: snapshot.nominees.len(),
