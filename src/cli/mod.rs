@@ -113,3 +113,32 @@ fn print(text: &str) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// clap breaks what is longer, in the middle of a paragraph.
+    const MAX_COLUMNS: usize = 100;
+
+    fn too_long(command: &clap::Command, found: &mut Vec<String>) {
+        let texts = [command.get_long_about(), command.get_after_help()].into_iter().flatten();
+        for text in texts.map(ToString::to_string) {
+            // A paragraph of one line is not broken yet.
+            let paragraphs = text.split("\n\n").filter(|it| it.contains('\n'));
+            let lines = paragraphs.flat_map(str::lines);
+            let long = lines.filter(|line| line.chars().count() > MAX_COLUMNS);
+            found.extend(long.map(|line| format!("{}: {line}", command.get_name())));
+        }
+        command.get_subcommands().for_each(|it| too_long(it, found));
+    }
+
+    #[test]
+    fn help_is_shown_as_it_is_written() {
+        let mut found = Vec::new();
+        too_long(&Args::command(), &mut found);
+        assert!(found.is_empty(), "lines that clap would break: {found:#?}");
+    }
+}

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::Failure;
 use crate::http::{FastPaths, IdentityNames, NotReady};
 use crate::k8s::client::Source;
+use crate::policy::is_dns_label;
 use crate::serve::{
     self, BadConfig, LeaseSource, PolicySource, ServeConfig, SiblingsSource, TlsSource,
 };
@@ -84,10 +85,13 @@ pub(super) struct ServeArgs {
     /// Where the Lease is by which replicas agree who acts for the whole cluster (needs `get`, `create`,
     /// `update leases`). Default: where our own pod is; outside of a pod, or empty: there is no Lease,
     /// and what one replica alone must do is not done.
-    #[arg(long, env = "SIGMA_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    #[arg(long, env = "SIGMA_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = namespace)]
     lease_namespace: Option<String>,
     /// The Lease's name.
-    #[arg(long, env = "SIGMA_LEASE_NAME", default_value = "sigma", value_name = "NAME")]
+    #[arg(
+        long, env = "SIGMA_LEASE_NAME", default_value = "sigma", value_name = "NAME",
+        value_parser = object_name
+    )]
     lease_name: String,
     /// Whether the bind verb writes bindings (needs `create pods/binding`).
     #[arg(long, env = "SIGMA_BIND", value_enum, default_value_t = Switch::Off)]
@@ -219,6 +223,22 @@ fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     set.map_err(|error| anyhow::anyhow!("cannot start logging: {error}").into())
 }
 
+/// A namespace, or none. One that the API server cannot have would be a Lease that nobody ever gets.
+fn namespace(text: &str) -> Result<String, String> {
+    match text.is_empty() || is_dns_label(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} cannot be a namespace: it is no DNS label")),
+    }
+}
+
+/// The name of an object: DNS labels with dots between.
+fn object_name(text: &str) -> Result<String, String> {
+    match text.len() <= 253 && text.split('.').all(is_dns_label) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} cannot be an object's name: it is no DNS name")),
+    }
+}
+
 /// `50ms`, `2s`, `10m`, `1h`: a whole number and a unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -239,6 +259,26 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_those_that_the_api_server_can_have() {
+        for (text, is_namespace, is_name) in [
+            ("", true, false),
+            ("sigma-system", true, true),
+            ("sigma.east-1", false, true),
+            ("sigma..1", false, false),
+            ("sigma/lease", false, false),
+            ("Sigma", false, false),
+            ("../x", false, false),
+        ] {
+            assert_eq!(namespace(text).is_ok(), is_namespace, "{text}");
+            assert_eq!(object_name(text).is_ok(), is_name, "{text}");
+        }
+        assert!(
+            object_name(&"a.".repeat(127)).is_err() && object_name(&["a"; 128].join(".")).is_err()
+        );
+        assert!(object_name(&["a"; 127].join(".")).is_ok());
+    }
 
     #[test]
     fn durations_have_units_and_bounds() {

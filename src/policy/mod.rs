@@ -27,6 +27,7 @@ pub use plan::{
     Class, ClassSettings, FilterRule, Plan, PoolSettings, Role, ScorerRule, Settings, Shortlist,
     default_class,
 };
+pub use reader::is_dns_label;
 pub use render::render;
 pub use schema::schema;
 pub use tree::MAX_BYTES;

@@ -167,7 +167,8 @@ pub(super) fn name<'t>(node: &'t Node, what: &str, faults: &mut Faults) -> Optio
     None
 }
 
-fn is_dns_label(text: &str) -> bool {
+/// At most 63 of `a-z`, `0-9` and `-`, at neither end a `-`.
+pub fn is_dns_label(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     (1..=63).contains(&text.len())
         && text.chars().all(inner)

@@ -29,9 +29,10 @@ that makes up nodes and pods as it writes them.
   publishing    applying a batch of changes and publishing the picture that has them, by the metrics
                 sigma_publish_duration_seconds and sigma_changes_total
 
-Unless told otherwise, the server writes as fast as memory allows, and ready ÷ send is sigma's reading
-of JSON beside mere copying. Beside a kube-apiserver, which encodes at some 90 MB/s a core, sigma
-waits: --encode-mb-per-second. No cluster is touched, and nothing is written but a temporary folder.";
+Unless told otherwise, the server writes as fast as memory allows, and ready ÷ send is sigma's
+reading of JSON beside mere copying. Beside a kube-apiserver, which encodes at some 90 MB/s a core,
+sigma waits: --encode-mb-per-second. No cluster is touched, and nothing is written but a
+temporary folder.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -21,16 +21,18 @@ const ABOUT: &str = "Measures what a shortlist hides from kube-scheduler's own p
 const LONG_ABOUT: &str = "\
 Measures what a shortlist hides from kube-scheduler's own plugins.
 
-Fills a cluster from a seed, pod by pod, with the model of kube-scheduler that `sigma demo` uses, under
-the shipped policy without its limits. Templates differ in images, and some state preferences; some
-nodes have soft taints. For each pod and each length of the list, in the same state: does the list hold
-one of the nodes that kube-scheduler's plugins would like best of all that sigma keeps? By soft taints,
-images, and the spread over nodes and zones that kube-scheduler applies by itself, with default weights.
+Fills a cluster from a seed, pod by pod, with the model of kube-scheduler that `sigma demo` uses,
+under the shipped policy without its limits. Templates differ in images, and some state preferences;
+some nodes have soft taints. For each pod and each length of the list, in the same state: does the
+list hold one of the nodes that kube-scheduler's plugins would like best of all that sigma keeps? By
+soft taints, images, and the spread over nodes and zones that kube-scheduler applies by itself, with
+default weights.
 
-Regret is the share of pods, of those whose list is in force, for which it does not. It looks at the pool
-that the policy prefers among those on offer: at the weight that deploy/ gives sigma, kube-scheduler takes
-no node of a later one for its own points. `any pool` looks at all on offer, `no images` at all but
-images. `in force` is the share of pods whose list is not off. Everything depends on the seed alone.";
+Regret is the share of pods, of those whose list is in force, for which it does not. It looks at the
+pool that the policy prefers among those on offer: at the weight that deploy/ gives sigma,
+kube-scheduler takes no node of a later one for its own points. `any pool` looks at all on offer,
+`no images` at all but images. `in force` is the share of pods whose list is not off. Everything
+depends on the seed alone.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -43,13 +43,14 @@ Measures round trips of filter and prioritize, beside another extender.
 Starts the real extender as a process of its own, on loopback, with a cluster from a seed and a
 policy in which every rule is on, and drives it as kube-scheduler does: one kept-alive HTTP/1.1
 connection, one call at a time; each pod goes through filter, and then through prioritize with the
-names that filter accepted. No pod is asked about twice. Nodes are in a random order that stays; each
-call offers the next window of it, and neighbouring pieces are swapped now and then.
+names that filter accepted. No pod is asked about twice. Nodes are in a random order that stays;
+each call offers the next window of it, and neighbouring pieces are swapped now and then.
 
 With --events, the nodes' pods go and come back meanwhile, so many a second, as pods of 8.6 KB on a
 watch of each sigma: nodes get emptier and fuller, and what must be accepted stays the same.
 
-With two numbers of --nodes, the peer is sigma in the larger cluster, asked about as many of its nodes.
+With two numbers of --nodes, the peer is sigma in the larger cluster, asked about as many of its
+nodes.
 
 With --peer, another extender is driven in turns with sigma: blocks A B B A of the same requests, so
 that whatever else the machine does falls on both alike. The peer must accept exactly the nodes that
