@@ -24,10 +24,10 @@ pub struct Desk {
 }
 
 #[derive(Debug, Default)]
-struct Buffers {
-    ranker: Ranker,
+pub(super) struct Buffers {
+    pub(super) ranker: Ranker,
     shortlister: Shortlister,
-    verdicts: Vec<Reason>,
+    pub(super) verdicts: Vec<Reason>,
 }
 
 /// A filter's answer.
@@ -291,7 +291,7 @@ impl Desk {
 
     /// Lends `decide` the case with what other pods hold, and what local rules found on every node if
     /// the template is asked about often; `num_names` more are asked for.
-    fn seen_with<T>(
+    pub(super) fn seen_with<T>(
         &mut self,
         world: &World,
         pod: &Pod,
@@ -346,7 +346,7 @@ impl Desk {
     }
 
     /// Follows a change of policy: holds are summed over its pools.
-    fn follow(&mut self, world: &World) {
+    pub(super) fn follow(&mut self, world: &World) {
         if self.plan_generation != world.plan_generation {
             self.plan_generation = world.plan_generation;
             self.scans.clear();

@@ -3,6 +3,7 @@
 //! Nothing here calls anything: no API, no clock, no randomness. What a decision must remember between
 //! calls (holds, refusals) is in the [`Desk`], which its owner locks for the length of one decision.
 
+mod anywhere;
 mod degraded;
 mod desk;
 mod explain;
@@ -19,6 +20,7 @@ use crate::cluster::{Extra, PodRecord, ResourceOrd, Snapshot};
 use crate::model::{ClassOrd, NodeOrd, Pod, Reason};
 use crate::policy::{Claimant, Class, Granted, Plan};
 
+pub use anywhere::Best;
 pub use degraded::degraded;
 pub use desk::{Answer, Desk, Ring};
 pub use explain::{Explanation, NodeExplanation, RulePoints, explain};

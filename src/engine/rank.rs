@@ -157,6 +157,11 @@ impl Ranked<'_> {
         scores.extend(positions.map(score));
     }
 
+    /// The weighted points of a node, by position.
+    pub(super) fn points(&self, at: usize) -> u32 {
+        self.totals[at]
+    }
+
     fn band(&self, at: usize) -> usize {
         let pools = &self.case.world.snapshot.columns.pool;
         self.case.class.band(pools[self.nodes[at].index()])

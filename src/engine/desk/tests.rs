@@ -164,6 +164,26 @@ fn an_answer_that_bears_limits_names_few_nodes() {
 }
 
 #[test]
+fn the_best_node_of_all_is_what_an_offer_of_all_would_have_first() {
+    let mut site = site(&["a", "b", "v"]);
+    let online = Pod { priority: 9, ..pod(1, 4) };
+    let best = |site: &mut Site| {
+        let best = site.desk.best_anywhere(&site.world, &online);
+        best.map(|it| site.world.snapshot.names.name(it.node).to_string())
+    };
+    let first = best(&mut site).expect("three nodes");
+    // What another pod holds counts.
+    assert!(site.filter(&pod(2, 4), &[&first], 0).is_ok());
+    let second = best(&mut site).expect("two nodes");
+    assert!(first != second && second != "v", "{first}, {second}");
+    assert!(site.filter(&pod(3, 4), &[&second], 0).is_ok());
+    assert_eq!(best(&mut site).as_deref(), Some("v"));
+    assert!(site.filter(&online, &["v"], 0).is_ok());
+    // What the pod itself holds does not.
+    assert_eq!(best(&mut site).as_deref(), Some("v"));
+}
+
+#[test]
 fn exempt_pods_are_not_held_up_by_limits_of_ours() {
     let mut site = site(&["a", "v"]);
     let exempt = Pod { priority: 99, ..pod(1, 8) };

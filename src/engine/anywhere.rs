@@ -1,0 +1,44 @@
+//! The best node of the whole cluster for a pod, whatever is offered.
+
+use super::filter::judge;
+use super::{Case, Desk, World};
+use crate::model::{NodeOrd, Pod, Reason};
+
+/// A node, and how good it is for a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Best {
+    /// The node.
+    pub node: NodeOrd,
+    /// Position of its pool in the class's order; 0 for all where pools are not ordered. Lower is
+    /// better, whatever the points.
+    pub band: usize,
+    /// The weighted points of the scorers other than `poolOrder`.
+    pub points: u32,
+}
+
+impl Desk {
+    /// The best of all nodes that may take the pod, as the answer to an offer of all of them would have
+    /// it; `None` when no node may.
+    pub fn best_anywhere(&mut self, world: &World, pod: &Pod) -> Option<Best> {
+        let nodes: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
+        self.best_of(world, pod, &nodes)
+    }
+
+    /// The best of these nodes that may take the pod.
+    pub fn best_of(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) -> Option<Best> {
+        self.follow(world);
+        let class = world.classify(pod).class;
+        self.seen_with(world, pod, class, nodes.len(), |case, rows, buffers| {
+            judge(case, rows, nodes, &mut buffers.verdicts);
+            let kept = nodes.iter().zip(&buffers.verdicts);
+            let kept = kept.filter(|(_, verdict)| **verdict == Reason::Kept);
+            let kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
+            let Case { class, world, .. } = case;
+            let ranked = buffers.ranker.rank(case, rows, &kept);
+            let at = *ranked.best(1).first()?;
+            let node = kept[at];
+            let band = class.band(world.snapshot.pool(node));
+            Some(Best { node, band, points: ranked.points(at) })
+        })
+    }
+}
