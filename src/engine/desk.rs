@@ -142,7 +142,7 @@ impl Desk {
         (answer.class, answer.claimed_more) = (granted.class, granted.claimed_more);
         answer.accepted.clear();
         answer.scores.clear();
-        let mut held = self.holds.supersede(&world.snapshot, pod);
+        let before = self.holds.supersede(&world.snapshot, pod);
         let num_holds = self.holds.len();
         self.seen_with(world, pod, granted.class, nodes.len(), |case, rows, buffers| {
             let Buffers { shortlister, verdicts, .. } = buffers;
@@ -152,10 +152,21 @@ impl Desk {
             shortlister.name_best(case, rows, nodes, verdicts, num_holds, answer);
         });
         if class.bears_limits && pod.is_pending() {
-            held.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));
+            let named = answer.accepted.iter().map(|at| nodes[*at as usize]);
+            let held: Vec<NodeOrd> = before.into_iter().chain(named).collect();
             self.holds.place(&world.snapshot, pod, &held, now);
         }
         answer.refused = self.note_refusal(world, pod, nodes, &answer.tally, now);
+    }
+
+    /// Holds what a pod may take by an answer given elsewhere (a degraded one), which bears limits.
+    pub fn hold(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd], now: Tick) {
+        self.follow(world);
+        let before = self.holds.supersede(&world.snapshot, pod);
+        if pod.is_pending() {
+            let held = [&before, nodes].concat();
+            self.holds.place(&world.snapshot, pod, &held, now);
+        }
     }
 
     /// Notes a refusal decided elsewhere (a degraded answer), so that the pod is rung later. Gives the

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -14,10 +14,10 @@ use super::reply;
 use super::scratch::Scratch;
 use super::wire::{self, Args, BindArgs, Name, Object, PreemptArgs, VictimMap, Victims};
 use crate::cluster::Names;
-use crate::engine::{self, Answer, Candidate, Naming, Tally, World};
+use crate::engine::{self, Answer, Candidate, Desk, Naming, Tally, World};
 use crate::k8s::decode;
 use crate::k8s::slim::SlimPod;
-use crate::model::{NodeOrd, Pod, PodUid, Reason};
+use crate::model::{NodeOrd, Pod, PodUid, Reason, Tick};
 
 /// What filter answers to whole nodes. Judged by their names they could be answered, but the reply
 /// would have to carry them back, and kube-scheduler would score each as empty (`extender-protocol.md`).
@@ -27,8 +27,8 @@ const NO_BIND: &str = "sigma: bind is not configured (--bind=on)";
 /// How many deadlines long the picture of a filter will do for its prioritize: the in-tree plugins'
 /// filters and scores come between.
 const MEMO_DEADLINES: u32 = 20;
-/// How long a late answer may still wait for the desk, to note that the pod is to be rung.
-const NOTE_WITHIN: std::time::Duration = std::time::Duration::from_millis(2);
+/// How long a late answer may still wait for the desk, for what is to be noted.
+const NOTE_WITHIN: Duration = Duration::from_millis(2);
 
 impl Extender {
     pub(super) fn filter(&self, body: &Bytes, arrived: Instant) -> Outcome {
@@ -220,7 +220,8 @@ impl Extender {
         Outcome::reply(quality, reply::bind(&text))
     }
 
-    /// Answers without the rules, and sees to it that who is refused is rung.
+    /// Answers without the rules, and sees to it that who is refused is rung, and that what the others
+    /// may take is held: they will be bound, rules or not.
     fn filter_degraded(&self, pod: &Arc<Pod>, names: &NameList<'_>, why: Reason) -> Outcome {
         let world = self.board.world();
         let (known, mut ords) = (&world.snapshot.names, Vec::new());
@@ -234,6 +235,18 @@ impl Extender {
             let named = verdicts.iter().position(|it| *it == reason).unwrap_or(0);
             (named as u32, self.note_refusal(pod, reason))
         });
+        if refused.is_none() && world.class(granted.class).bears_limits {
+            let named = accepted.iter().map(|at| nodes[*at as usize]);
+            let named: Vec<NodeOrd> = named.filter(|ord| *ord != NodeOrd::UNKNOWN).collect();
+            let (pod, asked) = (pod.clone(), self.board.clock.now());
+            self.note(move |desk, world, now| {
+                // A note that waited may find the pod bound, and no event would end its hold.
+                let is_late = Duration::from_millis(now.since_ms(asked)) > NOTE_WITHIN;
+                if !is_late || world.snapshot.pending(pod.uid).is_some() {
+                    desk.hold(world, &pod, &named, now);
+                }
+            });
+        }
         let (class, claimed_more) = (granted.class, granted.claimed_more);
         let answer = Answer { class, claimed_more, accepted, refused, tally, ..Answer::default() };
         self.filter_reply(Quality::Degraded, names, &answer).0
@@ -242,18 +255,26 @@ impl Extender {
     /// Notes a degraded refusal; gives the reason to be named, which is the one told before if there
     /// was one. It was about our own state rather than about nodes, so any node may end it.
     fn note_refusal(&self, pod: &Arc<Pod>, why: Reason) -> Reason {
+        let pod = pod.clone();
         let any = [NodeOrd::UNKNOWN];
+        self.note(move |desk, world, now| desk.refuse(world, &pod, &any, why, now)).unwrap_or(why)
+    }
+
+    /// Has the desk take a note: at once if it can be had within a moment, which gives what it says,
+    /// and else later. The note may wait, the answer may not.
+    fn note<T: Send + 'static>(
+        &self,
+        note: impl FnOnce(&mut Desk, &World, Tick) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut note = Some(note);
         let noted = self.board.decide_by(Instant::now() + NOTE_WITHIN, |desk, world, now| {
-            desk.refuse(world, pod, &any, why, now)
+            note.take().map(|note| note(desk, world, now))
         });
-        noted.unwrap_or_else(|| {
-            let (board, pod) = (self.board.clone(), pod.clone());
-            // Detached: the note may wait for the desk, the answer may not.
-            tokio::task::spawn_blocking(move || {
-                board.decide(|desk, world, now| desk.refuse(world, &pod, &any, why, now))
-            });
-            why
-        })
+        if let Some(note) = note {
+            let board = self.board.clone();
+            tokio::task::spawn_blocking(move || board.decide(note));
+        }
+        noted.flatten()
     }
 
     /// The reply, and where in it the accepted names are.

@@ -188,6 +188,9 @@ async fn f29_before_the_lists_are_in() {
     let offline = site.ask("filter", &args(&pod_json(2, OFFLINE, "1"), &names)).await;
     assert_eq!(refused(&offline).map(|it| it.1), Some(Reason::NotSynced.text().into()));
     assert_eq!(site.results("filter", "degraded"), 2);
+    // What was let through without the rules will be bound, and is held against who comes after it.
+    let held = site.board.decide(|desk, _, _| desk.holds().get(PodUid(1)).map(|it| it.nodes.len()));
+    assert_eq!(held, Some(1));
     // Who had to wait is rung, whichever node is good for it.
     site.see([pod_seen(&pod_json(2, OFFLINE, "1"))]).await;
     let rung = site.board.decide(|desk, world, now| desk.rings(world, now, 9, 99_999));
@@ -232,6 +235,8 @@ async fn f30_without_the_desk_the_verdict_is_the_degraded_one() {
     }
     let noted = site.board.decide(|desk, _, _| desk.refusals().reason(PodUid(2)));
     assert_eq!(noted, Some(Reason::Overloaded));
+    // Nobody knows what became of the other one meanwhile, so nothing is held for it.
+    assert_eq!(site.num_holds(), 0);
 }
 
 #[tokio::test]

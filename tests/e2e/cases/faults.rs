@@ -28,6 +28,9 @@ const NUM_PODS: usize = 300;
 const EACH: usize = 5;
 /// Longer than a binding may take.
 const LATE: Duration = Duration::from_secs(1);
+/// By the end a watch has failed five times since it was last healthy for long, and backs off: 0.8 s,
+/// and twice as long each time. Bindings do not wait for it, what sigma knows of them does.
+const BACK_OFF: Duration = Duration::from_secs(40);
 /// What becomes of the first lists.
 const LISTS: [(&str, Fault); 5] = [
     ("/nodes?", Fault::Half(3000)),
@@ -96,7 +99,7 @@ pub(super) async fn spoiled() -> Result<Facts> {
 
     let first = recorder.record().violations.first().cloned();
     ensure!(first.is_none(), "a limit passed, or a pod moved: {first:?}");
-    let agreed = agree(&sigma, api).await?;
+    let agreed = agree(&sigma, api, BACK_OFF).await?;
     audited(&sigma).await?;
     let asked = proxy.asked("/binding");
     ensure!(asked > NUM_PODS, "{asked} bindings were asked for, and some were spoiled");

@@ -20,6 +20,9 @@ use crate::harness::scheduler::{Scheduler, SchedulerOptions};
 use crate::harness::sigma::{Sigma, SigmaOptions};
 use crate::harness::until;
 
+/// A watch that works is never further behind.
+const AGREED_WITHIN: Duration = Duration::from_secs(10);
+
 /// A cluster that is being filled.
 struct Load {
     control_plane: ControlPlane,
@@ -47,6 +50,11 @@ impl Load {
 
     fn num_bound(&self) -> usize {
         self.recorder.record().bindings.len()
+    }
+
+    /// Calls that kube-scheduler gave up on: their pods went where they would.
+    fn ignored(&self) -> Result<usize> {
+        self.scheduler.process.count_log("Skipping extender")
     }
 
     /// Waits until so many are bound.
@@ -79,17 +87,27 @@ pub(super) async fn sigma_killed() -> Result<Facts> {
     // What kube-scheduler had decided without us is on its way for a moment more.
     sleep(Duration::from_secs(2)).await;
     let violations = load.recorder.record().violations.len();
+    let ignored = load.ignored()?;
     until_quiet(&load.recorder, Duration::from_secs(8)).await?;
     let after = load.recorder.record().violations.len() - violations;
-    ensure!(after == 0, "{after} limits passed with sigma back: {:?}", last(&load.recorder));
+    ensure!(
+        after == 0,
+        "{after} limits passed with sigma back, {} calls ignored: {:?}",
+        load.ignored()? - ignored,
+        last(&load.recorder)
+    );
+    let degraded = load
+        .sigma
+        .metric("sigma_verb_results_total", "result=\"degraded\",verb=\"filter\"")
+        .await?;
     load.scheduler.process.check()?;
-    let agreed = agree(&load.sigma, &load.control_plane.admin).await?;
+    let agreed = agree(&load.sigma, &load.control_plane.admin, AGREED_WITHIN).await?;
     let bound = load.num_bound();
     ensure!(bound > at_restart + 100, "the load was over before sigma was back: {bound} bound");
     Ok(vec![format!(
         "killed at {at_kill} bound; the next 100 without it in {:.1} s, {} pods deleted meanwhile; ready \
          {:.2} s after the restart, at {at_restart} bound; {bound} in the end; limits passed: \
-         {violations} without it, 0 with it; {agreed}",
+         {violations} without it, 0 with it, which began with {degraded} answers without rules; {agreed}",
         took.as_secs_f64(),
         victims.len(),
         restarted.as_secs_f64(),
@@ -114,7 +132,7 @@ pub(super) async fn apiserver_restarted() -> Result<Facts> {
     ensure!(pods == NUM_PODS, "{pods} pods, and {NUM_PODS} were made");
     let first = load.recorder.record().violations.first().cloned();
     ensure!(first.is_none(), "a limit passed, or a pod moved: {first:?}");
-    let agreed = agree(&load.sigma, api).await?;
+    let agreed = agree(&load.sigma, api, AGREED_WITHIN).await?;
     let lost = load.sigma.metric("sigma_lost_deletes_total", "").await?;
     ensure!(lost == 0, "{lost} deletions lost, and nothing was deleted");
     Ok(vec![format!(
@@ -148,7 +166,7 @@ pub(super) async fn lost_delete() -> Result<Facts> {
         ..SigmaOptions::new(&control_plane, "sigma", THREE_POOLS)
     };
     let sigma = Sigma::start(&control_plane, options).await?;
-    agree(&sigma, api).await?;
+    agree(&sigma, api, AGREED_WITHIN).await?;
     if let Ok(mut chosen) = proxy.faults.lose_deletes_of.lock() {
         chosen.extend(gone.iter().map(|(_, name)| name.clone()));
     }
@@ -185,9 +203,9 @@ fn last(recorder: &Recorder) -> Option<String> {
 }
 
 /// Waits until sigma's sums are what the API server's pods add up to.
-pub(super) async fn agree(sigma: &Sigma, api: &Api) -> Result<String> {
+pub(super) async fn agree(sigma: &Sigma, api: &Api, within: Duration) -> Result<String> {
     let look = async || Ok((compare(sigma, api).await? == 0).then_some(()));
-    until("sigma's sums equal a recount", Duration::from_secs(10), look).await?;
+    until("sigma's sums equal a recount", within, look).await?;
     let pods = api.pods(None).await?;
     let bound = pods.iter().filter(|pod| node_of(pod).is_some()).count();
     Ok(format!("sums of all nodes and pools equal a recount of {bound} placed pods from the API"))
