@@ -159,6 +159,25 @@ fn a_larger_cluster_is_asked_about_as_many_names() {
 }
 
 #[test]
+fn with_a_shortlist_sigma_names_few_and_the_peer_still_all() {
+    let peer = Peer::start("369", usize::MAX);
+    let args = ["--names", "50", "--case", "mixed", "--shortlist", "--peer", &peer.url()];
+    let (code, stdout, stderr) = wire(&[&args[..], &["-o", "json"]].concat());
+    assert_eq!((code, &*stderr), (0, ""));
+    assert_eq!(sizes(&rows(&stdout)), [("filter", 50), ("prioritize", 50)]);
+    let asked = peer.asked.lock().expect("no panic");
+    let of_peer = asked.iter().filter(|(path, _)| path.ends_with("prioritize"));
+    let names = |(_, body): &(String, Value)| body["NodeNames"].as_array().map_or(0, Vec::len);
+    assert!(of_peer.map(names).all(|it| it > 30), "the peer is asked about what it has named");
+    drop(asked);
+    // Where sigma names few, nobody may who is to do the same work.
+    let few = Peer::start("012345678", usize::MAX);
+    let (code, _, stderr) = wire(&["--names", "50", "--shortlist", "--peer", &few.url()]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("accepted other nodes"), "{stderr}");
+}
+
+#[test]
 fn a_peer_is_asked_the_same_as_sigma_and_as_kube_scheduler_asks() {
     let peer = Peer::start("369", usize::MAX);
     let args = ["--names", "50", "--case", "mixed", "--peer", &peer.url(), "-o", "json"];

@@ -37,7 +37,7 @@ impl Desk {
             let ranked = buffers.ranker.rank(case, rows, &kept);
             let at = *ranked.best(1).first()?;
             let node = kept[at];
-            let band = class.band(world.snapshot.pool(node));
+            let band = usize::from(class.band(world.snapshot.pool(node)));
             Some(Best { node, band, points: ranked.points(at) })
         })
     }

@@ -13,6 +13,7 @@ mod rank;
 mod refusals;
 mod scans;
 mod shortlist;
+mod top;
 
 use std::sync::Arc;
 

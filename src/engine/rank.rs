@@ -1,26 +1,14 @@
 //! Which of the nodes that may take the pod is best, and what kube-scheduler is told about it.
 
-use std::collections::BinaryHeap;
-
 use super::Case;
 use super::scans::Rows;
+use super::top::{Rank, Top};
 use crate::cluster::tie;
 use crate::model::{DomainLevel, NodeOrd};
 use crate::rules::{Cx, Fill, Scored};
 
 /// kube-scheduler's `MaxExtenderPriority`.
 pub const MAX_SCORE: u32 = 10;
-
-/// A node's place in the order; smaller is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    /// Position of the node's pool in the class's order; 0 for all where pools are not ordered.
-    band: usize,
-    /// `u32::MAX` minus the weighted points of the scorers other than `poolOrder`.
-    lack: u32,
-    /// The same in every replica: decides between equals.
-    tie: u64,
-}
 
 /// Buffers that live as long as the desk: ranking allocates nothing per request.
 #[derive(Debug, Default)]
@@ -90,42 +78,56 @@ pub(super) struct Ranked<'a> {
 impl Ranked<'_> {
     /// Positions of the best `most` nodes, best first.
     pub(super) fn best(&self, most: usize) -> Vec<usize> {
-        let columns = &self.case.world.snapshot.columns;
-        let ranks = (0..self.nodes.len()).map(|at| (self.band(at), u32::MAX - self.totals[at]));
-        best_of(ranks, most, |at| tie(self.case.pod.uid, columns.name_hash[self.nodes[at].index()]))
+        let mut top = Top::new(most);
+        (0..self.nodes.len()).for_each(|at| top.offer(at, self.key(at), |at| self.tie(at)));
+        top.into_positions()
     }
 
-    /// Positions of `most` nodes (or all), best first within each band. Of the last band that gets
-    /// in, at most `per_zone` are of one zone with those of the bands before it, unless the zones
-    /// cannot fill the list so: then the best of the rest do.
+    /// Positions of `most` nodes (or all). Whole bands while they fit; of the last band that gets in, at
+    /// most `per_zone` are of one zone with those of the bands before it, unless the zones cannot fill
+    /// the list so: then the best of the rest do.
     pub(super) fn best_of_zones(&self, most: usize, per_zone: usize) -> Vec<usize> {
-        let mut best = self.best(most);
-        let last = match best.last() {
-            Some(at) if best.len() == most && per_zone < most => self.band(*at),
-            _ => return best,
-        };
-        let num_before = best.iter().position(|at| self.band(*at) == last).unwrap_or(0);
-        let of_band = best.split_off(num_before);
-        let columns = &self.case.world.snapshot.columns;
-        let zones = &columns.domains[DomainLevel::Zone as usize];
+        if most <= per_zone || self.nodes.len() <= most {
+            return self.best(most);
+        }
+        let zones = &self.case.world.snapshot.columns.domains[DomainLevel::Zone as usize];
         let num_zones = self.case.world.snapshot.topology.count(DomainLevel::Zone) as usize;
-        let zone = |at: usize| (zones[self.nodes[at].index()].0 as usize).min(num_zones);
-        let tie = |at: usize| tie(self.case.pod.uid, columns.name_hash[self.nodes[at].index()]);
-        // Behind the last: nodes that do not tell their zone.
-        let mut by_zone: Vec<Best> = (0..=num_zones).map(|_| Best::new(per_zone)).collect();
-        for at in &best {
-            by_zone[zone(*at)].leave_one_out();
+        // Behind the last: nodes that do not tell their zone. Whatever the list is filled with, it
+        // takes none but the best `most` of any zone.
+        let mut by_zone: Vec<Top> = (0..=num_zones).map(|_| Top::new(most)).collect();
+        for (at, ord) in self.nodes.iter().enumerate() {
+            let zone = (zones[ord.index()].0 as usize).min(num_zones);
+            by_zone[zone].offer(at, self.key(at), |at| self.tie(at));
         }
-        for at in (0..self.nodes.len()).filter(|at| self.band(*at) == last) {
-            by_zone[zone(at)].offer(at, (last, u32::MAX - self.totals[at]), tie);
+        let with_zone = by_zone
+            .into_iter()
+            .enumerate()
+            .flat_map(|(zone, top)| top.into_unordered().map(move |(rank, at)| (rank, at, zone)));
+        let mut best: Vec<(Rank, usize, usize)> = with_zone.collect();
+        best.sort_unstable();
+        let last = best[most - 1].0.band();
+        let (mut num_of_zone, mut rest) = (vec![0; num_zones + 1], Vec::new());
+        let mut named = Vec::with_capacity(most);
+        for (rank, at, zone) in best.into_iter().take_while(|it| it.0.band() <= last) {
+            if named.len() < most && (rank.band() < last || num_of_zone[zone] < per_zone) {
+                num_of_zone[zone] += 1;
+                named.push(at);
+            } else {
+                rest.push(at);
+            }
         }
-        let mut chosen: Vec<_> = by_zone.into_iter().flat_map(|it| it.heap).collect();
-        chosen.sort_unstable();
-        best.extend(chosen.into_iter().map(|(_, at)| at).take(most - num_before));
-        let rest = of_band.into_iter().filter(|at| !best.contains(at));
-        let rest: Vec<usize> = rest.take(most - best.len()).collect();
-        best.extend(rest);
-        best
+        named.extend(rest.into_iter().take(most - named.len()));
+        named
+    }
+
+    #[inline]
+    fn key(&self, at: usize) -> u64 {
+        Rank::key(self.band(at), self.totals[at])
+    }
+
+    fn tie(&self, at: usize) -> u64 {
+        let hashes = &self.case.world.snapshot.columns.name_hash;
+        tie(self.case.pod.uid, hashes[self.nodes[at].index()])
     }
 
     /// What kube-scheduler is told of the nodes at `positions`, offered together: 0..=10 for each.
@@ -164,49 +166,7 @@ impl Ranked<'_> {
 
     fn band(&self, at: usize) -> usize {
         let pools = &self.case.world.snapshot.columns.pool;
-        self.case.class.band(pools[self.nodes[at].index()])
-    }
-}
-
-/// Positions of the best `most` of `ranks`, which are (band, lack), best first. Ties are asked for
-/// only where they decide.
-fn best_of(
-    ranks: impl Iterator<Item = (usize, u32)>,
-    most: usize,
-    tie: impl Fn(usize) -> u64,
-) -> Vec<usize> {
-    let mut best = Best::new(most);
-    ranks.enumerate().for_each(|(at, rank)| best.offer(at, rank, &tie));
-    best.heap.into_sorted_vec().into_iter().map(|(_, at)| at).collect()
-}
-
-/// The best `most` of what was offered so far.
-struct Best {
-    most: usize,
-    heap: BinaryHeap<(Rank, usize)>,
-}
-
-impl Best {
-    fn new(most: usize) -> Self {
-        Self { most, heap: BinaryHeap::with_capacity(most) }
-    }
-
-    fn leave_one_out(&mut self) {
-        self.most = self.most.saturating_sub(1);
-    }
-
-    fn offer(&mut self, at: usize, (band, lack): (usize, u32), tie: impl Fn(usize) -> u64) {
-        if self.heap.len() < self.most {
-            self.heap.push((Rank { band, lack, tie: tie(at) }, at));
-        } else if let Some((worst, _)) = self.heap.peek()
-            && (band, lack) <= (worst.band, worst.lack)
-        {
-            let rank = Rank { band, lack, tie: tie(at) };
-            if rank < *worst {
-                self.heap.pop();
-                self.heap.push((rank, at));
-            }
-        }
+        usize::from(self.case.class.band(pools[self.nodes[at].index()]))
     }
 }
 
@@ -291,17 +251,5 @@ mod tests {
                 assert_eq!(u64::from(band.score(total)), want, "{total} of {low}..{high}");
             }
         }
-    }
-
-    #[test]
-    fn the_best_come_first_and_ties_are_by_hash() {
-        let ranks = [(1, 900, 0), (0, 5, 2), (0, 5, 1), (0, 9, 9)];
-        let best = |most| {
-            let in_order = ranks.into_iter().map(|(band, points, _)| (band, u32::MAX - points));
-            best_of(in_order, most, |at| ranks[at].2)
-        };
-        assert_eq!(best(9), [3, 2, 1, 0]);
-        assert_eq!(best(2), [3, 2]);
-        assert_eq!(best(0), [0; 0]);
     }
 }

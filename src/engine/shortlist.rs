@@ -87,6 +87,22 @@ pub(super) struct Shortlister {
     nodes: Vec<NodeOrd>,
     /// By set of taints: the pod would rather not have it.
     disliked: Vec<bool>,
+    /// By position in the offer: the node's band, or [`OUT`].
+    band_of: Vec<u8>,
+}
+
+/// Stands for the band of a node that may not take the pod.
+const OUT: u8 = u8::MAX;
+
+/// Puts the band of each node into `band_of`.
+fn judge_bands(case: Case<'_>, nodes: &[NodeOrd], verdicts: &[Reason], band_of: &mut Vec<u8>) {
+    let pools = &case.world.snapshot.columns.pool;
+    let band = |(ord, verdict): (&NodeOrd, &Reason)| match verdict {
+        Reason::Kept => case.class.band(pools[ord.index()]),
+        _ => OUT,
+    };
+    band_of.clear();
+    band_of.extend(nodes.iter().zip(verdicts).map(band));
 }
 
 impl Shortlister {
@@ -116,7 +132,9 @@ impl Shortlister {
             return name_all(verdicts, answer);
         }
         self.judge_taints(case);
-        let kept = Kept { case, nodes, verdicts, disliked: &self.disliked };
+        let Self { disliked, band_of, .. } = self;
+        judge_bands(case, nodes, verdicts, band_of);
+        let kept = Kept { case, nodes, band_of, disliked };
         let bands = Bands::of(&kept);
         answer.naming = naming(&kept, &bands, &self.siblings);
         let listed = (answer.naming == Naming::Best).then_some(usize::from(wanted.nodes));
@@ -130,15 +148,14 @@ impl Shortlister {
         // Whatever its points, a node is behind all nodes of the bands before its own: where these
         // are enough, it needs no points.
         let last = bands.last_ranked(most);
-        let only_liked = listed.is_some_and(|listed| bands.has_enough_liked(listed));
-        self.positions.clear();
-        self.nodes.clear();
-        for (at, ord, band) in kept.iter() {
-            if band <= last && !(only_liked && kept.dislikes(ord)) {
-                self.positions.push(at);
-                self.nodes.push(ord);
-            }
+        let only_liked =
+            bands.num_disliked > 0 && listed.is_some_and(|listed| bands.has_enough_liked(listed));
+        put_positions(band_of, last, &mut self.positions);
+        if only_liked {
+            self.positions.retain(|at| !kept.dislikes(nodes[*at as usize]));
         }
+        self.nodes.clear();
+        self.nodes.extend(self.positions.iter().map(|at| nodes[*at as usize]));
         let ranked = self.ranker.rank(case, rows, &self.nodes);
         let per_zone = listed.map_or(most, |_| usize::from(wanted.per_domain));
         let mut best = ranked.best_of_zones(most, per_zone);
@@ -162,17 +179,16 @@ impl Shortlister {
 struct Kept<'a> {
     case: Case<'a>,
     nodes: &'a [NodeOrd],
-    verdicts: &'a [Reason],
+    band_of: &'a [u8],
     disliked: &'a [bool],
 }
 
 impl Kept<'_> {
     /// Position, node and band of each.
-    fn iter(&self) -> impl Iterator<Item = (u32, NodeOrd, usize)> + '_ {
-        let pools = &self.case.world.snapshot.columns.pool;
-        let kept = (0_u32..).zip(self.nodes.iter().zip(self.verdicts));
-        let kept = kept.filter(|(_, (_, verdict))| **verdict == Reason::Kept);
-        kept.map(|(at, (ord, _))| (at, *ord, self.case.class.band(pools[ord.index()])))
+    fn iter(&self) -> impl Iterator<Item = (u32, NodeOrd, u8)> + '_ {
+        let nodes = (0_u32..).zip(self.nodes.iter().zip(self.band_of));
+        let kept = nodes.filter(|(_, (_, band))| **band != OUT);
+        kept.map(|(at, (ord, band))| (at, *ord, *band))
     }
 
     fn dislikes(&self, ord: NodeOrd) -> bool {
@@ -183,9 +199,9 @@ impl Kept<'_> {
 
 /// How many nodes may take the pod, by band.
 struct Bands {
-    num: [usize; PoolOrd::MAX_POOLS + 2],
+    num: [usize; PoolOrd::MAX_POOLS + 1],
     num_kept: usize,
-    best: usize,
+    best: u8,
     /// Of all, and of the best band: nodes with a taint that the pod would rather not have.
     num_disliked: usize,
     num_disliked_best: usize,
@@ -193,9 +209,13 @@ struct Bands {
 
 impl Bands {
     fn of(kept: &Kept<'_>) -> Self {
-        let mut num = [0; PoolOrd::MAX_POOLS + 2];
-        kept.iter().for_each(|(_, _, band)| num[band] += 1);
-        let best = num.iter().position(|num| *num > 0).unwrap_or(0);
+        let mut num = [0; PoolOrd::MAX_POOLS + 1];
+        let mut num_kept = 0;
+        for (band, num) in (0_u8..).zip(&mut num[..kept.case.class.num_bands()]) {
+            *num = count(kept.band_of, band);
+            num_kept += *num;
+        }
+        let best = num.iter().position(|num| *num > 0).unwrap_or(0) as u8;
         let (mut num_disliked, mut num_disliked_best) = (0, 0);
         if kept.disliked.contains(&true) {
             for (_, _, band) in kept.iter().filter(|(_, ord, _)| kept.dislikes(*ord)) {
@@ -203,32 +223,55 @@ impl Bands {
                 num_disliked_best += usize::from(band == best);
             }
         }
-        Self { num, num_kept: num.iter().sum(), best, num_disliked, num_disliked_best }
+        Self { num, num_kept, best, num_disliked, num_disliked_best }
+    }
+
+    fn num_best(&self) -> usize {
+        self.num[usize::from(self.best)]
     }
 
     /// The last band of which a node could be among the best `most`.
-    fn last_ranked(&self, most: usize) -> usize {
+    fn last_ranked(&self, most: usize) -> u8 {
         let mut num_ranked = 0;
         let last = self.num.iter().position(|num| {
             num_ranked += num;
             num_ranked >= most
         });
-        last.unwrap_or(PoolOrd::MAX_POOLS)
+        last.map_or(OUT - 1, |last| last as u8)
     }
 
     /// The best band alone fills a list of so many without a taint that the pod would rather not
     /// have.
     fn has_enough_liked(&self, listed: usize) -> bool {
-        self.num[self.best] - self.num_disliked_best >= listed
+        self.num_best() - self.num_disliked_best >= listed
     }
 
     /// A list of so many could leave out the nodes without such a taint: there are too few to fill it,
     /// and the best band is not in it as a whole, or has none.
     fn could_miss_liked(&self, listed: usize) -> bool {
-        let is_whole = self.num[self.best] <= listed;
-        let has_liked = self.num_disliked_best < self.num[self.best];
+        let is_whole = self.num_best() <= listed;
+        let has_liked = self.num_disliked_best < self.num_best();
         self.num_disliked > 0 && !self.has_enough_liked(listed) && !(is_whole && has_liked)
     }
+}
+
+/// The positions of the bands up to `last`. Every one is written and the next one over it unless it
+/// stays: pools follow each other in no order that a processor could guess.
+fn put_positions(band_of: &[u8], last: u8, positions: &mut Vec<u32>) {
+    positions.resize(band_of.len(), 0);
+    let mut len = 0;
+    for (at, band) in (0_u32..).zip(band_of) {
+        positions[len] = at;
+        len += usize::from(*band <= last);
+    }
+    positions.truncate(len);
+}
+
+/// How often the byte occurs. A sum of bytes is many times cheaper than one of words, and no chunk's
+/// exceeds a byte.
+fn count(bytes: &[u8], byte: u8) -> usize {
+    let in_chunk = |chunk: &[u8]| chunk.iter().map(|it| u8::from(*it == byte)).sum::<u8>();
+    bytes.chunks(128).map(|chunk| usize::from(in_chunk(chunk))).sum()
 }
 
 fn name_all(verdicts: &[Reason], answer: &mut Answer) {
@@ -268,7 +311,7 @@ fn num_named(kept: &Kept<'_>, bands: &Bands, num_holds: usize) -> usize {
             Some(case.class.params.pools.get(pool.index())?.elastic)
         });
     let num_holds = if is_elastic == Some(true) { 0 } else { num_holds };
-    num_held(bands.num[bands.best], num_holds)
+    num_held(bands.num_best(), num_holds)
 }
 
 /// How many nodes are named when the best band has `num_in_band` and `num_holds` other pods hold

@@ -50,9 +50,9 @@ pub(super) fn prioritize(names: &NameList<'_>, scores: &[u32]) -> Vec<u8> {
     const NEXT: &[u8] = br#",{"Host":"#;
     let mut out = Vec::with_capacity(names.num_bytes() + names.len() * 24 + FIRST.len());
     out.extend_from_slice(FIRST);
-    for (at, score) in scores.iter().enumerate().take(names.len()) {
-        names.write(at, &mut out);
-        match u8::try_from(*score) {
+    names.write_each(&mut out, |at, out| {
+        let score = scores.get(at).copied().unwrap_or(0);
+        match u8::try_from(score) {
             // Nearly all: what stands between two names is copied in one piece of fixed length.
             Ok(digit @ 0..=9) => {
                 let mut between = *br#","Score":0},{"Host":"#;
@@ -61,12 +61,12 @@ pub(super) fn prioritize(names: &NameList<'_>, scores: &[u32]) -> Vec<u8> {
             }
             _ => {
                 out.extend_from_slice(br#","Score":"#);
-                write_number(i64::from(*score), &mut out);
+                write_number(i64::from(score), out);
                 out.push(b'}');
                 out.extend_from_slice(NEXT);
             }
         }
-    }
+    });
     match out.len().checked_sub(NEXT.len()).filter(|len| *len > 0) {
         Some(len) => out.truncate(len),
         None => out.truncate(1),

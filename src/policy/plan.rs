@@ -169,8 +169,8 @@ pub struct Plan {
 impl Class {
     /// Position of a pool in the class's order: the last for one that is not in it, and 0 for all
     /// where pools are not ordered.
-    pub fn band(&self, pool: PoolOrd) -> usize {
-        usize::from(self.bands[pool.index().min(PoolOrd::MAX_POOLS)])
+    pub fn band(&self, pool: PoolOrd) -> u8 {
+        self.bands[pool.index().min(PoolOrd::MAX_POOLS)]
     }
 
     /// Number of bands.

@@ -54,7 +54,8 @@ nodes.
 
 With --peer, another extender is driven in turns with sigma: blocks A B B A of the same requests, so
 that whatever else the machine does falls on both alike. The peer must accept exactly the nodes that
-sigma accepts, which is checked on every answer. The Go peer in benches/peers/go-echo does.
+sigma accepts, which is checked on every answer. The Go peer in benches/peers/go-echo does. With
+--shortlist sigma names a few of these nodes, and prioritize is about what each has named.
 
 The ratio is the peer's time ÷ sigma's, the median over blocks, with a 95 % interval by bootstrap.
 Beside it stands the same for two processes of sigma (A/A). A ratio that is not twice as far from 1
@@ -71,6 +72,7 @@ Examples:
   sigma bench wire --nodes 1000,50000 --names 500    as many names in a larger cluster
   sigma bench wire --names 500 --events 1000         beside 1,000 pod events a second
   sigma bench wire --names 500 --without memo        what a shortcut is worth
+  sigma bench wire --names 10000 --shortlist         when only the best nodes are named
   sigma bench wire -o json | jq '.names, .p50_us'    one JSON object a row
 
 Exit codes: 0 done, 1 failed (the peer is gone or accepts other nodes), 2 bad flags.";
@@ -113,6 +115,9 @@ pub(super) struct WireArgs {
     /// Shortcuts that sigma does without (see `sigma serve --help`).
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FAST_PATH")]
     without: Vec<FastPath>,
+    /// Let sigma name only the best of the nodes that it accepts, as by default policy.
+    #[arg(long)]
+    shortlist: bool,
     /// A table for a person, or one JSON object a row.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -130,15 +135,15 @@ pub(super) fn run(args: &WireArgs) -> Result<(), Failure> {
     let start = |site: &Site| site.start(args, apart);
     let mut processes = vec![start(site)?, start(site)?];
     let mut sides = Sides {
-        ours: site.side(&processes[0])?,
-        same: site.side(&processes[1])?,
+        ours: site.side(args, &processes[0])?,
+        same: site.side(args, &processes[1])?,
         peer,
         asks: Asks::new(&site.setting),
         larger: None,
     };
     if let Some(site) = sites.get(1) {
         processes.push(start(site)?);
-        sides.peer = Some(site.side(&processes[2])?);
+        sides.peer = Some(site.side(args, &processes[2])?);
         sides.larger = Some(Asks::new(&site.setting));
     }
     let load_before = load();
@@ -199,14 +204,20 @@ impl Site {
 
     /// A sigma that knows this cluster.
     fn start(&self, args: &WireArgs, apart: Option<Apart>) -> anyhow::Result<Process> {
-        let num_nodes = self.setting.cluster.nodes.len();
-        let watch = self.server.as_ref().map(|it| it.addr);
-        Process::start(args.case, num_nodes, &args.without, watch, apart.map(|it| it.servers))
+        let args = ExtenderArgs {
+            case: args.case,
+            nodes: self.setting.cluster.nodes.len() as u32,
+            without: args.without.clone(),
+            shortlist: args.shortlist,
+            watch: self.server.as_ref().map(|it| it.addr),
+        };
+        Process::start(&args, apart.map(|it| it.servers))
     }
 
-    fn side(&self, process: &Process) -> anyhow::Result<Side<'_>> {
+    fn side(&self, args: &WireArgs, process: &Process) -> anyhow::Result<Side<'_>> {
         let client = Client::connect(process.addr).context("cannot connect to sigma")?;
-        Ok(Side::new(&self.setting, client, "", "sigma"))
+        let side = Side::new(&self.setting, client, "", "sigma");
+        Ok(if args.shortlist { side.naming_few() } else { side })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::cli::loopback::extender::Extender;
 use crate::cli::serve::FastPath;
 use crate::cli::{Failure, plans, print};
 use crate::metrics::Metrics;
-use crate::policy::Plan;
+use crate::policy::{Plan, Shortlist};
 
 /// The policy in force.
 pub(super) const POLICY: &str = include_str!("policy.yaml");
@@ -26,14 +26,16 @@ pub(super) const POLICY: &str = include_str!("policy.yaml");
 #[derive(Debug, Args)]
 pub(in crate::cli::bench) struct ExtenderArgs {
     #[arg(long, value_enum)]
-    case: Case,
+    pub(super) case: Case,
     #[arg(long)]
-    nodes: u32,
+    pub(super) nodes: u32,
     #[arg(long, value_enum)]
-    without: Vec<FastPath>,
+    pub(super) without: Vec<FastPath>,
+    #[arg(long)]
+    pub(super) shortlist: bool,
     /// Where pods are watched.
     #[arg(long)]
-    watch: Option<SocketAddr>,
+    pub(super) watch: Option<SocketAddr>,
 }
 
 /// What an extender has counted since it had seen the whole cluster.
@@ -54,7 +56,7 @@ pub(in crate::cli::bench) fn serve(args: &ExtenderArgs) -> Result<(), Failure> {
     let setting = Setting::new(args.case, args.nodes)?;
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
     let fast_paths = FastPath::all_but(&args.without);
-    let extender = Extender::start(plan()?, listener, fast_paths)?;
+    let extender = Extender::start(plan(args.shortlist)?, listener, fast_paths)?;
     extender.list(&setting.cluster, setting.placed)?;
     args.watch.map(|server| extender.watch_pods(server)).transpose()?;
     let listed = extender.metrics.changes.get();
@@ -91,11 +93,16 @@ fn hit_rates(metrics: &Metrics) -> String {
 
 /// The policy, with one switch that only this bench has: answers are not cut to the sixteen nodes
 /// that are then held, as they are for every class with limits of ours. Else no class could have
-/// every rule evaluated *and* all names returned.
-pub(super) fn plan() -> Result<Arc<Plan>, Failure> {
+/// every rule evaluated *and* all names returned. With `shortlist`, each class has its role's.
+pub(super) fn plan(shortlist: bool) -> Result<Arc<Plan>, Failure> {
     let mut plan = plans::compiled("policy.yaml", POLICY.as_bytes())?;
     let own = Arc::get_mut(&mut plan).context("a new plan is shared with nobody")?;
-    own.classes.iter_mut().for_each(|class| class.bears_limits = false);
+    for class in &mut own.classes {
+        class.bears_limits = false;
+        if shortlist {
+            class.shortlist = Shortlist::of_role(class.role);
+        }
+    }
     Ok(plan)
 }
 
@@ -110,21 +117,18 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts one and waits until it has seen the whole cluster.
-    pub(super) fn start(
-        case: Case,
-        num_nodes: usize,
-        without: &[FastPath],
-        watch: Option<SocketAddr>,
-        cpu: Option<u32>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn start(args: &ExtenderArgs, cpu: Option<u32>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot tell where this program lies")?;
         let mut command = on_cpu(program.as_os_str(), cpu);
-        command.args(["bench", "wire-extender", "--case", case.name(), "--nodes"]);
-        command.arg(num_nodes.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        for path in without.iter().filter_map(FastPath::to_possible_value) {
+        command.args(["bench", "wire-extender", "--case", args.case.name(), "--nodes"]);
+        command.arg(args.nodes.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        for path in args.without.iter().filter_map(FastPath::to_possible_value) {
             command.args(["--without", path.get_name()]);
         }
-        if let Some(server) = watch {
+        if args.shortlist {
+            command.arg("--shortlist");
+        }
+        if let Some(server) = args.watch {
             command.arg("--watch").arg(server.to_string());
         }
         let mut child = command.spawn().context("cannot start the extender")?;

@@ -12,7 +12,7 @@ use crate::model::{Change, Kind, NodeOrd, Reason, Tick};
 use crate::sim::Fleet;
 
 fn world(setting: &Setting) -> World {
-    let plan = plan().expect("the policy is valid");
+    let plan = plan(false).expect("the policy is valid");
     let mut state = ClusterState::default();
     state.apply(Change::PoolsSet(plan.pools.clone()));
     let nodes = setting.cluster.nodes.iter().map(|it| Change::NodeSeen(Box::new(it.clone())));
@@ -124,7 +124,7 @@ fn what_is_refused_shows_in_the_name() {
 
 #[test]
 fn every_rule_is_on() {
-    let plan = plan().expect("the policy is valid");
+    let plan = plan(false).expect("the policy is valid");
     let class = plan.classes.iter().find(|class| class.name == "online").expect("it is declared");
     let filters = class.filters.iter().map(|rule| rule.name);
     let on: BTreeSet<&str> = filters.chain(class.scorers.iter().map(|rule| rule.name)).collect();

@@ -23,13 +23,21 @@ pub(super) struct Side<'a> {
     prefix: String,
     /// Whose fault an error is.
     name: String,
+    /// It need not name all nodes that it accepts.
+    names_few: bool,
     body: String,
 }
 
 impl<'a> Side<'a> {
     pub(super) fn new(setting: &'a Setting, client: Client, prefix: &str, name: &str) -> Self {
         let prefix = prefix.trim_end_matches('/').to_owned();
-        Self { setting, client, prefix, name: name.to_owned(), body: String::new() }
+        let (name, body) = (name.to_owned(), String::new());
+        Self { setting, client, prefix, name, names_few: false, body }
+    }
+
+    /// The same side, which names a few of the nodes that it accepts.
+    pub(super) fn naming_few(self) -> Self {
+        Self { names_few: true, ..self }
     }
 
     /// Takes each pod through filter and, with the names that filter accepted, prioritize. A round
@@ -53,7 +61,7 @@ impl<'a> Side<'a> {
 
     /// The accepted nodes, in the order of the answer.
     fn filter(&mut self, ask: &Ask, times: &mut Vec<Duration>) -> anyhow::Result<Vec<u32>> {
-        let setting = self.setting;
+        let (setting, few) = (self.setting, self.names_few);
         let reply = self.call(0, ask, &ask.offered, times)?;
         let reply: FilterReply<'_> =
             serde_json::from_slice(reply).context("its filter answer is not readable")?;
@@ -61,7 +69,7 @@ impl<'a> Side<'a> {
             bail!("filter answered an error: {error}");
         }
         let names = reply.node_names.unwrap_or_default();
-        accepted(setting, &ask.offered, &names)
+        accepted(setting, &ask.offered, &names, few)
     }
 
     fn prioritize(
@@ -99,11 +107,12 @@ impl<'a> Side<'a> {
 }
 
 /// The answered names as nodes. They must be exactly those that every side is to accept: a figure is
-/// worth nothing if the two did different work.
+/// worth nothing if the two did different work. Or `few` of them, but one at least.
 fn accepted(
     setting: &Setting,
     offered: &[u32],
     names: &[Cow<'_, str>],
+    few: bool,
 ) -> anyhow::Result<Vec<u32>> {
     let expected = setting.expected(offered);
     if expected.clone().map(|at| setting.name(at)).eq(names.iter().map(|it| &**it)) {
@@ -123,6 +132,7 @@ fn accepted(
     distinct.dedup();
     match nodes {
         Some(nodes) if distinct.len() == num_expected && nodes.len() == num_expected => Ok(nodes),
+        Some(nodes) if few && !nodes.is_empty() && distinct.len() == nodes.len() => Ok(nodes),
         _ => bail!(
             "filter accepted other nodes than the case says: {} of {}, not {num_expected}",
             names.len(),
