@@ -13,6 +13,7 @@ mod rank;
 mod refusals;
 mod scans;
 mod shortlist;
+mod steer;
 
 use std::sync::Arc;
 
@@ -22,13 +23,14 @@ use crate::policy::{Claimant, Class, Granted, Plan};
 
 pub use anywhere::Best;
 pub use degraded::degraded;
-pub use desk::{Answer, Desk, Ring};
+pub use desk::{Answer, Desk, Helm, Ring};
 pub use explain::{Explanation, NodeExplanation, RulePoints, explain};
 pub use filter::Tally;
 pub use preempt::Candidate;
 pub use rank::MAX_SCORE;
 pub use refusals::{RefusalLimits, Refusals};
 pub use shortlist::{MAX_HELD_NODES, Naming, ShortlistOff, Siblings};
+pub use steer::{SteerOrder, SteerOutcome, SteerRecord, Steers, Unsteered, Wrote};
 
 /// What a decision is made on; both halves belong together: the snapshot's pools are the plan's.
 #[derive(Clone)]

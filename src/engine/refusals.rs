@@ -91,7 +91,8 @@ impl Refusals {
             return found;
         };
         // What was said in place of a decision gives way to the first decision.
-        let decided = !matches!(before.reason, Reason::NotSynced | Reason::Overloaded);
+        let decided =
+            !matches!(before.reason, Reason::NotSynced | Reason::Overloaded | Reason::Steered);
         let fresh = now.since_ms(before.text_since) < self.limits.text_dwell_ms;
         let keeps = before.plan_generation == plan_generation
             && (still_true(before.reason) || fresh && decided);
@@ -130,6 +131,13 @@ impl Refusals {
             looked: before.map_or(0, |it| it.looked),
         };
         self.by_uid.insert(pod.uid, refused);
+    }
+
+    /// Any node may end this refusal, not only those that it was about.
+    pub(super) fn widen(&mut self, uid: PodUid) {
+        if let Some(refused) = self.by_uid.get_mut(&uid) {
+            refused.nodes = None;
+        }
     }
 
     /// Forgets a pod that is accepted, placed or gone.

@@ -6,9 +6,10 @@ use crate::model::{
     QuantityError, Reason, Refusal, Taint, Toleration,
 };
 
+use super::marks::SlimMarks;
 use super::slim::{
-    SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimQosLabels,
-    SlimTaint, SlimToleration,
+    SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimTaint,
+    SlimToleration,
 };
 use super::{asks, images, preferences};
 
@@ -67,7 +68,12 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         terminating: meta.deletion_timestamp,
         gated: spec.num_scheduling_gates > 0,
         claims_volumes: spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral),
-        annotated: meta.annotations,
+        grouped: meta.labels.group
+            || meta.annotations.group
+            || spec.workload_ref
+            || spec.scheduling_group,
+        never_preempts: spec.preemption_policy == "Never",
+        annotated: meta.annotations.present,
         preferences: preferences::of(spec),
         images: images::of_pod(spec),
     })
@@ -125,7 +131,7 @@ fn labels(meta: &SlimMeta) -> Box<[(Box<str>, Box<str>)]> {
     meta.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-fn qos_claim(labels: &SlimQosLabels) -> Option<QosClaim> {
+fn qos_claim(labels: &SlimMarks) -> Option<QosClaim> {
     [&labels.koordinator, &labels.alibaba].into_iter().find_map(|level| match level.as_str() {
         "BE" => Some(QosClaim::Offline),
         "LS" | "LSR" | "LSE" | "SYSTEM" => Some(QosClaim::Online),

@@ -27,6 +27,7 @@ pub mod lease;
 mod liar_tests;
 #[cfg(test)]
 mod live_tests;
+mod marks;
 mod objects;
 mod page;
 mod preferences;

@@ -11,6 +11,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::images::{SlimImage, SlimImageName};
+use super::marks::SlimMarks;
 use super::preferences::{SlimAffinity, SlimSpreadConstraint};
 
 /// A pod: from a watch, a list, or the body of an extender call.
@@ -70,7 +71,7 @@ pub struct SlimMeta {
     pub labels: BTreeMap<Box<str>, Box<str>>,
 }
 
-/// A pod's metadata; of its labels only those that claim a QoS class, the rest is not even copied.
+/// A pod's metadata; of its labels and annotations only a few, the rest is not even copied.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SlimPodMeta {
@@ -86,30 +87,18 @@ pub struct SlimPodMeta {
     /// `resourceVersion`.
     #[serde(deserialize_with = "nullable")]
     pub resource_version: String,
-    /// Whether there are `annotations`.
-    #[serde(deserialize_with = "present")]
-    pub annotations: bool,
+    /// What is looked for in `annotations`, and whether there are any.
+    #[serde(deserialize_with = "nullable")]
+    pub annotations: SlimMarks,
     /// Whether `deletionTimestamp` is set.
     #[serde(deserialize_with = "present")]
     pub deletion_timestamp: bool,
-    /// The QoS labels among `labels`.
+    /// What is looked for in `labels`.
     #[serde(deserialize_with = "nullable")]
-    pub labels: SlimQosLabels,
+    pub labels: SlimMarks,
     /// `ownerReferences`.
     #[serde(deserialize_with = "list")]
     pub owner_references: Vec<SlimOwner>,
-}
-
-/// The labels by which a pod claims a QoS class.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub struct SlimQosLabels {
-    /// Koordinator's label.
-    #[serde(rename = "koordinator.sh/qosClass", deserialize_with = "nullable")]
-    pub koordinator: String,
-    /// Alibaba Cloud's label.
-    #[serde(rename = "alibabacloud.com/qosClass", deserialize_with = "nullable")]
-    pub alibaba: String,
 }
 
 /// An owner reference.
@@ -146,6 +135,15 @@ pub struct SlimPodSpec {
     /// `priorityClassName`.
     #[serde(deserialize_with = "nullable")]
     pub priority_class_name: String,
+    /// `preemptionPolicy`.
+    #[serde(deserialize_with = "nullable")]
+    pub preemption_policy: String,
+    /// Whether `workloadRef` is set (Kubernetes 1.35).
+    #[serde(deserialize_with = "present")]
+    pub workload_ref: bool,
+    /// Whether `schedulingGroup` is set (its successor).
+    #[serde(deserialize_with = "present")]
+    pub scheduling_group: bool,
     /// `containers`.
     #[serde(deserialize_with = "list")]
     pub containers: Vec<SlimContainer>,

@@ -127,6 +127,10 @@ pub struct Pod {
     pub gated: bool,
     /// Mounts a PersistentVolumeClaim, whose binding may delay the pod's for minutes.
     pub claims_volumes: bool,
+    /// One of a group that its scheduler places together (a gang, a pod group, a workload).
+    pub grouped: bool,
+    /// `spec.preemptionPolicy` is `Never`: nobody is evicted for it.
+    pub never_preempts: bool,
     /// Has annotations: whoever writes one must know whether he adds to some or makes the first.
     pub annotated: bool,
     /// What it would rather have.

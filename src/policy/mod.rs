@@ -4,6 +4,7 @@
 //! section (`pools`, `classes`, `scoring`, `steering`) → [`Settings`] → [`Plan::build`]. Nothing here opens a
 //! file: a caller brings the bytes and only names where they came from.
 
+mod causes;
 mod classes;
 pub mod codes;
 mod compile;
@@ -20,6 +21,7 @@ mod scoring;
 mod steering;
 mod tree;
 
+pub use causes::{Bounds, Cause, Steering};
 pub use compile::{API_VERSION, Compiled, KIND, compile};
 pub use diagnostic::{Diagnostic, Severity};
 pub use grant::{Claimant, Grant, Granted, NamespaceSelector};

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::causes::Steering;
 use super::grant::Grant;
 use crate::model::{Amounts, ClassOrd, NodeMatcher, PoolOrd, PoolSpec};
 use crate::rules::{
@@ -89,6 +90,8 @@ pub struct ClassSettings {
     pub weights: Vec<(String, u32)>,
     /// How many nodes are named. `None`: as many as for every class of its role.
     pub shortlist: Option<Shortlist>,
+    /// What it is steered for. `None`: what every class of its role is.
+    pub steering: Option<Steering>,
 }
 
 /// A whole policy, resolved and checked.
@@ -148,6 +151,8 @@ pub struct Class {
     pub bears_limits: bool,
     /// How many nodes are named.
     pub shortlist: Shortlist,
+    /// What its pods are steered for.
+    pub steering: Steering,
 }
 
 /// A compiled policy.
@@ -208,6 +213,11 @@ impl Plan {
         })
     }
 
+    /// Some class is steered.
+    pub fn steers(&self) -> bool {
+        self.classes.iter().any(|class| !class.steering.is_off())
+    }
+
     /// A class by ordinal.
     pub fn class(&self, ord: ClassOrd) -> &Class {
         &self.classes[ord.index().min(self.classes.len() - 1)]
@@ -226,6 +236,7 @@ pub fn default_class() -> ClassSettings {
         allocation: None,
         weights: Vec::new(),
         shortlist: None,
+        steering: None,
     }
 }
 
@@ -280,6 +291,7 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
         scorers,
         bears_limits,
         shortlist: class.shortlist.unwrap_or_else(|| Shortlist::of_role(class.role)),
+        steering: class.steering.unwrap_or_else(|| Steering::of_role(class.role)),
     }
 }
 

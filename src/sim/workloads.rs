@@ -197,6 +197,8 @@ impl Workload {
             terminating: false,
             gated: false,
             claims_volumes: false,
+            grouped: false,
+            never_preempts: false,
             annotated: false,
             preferences: Preferences::default(),
             images: [ImageName::of(IMAGE)].into(),

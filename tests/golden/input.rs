@@ -272,6 +272,8 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         terminating: input.terminating,
         gated: false,
         claims_volumes: false,
+        grouped: false,
+        never_preempts: false,
         annotated: false,
         preferences,
         images: images.clone(),
@@ -304,6 +306,7 @@ impl Input {
             allocation: class.allocation.map(share),
             weights: class.weights.iter().map(|(name, it)| (name.clone(), *it)).collect(),
             shortlist: class.shortlist.map(|(nodes, per_domain)| Shortlist { nodes, per_domain }),
+            steering: None,
             ..default_class()
         }
     }
