@@ -12,8 +12,9 @@ use prometheus::{
 };
 
 use crate::cluster::Difference;
-use crate::engine::ShortlistOff;
+use crate::engine::{ShortlistOff, SteerOutcome, Unsteered};
 use crate::model::{Kind, Reason};
+use crate::policy::Cause;
 
 /// Every metric of the process.
 pub struct Metrics {
@@ -91,6 +92,8 @@ pub struct Metrics {
     pub refused_pods: IntGauge,
     /// Doorbells by outcome.
     pub doorbells: IntCounterVec,
+    /// What becomes of steers.
+    pub steer: SteerMetrics,
     /// What the actor does.
     pub actor: ActorMetrics,
     /// Binds by outcome.
@@ -136,6 +139,40 @@ impl ActorMetrics {
     }
 }
 
+/// Metrics of steers.
+pub struct SteerMetrics {
+    /// Steers that have got an outcome, by cause and outcome.
+    pub ended: IntCounterVec,
+    /// From the first refusal of a steer to the answer that names its target, in seconds.
+    pub accepted_seconds: Histogram,
+    /// Answers without any node to pods that were not steered, by reason.
+    pub not_steered: IntCounterVec,
+    /// Pods under way.
+    pub open: IntGauge,
+}
+
+impl SteerMetrics {
+    fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            ended: of.counters("steers_total", "Steers by outcome.", &["cause", "outcome"])?,
+            accepted_seconds: of
+                .histogram("steer_duration_seconds", "Filter to accepted.", &STEER_SECONDS, &[])?
+                .with_label_values::<&str>(&[]),
+            not_steered: of.counters("not_steered_total", "Refused, not steered.", &["reason"])?,
+            open: of.gauge("steered_pods", "Pods on their way to a target.")?,
+        };
+        for (cause, outcome) in
+            Cause::ALL.iter().flat_map(|cause| SteerOutcome::ALL.map(|outcome| (cause, outcome)))
+        {
+            metrics.ended.with_label_values(&[cause.name(), outcome.name()]);
+        }
+        for why in Unsteered::ALL {
+            metrics.not_steered.with_label_values(&[why.name()]);
+        }
+        Ok(metrics)
+    }
+}
+
 /// What a metric is, for `docs/metrics.md`. A registry does not tell: it gathers only series that
 /// exist, and their types only with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +196,9 @@ const SECONDS: [f64; 14] = [
     0.25, 1.0,
 ];
 
+/// Steers: 2 ms to 10 s, which is kube-scheduler's longest back-off.
+const STEER_SECONDS: [f64; 11] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0];
+
 /// Lengths of shortlists; the longest has 1,000 nodes.
 const SIZES: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0];
 
@@ -167,8 +207,7 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some(PREFIX.to_owned()), None)?;
         let of = Registrar { registry: &registry, described: RefCell::default() };
-        let (resource, path) = (&["resource"], &["path", "result"]);
-        let (why, sum) = (&["why"], &["sum"]);
+        let (resource, path, why, sum) = (&["resource"], &["path", "result"], &["why"], &["sum"]);
         let metrics = Self {
             verb_seconds: of.seconds("verb_duration_seconds", "Handler time.", &["verb"])?,
             verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
@@ -222,6 +261,7 @@ impl Metrics {
             holds_expired: of.counter("holds_expired_total", "Holds that ended by TTL.")?,
             refused_pods: of.gauge("refused_pods", "Pods that wait for the doorbell.")?,
             doorbells: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
+            steer: SteerMetrics::new(&of)?,
             actor: ActorMetrics::new(&of)?,
             binds: of.counters("binds_total", "Binds.", &["outcome"])?,
             audits: of.counter("audits_total", "Audits done.")?,
@@ -321,7 +361,17 @@ impl Registrar<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<HistogramVec, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        self.histogram(name, help, &SECONDS, labels)
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.add("histogram", HistogramVec::new(options, labels)?)
     }
 

@@ -29,6 +29,8 @@ mod election;
 mod lease;
 #[path = "serve/doorbell.rs"]
 mod doorbell;
+#[path = "serve/steer.rs"]
+mod steer;
 #[path = "serve/bad_input.rs"]
 mod bad_input;
 #[path = "serve/bench.rs"]

@@ -20,6 +20,7 @@ mod lane;
 mod leadership;
 mod order;
 mod rights;
+mod steers;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

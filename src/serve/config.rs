@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::acting::LeaseSource;
 use super::identity::TlsSource;
 use super::reload::{self, Fingerprint};
-use super::siblings;
+use super::siblings::{self, Scheduler};
 use crate::engine::Siblings;
 use crate::http::{FastPaths, NotReady};
 use crate::k8s::client::Source;
@@ -59,12 +59,13 @@ pub enum SiblingsSource {
 
 impl SiblingsSource {
     /// Finds out.
-    pub(super) fn load(&self, listen: SocketAddr) -> Result<Siblings, BadConfig> {
-        match self {
-            Self::SchedulerConfig(path) => siblings::read(path, listen),
-            Self::Told(true) => Ok(Siblings::Judging),
-            Self::Told(false) => Ok(Siblings::None),
-        }
+    pub(super) fn load(&self, listen: SocketAddr) -> Result<Scheduler, BadConfig> {
+        let siblings = match self {
+            Self::SchedulerConfig(path) => return siblings::read(path, listen),
+            Self::Told(true) => Siblings::Judging,
+            Self::Told(false) => Siblings::None,
+        };
+        Ok(Scheduler { siblings, ..Scheduler::default() })
     }
 }
 

@@ -37,8 +37,9 @@ use self::acting::Acting;
 use self::identity::Credentials;
 use self::priority::{Priority, stand_back};
 use self::reload::Reload;
+use crate::actor::Means;
 use crate::engine::Desk;
-use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions};
+use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions, Steerage};
 use crate::k8s::events::Events;
 use crate::k8s::writes::PodWrites;
 use crate::k8s::{self, WatchHealth};
@@ -95,8 +96,9 @@ async fn serve(
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
     let tls = config.tls.clone().map(|it| Credentials::load_first(it, metrics.clone()));
     let tls = tls.transpose()?.map(Arc::new);
-    let siblings = config.siblings.load(listen)?;
-    let desk = config.fast_paths.on_desk(Desk::default().beside(siblings));
+    let scheduler = config.siblings.load(listen)?;
+    let desk = config.fast_paths.on_desk(Desk::default().beside(scheduler.siblings));
+    let steers = plan.steers();
     let board = Arc::new(Board::new(plan, desk, Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
@@ -105,6 +107,7 @@ async fn serve(
     let writes = PodWrites::new(client.clone());
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
     let acting = Acting::new(&config, &client, &metrics, board.clock);
+    acting.actor.switch(Means::Steer, steers);
     let known = (board.clone(), health.clone());
     let page = status::sources(known, policy.clone(), tls.clone(), acting.clone());
     spawn_admin(Admin::new(board.clone(), metrics.clone(), page), admin, stopped(&stop))?;
@@ -115,12 +118,15 @@ async fn serve(
         writer: handle.clone(),
         metrics: metrics.clone(),
         events: events.clone(),
+        actor: acting.actor.clone(),
     });
+    let preempt_verb = scheduler.preempt_verb;
+    let steerage = Steerage { actor: acting.actor.clone(), preempt_verb };
     let parts =
         Parts { client, health, handle, board, metrics, events, writes, acting, reload, tls };
     parts.start_background(&config);
     let lease = parts.acting.start(&parts, &stop);
-    let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
+    let verbs = parts.spawn_verbs(&config, verbs, steerage, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut verbs_ended = verbs.ended;
     let has_ended = told_to_stop(stop, writer, &mut verbs_ended).await?;
@@ -221,6 +227,7 @@ impl Parts {
         &self,
         config: &ServeConfig,
         listener: TcpListener,
+        steerage: Steerage,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Verbs> {
         let listener = listener.into_std().context("cannot hand over the verbs' socket")?;
@@ -231,6 +238,7 @@ impl Parts {
             not_ready: config.not_ready,
             binder: config.bind.then(|| Arc::new(self.writes.clone()) as Arc<dyn Binder>),
             bind_within: BIND_WITHIN,
+            steerage: Some(steerage),
             fast_paths: config.fast_paths,
         };
         let app = Extender::new(self.board.clone(), self.metrics.clone(), options);
