@@ -71,6 +71,13 @@ fn a_pod_is_nominated_where_it_was_not_offered_and_accepted_there() {
     bound["spec"]["nodeName"] = "t".into();
     site.api.put("pods", bound);
     wait("nothing is held", || sigma.metric("sigma_assumed_pods") == 0.0);
+    let mut steer = sigma.json("/api/v1/explain?namespace=shop&pod=cart")["steer"].take();
+    for step in ["began_ms_ago", "written_ms", "accepted_ms", "bound_ms"] {
+        assert!(steer[step].take().is_u64(), "{step}");
+    }
+    let want = json!({"cause": "elsewhere", "target": "t", "lead_pct": null, "outcome": "honoured",
+        "rounds": 1, "began_ms_ago": null, "written_ms": null, "accepted_ms": null, "bound_ms": null});
+    assert_eq!(steer, want);
     assert_eq!(site.api.writes("pods/status").len(), 1);
 }
 

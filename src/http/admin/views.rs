@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::{Check, PolicyOnDisk};
 use crate::actor::Leading;
-use crate::engine::{self, Desk, NodeExplanation, World};
-use crate::model::{Amounts, DomainLevel, NodeOrd, Pod, PoolOrd, Reason};
+use crate::engine::{self, Desk, NodeExplanation, SteerOutcome, World};
+use crate::model::{Amounts, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Reason, Tick};
 use crate::policy::{Class, Diagnostic, Role};
 use crate::writer::Board;
 
@@ -144,6 +144,41 @@ pub(super) struct ExplainView {
     nodes_kept: u32,
     refused: Vec<RefusedView>,
     best: Vec<BestView>,
+    /// How it was sent to a node that was not offered, or is being sent; null if it was not lately.
+    steer: Option<SteerView>,
+}
+
+/// Times are in milliseconds since the pod was sent away; null: not done.
+#[derive(Serialize)]
+struct SteerView {
+    cause: &'static str,
+    target: String,
+    /// By how much it led the best that was offered; null when no offered node would do.
+    lead_pct: Option<f64>,
+    /// Null: under way.
+    outcome: Option<&'static str>,
+    rounds: u32,
+    began_ms_ago: u64,
+    written_ms: Option<u64>,
+    accepted_ms: Option<u64>,
+    bound_ms: Option<u64>,
+}
+
+impl SteerView {
+    fn of(desk: &Desk, uid: PodUid, now: Tick) -> Option<Self> {
+        let it = desk.steers().record(uid)?;
+        Some(Self {
+            cause: it.cause.name(),
+            target: it.node.to_string(),
+            lead_pct: it.lead_permille.map(|permille| f64::from(permille) / 10.0),
+            outcome: it.outcome.map(SteerOutcome::name),
+            rounds: it.rounds,
+            began_ms_ago: now.since_ms(it.began),
+            written_ms: it.written_ms,
+            accepted_ms: it.accepted_ms,
+            bound_ms: it.bound_ms,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -280,6 +315,7 @@ impl Views<'_> {
             nodes_kept: 0,
             refused: Vec::new(),
             best: Vec::new(),
+            steer: SteerView::of(desk, PodUid(record.uid), self.board.clock.now()),
         })
     }
 
@@ -328,6 +364,7 @@ impl Views<'_> {
             nodes_kept: explained.tally.kept(),
             refused: refused.collect(),
             best: best.collect(),
+            steer: SteerView::of(desk, pod.uid, self.board.clock.now()),
         })
     }
 
