@@ -384,6 +384,10 @@ impl Desk {
             self.plan_generation = world.plan_generation;
             self.scans.clear();
             self.steers.forget_budgets();
+            // From now on a pod may go where it was not offered.
+            if world.plan.steers() {
+                self.refusals.widen_all();
+            }
             self.holds.repool(&world.snapshot);
         }
     }

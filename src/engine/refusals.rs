@@ -140,6 +140,11 @@ impl Refusals {
         }
     }
 
+    /// The same for all of them.
+    pub(super) fn widen_all(&mut self) {
+        self.by_uid.values_mut().for_each(|refused| refused.nodes = None);
+    }
+
     /// Forgets a pod that is accepted, placed or gone.
     pub(super) fn forget(&mut self, uid: PodUid) {
         self.by_uid.remove(&uid);

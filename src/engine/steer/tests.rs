@@ -294,6 +294,24 @@ fn switched_off_nobody_waits_any_longer() {
 }
 
 #[test]
+fn switched_on_it_is_for_pods_that_were_refused_before_too() {
+    let me = pod(1, 1);
+    let mut site = site(false, &[&me]);
+    let mut settings = settings(false);
+    let mut switch = |site: &mut Site, steering| {
+        settings.classes[0].steering = Some(steering);
+        site.world.plan = crate::policy::Plan::build(&settings, String::new());
+        site.world.plan_generation += 1;
+    };
+    switch(&mut site, Steering::OFF);
+    assert_eq!(site.asked(&me, &WINDOW, ACTS, 0).unsteered, None);
+    assert_eq!(site.rings(1), 0, "no offered node would do");
+    switch(&mut site, Steering::OFF.with(Cause::Elsewhere, Some(Cause::Elsewhere.usual())));
+    assert_eq!(site.rings(2), 1);
+    site.sent(&me, 3);
+}
+
+#[test]
 fn a_pod_that_is_placed_or_gone_leaves_nothing() {
     let me = pod(1, 1);
     for (change, want) in [

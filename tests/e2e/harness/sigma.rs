@@ -21,6 +21,8 @@ pub(crate) struct SigmaOptions {
     pub(crate) doorbell: bool,
     pub(crate) bind: bool,
     pub(crate) audit_interval: &'static str,
+    /// It is given kube-scheduler's configuration as it is shipped.
+    pub(crate) knows_scheduler: bool,
     /// Folder of its TLS files, as the Service overlay mounts them; `None`: no TLS.
     pub(crate) tls: Option<PathBuf>,
 }
@@ -34,6 +36,7 @@ impl SigmaOptions {
             doorbell: true,
             bind: false,
             audit_interval: "10m",
+            knows_scheduler: false,
             tls: None,
         }
     }
@@ -143,6 +146,12 @@ fn spawn(dir: &Path, options: &SigmaOptions, listen: u16, admin: u16) -> Result<
     ];
     if let Some(folder) = &options.tls {
         args.extend(tls_args(folder)?);
+    }
+    if options.knows_scheduler {
+        let text = include_str!("../../../deploy/base/kube-scheduler-config.yaml");
+        let path = dir.join(format!("{}-scheduler.yaml", options.name));
+        std::fs::write(&path, text.replace(":9090", &format!(":{listen}")))?;
+        args.push(format!("--scheduler-config={}", path.display()));
     }
     let program = Path::new(env!("CARGO_BIN_EXE_sigma"));
     let level = std::env::var("SIGMA_E2E_LOG").unwrap_or_else(|_| "info".to_owned());
