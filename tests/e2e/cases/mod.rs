@@ -46,5 +46,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
 ];
 
 /// Those that take too long for every run: only by name.
-pub(crate) const ON_REQUEST: &[(&str, Case)] =
-    &[("steer_at_ten_thousand", || Box::pin(steer::at_ten_thousand()))];
+pub(crate) const ON_REQUEST: &[(&str, Case)] = &[
+    ("steer_at_ten_thousand", || Box::pin(steer::at_ten_thousand())),
+    ("steer_all_at_once", || Box::pin(steer::all_at_once())),
+    ("steer_behind_a_queue", || Box::pin(steer::behind_a_queue())),
+];
