@@ -293,7 +293,8 @@ impl Desk {
                 continue;
             };
             let nodes = refused.nodes.as_deref().unwrap_or(&all);
-            let exhausted = spent > 0 && spent + nodes.len() > budget;
+            let num_looks = nodes.len() + if refused.elsewhere { all.len() } else { 0 };
+            let exhausted = spent > 0 && spent + num_looks > budget;
             if rings.len() >= most || exhausted {
                 break;
             }
@@ -302,8 +303,10 @@ impl Desk {
             let Some(pod) = waiting(world, &refused.pod) else {
                 continue;
             };
-            spent += nodes.len();
-            if self.passes_somewhere(world, &pod, nodes) {
+            spent += num_looks;
+            let passes = self.passes_somewhere(world, &pod, nodes)
+                || refused.elsewhere && self.best_anywhere(world, &pod).is_some();
+            if passes {
                 self.refusals.rang(uid, now);
                 rings.push(Ring { pod, reason: refused.reason });
             }

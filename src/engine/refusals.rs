@@ -35,6 +35,8 @@ pub(super) struct Refused {
     pub(super) pod: Arc<Pod>,
     /// The nodes that were refused to it: each had passed in-tree. `None`: not known, so all.
     pub(super) nodes: Option<Box<[NodeOrd]>>,
+    /// It could be sent to a node that was not offered.
+    pub(super) elsewhere: bool,
     pub(super) reason: Reason,
     plan_generation: u64,
     text_since: Tick,
@@ -122,6 +124,7 @@ impl Refusals {
         let refused = Refused {
             pod: pod.clone(),
             nodes,
+            elsewhere: false,
             reason,
             plan_generation,
             text_since: same_text.map_or(now, |it| it.text_since),
@@ -133,16 +136,16 @@ impl Refusals {
         self.by_uid.insert(pod.uid, refused);
     }
 
-    /// Any node may end this refusal, not only those that it was about.
+    /// A node that a steer would lead to ends this refusal too.
     pub(super) fn widen(&mut self, uid: PodUid) {
         if let Some(refused) = self.by_uid.get_mut(&uid) {
-            refused.nodes = None;
+            refused.elsewhere = true;
         }
     }
 
     /// The same for all of them.
     pub(super) fn widen_all(&mut self) {
-        self.by_uid.values_mut().for_each(|refused| refused.nodes = None);
+        self.by_uid.values_mut().for_each(|refused| refused.elsewhere = true);
     }
 
     /// Forgets a pod that is accepted, placed or gone.

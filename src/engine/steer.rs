@@ -81,9 +81,9 @@ pub(super) struct Course<'a> {
 pub(super) enum Seen {
     /// It is offered, and our rules keep it.
     Kept,
-    /// It is offered, and our rules refuse it; or it is no more.
+    /// Our rules refuse it, offered or not; or it is no more.
     Out,
-    /// It is not offered.
+    /// It is not offered, and our rules would keep it.
     Absent,
 }
 

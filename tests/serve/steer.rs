@@ -168,3 +168,23 @@ fn check_fault(fault: Fault) {
     wait("all have failed", || sigma.metric(&outcome("failed")) == f64::from(num_steered));
     wait("nothing is held", || sigma.metric("sigma_assumed_pods") == 0.0);
 }
+
+#[test]
+fn nominations_that_kube_scheduler_does_not_want_open_the_breaker_too() {
+    let site = site();
+    let sigma = site.serve(&[]);
+    wait_on(&sigma);
+    for at in 0..5 {
+        let name = format!("cart-{at}");
+        let cart = mild(&site, &name, "10m");
+        assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), STEERED, "{at}");
+        let seen = || site.api.object("pods", &format!("shop/{name}")).expect("it is there");
+        wait("the nomination", || seen()["status"]["nominatedNodeName"] == "t");
+        // It was evaluated alone and refused in-tree, so that all are offered.
+        assert_eq!(refused(&sigma.filter(&seen(), &WINDOW)), CLOSED);
+        sigma.wait_metric(&outcome("not_honoured"), f64::from(at + 1));
+    }
+    sigma.wait_metric("sigma_breaker_open{means=\"steer\"}", 1.0);
+    assert_eq!(refused(&sigma.filter(&mild(&site, "song", "10m"), &WINDOW)), CLOSED);
+    assert_eq!(sigma.json("/api/v1/actions")[1]["on"], false);
+}

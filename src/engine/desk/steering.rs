@@ -42,7 +42,7 @@ impl Desk {
         now: Tick,
         answer: &mut Answer,
     ) {
-        let busy = self.steers.called(pod.uid, now);
+        let is_busy = self.steers.called(pod.uid, now);
         if self.steers.holds(pod.uid) {
             return self.come_back(world, pod, nodes, helm, now, answer);
         }
@@ -54,9 +54,11 @@ impl Desk {
         let Some(bounds) = class.steering.bounds(cause).filter(|_| !nodes.is_empty()) else {
             return;
         };
-        let obstacle = self.obstacle(world, pod, cause, helm, answer);
-        let obstacle = obstacle.or((busy && cause == Cause::Better).then_some(Unsteered::Busy));
-        let course = match obstacle {
+        // Sent away, it would wait out its back-off.
+        if is_busy && cause == Cause::Better {
+            return;
+        }
+        let course = match self.obstacle(world, pod, cause, helm, answer) {
             Some(why) => Err(why),
             None => match self.course(world, pod, cause, nodes, class) {
                 Some((_, lead))
@@ -132,16 +134,16 @@ impl Desk {
         let Some((target, record)) = self.steers.target(pod.uid) else { return };
         let exists = world.snapshot.is_live(target)
             && world.snapshot.names.ord(&record.node) == Some(target);
-        let at = nodes.iter().position(|it| *it == target);
-        let verdict = at.map(|at| self.buffers.verdicts[at]);
-        let seen = match verdict {
-            Some(Reason::Kept) => Seen::Kept,
-            Some(_) => Seen::Out,
-            None if exists => Seen::Absent,
-            None => Seen::Out,
-        };
         let class = world.class(answer.class);
         let is_off = !helm.acts || class.steering.bounds(record.cause).is_none();
+        let at = nodes.iter().position(|it| *it == target);
+        let seen = match at.map(|at| self.buffers.verdicts[at]) {
+            Some(Reason::Kept) => Seen::Kept,
+            Some(_) => Seen::Out,
+            // Where we would not have it there any more, kube-scheduler is not to blame.
+            None if exists && self.passes_somewhere(world, pod, &[target]) => Seen::Absent,
+            None => Seen::Out,
+        };
         let accepts = !answer.accepted.is_empty();
         match self.steers.come_back(Comeback { pod, seen, accepts, is_off }, now) {
             Turn::Accept => {

@@ -109,8 +109,6 @@ pub enum Unsteered {
     SameText,
     /// It could preempt, and nothing proves that kube-scheduler would ask us first.
     MayPreempt,
-    /// kube-scheduler's queue is not empty.
-    Busy,
     /// Its class or its app has enough pods under way.
     Budget,
     /// No node of the cluster would do.
@@ -119,7 +117,7 @@ pub enum Unsteered {
 
 impl Unsteered {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Off,
         Self::Grouped,
         Self::NotPending,
@@ -128,7 +126,6 @@ impl Unsteered {
         Self::Spent,
         Self::SameText,
         Self::MayPreempt,
-        Self::Busy,
         Self::Budget,
         Self::Nowhere,
     ];
@@ -144,7 +141,6 @@ impl Unsteered {
             Self::Spent => "spent",
             Self::SameText => "same_text",
             Self::MayPreempt => "may_preempt",
-            Self::Busy => "busy",
             Self::Budget => "budget",
             Self::Nowhere => "nowhere",
         }

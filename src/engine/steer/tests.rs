@@ -218,11 +218,12 @@ fn whatever_else_ends_a_steer_leads_to_the_usual_answer() {
     let off = Helm { acts: false, ..ACTS };
     type Event = fn(&mut Site);
     type Case<'a> = (Event, Option<&'a str>, &'a [&'a str], Helm, SteerOutcome);
-    let cases: [Case<'_>; 7] = [
+    let cases: [Case<'_>; 8] = [
         (nothing, Some("t"), &WINDOW, ACTS, SteerOutcome::NotHonoured),
         (nothing, Some("y"), &WINDOW, ACTS, SteerOutcome::Overruled),
         (nothing, Some("y"), &["y"], ACTS, SteerOutcome::Overruled),
         (cordon, Some("t"), &["t"], ACTS, SteerOutcome::Refused),
+        (cordon, Some("t"), &WINDOW, ACTS, SteerOutcome::Refused),
         (gone, None, &WINDOW, ACTS, SteerOutcome::Refused),
         (nothing, None, &WINDOW, off, SteerOutcome::Off),
         (nothing, Some("t"), &["t"], off, SteerOutcome::Honoured),

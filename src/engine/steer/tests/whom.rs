@@ -141,3 +141,16 @@ fn points_lead_by_a_margin() {
         }
     }
 }
+
+#[test]
+fn whoever_no_node_would_have_is_rung_when_one_would_and_not_before() {
+    let me = pod(1, 6);
+    let filler = placed(&pod(9, 9), "t");
+    let mut site = site(false, &[&me, &filler]);
+    let answer = site.asked(&me, &WINDOW, ACTS, 0);
+    assert_eq!(answer.unsteered, Some(Unsteered::Nowhere));
+    assert_eq!(site.rings(100), 0);
+    site.see([Change::PodGone { uid: filler.uid }]);
+    assert_eq!(site.rings(101), 1);
+    site.sent(&me, 102);
+}
