@@ -175,13 +175,15 @@ impl Desk {
         let known = world.snapshot.pending(pod.uid);
         let told = |pod: &Pod| pod.refusal.is_some_and(|it| it.reason == Some(Reason::Steered));
         let is_leaving = |pod: &Pod| pod.gated || !pod.is_pending();
+        let is_behind =
+            world.snapshot.pods_unwatched || answer.tally.count(Reason::UnknownNode) > 0;
         let spares = helm.preempt_verb || self.steers.was_asked_to_preempt() || pod.never_preempts;
         let obstacles = [
             (!helm.acts, Unsteered::Off),
             (is_leaving(pod) || known.is_some_and(|it| is_leaving(it)), Unsteered::NotPending),
             (pod.grouped, Unsteered::Grouped),
             (pod.nominated.is_some(), Unsteered::Nominated),
-            (answer.tally.count(Reason::UnknownNode) > 0, Unsteered::UnknownNodes),
+            (is_behind, Unsteered::Behind),
             (self.steers.is_spent(pod.uid, cause), Unsteered::Spent),
             (told(pod) || known.is_some_and(|it| told(it)), Unsteered::SameText),
             (!spares, Unsteered::MayPreempt),

@@ -101,8 +101,9 @@ pub enum Unsteered {
     NotPending,
     /// It carries a nomination already.
     Nominated,
-    /// The request names nodes that we do not know: our picture is behind.
-    UnknownNodes,
+    /// Our picture is behind: the request names nodes that we do not know, or the watch of pods is
+    /// interrupted, so that the pod may have been bound.
+    Behind,
     /// It has been steered for this cause before.
     Spent,
     /// Its condition has our text already, so that refusing it again would wake nobody.
@@ -122,7 +123,7 @@ impl Unsteered {
         Self::Grouped,
         Self::NotPending,
         Self::Nominated,
-        Self::UnknownNodes,
+        Self::Behind,
         Self::Spent,
         Self::SameText,
         Self::MayPreempt,
@@ -137,7 +138,7 @@ impl Unsteered {
             Self::Grouped => "grouped",
             Self::NotPending => "not_pending",
             Self::Nominated => "nominated",
-            Self::UnknownNodes => "unknown_nodes",
+            Self::Behind => "behind",
             Self::Spent => "spent",
             Self::SameText => "same_text",
             Self::MayPreempt => "may_preempt",

@@ -1,6 +1,7 @@
 //! Who is steered, and who is not.
 
 use super::*;
+use crate::model::Kind;
 
 #[test]
 fn whom_a_steer_could_harm_is_not_steered() {
@@ -48,8 +49,13 @@ fn names_that_nobody_knows_are_a_reason_to_wait() {
     let me = pod(1, 1);
     let mut site = site(false, &[&me]);
     let answer = site.asked(&me, &["x", "new"], ACTS, 0);
-    assert_eq!(answer.unsteered, Some(Unsteered::UnknownNodes));
+    assert_eq!(answer.unsteered, Some(Unsteered::Behind));
     assert_eq!(site.asked(&me, &[], ACTS, 1).unsteered, None);
+    // Nor is it known whether the pod has been bound.
+    site.see([Change::WatchLost(Kind::Pods)]);
+    assert_eq!(site.asked(&me, &WINDOW, ACTS, 2).unsteered, Some(Unsteered::Behind));
+    site.see([Change::WatchBack(Kind::Pods)]);
+    site.sent(&me, 3);
 }
 
 #[test]
