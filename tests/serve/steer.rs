@@ -129,8 +129,10 @@ fn without_the_right_nobody_is_steered() {
     assert_eq!(sigma.metric("sigma_steered_pods"), 0.0);
 }
 
-/// Whatever becomes of the writes, every answer is what it would be, and after a few there is no more
-/// of it.
+/// Row 60, the nomination of a pod that was sent away cannot be written: the pod is awake by then, since
+/// kube-scheduler has written its condition, and is answered as usual; else the doorbell rings it. What was
+/// held for it is free. After a few failures the breaker of the means is open and nobody is sent away
+/// (`sigma_steers_total{outcome="failed"}`).
 #[test]
 fn a_write_that_fails_ends_the_steer_and_many_open_the_breaker() {
     let late = Fault::Late(Duration::from_secs(20));
@@ -169,6 +171,9 @@ fn check_fault(fault: Fault) {
     wait("nothing is held", || sigma.metric("sigma_assumed_pods") == 0.0);
 }
 
+/// Row 61, kube-scheduler does not want a node that a pod was sent to: the pod is answered as usual at
+/// once, and not sent again. After a few of these within 10 s the breaker is open, as if writes had failed
+/// (`sigma_steers_total{outcome="not_honoured"}`).
 #[test]
 fn nominations_that_kube_scheduler_does_not_want_open_the_breaker_too() {
     let site = site();

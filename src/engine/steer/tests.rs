@@ -352,10 +352,15 @@ fn accepted_but_not_bound_has_had_its_turn() {
     assert_eq!(site.desk.expire(Tick(12 + BOUND_WITHIN_MS)), 1);
 }
 
+/// Row 62, sigma restarts while a pod is on its way to a node that was not offered: its nomination leads it
+/// there all the same. Without one, its condition tells that it was sent away: it is rung, and refused with
+/// another text before it is sent away again.
 #[test]
 fn after_a_restart_a_steered_pod_is_rung_and_not_steered_by_the_same_text() {
     let me = told(&pod(1, 1), Reason::Steered);
     let mut site = site(false, &[&me]);
+    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 1);
+    assert_eq!(site.asked(&nominated(&me, "t"), &["t"], ACTS, 0).accepted, [0]);
     assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 1);
     assert_eq!(site.rings(0), 1);
     let answer = site.asked(&me, &WINDOW, ACTS, 1);
