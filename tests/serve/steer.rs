@@ -144,7 +144,8 @@ fn a_write_that_fails_ends_the_steer_and_many_open_the_breaker() {
     });
 }
 
-fn check_fault(fault: Fault) {
+/// A server behind a proxy, that steers.
+fn spoiled() -> (Site, Proxy, Sigma) {
     let site = site();
     let proxy = Proxy::start(site.api.port);
     let command = site.command(&[]);
@@ -152,6 +153,37 @@ fn check_fault(fault: Fault) {
     let sigma = Sigma::start(command);
     sigma.wait_ready();
     wait_on(&sigma);
+    (site, proxy, sigma)
+}
+
+#[test]
+fn a_second_refusal_is_written_however_often_that_fails() {
+    let (site, proxy, sigma) = spoiled();
+    let cart = mild(&site, "cart", "1");
+    assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), STEERED);
+    let seen = || site.api.object("pods", "shop/cart").expect("it is there");
+    wait("the nomination", || seen()["status"]["nominatedNodeName"] == "t");
+    wait("it is told", || {
+        sigma.json("/api/v1/explain?namespace=shop&pod=cart")["steer"]["written_ms"].is_u64()
+    });
+    // The attempt that it came into has cleared it, and the condition has our text by now.
+    let mut cleared = seen();
+    cleared["status"].as_object_mut().expect("a map").remove("nominatedNodeName");
+    let message = format!("0/3 nodes are available: 1 {STEERED}.");
+    cleared["status"]["conditions"] =
+        json!([{"type": "PodScheduled", "status": "False", "message": message}]);
+    site.api.put("pods", cleared.clone());
+    // Other orders are given up after three attempts; a fifth failure would open the breaker.
+    proxy.spoil("PATCH ", 4, Fault::Refused(500, 0));
+    assert_eq!(refused(&sigma.filter(&cleared, &WINDOW)), STEERED);
+    wait("the nomination again", || seen()["status"]["nominatedNodeName"] == "t");
+    assert_eq!(proxy.asked("PATCH "), 6);
+    assert_eq!(accepted(&sigma.filter(&seen(), &["t"])), ["t"]);
+    sigma.wait_metric(&outcome("honoured"), 1.0);
+}
+
+fn check_fault(fault: Fault) {
+    let (site, proxy, sigma) = spoiled();
     proxy.spoil("PATCH ", 1000, fault);
     let mut num_steered = 0;
     while num_steered < 100 {
