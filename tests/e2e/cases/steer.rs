@@ -154,6 +154,8 @@ async fn at_home(api: &Api, pods: usize, homes: usize) -> Result<Duration> {
         let at: usize = name[2..].parse()?;
         let home = format!("home-{:02}", at % homes);
         ensure!(node_of(&pod) == Some(&*home), "{name} is on {:?}, not {home}", node_of(&pod));
+        let nominated = &pod["status"]["nominatedNodeName"];
+        ensure!(nominated.is_null() || *nominated == *home, "{name} claims {nominated}");
     }
     Ok(took)
 }
