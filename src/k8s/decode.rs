@@ -2,8 +2,8 @@
 //! the field that makes none; nothing is guessed.
 
 use crate::model::{
-    Amounts, AppKey, Conditions, Effect, Namespace, Node, Owner, Pod, PodUid, QosClaim,
-    QuantityError, Reason, Refusal, Taint, Toleration,
+    Amounts, AppKey, Conditions, Effect, Namespace, Node, Owner, Pod, PodUid, Preferences,
+    QosClaim, QuantityError, Reason, Refusal, Taint, Toleration,
 };
 
 use super::marks::SlimMarks;
@@ -48,6 +48,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
     required(&meta.name, "metadata.name")?;
     required(&meta.namespace, "metadata.namespace")?;
     let (spec, status) = (&slim.spec, &slim.status);
+    let preferences = preferences::of(spec);
     Ok(Pod {
         uid,
         uid_text: meta.uid.as_str().into(),
@@ -70,11 +71,10 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         claims_volumes: spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral),
         grouped: meta.labels.group
             || meta.annotations.group
-            || spec.workload_ref
-            || spec.scheduling_group,
+            || preferences.intersects(Preferences::GROUP),
         never_preempts: spec.preemption_policy == "Never",
         annotated: meta.annotations.present,
-        preferences: preferences::of(spec),
+        preferences,
         images: images::of_pod(spec),
     })
 }

@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use super::images::{SlimImage, SlimImageName};
 use super::marks::SlimMarks;
-use super::preferences::{SlimAffinity, SlimSpreadConstraint};
+use super::preferences::{SlimAffinity, SlimPort, SlimSpreadConstraint};
 
 /// A pod: from a watch, a list, or the body of an extender call.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -138,12 +138,6 @@ pub struct SlimPodSpec {
     /// `preemptionPolicy`.
     #[serde(deserialize_with = "nullable")]
     pub preemption_policy: String,
-    /// Whether `workloadRef` is set (Kubernetes 1.35).
-    #[serde(deserialize_with = "present")]
-    pub workload_ref: bool,
-    /// Whether `schedulingGroup` is set (its successor).
-    #[serde(deserialize_with = "present")]
-    pub scheduling_group: bool,
     /// `containers`.
     #[serde(deserialize_with = "list")]
     pub containers: Vec<SlimContainer>,
@@ -171,6 +165,18 @@ pub struct SlimPodSpec {
     /// `affinity`.
     #[serde(deserialize_with = "nullable")]
     pub affinity: SlimAffinity,
+    /// Whether `nodeSelector` is set.
+    #[serde(deserialize_with = "present")]
+    pub node_selector: bool,
+    /// How many `resourceClaims` there are.
+    #[serde(rename = "resourceClaims", deserialize_with = "count")]
+    pub num_resource_claims: usize,
+    /// Whether `schedulingGroup` is set (1.36).
+    #[serde(deserialize_with = "present")]
+    pub scheduling_group: bool,
+    /// Whether `workloadRef` is set (1.35).
+    #[serde(deserialize_with = "present")]
+    pub workload_ref: bool,
 }
 
 /// A container or an init container.
@@ -182,6 +188,9 @@ pub struct SlimContainer {
     pub name: String,
     /// `image`.
     pub image: Option<SlimImageName>,
+    /// `ports`.
+    #[serde(deserialize_with = "list")]
+    pub ports: Vec<SlimPort>,
     /// `restartPolicy`; `Always` makes an init container a native sidecar.
     #[serde(deserialize_with = "nullable")]
     pub restart_policy: String,
@@ -464,7 +473,7 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize,
     Ok(items.map_or(0, |items| items.len()))
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
 }
 

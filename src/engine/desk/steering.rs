@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Answer, Desk};
 use crate::engine::steer::{Comeback, Course, Seen, SteerRecord, Steers, Turn, Unsteered, Wrote};
 use crate::engine::{Naming, World};
-use crate::model::{NodeOrd, Pod, PodUid, Reason, Tick};
+use crate::model::{NodeOrd, Pod, PodUid, Preferences, Reason, Tick};
 use crate::policy::{Cause, Class};
 
 /// The most points of one scorer.
@@ -175,6 +175,9 @@ impl Desk {
         let known = world.snapshot.pending(pod.uid);
         let told = |pod: &Pod| pod.refusal.is_some_and(|it| it.reason == Some(Reason::Steered));
         let is_leaving = |pod: &Pod| pod.gated || !pod.is_pending();
+        // What it would be nominated for is not known to suit it.
+        let is_constrained =
+            pod.claims_volumes || pod.preferences.intersects(Preferences::REQUIRED);
         let is_behind =
             world.snapshot.pods_unwatched || answer.tally.count(Reason::UnknownNode) > 0;
         let spares = helm.preempt_verb || self.steers.was_asked_to_preempt() || pod.never_preempts;
@@ -182,6 +185,7 @@ impl Desk {
             (!helm.acts, Unsteered::Off),
             (is_leaving(pod) || known.is_some_and(|it| is_leaving(it)), Unsteered::NotPending),
             (pod.grouped, Unsteered::Grouped),
+            (is_constrained, Unsteered::Constrained),
             (pod.nominated.is_some(), Unsteered::Nominated),
             (is_behind, Unsteered::Behind),
             (self.steers.is_spent(pod.uid, cause), Unsteered::Spent),
@@ -234,8 +238,13 @@ impl Desk {
     /// The pod may go where it was not offered, so that any node ends its refusal; unless it is a pod
     /// that is never steered, or kube-scheduler did not want its target.
     fn widen(&mut self, pod: &Pod, why: Unsteered) {
-        let in_the_way =
-            matches!(why, Unsteered::Grouped | Unsteered::NotPending | Unsteered::MayPreempt);
+        let in_the_way = matches!(
+            why,
+            Unsteered::Grouped
+                | Unsteered::Constrained
+                | Unsteered::NotPending
+                | Unsteered::MayPreempt
+        );
         if !in_the_way && !self.steers.was_in_vain(pod.uid) {
             self.refusals.widen(pod.uid);
         }

@@ -97,6 +97,8 @@ pub enum Unsteered {
     Off,
     /// It belongs to a group that its scheduler places together.
     Grouped,
+    /// It requires something of its node that only kube-scheduler judges.
+    Constrained,
     /// It is gated, or on its way out.
     NotPending,
     /// It carries a nomination already.
@@ -118,9 +120,10 @@ pub enum Unsteered {
 
 impl Unsteered {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Off,
         Self::Grouped,
+        Self::Constrained,
         Self::NotPending,
         Self::Nominated,
         Self::Behind,
@@ -136,6 +139,7 @@ impl Unsteered {
         match self {
             Self::Off => "off",
             Self::Grouped => "grouped",
+            Self::Constrained => "constrained",
             Self::NotPending => "not_pending",
             Self::Nominated => "nominated",
             Self::Behind => "behind",
