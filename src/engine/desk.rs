@@ -16,11 +16,11 @@ use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
 /// Holds, refusals and buffers of one replica.
 #[derive(Debug, Default)]
 pub struct Desk {
-    holds: Holds,
+    pub(super) holds: Holds,
     refusals: Refusals,
     scans: Scans,
     buffers: Buffers,
-    plan_generation: u64,
+    pub(super) plan_generation: u64,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +73,11 @@ impl Desk {
     pub fn beside(mut self, siblings: Siblings) -> Self {
         self.buffers.shortlister.siblings = siblings;
         self
+    }
+
+    /// Whether other extenders judge what we name.
+    pub(super) fn siblings(&self) -> &Siblings {
+        &self.buffers.shortlister.siblings
     }
 
     /// A desk that looks at each offered node anew, whatever it found there before.

@@ -13,6 +13,7 @@ mod rank;
 mod refusals;
 mod scans;
 mod shortlist;
+mod targets;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub use preempt::Candidate;
 pub use rank::MAX_SCORE;
 pub use refusals::{RefusalLimits, Refusals};
 pub use shortlist::{MAX_HELD_NODES, Naming, ShortlistOff, Siblings};
+pub use targets::NoTarget;
 
 /// What a decision is made on; both halves belong together: the snapshot's pools are the plan's.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::images::{SlimImage, SlimImageName};
-use super::preferences::{SlimAffinity, SlimSpreadConstraint};
+use super::preferences::{SlimAffinity, SlimPort, SlimSpreadConstraint};
 
 /// A pod: from a watch, a list, or the body of an extender call.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -173,6 +173,18 @@ pub struct SlimPodSpec {
     /// `affinity`.
     #[serde(deserialize_with = "nullable")]
     pub affinity: SlimAffinity,
+    /// Whether `nodeSelector` is set.
+    #[serde(deserialize_with = "present")]
+    pub node_selector: bool,
+    /// How many `resourceClaims` there are.
+    #[serde(rename = "resourceClaims", deserialize_with = "count")]
+    pub num_resource_claims: usize,
+    /// Whether `schedulingGroup` is set (1.36).
+    #[serde(deserialize_with = "present")]
+    pub scheduling_group: bool,
+    /// Whether `workloadRef` is set (1.35).
+    #[serde(deserialize_with = "present")]
+    pub workload_ref: bool,
 }
 
 /// A container or an init container.
@@ -184,6 +196,9 @@ pub struct SlimContainer {
     pub name: String,
     /// `image`.
     pub image: Option<SlimImageName>,
+    /// `ports`.
+    #[serde(deserialize_with = "list")]
+    pub ports: Vec<SlimPort>,
     /// `restartPolicy`; `Always` makes an init container a native sidecar.
     #[serde(deserialize_with = "nullable")]
     pub restart_policy: String,
@@ -466,7 +481,7 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize,
     Ok(items.map_or(0, |items| items.len()))
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
 }
 
