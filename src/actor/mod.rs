@@ -125,6 +125,14 @@ impl Actor {
         Self { writes, metrics, clock, queues, rights, leadership, life, num_writes }
     }
 
+    /// The same actor whose means writes at most so often a second.
+    #[must_use]
+    pub fn paced(self, means: Means, per_second: u32) -> Self {
+        let limits = means.limits().paced(per_second);
+        self.queues[means as usize].lock().lane = Lane::new(limits, self.clock.now());
+        self
+    }
+
     /// Switches a means on or off, at once. Orders that wait stay until it is on again, or they expire.
     pub fn switch(&self, means: Means, on: bool) {
         let queue = self.queue(means);

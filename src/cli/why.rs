@@ -118,6 +118,11 @@ fn shown(answer: &Value) -> String {
     if answer["held"] == true {
         out += "it was answered; its place is held until the watch tells who won\n";
     }
+    if let Some(node) = answer["ahead"]["target"].as_str() {
+        out += &format!("nominated ahead to {node}\n");
+    } else if let Some(why) = answer["ahead"]["standing"].as_str() {
+        out += &format!("not nominated ahead: {why}\n");
+    }
     out += &format!(
         "{} of {} nodes would take it\n",
         answer["nodes_kept"], answer["nodes_considered"]
@@ -213,6 +218,7 @@ mod tests {
             "allocatable": {"cpu_milli": 4000, "memory_bytes": 8_589_934_592_i64}});
         let answer = serde_json::json!({"namespace": "shop", "pod": "cart", "state": "pending",
             "class": "online", "claimed_more": false, "told": "sigma: x", "held": false,
+            "ahead": {"standing": "volumes", "target": null},
             "nodes_kept": 1, "nodes_considered": 2,
             "refused": [{"reason": "PoolClosed", "nodes": 1, "example": node}],
             "best": [{"node": node, "score": 10, "points":
@@ -221,6 +227,7 @@ mod tests {
         for part in [
             "shop/cart: pending, class online",
             "it was told: sigma: x",
+            "not nominated ahead: volumes",
             "1 of 2 nodes",
             "PoolClosed",
             "1.5 of 4.0",

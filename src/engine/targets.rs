@@ -22,7 +22,7 @@ use super::rank::Ranker;
 use super::shortlist::{ShortlistOff, Siblings};
 use super::{Case, Desk, World};
 use crate::cluster::{Extra, Snapshot};
-use crate::model::{AppKey, Effect, NodeOrd, Pod, Preferences, Reason, Tick};
+use crate::model::{AppKey, Effect, NodeOrd, Pod, PodUid, Preferences, Reason, Tick};
 use crate::policy::Role;
 
 /// Why a pod is given no target.
@@ -117,14 +117,20 @@ impl Desk {
     }
 
     /// Notes that `pod` is to get this node, until a snapshot shows it there or an answer says
-    /// otherwise. False when it holds something already.
-    pub fn hold(&mut self, world: &World, pod: &Pod, node: NodeOrd, now: Tick) -> bool {
+    /// otherwise. Gives when that ends by itself; `None` when it holds something already.
+    pub fn hold(&mut self, world: &World, pod: &Pod, node: NodeOrd, now: Tick) -> Option<Tick> {
         self.follow(world);
-        let is_free = !self.is_held(pod.uid);
-        if is_free {
-            self.holds.place(&world.snapshot, pod, &[node], now);
+        if self.is_held(pod.uid) {
+            return None;
         }
-        is_free
+        self.holds.place(&world.snapshot, pod, &[node], now);
+        Some(self.holds.get(pod.uid)?.expires)
+    }
+
+    /// Ends what the pod holds if it is what [`Desk::hold`] noted, and no answer came after it.
+    pub fn end_hold(&mut self, uid: PodUid, expires: Tick) -> bool {
+        let is_it = self.holds.get(uid).is_some_and(|hold| hold.expires == expires);
+        is_it && self.holds.release(uid)
     }
 
     /// Why the pod is given no target, as far as it takes no look at a node to know.

@@ -49,8 +49,11 @@ pub(super) static SPREAD: Object = object("`spread`", &["domain", "maxShare"]);
 pub(super) static STEERING: Object = Object {
     what: "the steering of a class",
     fields: &["shortlist", "shortlistPerDomain"],
-    later: &["margin", "patience", "nominateAhead"],
+    later: &["margin", "patience"],
 };
+
+pub(super) static NOMINATE_AHEAD: Object =
+    object("`nominateAhead`", &["minBacklog", "batch", "window", "ttlSeconds"]);
 
 /// Scorers of the design that no rule gives points for yet.
 pub(super) static LATER_SCORERS: &[&str] = &["peakHeadroom", "peakOverlap", "reclaimableToEnd"];

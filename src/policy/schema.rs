@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::classes::domain_labels;
 use super::compile::{API_VERSION, KIND};
+use super::nominate_ahead::{MAX_PODS, TTL_SECONDS};
 use super::steering::{MAX_SHORTLIST, OFF};
 use crate::rules::{CATALOGUE, MAX_WEIGHT};
 
@@ -48,8 +49,9 @@ struct SchedulingPolicy {
     classes: Option<Vec<Class>>,
     /// Weights of the scorers by class; a scorer that is not named has its default weight.
     scoring: Option<BTreeMap<String, Weights>>,
-    /// How many nodes an answer names, by class. `off`: all that may take the pod, for every class.
-    steering: Option<OrOff<BTreeMap<String, OrOff<Steering>>>>,
+    /// How many nodes an answer names, by class, and when pods are nominated ahead. `off`: all that may
+    /// take the pod, for every class, and never.
+    steering: Option<OrOff<SteeringSection>>,
 }
 
 /// What the policy is called.
@@ -197,6 +199,30 @@ enum OrOff<T> {
     Off(OffWord),
 }
 
+/// How many nodes an answer names, by class, and when pods are nominated ahead.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", inline)]
+struct SteeringSection {
+    /// When pods that wait are nominated before kube-scheduler comes to them. Default: `off`.
+    nominate_ahead: Option<OrOff<NominateAhead>>,
+    #[schemars(flatten)]
+    classes: BTreeMap<String, OrOff<Steering>>,
+}
+
+/// When pods that wait are nominated before kube-scheduler comes to them, and how many.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct NominateAhead {
+    /// So many pods must wait. Default: 200.
+    min_backlog: Option<NumPods>,
+    /// Most pods that get their targets together. Default: 1000.
+    batch: Option<NumPods>,
+    /// Most pods that have a target and are not bound yet. Default: 2000.
+    window: Option<NumPods>,
+    /// A nomination that is older is taken back. Default: 60.
+    ttl_seconds: Option<TtlSeconds>,
+}
+
 /// How many of the nodes that may take a pod are named to kube-scheduler: the best ones.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
@@ -271,6 +297,10 @@ scalars! {
     OffWord = json_schema!({"type": "string", "const": OFF});
     ShortlistLength = json_schema!({"type": "integer", "minimum": 0, "maximum": MAX_SHORTLIST});
     PerDomain = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_SHORTLIST});
+    NumPods = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_PODS});
+    TtlSeconds = json_schema!({
+        "type": "integer", "minimum": TTL_SECONDS.0, "maximum": TTL_SECONDS.1
+    });
     Domain = json_schema!({"type": "string", "enum": domain_labels()});
 }
 
@@ -330,6 +360,7 @@ mod tests {
             ("Namespaces", &objects::NAMESPACES),
             ("Spread", &objects::SPREAD),
             ("Steering", &objects::STEERING),
+            ("NominateAhead", &objects::NOMINATE_AHEAD),
         ];
         for (name, object) in objects {
             let described = if name.is_empty() { &schema } else { &schema["$defs"][name] };

@@ -2,6 +2,7 @@
 
 use super::codes;
 use super::diagnostic::Faults;
+use super::nominate_ahead;
 use super::objects;
 use super::plan::{ClassSettings, Shortlist};
 use super::reader::{Fields, integer, map, wrong_type};
@@ -23,6 +24,9 @@ pub(super) fn read(node: &Node, classes: &mut [ClassSettings], faults: &mut Faul
         return wrong_type(node, "`steering` is a mapping of classes, or `off`", faults);
     }
     for entry in map(node, "`steering`", faults).unwrap_or_default() {
+        if entry.key == nominate_ahead::KEY {
+            continue;
+        }
         let class = class_of(entry, classes, &codes::STEERED_UNKNOWN_CLASS, faults);
         let role = class.as_ref().map(|class| class.role);
         let usual = role.map_or(Shortlist::OFF, Shortlist::of_role);
@@ -55,6 +59,6 @@ fn read_shortlist(node: &Node, usual: Shortlist, faults: &mut Faults) -> Option<
     Some(Shortlist { per_domain, ..shortlist })
 }
 
-fn is_off(node: &Node) -> bool {
+pub(super) fn is_off(node: &Node) -> bool {
     matches!(&node.value, Value::Text(text) if text == OFF)
 }

@@ -37,6 +37,7 @@ use self::acting::Acting;
 use self::identity::Credentials;
 use self::priority::{Priority, stand_back};
 use self::reload::Reload;
+use crate::ahead::Ahead;
 use crate::engine::Desk;
 use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions};
 use crate::k8s::events::Events;
@@ -105,8 +106,11 @@ async fn serve(
     let writes = PodWrites::new(client.clone());
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
     let acting = Acting::new(&config, &client, &metrics, board.clock);
+    let ahead =
+        Ahead::new(board.clone(), acting.actor.clone(), metrics.clone(), config.schedulers.clone());
+    let ahead = Arc::new(ahead);
     let known = (board.clone(), health.clone());
-    let page = status::sources(known, policy.clone(), tls.clone(), acting.clone());
+    let page = status::sources(known, policy.clone(), tls.clone(), (acting.clone(), ahead.clone()));
     spawn_admin(Admin::new(board.clone(), metrics.clone(), page), admin, stopped(&stop))?;
     let events = Arc::new(Events::new(client.clone()));
     let reload = Arc::new(Reload {
@@ -116,8 +120,19 @@ async fn serve(
         metrics: metrics.clone(),
         events: events.clone(),
     });
-    let parts =
-        Parts { client, health, handle, board, metrics, events, writes, acting, reload, tls };
+    let parts = Parts {
+        client,
+        health,
+        handle,
+        board,
+        metrics,
+        events,
+        writes,
+        acting,
+        ahead,
+        reload,
+        tls,
+    };
     parts.start_background(&config);
     let lease = parts.acting.start(&parts, &stop);
     let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
@@ -168,6 +183,7 @@ struct Parts {
     events: Arc<Events>,
     writes: PodWrites,
     acting: Acting,
+    ahead: Arc<Ahead>,
     reload: Arc<Reload>,
     tls: Option<Arc<Credentials>>,
 }

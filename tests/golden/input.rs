@@ -320,7 +320,12 @@ impl Input {
             limit: pool.limit.as_ref().map(limit),
         });
         let classes = self.classes.iter().map(|class| self.class_settings(class));
-        Settings { name: "golden".into(), pools: pools.collect(), classes: classes.collect() }
+        Settings {
+            name: "golden".into(),
+            pools: pools.collect(),
+            classes: classes.collect(),
+            ..Settings::default()
+        }
     }
 
     pub(crate) fn class_params(&self) -> ClassParams {

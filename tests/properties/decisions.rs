@@ -81,7 +81,12 @@ impl Law {
             ..class("online", Role::Online, 9)
         };
         let exempt = class("exempt", Role::Exempt, 99);
-        Settings { name: "law".into(), pools: pools.collect(), classes: vec![online, exempt] }
+        Settings {
+            name: "law".into(),
+            pools: pools.collect(),
+            classes: vec![online, exempt],
+            ..Settings::default()
+        }
     }
 
     /// Most CPU that requests may take of a node of 10 cores, if a limit of ours bounds it: the

@@ -59,7 +59,12 @@ fn settings(look: u8) -> Settings {
         shortlist: Some(Shortlist::of(3)),
         ..default_class()
     };
-    Settings { name: "scans".into(), pools, classes: vec![online, exempt, default] }
+    Settings {
+        name: "scans".into(),
+        pools,
+        classes: vec![online, exempt, default],
+        ..Settings::default()
+    }
 }
 
 /// A desk that scans and one that does not, on the same worlds.

@@ -30,7 +30,7 @@ fn one_by_one(desk: &mut Desk, world: &World, pods: &[Arc<Pod>]) -> Vec<Result<B
         if taints.iter().any(minds) {
             return Err(NoTarget::ALL[NoTarget::ALL.len() - 1]);
         }
-        assert!(desk.hold(world, pod, best.node, Tick(0)), "it holds something already");
+        assert!(desk.hold(world, pod, best.node, Tick(0)).is_some(), "it holds something already");
         Ok(best)
     };
     pods.iter().map(target).collect()

@@ -59,9 +59,13 @@ fn whoever_cannot_be_judged_is_given_no_target() {
         assert_eq!(why(&mut site, pod), want, "{shown}");
     }
     let ords = site.ords(&["a"]);
-    assert!(site.desk.hold(&site.world, &pod(1, 2), ords[0], Tick(0)));
-    assert!(!site.desk.hold(&site.world, &pod(1, 2), ords[0], Tick(0)));
+    let held = site.desk.hold(&site.world, &pod(1, 2), ords[0], Tick(0)).expect("it is free");
+    assert_eq!(site.desk.hold(&site.world, &pod(1, 2), ords[0], Tick(5)), None);
     assert_eq!(why(&mut site, pod(1, 2)), Some(NoTarget::Answered));
+    // Not what an answer noted after it.
+    assert!(!site.desk.end_hold(PodUid(1), Tick(held.0 + 1)) && site.desk.is_held(PodUid(1)));
+    assert!(site.desk.end_hold(PodUid(1), held));
+    assert_eq!(why(&mut site, pod(1, 2)), None);
 }
 
 #[test]
@@ -82,7 +86,7 @@ fn a_batch_never_takes_more_than_there_is() {
     let mut site = site();
     // Somebody holds half of a node, and somebody is nominated to half of the other.
     let ords = site.ords(&["a", "b"]);
-    assert!(site.desk.hold(&site.world, &pod(100, 2), ords[0], Tick(0)));
+    assert!(site.desk.hold(&site.world, &pod(100, 2), ords[0], Tick(0)).is_some());
     let nominated = Pod { nominated: Some("b".into()), priority: 5, ..pod(101, 2) };
     site.see([seen_pod(&nominated)]);
     let batch = |priority: i32| {
