@@ -1,5 +1,6 @@
 //! The cases, in the order in which they run. Each gives its measured facts.
 
+mod ahead;
 mod bind;
 mod closed;
 mod doorbell;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
     ("lease_and_rights", || Box::pin(lease::lease_and_rights())),
     ("nominate_fences", || Box::pin(nominate::fences())),
+    ("ahead_backlog", || Box::pin(ahead::backlog())),
     ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),
     ("f_faults_before_the_apiserver", || Box::pin(faults::spoiled())),

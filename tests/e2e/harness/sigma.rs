@@ -23,6 +23,8 @@ pub(crate) struct SigmaOptions {
     pub(crate) audit_interval: &'static str,
     /// Folder of its TLS files, as the Service overlay mounts them; `None`: no TLS.
     pub(crate) tls: Option<PathBuf>,
+    /// Further arguments.
+    pub(crate) more: Vec<String>,
 }
 
 impl SigmaOptions {
@@ -35,6 +37,7 @@ impl SigmaOptions {
             bind: false,
             audit_interval: "10m",
             tls: None,
+            more: Vec::new(),
         }
     }
 }
@@ -144,6 +147,7 @@ fn spawn(dir: &Path, options: &SigmaOptions, listen: u16, admin: u16) -> Result<
     if let Some(folder) = &options.tls {
         args.extend(tls_args(folder)?);
     }
+    args.extend_from_slice(&options.more);
     let program = Path::new(env!("CARGO_BIN_EXE_sigma"));
     let level = std::env::var("SIGMA_E2E_LOG").unwrap_or_else(|_| "info".to_owned());
     Process::start(dir, &options.name, program, &args, &[("RUST_LOG", &level)])
