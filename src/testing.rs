@@ -59,6 +59,7 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         gated: false,
         claims_volumes: false,
         annotated: false,
+        nominated_ahead: false,
         preferences: Preferences::default(),
         images: Box::default(),
     }

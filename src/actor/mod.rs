@@ -32,6 +32,7 @@ use self::breaker::{Breaker, Sign};
 use self::lane::{Job, Lane, Left, Next, Turned, Verdict, Wanted};
 use self::rights::Rights;
 use crate::k8s::access::Right;
+use crate::k8s::marks;
 use crate::k8s::writes::{PodRef, PodWrites, Wake, WriteOutcome};
 use crate::metrics::Metrics;
 use crate::model::{Pod, Tick};
@@ -245,7 +246,7 @@ impl Actor {
             if this.why_not_leading(means).is_some() {
                 return None;
             }
-            Some(this.write(&pod, &write).await)
+            Some(this.write(means, &pod, &write).await)
         });
         let written = written.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
@@ -294,11 +295,15 @@ impl Actor {
         }
     }
 
-    async fn write(&self, pod: &Pod, write: &Write) -> WriteOutcome {
+    async fn write(&self, means: Means, pod: &Pod, write: &Write) -> WriteOutcome {
         // Only a value that the pod did not have before wakes it. In a container every process has
         // the same number, so a life is told from the next one by lot.
         let count = self.num_writes.fetch_add(1, Ordering::Relaxed);
-        let value = format!("{:016x}-{count}", self.life);
+        let unique = format!("{:016x}-{count}", self.life);
+        let value = match write.node().filter(|_| means == Means::NominateAhead) {
+            Some(node) => marks::ahead(node, &unique),
+            None => unique,
+        };
         let wake = Wake { value: &value, annotated: pod.annotated };
         let pod = PodRef { namespace: &pod.namespace, name: &pod.name, uid: &pod.uid_text };
         match write {

@@ -74,8 +74,8 @@ enum Stage {
 #[derive(Clone, Debug)]
 struct Entry {
     node: Box<str>,
-    /// When its hold ends.
-    held: Tick,
+    /// When its hold ends; `None` where a leader before us had chosen it.
+    held: Option<Tick>,
     stage: Stage,
 }
 
@@ -127,7 +127,19 @@ impl Ledger {
 
     /// A nomination is ordered, and held until this.
     pub(super) fn note(&mut self, uid: PodUid, node: &str, held: Tick) {
-        self.entries.insert(uid, Entry { node: node.into(), held, stage: Stage::Ordered });
+        let (node, held) = (node.into(), Some(held));
+        self.entries.insert(uid, Entry { node, held, stage: Stage::Ordered });
+    }
+
+    /// A leader before us has nominated these pods: what becomes of them is ours to follow.
+    pub(super) fn adopt<'a>(&mut self, pods: impl Iterator<Item = &'a Arc<Pod>>, now: Tick) {
+        for pod in pods.filter(|pod| pod.nominated_ahead && pod.is_pending()) {
+            if let Some(node) = &pod.nominated {
+                let stage = Stage::Nominated { since: now, seen: true };
+                let entry = || Entry { node: node.clone(), held: None, stage };
+                self.entries.entry(pod.uid).or_insert_with(entry);
+            }
+        }
     }
 
     /// The order to nominate has ended.
@@ -216,7 +228,7 @@ impl Ledger {
         let Some(entry) = self.entries.remove(&uid) else {
             return;
         };
-        let held = (!matches!(why, End::Honoured | End::Missed)).then_some(entry.held);
+        let held = entry.held.filter(|_| !matches!(why, End::Honoured | End::Missed));
         self.ended.push(Ended { uid, held, why });
         if why.rests() {
             self.rest(uid, now.plus_ms(rest_ms));

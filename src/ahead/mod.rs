@@ -103,7 +103,7 @@ impl Ahead {
         self.actor.switch(Means::NominateAhead, settings.is_some());
         let why_off = self.actor.why_off(Means::NominateAhead);
         if matches!(why_off, Some(WhyOff::NoLease | WhyOff::NotLeader(_))) {
-            // Whoever leads now finds nominations that are not his, and leaves them alone.
+            // Whoever leads now knows them by their mark.
             self.ledger().forget();
         }
         let settings = settings.filter(|_| self.board.synced() && why_off.is_none());
@@ -128,6 +128,11 @@ impl Ahead {
 
     /// Sees what became of targets, and takes back what is stale while the means is on.
     fn follow(self: &Arc<Self>, settings: Option<NominateAhead>, recheck: bool) {
+        if settings.is_some() && recheck {
+            let (world, now) = (self.board.world(), self.board.clock.now());
+            let pods = world.snapshot.pending.iter().map(|(_, pod)| pod);
+            self.ledger().adopt(pods.filter(|pod| self.is_ours(pod)), now);
+        }
         if self.ledger().len() == 0 {
             return;
         }

@@ -144,6 +144,27 @@ fn what_is_old_or_lost_is_taken_back_once() {
 }
 
 #[test]
+fn what_a_leader_before_us_nominated_is_followed_and_nobody_elses() {
+    let mut case = Case::ordered();
+    case.ledger.forget();
+    case.sees(&Pod { nominated_ahead: true, ..nominated("b", 2) });
+    case.sees(&Pod { nominated: Some("a".into()), ..pod(2, 1) });
+    let pods: Vec<Arc<Pod>> =
+        case.site.world.snapshot.pending.iter().map(|(_, pod)| pod.clone()).collect();
+    case.ledger.adopt(pods.iter(), Tick(100));
+    case.ledger.adopt(pods.iter(), Tick(900));
+    assert_eq!((case.ledger.len(), case.ledger.target(UID)), (1, Some("b")));
+    assert_eq!(case.follow(1100, true), []);
+    let to_clear = case.follow(1101, true);
+    assert_eq!(
+        to_clear.iter().map(|it| (&*it.node, it.why)).collect::<Vec<_>>(),
+        [("b", End::Stale)]
+    );
+    case.ledger.cleared(UID, &Outcome::Written, TTL_MS, Tick(1101));
+    assert_eq!(case.ledger.take_ended(), [Ended { uid: UID, held: None, why: End::Stale }]);
+}
+
+#[test]
 fn who_waits_is_looked_at_in_the_order_of_kube_schedulers_queue() {
     let mut site = Site::new(&Settings::default());
     let refusal = Some(Refusal { reason: None });

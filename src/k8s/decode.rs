@@ -10,7 +10,7 @@ use super::slim::{
     SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimQosLabels,
     SlimTaint, SlimToleration,
 };
-use super::{asks, images, preferences};
+use super::{asks, images, marks, preferences};
 
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +67,8 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         terminating: meta.deletion_timestamp,
         gated: spec.num_scheduling_gates > 0,
         claims_volumes: spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral),
-        annotated: meta.annotations,
+        annotated: meta.annotations.is_some(),
+        nominated_ahead: marks::is_nominated_ahead(slim),
         preferences: preferences::of(spec),
         images: images::of_pod(spec),
     })

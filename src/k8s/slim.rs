@@ -11,6 +11,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::images::{SlimImage, SlimImageName};
+use super::marks::SlimPodMarks;
 use super::preferences::{SlimAffinity, SlimPort, SlimSpreadConstraint};
 
 /// A pod: from a watch, a list, or the body of an extender call.
@@ -86,9 +87,8 @@ pub struct SlimPodMeta {
     /// `resourceVersion`.
     #[serde(deserialize_with = "nullable")]
     pub resource_version: String,
-    /// Whether there are `annotations`.
-    #[serde(deserialize_with = "present")]
-    pub annotations: bool,
+    /// The annotation of ours among `annotations`; `None`: there are none at all.
+    pub annotations: Option<SlimPodMarks>,
     /// Whether `deletionTimestamp` is set.
     #[serde(deserialize_with = "present")]
     pub deletion_timestamp: bool,

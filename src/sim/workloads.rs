@@ -198,6 +198,7 @@ impl Workload {
             gated: false,
             claims_volumes: false,
             annotated: false,
+            nominated_ahead: false,
             preferences: Preferences::default(),
             images: [ImageName::of(IMAGE)].into(),
         }

@@ -273,6 +273,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         gated: false,
         claims_volumes: false,
         annotated: false,
+        nominated_ahead: false,
         preferences,
         images: images.clone(),
     })
