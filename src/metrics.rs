@@ -96,6 +96,8 @@ pub struct Metrics {
     pub steer: SteerMetrics,
     /// What the actor does.
     pub actor: ActorMetrics,
+    /// Who is nominated ahead.
+    pub ahead: AheadMetrics,
     /// Binds by outcome.
     pub binds: IntCounterVec,
     /// Audits done.
@@ -170,6 +172,36 @@ impl SteerMetrics {
             metrics.not_steered.with_label_values(&[why.name()]);
         }
         Ok(metrics)
+    }
+}
+
+/// Metrics of nominating ahead.
+pub struct AheadMetrics {
+    /// Pods that could be nominated, those that have a target among them.
+    pub backlog: IntGauge,
+    /// Pods that could not, by reason.
+    pub unplanned: IntGaugeVec,
+    /// Targets chosen.
+    pub chosen: IntCounter,
+    /// Targets that have not ended.
+    pub open: IntGauge,
+    /// Targets that ended, by how.
+    pub ended: IntCounterVec,
+    /// Time to choose the targets of a batch.
+    pub planning_seconds: Histogram,
+}
+
+impl AheadMetrics {
+    fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            backlog: of.gauge("ahead_backlog_pods", "Pods that could be nominated ahead.")?,
+            unplanned: of.gauges("ahead_unplanned_pods", "Pods that could not.", &["reason"])?,
+            chosen: of.counter("ahead_targets_total", "Targets chosen.")?,
+            open: of.gauge("ahead_targets_open", "Targets that have not ended.")?,
+            ended: of.counters("ahead_targets_ended_total", "Targets that ended.", &["end"])?,
+            planning_seconds: of
+                .duration("ahead_planning_duration_seconds", "Choosing for a batch.")?,
+        })
     }
 }
 
@@ -250,8 +282,7 @@ impl Metrics {
             lost_deletes: of.counters("lost_deletes_total", "Found by a list.", resource)?,
             state_objects: of.gauges("state_objects", "What the state holds.", &["kind"])?,
             publish_seconds: of
-                .seconds("publish_duration_seconds", "Applying and publishing changes.", &[])?
-                .with_label_values::<&str>(&[]),
+                .duration("publish_duration_seconds", "Applying and publishing changes.")?,
             changes: of.counter("changes_total", "Changes applied.")?,
             snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
             policy_generation: of.gauge("policy_generation", "Policy in force.")?,
@@ -263,6 +294,7 @@ impl Metrics {
             doorbells: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
             steer: SteerMetrics::new(&of)?,
             actor: ActorMetrics::new(&of)?,
+            ahead: AheadMetrics::new(&of)?,
             binds: of.counters("binds_total", "Binds.", &["outcome"])?,
             audits: of.counter("audits_total", "Audits done.")?,
             audit_differences: of.counters("audit_differences_total", "Rows that differ.", sum)?,
@@ -373,6 +405,10 @@ impl Registrar<'_> {
     ) -> Result<HistogramVec, prometheus::Error> {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.add("histogram", HistogramVec::new(options, labels)?)
+    }
+
+    fn duration(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        Ok(self.seconds(name, help, &[])?.with_label_values::<&str>(&[]))
     }
 
     fn sizes(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {

@@ -61,6 +61,7 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         grouped: false,
         never_preempts: false,
         annotated: false,
+        nominated_ahead: false,
         preferences: Preferences::default(),
         images: Box::default(),
     }

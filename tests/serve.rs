@@ -25,6 +25,8 @@ mod stage;
 mod actor;
 #[path = "serve/election.rs"]
 mod election;
+#[path = "serve/ahead.rs"]
+mod ahead;
 #[path = "serve/lease.rs"]
 mod lease;
 #[path = "serve/doorbell.rs"]

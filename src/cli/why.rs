@@ -119,6 +119,11 @@ fn shown(answer: &Value) -> String {
         out += "it was answered; its place is held until the watch tells who won\n";
     }
     out += &steer(answer);
+    if let Some(node) = answer["ahead"]["target"].as_str() {
+        out += &format!("nominated ahead to {node}\n");
+    } else if let Some(why) = answer["ahead"]["standing"].as_str() {
+        out += &format!("not nominated ahead: {why}\n");
+    }
     out += &format!(
         "{} of {} nodes would take it\n",
         answer["nodes_kept"], answer["nodes_considered"]
@@ -239,6 +244,7 @@ mod tests {
             "class": "online", "claimed_more": false, "told": "sigma: x", "held": false,
             "steer": {"cause": "better", "target": "n-9", "lead_pct": 12.5, "outcome": null,
                 "rounds": 1, "written_ms": 4, "accepted_ms": null, "bound_ms": null},
+            "ahead": {"standing": "volumes", "target": null},
             "nodes_kept": 1, "nodes_considered": 2,
             "refused": [{"reason": "PoolClosed", "nodes": 1, "example": node}],
             "best": [{"node": node, "score": 10, "points":
@@ -247,6 +253,7 @@ mod tests {
         for part in [
             "shop/cart: pending, class online",
             "it was told: sigma: x",
+            "not nominated ahead: volumes",
             "1 of 2 nodes",
             "PoolClosed",
             "1.5 of 4.0",

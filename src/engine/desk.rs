@@ -21,12 +21,12 @@ pub use steering::Helm;
 /// Holds, refusals and buffers of one replica.
 #[derive(Debug, Default)]
 pub struct Desk {
-    holds: Holds,
+    pub(super) holds: Holds,
     refusals: Refusals,
     steers: Steers,
     scans: Scans,
     buffers: Buffers,
-    plan_generation: u64,
+    pub(super) plan_generation: u64,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +84,11 @@ impl Desk {
     pub fn beside(mut self, siblings: Siblings) -> Self {
         self.buffers.shortlister.siblings = siblings;
         self
+    }
+
+    /// Whether other extenders judge what we name.
+    pub(super) fn siblings(&self) -> &Siblings {
+        &self.buffers.shortlister.siblings
     }
 
     /// A desk that looks at each offered node anew, whatever it found there before.

@@ -14,6 +14,7 @@ mod refusals;
 mod scans;
 mod shortlist;
 mod steer;
+mod targets;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ pub use rank::MAX_SCORE;
 pub use refusals::{RefusalLimits, Refusals};
 pub use shortlist::{MAX_HELD_NODES, Naming, ShortlistOff, Siblings};
 pub use steer::{SteerOrder, SteerOutcome, SteerRecord, Steers, Unsteered, Wrote};
+pub use targets::NoTarget;
 
 /// What a decision is made on; both halves belong together: the snapshot's pools are the plan's.
 #[derive(Clone)]

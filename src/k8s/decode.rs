@@ -11,7 +11,7 @@ use super::slim::{
     SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimTaint,
     SlimToleration,
 };
-use super::{asks, images, preferences};
+use super::{asks, images, marks, preferences};
 
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +74,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
             || preferences.intersects(Preferences::GROUP),
         never_preempts: spec.preemption_policy == "Never",
         annotated: meta.annotations.present,
+        nominated_ahead: marks::is_nominated_ahead(slim),
         preferences,
         images: images::of_pod(spec),
     })

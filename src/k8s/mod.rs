@@ -27,9 +27,9 @@ pub mod lease;
 mod liar_tests;
 #[cfg(test)]
 mod live_tests;
-mod marks;
 mod objects;
 mod page;
+pub mod marks;
 mod preferences;
 pub mod slim;
 mod watch;

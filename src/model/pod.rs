@@ -137,6 +137,8 @@ pub struct Pod {
     pub never_preempts: bool,
     /// Has annotations: whoever writes one must know whether he adds to some or makes the first.
     pub annotated: bool,
+    /// Its nomination was written ahead, by this replica or by one before it.
+    pub nominated_ahead: bool,
     /// What it would rather have.
     pub preferences: Preferences,
     /// The image of each container, init containers among them.

@@ -10,6 +10,7 @@ pub mod codes;
 mod compile;
 mod diagnostic;
 mod grant;
+mod nominate_ahead;
 mod objects;
 mod patterns;
 mod plan;
@@ -25,6 +26,7 @@ pub use causes::{Bounds, Cause, Steering};
 pub use compile::{API_VERSION, Compiled, KIND, compile};
 pub use diagnostic::{Diagnostic, Severity};
 pub use grant::{Claimant, Grant, Granted, NamespaceSelector};
+pub use nominate_ahead::NominateAhead;
 pub use plan::{
     Class, ClassSettings, FilterRule, Plan, PoolSettings, Role, ScorerRule, Settings, Shortlist,
     default_class,

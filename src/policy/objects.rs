@@ -49,7 +49,7 @@ pub(super) static SPREAD: Object = object("`spread`", &["domain", "maxShare"]);
 pub(super) static STEERING: Object = Object {
     what: "the steering of a class",
     fields: &["shortlist", "shortlistPerDomain", "steer"],
-    later: &["patience", "nominateAhead"],
+    later: &["patience"],
 };
 
 pub(super) static STEER: Object =
@@ -58,6 +58,9 @@ pub(super) static STEER: Object =
 pub(super) static ELSEWHERE: Object = object("`elsewhere`", &["perSecond", "perApp"]);
 
 pub(super) static BETTER: Object = object("`better`", &["margin", "perSecond", "perApp"]);
+
+pub(super) static NOMINATE_AHEAD: Object =
+    object("`nominateAhead`", &["minBacklog", "batch", "window", "ttlSeconds"]);
 
 /// Scorers of the design that no rule gives points for yet.
 pub(super) static LATER_SCORERS: &[&str] = &["peakHeadroom", "peakOverlap", "reclaimableToEnd"];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::causes::Steering;
 use super::grant::Grant;
+use super::nominate_ahead::NominateAhead;
 use crate::model::{Amounts, ClassOrd, NodeMatcher, PoolOrd, PoolSpec};
 use crate::rules::{
     CATALOGUE, ClassParams, Filter, MAX_WEIGHT, PoolParams, Rule, Scorer, Share, SpreadParams,
@@ -103,6 +104,8 @@ pub struct Settings {
     pub pools: Vec<PoolSettings>,
     /// Classes in order; the first that grants wins. `default` and `exempt` are always among them.
     pub classes: Vec<ClassSettings>,
+    /// When pods are nominated ahead. `None`: never.
+    pub nominate_ahead: Option<NominateAhead>,
 }
 
 /// A hard rule with its name.
@@ -169,6 +172,8 @@ pub struct Plan {
     pub default_class: ClassOrd,
     /// Whom a QoS label lowers a pod to.
     pub offline_class: Option<ClassOrd>,
+    /// When pods are nominated ahead. `None`: never.
+    pub nominate_ahead: Option<NominateAhead>,
 }
 
 impl Class {
@@ -209,6 +214,7 @@ impl Plan {
             pools: pools.collect(),
             default_class: with_role(&classes, Role::Default).unwrap_or(ClassOrd(0)),
             offline_class: with_role(&classes, Role::Offline),
+            nominate_ahead: settings.nominate_ahead,
             classes,
         })
     }

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::classes::domain_labels;
 use super::compile::{API_VERSION, KIND};
+use super::nominate_ahead::{MAX_PODS, TTL_SECONDS};
 use super::steering::{MAX_SHORTLIST, MAX_STEERS, OFF};
 use crate::rules::{CATALOGUE, MAX_WEIGHT};
 
@@ -48,9 +49,9 @@ struct SchedulingPolicy {
     classes: Option<Vec<Class>>,
     /// Weights of the scorers by class; a scorer that is not named has its default weight.
     scoring: Option<BTreeMap<String, Weights>>,
-    /// How many nodes an answer names, and what pods are sent elsewhere for, by class. `off`: all that
-    /// may take the pod, and nobody is sent anywhere, for every class.
-    steering: Option<OrOff<BTreeMap<String, OrOff<Steering>>>>,
+    /// How many nodes an answer names, and what pods are sent elsewhere for, by class; and when pods are
+    /// nominated ahead. `off`: all that may take the pod, nobody is sent anywhere, and never.
+    steering: Option<OrOff<SteeringSection>>,
 }
 
 /// What the policy is called.
@@ -198,6 +199,31 @@ enum OrOff<T> {
     Off(OffWord),
 }
 
+/// How many nodes an answer names, and what pods are sent elsewhere for, by class; and when pods are
+/// nominated ahead.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", inline)]
+struct SteeringSection {
+    /// When pods that wait are nominated before kube-scheduler comes to them. Default: `off`.
+    nominate_ahead: Option<OrOff<NominateAhead>>,
+    #[schemars(flatten)]
+    classes: BTreeMap<String, OrOff<Steering>>,
+}
+
+/// When pods that wait are nominated before kube-scheduler comes to them, and how many.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct NominateAhead {
+    /// So many pods must wait. Default: 200.
+    min_backlog: Option<NumPods>,
+    /// Most pods that get their targets together. Default: 1000.
+    batch: Option<NumPods>,
+    /// Most pods that have a target and are not bound yet. Default: 2000.
+    window: Option<NumPods>,
+    /// A nomination that is older is taken back. Default: 60.
+    ttl_seconds: Option<TtlSeconds>,
+}
+
 /// How many of the nodes that may take a pod are named to kube-scheduler, the best ones; and when a pod
 /// is sent to a node that was not offered.
 #[derive(JsonSchema)]
@@ -310,6 +336,10 @@ scalars! {
     ShortlistLength = json_schema!({"type": "integer", "minimum": 0, "maximum": MAX_SHORTLIST});
     PerDomain = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_SHORTLIST});
     NumSteers = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_STEERS});
+    NumPods = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_PODS});
+    TtlSeconds = json_schema!({
+        "type": "integer", "minimum": TTL_SECONDS.0, "maximum": TTL_SECONDS.1
+    });
     Domain = json_schema!({"type": "string", "enum": domain_labels()});
 }
 
@@ -372,6 +402,7 @@ mod tests {
             ("Steer", &objects::STEER),
             ("Elsewhere", &objects::ELSEWHERE),
             ("Better", &objects::BETTER),
+            ("NominateAhead", &objects::NOMINATE_AHEAD),
         ];
         for (name, object) in objects {
             let described = if name.is_empty() { &schema } else { &schema["$defs"][name] };

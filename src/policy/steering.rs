@@ -4,6 +4,7 @@
 use super::causes::{Bounds, Cause, Steering};
 use super::codes;
 use super::diagnostic::Faults;
+use super::nominate_ahead;
 use super::objects::{self, Object};
 use super::plan::{ClassSettings, Shortlist};
 use super::reader::{Fields, integer, map, percent, wrong_type};
@@ -26,6 +27,9 @@ pub(super) fn read(node: &Node, classes: &mut [ClassSettings], faults: &mut Faul
         return wrong_type(node, "`steering` is a mapping of classes, or `off`", faults);
     }
     for entry in map(node, "`steering`", faults).unwrap_or_default() {
+        if entry.key == nominate_ahead::KEY {
+            continue;
+        }
         let class = class_of(entry, classes, &codes::STEERED_UNKNOWN_CLASS, faults);
         if is_off(&entry.node) {
             class.into_iter().for_each(switch_off);
@@ -112,7 +116,7 @@ fn number(fields: &Fields<'_>, field: &str, range: (i64, i64), faults: &mut Faul
     u16::try_from(integer(node, &what, range, &codes::BAD_INTEGER, faults)?).ok()
 }
 
-fn is_off(node: &Node) -> bool {
+pub(super) fn is_off(node: &Node) -> bool {
     matches!(&node.value, Value::Text(text) if text == OFF)
 }
 

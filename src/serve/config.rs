@@ -36,6 +36,10 @@ pub struct ServeConfig {
     pub doorbell: bool,
     /// The lease by which replicas agree who acts for the whole cluster.
     pub lease: LeaseSource,
+    /// The `schedulerName` of pods that may be nominated ahead.
+    pub schedulers: Vec<String>,
+    /// Nominations ahead a second, at most.
+    pub qps: u32,
     /// Whether the bind verb writes bindings.
     pub bind: bool,
     /// From a request's first byte to the moment of decision.

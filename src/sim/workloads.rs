@@ -200,6 +200,7 @@ impl Workload {
             grouped: false,
             never_preempts: false,
             annotated: false,
+            nominated_ahead: false,
             preferences: Preferences::default(),
             images: [ImageName::of(IMAGE)].into(),
         }

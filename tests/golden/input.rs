@@ -275,6 +275,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         grouped: false,
         never_preempts: false,
         annotated: false,
+        nominated_ahead: false,
         preferences,
         images: images.clone(),
     })
@@ -323,7 +324,12 @@ impl Input {
             limit: pool.limit.as_ref().map(limit),
         });
         let classes = self.classes.iter().map(|class| self.class_settings(class));
-        Settings { name: "golden".into(), pools: pools.collect(), classes: classes.collect() }
+        Settings {
+            name: "golden".into(),
+            pools: pools.collect(),
+            classes: classes.collect(),
+            ..Settings::default()
+        }
     }
 
     pub(crate) fn class_params(&self) -> ClassParams {

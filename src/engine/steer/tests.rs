@@ -27,7 +27,7 @@ fn settings(better: bool) -> Settings {
     let class =
         ClassSettings { pools: Some(order.collect()), steering: Some(steering), ..default_class() };
     let pools = vec![pool("home"), pool("ward")];
-    Settings { name: "test".into(), pools, classes: vec![class] }
+    Settings { name: "test".into(), pools, classes: vec![class], ..Settings::default() }
 }
 
 fn home(name: &str) -> Node {

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Check, PolicyOnDisk};
+use super::{Check, PolicyOnDisk, StandingOf};
 use crate::actor::Leading;
+use crate::ahead::Standing;
 use crate::engine::{self, Desk, NodeExplanation, SteerOutcome, World};
 use crate::model::{Amounts, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Reason, Tick};
 use crate::policy::{Class, Diagnostic, Role};
@@ -139,6 +140,8 @@ pub(super) struct ExplainView {
     told: Option<&'static str>,
     /// The pod was answered, and its place is kept until the watch tells who won.
     held: bool,
+    /// How it stands to nominating ahead; null where the policy does not, and for a placed pod.
+    ahead: Option<AheadView>,
     requests: Option<AmountsView>,
     nodes_considered: usize,
     nodes_kept: u32,
@@ -181,6 +184,27 @@ impl SteerView {
     }
 }
 
+/// How a pending pod stands to nominating ahead.
+#[derive(Serialize)]
+struct AheadView {
+    /// `target`, `waits`, `foreign`, or why it is not nominated.
+    standing: &'static str,
+    /// The node that was chosen for it.
+    target: Option<String>,
+}
+
+impl From<Standing> for AheadView {
+    fn from(it: Standing) -> Self {
+        let (standing, target) = match it {
+            Standing::Target(node) => ("target", Some(node)),
+            Standing::Waits => ("waits", None),
+            Standing::Foreign => ("foreign", None),
+            Standing::Not(why) => (why.name(), None),
+        };
+        Self { standing, target }
+    }
+}
+
 #[derive(Serialize)]
 struct RefusedView {
     reason: &'static str,
@@ -207,11 +231,17 @@ struct PointsView {
 /// date and on the newest World: an older one would take the desk back to an older policy.
 pub(super) fn explain(
     board: &Board,
+    ahead: &StandingOf,
     namespace: &str,
     name: &str,
     node: Option<&str>,
 ) -> Result<ExplainView, String> {
-    board.decide(|desk, world, _| Views { board, world }.explain(desk, namespace, name, node))
+    board.decide(|desk, world, _| {
+        let view = Views { board, world }.explain(desk, namespace, name, node)?;
+        let pending = world.snapshot.pending_by_name(namespace, name);
+        let standing = pending.and_then(|pod| ahead(world, desk, pod));
+        Ok(ExplainView { ahead: standing.map(AheadView::from), ..view })
+    })
 }
 
 impl Views<'_> {
@@ -310,6 +340,7 @@ impl Views<'_> {
             claimed_more: false,
             told: None,
             held: false,
+            ahead: None,
             requests: Some(record.requests.into()),
             nodes_considered: 0,
             nodes_kept: 0,
@@ -359,6 +390,7 @@ impl Views<'_> {
             claimed_more: explained.claimed_more,
             told: desk.refusals().reason(pod.uid).map(Reason::text),
             held: desk.is_held(pod.uid),
+            ahead: None,
             requests: Some(pod.requests.base.into()),
             nodes_considered: nodes.len(),
             nodes_kept: explained.tally.kept(),

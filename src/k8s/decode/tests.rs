@@ -43,7 +43,7 @@ fn a_full_pod_is_read() {
     assert_eq!((got.node, got.nominated.as_deref()), (None, Some("bm-17")));
     assert_eq!(got.refusal, Some(Refusal { reason: Some(Reason::PoolClosed) }));
     assert!(!got.terminal && !got.terminating && !got.gated && got.claims_volumes);
-    assert!(got.annotated);
+    assert!(got.annotated && !got.nominated_ahead);
 }
 
 #[test]

@@ -116,7 +116,12 @@ impl Site {
 
     async fn extender(&self, means: Means) -> Result<Extender> {
         if let Some(policy) = means.policy() {
-            let options = SigmaOptions::new(&self.control_plane, &means.name(), policy);
+            let mut options = SigmaOptions::new(&self.control_plane, &means.name(), policy);
+            if means == Means::SigmaAhead {
+                options.more = ["--lease-namespace=kube-system", "--scheduler-name=sigma"]
+                    .map(str::to_owned)
+                    .into();
+            }
             return Ok(Extender::Sigma(Box::new(
                 Sigma::start(&self.control_plane, options).await?,
             )));

@@ -1,5 +1,6 @@
 //! The cases, in the order in which they run. Each gives its measured facts.
 
+mod ahead;
 mod bind;
 mod closed;
 mod doorbell;
@@ -37,6 +38,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
     ("lease_and_rights", || Box::pin(lease::lease_and_rights())),
     ("nominate_fences", || Box::pin(nominate::fences())),
+    ("ahead_backlog", || Box::pin(ahead::backlog())),
     ("steer_to_the_only_node", || Box::pin(steer::to_the_only_node())),
     ("steer_faults", || Box::pin(steer::faults())),
     ("tls_service", || Box::pin(tls::service())),

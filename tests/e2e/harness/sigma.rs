@@ -25,6 +25,8 @@ pub(crate) struct SigmaOptions {
     pub(crate) knows_scheduler: bool,
     /// Folder of its TLS files, as the Service overlay mounts them; `None`: no TLS.
     pub(crate) tls: Option<PathBuf>,
+    /// Further arguments.
+    pub(crate) more: Vec<String>,
 }
 
 impl SigmaOptions {
@@ -38,6 +40,7 @@ impl SigmaOptions {
             audit_interval: "10m",
             knows_scheduler: false,
             tls: None,
+            more: Vec::new(),
         }
     }
 }
@@ -153,6 +156,7 @@ fn spawn(dir: &Path, options: &SigmaOptions, listen: u16, admin: u16) -> Result<
         std::fs::write(&path, text.replace(":9090", &format!(":{listen}")))?;
         args.push(format!("--scheduler-config={}", path.display()));
     }
+    args.extend_from_slice(&options.more);
     let program = Path::new(env!("CARGO_BIN_EXE_sigma"));
     let level = std::env::var("SIGMA_E2E_LOG").unwrap_or_else(|_| "info".to_owned());
     Process::start(dir, &options.name, program, &args, &[("RUST_LOG", &level)])
