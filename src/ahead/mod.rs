@@ -17,6 +17,8 @@ mod look;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashSet;
+
 use self::ledger::{Ledger, ToClear};
 use self::look::Look;
 use crate::actor::{Actor, Means, Order, WhyOff};
@@ -47,6 +49,25 @@ pub struct Ahead {
     /// The `schedulerName` of the pods that are ours to nominate.
     schedulers: Vec<String>,
     ledger: Mutex<Ledger>,
+}
+
+/// When it was looked last at whether targets still take their pods.
+#[derive(Default)]
+struct Rechecked {
+    at: Tick,
+    /// How many changes of nodes there were.
+    seen: u64,
+}
+
+impl Rechecked {
+    /// What was seen the last time, if it is time to look again.
+    fn due(&mut self, world: &World, now: Tick) -> Option<u64> {
+        if now.since_ms(self.at) < RECHECK_MS {
+            return None;
+        }
+        self.at = now;
+        Some(std::mem::replace(&mut self.seen, world.snapshot.touched.end()))
+    }
 }
 
 /// How a pod stands to nominating ahead.
@@ -90,7 +111,7 @@ impl Ahead {
 
     /// Nominates for as long as the process runs.
     pub async fn run(self: Arc<Self>) {
-        let mut rechecked = Tick(0);
+        let mut rechecked = Rechecked::default();
         loop {
             let begun = Instant::now();
             self.step(&mut rechecked).await;
@@ -98,8 +119,9 @@ impl Ahead {
         }
     }
 
-    async fn step(self: &Arc<Self>, rechecked: &mut Tick) {
-        let settings = self.board.world().plan.nominate_ahead;
+    async fn step(self: &Arc<Self>, rechecked: &mut Rechecked) {
+        let world = self.board.world();
+        let settings = world.plan.nominate_ahead;
         self.actor.switch(Means::NominateAhead, settings.is_some());
         let why_off = self.actor.why_off(Means::NominateAhead);
         if matches!(why_off, Some(WhyOff::NoLease | WhyOff::NotLeader(_))) {
@@ -108,11 +130,7 @@ impl Ahead {
         }
         let settings = settings.filter(|_| self.board.synced() && why_off.is_none());
         let this = Arc::clone(self);
-        let now = self.board.clock.now();
-        let recheck = now.since_ms(*rechecked) >= RECHECK_MS;
-        if recheck {
-            *rechecked = now;
-        }
+        let recheck = settings.and_then(|_| rechecked.due(&world, self.board.clock.now()));
         // Milliseconds of work, which must not keep a thread of the watches.
         let looked = tokio::task::spawn_blocking(move || {
             this.follow(settings, recheck);
@@ -127,8 +145,11 @@ impl Ahead {
     }
 
     /// Sees what became of targets, and takes back what is stale while the means is on.
-    fn follow(self: &Arc<Self>, settings: Option<NominateAhead>, recheck: bool) {
-        if settings.is_some() && recheck {
+    ///
+    /// `recheck` is how many changes of nodes there were when it was looked last at whether targets take
+    /// their pods: one whose node has not changed since does.
+    fn follow(self: &Arc<Self>, settings: Option<NominateAhead>, recheck: Option<u64>) {
+        if recheck.is_some() {
             let (world, now) = (self.board.world(), self.board.clock.now());
             let pods = world.snapshot.pending.iter().map(|(_, pod)| pod);
             self.ledger().adopt(pods.filter(|pod| self.is_ours(pod)), now);
@@ -137,11 +158,18 @@ impl Ahead {
             return;
         }
         let (mut desk, world, now) = self.copy();
-        let (ttl_ms, recheck) =
-            (settings.map_or(u64::MAX, |it| it.ttl_ms), recheck && settings.is_some());
+        let ttl_ms = settings.map_or(u64::MAX, |it| it.ttl_ms);
+        let changed = recheck.map(|seen| world.snapshot.touched.since(seen));
+        let changed = changed.map(|rows| rows.map(|it| it.iter().collect::<FxHashSet<_>>()));
         let takes = |pod: &Pod, node: &str| {
+            let Some(changed) = &changed else {
+                return true;
+            };
             let ord = world.snapshot.names.ord(node).filter(|ord| world.snapshot.is_live(*ord));
-            !recheck || ord.is_some_and(|ord| desk.admit(&world, pod, ord) == Reason::Kept)
+            ord.is_some_and(|ord| {
+                let is_changed = changed.as_ref().is_none_or(|rows| rows.contains(&ord));
+                !is_changed || desk.admit(&world, pod, ord) == Reason::Kept
+            })
         };
         let to_clear = self.ledger().follow(&world.snapshot, ttl_ms, now, takes);
         for ToClear { pod, node, why } in to_clear {
