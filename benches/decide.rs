@@ -10,9 +10,13 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sigma::cluster::ClusterState;
 use sigma::engine::{Desk, World};
-use sigma::model::{Change, NodeOrd, Pod, Tick};
+use sigma::model::{AppKey, Change, NodeOrd, Owner, Pod, PodUid, Preferences, Tick};
+use sigma::sim::PodStream;
 use world::{SIZES, Setting, plan, setting};
 
+/// Pods that are given targets together, and how many templates they are of.
+const NUM_BATCH: usize = 10_000;
+const NUM_TEMPLATES: usize = 50;
 /// Pod events between two publications.
 const NUM_EVENTS: usize = 16;
 
@@ -32,6 +36,7 @@ fn main() {
     let (snapshot, _) = state.publish();
     let world = World { snapshot, plan, plan_generation: 1 };
     decide(&mut criterion, &setting, &world);
+    targets(&mut criterion, &world);
     publish(&mut criterion, &setting, &mut state);
     criterion.final_summary();
 }
@@ -64,6 +69,61 @@ fn decide(criterion: &mut Criterion, setting: &Setting, world: &World) {
             group.finish();
         }
     }
+}
+
+/// Budget: 300 ms for 10,000 pods of 50 templates, aim 100 ms; off the path of requests.
+fn targets(criterion: &mut Criterion, world: &World) {
+    let mut group = criterion.benchmark_group("targets");
+    group.sample_size(10);
+    for (order, in_turns) in [("in turns", true), ("one template after the other", false)] {
+        let pods = batch(in_turns);
+        let found = Desk::default().targets(world, &pods);
+        let found = found.iter().filter(|it| it.is_ok()).count();
+        assert!(found > NUM_BATCH * 9 / 10, "only {found} of {NUM_BATCH} pods have a target");
+        group.throughput(Throughput::Elements(NUM_BATCH as u64));
+        group.bench_function(BenchmarkId::from_parameter(order), |bencher| {
+            bencher.iter(|| black_box(Desk::default().targets(world, &pods)));
+        });
+    }
+    group.finish();
+    let mut desk = Desk::default();
+    for (at, pod) in (0..).zip(batch(true).iter().take(2000)) {
+        desk.hold_for(world, pod, NodeOrd(at), Tick(0));
+    }
+    criterion.bench_function("targets/copy of 2,000 holds", |bencher| {
+        bencher.iter(|| black_box(desk.copy_of_holds()));
+    });
+}
+
+/// Pods of 50 apps, each with a template of its own.
+fn batch(in_turns: bool) -> Vec<Arc<Pod>> {
+    let mut stream = PodStream::new(7);
+    let is_plain = |pod: &Pod| {
+        let base = pod.requests.base;
+        pod.preferences == Preferences::default()
+            && !pod.claims_volumes
+            && &*pod.namespace != "kube-system"
+            && base.cpu_milli <= 4000
+            && base.memory_bytes <= 8 << 30
+    };
+    let templates: Vec<Pod> = (0..NUM_TEMPLATES as i64)
+        .map(|at| {
+            let mut pod = stream.find(&is_plain).expect("it never ends");
+            // So that no two of them ask for the same.
+            pod.requests.base.memory_bytes += at << 20;
+            let app = AppKey(0xa99 << 64 | at as u128);
+            pod.owner = Some(Owner { kind: "ReplicaSet".into(), name: "app".into(), app });
+            pod
+        })
+        .collect();
+    let each = NUM_BATCH / NUM_TEMPLATES;
+    let pod = |at: usize| {
+        let of = if in_turns { at % NUM_TEMPLATES } else { at / each };
+        Arc::new(Pod { uid: PodUid(0xba7c << 96 | at as u128), ..templates[of].clone() })
+    };
+    let mut pods: Vec<_> = (0..NUM_BATCH).map(pod).collect();
+    pods.sort_by_key(|pod| std::cmp::Reverse(pod.priority));
+    pods
 }
 
 /// Budget: 1 ms, so that 1,000 events a second take less than a tenth of a core.

@@ -23,6 +23,8 @@ pub mod writer;
 #[cfg(feature = "live")]
 pub mod actor;
 #[cfg(feature = "live")]
+pub mod ahead;
+#[cfg(feature = "live")]
 pub mod http;
 #[cfg(feature = "live")]
 pub mod serve;

@@ -12,8 +12,9 @@ use prometheus::{
 };
 
 use crate::cluster::Difference;
-use crate::engine::ShortlistOff;
+use crate::engine::{ShortlistOff, SteerOutcome, Unsteered};
 use crate::model::{Kind, Reason};
+use crate::policy::Cause;
 
 /// Every metric of the process.
 pub struct Metrics {
@@ -91,8 +92,12 @@ pub struct Metrics {
     pub refused_pods: IntGauge,
     /// Doorbells by outcome.
     pub doorbells: IntCounterVec,
+    /// What becomes of steers.
+    pub steer: SteerMetrics,
     /// What the actor does.
     pub actor: ActorMetrics,
+    /// Who is nominated ahead.
+    pub ahead: AheadMetrics,
     /// Binds by outcome.
     pub binds: IntCounterVec,
     /// Audits done.
@@ -136,6 +141,70 @@ impl ActorMetrics {
     }
 }
 
+/// Metrics of steers.
+pub struct SteerMetrics {
+    /// Steers that have got an outcome, by cause and outcome.
+    pub ended: IntCounterVec,
+    /// From the first refusal of a steer to the answer that names its target, in seconds.
+    pub accepted_seconds: Histogram,
+    /// Answers without any node to pods that were not steered, by reason.
+    pub not_steered: IntCounterVec,
+    /// Pods under way.
+    pub open: IntGauge,
+}
+
+impl SteerMetrics {
+    fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            ended: of.counters("steers_total", "Steers by outcome.", &["cause", "outcome"])?,
+            accepted_seconds: of
+                .histogram("steer_duration_seconds", "Filter to accepted.", &STEER_SECONDS, &[])?
+                .with_label_values::<&str>(&[]),
+            not_steered: of.counters("not_steered_total", "Refused, not steered.", &["reason"])?,
+            open: of.gauge("steered_pods", "Pods on their way to a target.")?,
+        };
+        for (cause, outcome) in
+            Cause::ALL.iter().flat_map(|cause| SteerOutcome::ALL.map(|outcome| (cause, outcome)))
+        {
+            metrics.ended.with_label_values(&[cause.name(), outcome.name()]);
+        }
+        for why in Unsteered::ALL {
+            metrics.not_steered.with_label_values(&[why.name()]);
+        }
+        Ok(metrics)
+    }
+}
+
+/// Metrics of nominating ahead.
+pub struct AheadMetrics {
+    /// Pods that could be nominated, those that have a target among them.
+    pub backlog: IntGauge,
+    /// Pods that could not, by reason.
+    pub unplanned: IntGaugeVec,
+    /// Targets chosen.
+    pub chosen: IntCounter,
+    /// Targets that have not ended.
+    pub open: IntGauge,
+    /// Targets that ended, by how.
+    pub ended: IntCounterVec,
+    /// Time to choose the targets of a batch.
+    pub planning_seconds: Histogram,
+}
+
+impl AheadMetrics {
+    fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            backlog: of.gauge("ahead_backlog_pods", "Pods that could be nominated ahead.")?,
+            unplanned: of.gauges("ahead_unplanned_pods", "Pods that could not.", &["reason"])?,
+            chosen: of.counter("ahead_targets_total", "Targets chosen.")?,
+            open: of.gauge("ahead_targets_open", "Targets that have not ended.")?,
+            ended: of.counters("ahead_targets_ended_total", "Targets that ended.", &["end"])?,
+            planning_seconds: of
+                .duration("ahead_planning_duration_seconds", "Choosing for a batch.")?,
+        })
+    }
+}
+
 /// What a metric is, for `docs/metrics.md`. A registry does not tell: it gathers only series that
 /// exist, and their types only with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +228,9 @@ const SECONDS: [f64; 14] = [
     0.25, 1.0,
 ];
 
+/// Steers: 2 ms to 10 s, which is kube-scheduler's longest back-off.
+const STEER_SECONDS: [f64; 11] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0];
+
 /// Lengths of shortlists; the longest has 1,000 nodes.
 const SIZES: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0];
 
@@ -167,8 +239,7 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some(PREFIX.to_owned()), None)?;
         let of = Registrar { registry: &registry, described: RefCell::default() };
-        let (resource, path) = (&["resource"], &["path", "result"]);
-        let (why, sum) = (&["why"], &["sum"]);
+        let (resource, path, why, sum) = (&["resource"], &["path", "result"], &["why"], &["sum"]);
         let metrics = Self {
             verb_seconds: of.seconds("verb_duration_seconds", "Handler time.", &["verb"])?,
             verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
@@ -211,8 +282,7 @@ impl Metrics {
             lost_deletes: of.counters("lost_deletes_total", "Found by a list.", resource)?,
             state_objects: of.gauges("state_objects", "What the state holds.", &["kind"])?,
             publish_seconds: of
-                .seconds("publish_duration_seconds", "Applying and publishing changes.", &[])?
-                .with_label_values::<&str>(&[]),
+                .duration("publish_duration_seconds", "Applying and publishing changes.")?,
             changes: of.counter("changes_total", "Changes applied.")?,
             snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
             policy_generation: of.gauge("policy_generation", "Policy in force.")?,
@@ -222,7 +292,9 @@ impl Metrics {
             holds_expired: of.counter("holds_expired_total", "Holds that ended by TTL.")?,
             refused_pods: of.gauge("refused_pods", "Pods that wait for the doorbell.")?,
             doorbells: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
+            steer: SteerMetrics::new(&of)?,
             actor: ActorMetrics::new(&of)?,
+            ahead: AheadMetrics::new(&of)?,
             binds: of.counters("binds_total", "Binds.", &["outcome"])?,
             audits: of.counter("audits_total", "Audits done.")?,
             audit_differences: of.counters("audit_differences_total", "Rows that differ.", sum)?,
@@ -321,8 +393,22 @@ impl Registrar<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<HistogramVec, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        self.histogram(name, help, &SECONDS, labels)
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.add("histogram", HistogramVec::new(options, labels)?)
+    }
+
+    fn duration(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        Ok(self.seconds(name, help, &[])?.with_label_values::<&str>(&[]))
     }
 
     fn sizes(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {

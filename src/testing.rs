@@ -58,7 +58,10 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         terminating: false,
         gated: false,
         claims_volumes: false,
+        grouped: false,
+        never_preempts: false,
         annotated: false,
+        nominated_ahead: false,
         preferences: Preferences::default(),
         images: Box::default(),
     }

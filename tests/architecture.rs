@@ -13,9 +13,9 @@ use sigma::rules::CATALOGUE;
 use source::{Source, blank, end_of_item, line_of, mark_tests, names_after, sources, words};
 
 /// The rooms in order: each may name only those before it.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "model", "cluster", "rules", "policy", "engine", "sim", "record", "metrics", "k8s", "writer",
-    "actor", "http", "serve", "cli",
+    "actor", "ahead", "http", "serve", "cli",
 ];
 /// The rooms that know no clock, no socket, no file, no entropy.
 const CORE: &[&str] = &["model", "cluster", "rules", "policy", "engine", "sim", "record"];

@@ -16,6 +16,8 @@ mod server;
 mod counterpart;
 #[path = "properties/state.rs"]
 mod state;
+#[path = "properties/targets.rs"]
+mod targets;
 #[path = "../src/testing.rs"]
 mod testing;
 

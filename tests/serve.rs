@@ -25,10 +25,14 @@ mod stage;
 mod actor;
 #[path = "serve/election.rs"]
 mod election;
+#[path = "serve/ahead.rs"]
+mod ahead;
 #[path = "serve/lease.rs"]
 mod lease;
 #[path = "serve/doorbell.rs"]
 mod doorbell;
+#[path = "serve/steer.rs"]
+mod steer;
 #[path = "serve/bad_input.rs"]
 mod bad_input;
 #[path = "serve/bench.rs"]

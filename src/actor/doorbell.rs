@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::steers::Chores;
 use super::{Actor, Means, Order, Outcome};
-use crate::engine::Ring;
+use crate::engine::{Desk, Ring};
 use crate::metrics::Metrics;
 use crate::writer::Board;
 
@@ -15,8 +16,8 @@ const MAX_RINGS: usize = 5;
 /// (pod, node) pairs looked at while the desk is ours: a fraction of a millisecond.
 const BUDGET: usize = 10_000;
 
-/// Answers who waits at the door, for as long as the process runs. While the means is off, holds
-/// expire all the same, but nobody is rung.
+/// Answers who waits at the door, for as long as the process runs. While the means is off, holds and
+/// steers expire all the same, but nobody is rung.
 pub async fn answer(board: Arc<Board>, metrics: Arc<Metrics>, actor: Arc<Actor>) {
     let mut adopted = false;
     let mut ticks = tokio::time::interval(PERIOD);
@@ -25,7 +26,7 @@ pub async fn answer(board: Arc<Board>, metrics: Arc<Metrics>, actor: Arc<Actor>)
         ticks.tick().await;
         let ready = board.synced();
         let room = if ready { actor.room(Means::Doorbell).min(MAX_RINGS) } else { 0 };
-        let rings = board.decide(|desk, world, now| {
+        let (rings, chores) = board.decide(|desk, world, now| {
             if ready && !adopted {
                 adopted = true;
                 let count = desk.adopt_refusals(world, now);
@@ -34,8 +35,12 @@ pub async fn answer(board: Arc<Board>, metrics: Arc<Metrics>, actor: Arc<Actor>)
             metrics.holds_expired.inc_by(desk.expire(now) as u64);
             metrics.assumed_pods.set(desk.holds().len() as i64);
             metrics.refused_pods.set(desk.refusals().len() as i64);
-            if room > 0 { desk.rings(world, now, room, BUDGET) } else { Vec::new() }
+            // First, since whom it gives up is rung.
+            let chores = Chores::of(desk, world, now);
+            let some = |desk: &mut Desk| desk.rings(world, now, room, BUDGET);
+            (if room > 0 { some(desk) } else { Vec::new() }, chores)
         });
+        chores.finish(&actor, &metrics);
         for Ring { pod, reason } in rings {
             let metrics = metrics.clone();
             let order = Order::ring(pod, reason.name());

@@ -36,6 +36,15 @@ pub(super) struct LaneLimits {
     pub(super) max_age_ms: u64,
 }
 
+impl LaneLimits {
+    /// The same bounds with another pace: so many a second, and an eighth of that at once.
+    pub(super) fn paced(self, per_second: u32) -> Self {
+        let per_second = u64::from(per_second);
+        let burst = (per_second / 8).max(1);
+        Self { pace: Pace { tokens: per_second, period_ms: 1000, burst }, ..self }
+    }
+}
+
 /// What is submitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted<T> {

@@ -20,6 +20,7 @@ mod lane;
 mod leadership;
 mod order;
 mod rights;
+mod steers;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,7 @@ use self::breaker::{Breaker, Sign};
 use self::lane::{Job, Lane, Left, Next, Turned, Verdict, Wanted};
 use self::rights::Rights;
 use crate::k8s::access::Right;
+use crate::k8s::marks;
 use crate::k8s::writes::{PodRef, PodWrites, Wake, WriteOutcome};
 use crate::metrics::Metrics;
 use crate::model::{Pod, Tick};
@@ -123,6 +125,14 @@ impl Actor {
         let (life, num_writes) = (fastrand::u64(..), AtomicU64::new(0));
         let (queues, rights) = (Means::ALL.map(queue), Rights::new(vec![right]));
         Self { writes, metrics, clock, queues, rights, leadership, life, num_writes }
+    }
+
+    /// The same actor whose means writes at most so often a second.
+    #[must_use]
+    pub fn paced(self, means: Means, per_second: u32) -> Self {
+        let limits = means.limits().paced(per_second);
+        self.queues[means as usize].lock().lane = Lane::new(limits, self.clock.now());
+        self
     }
 
     /// Switches a means on or off, at once. Orders that wait stay until it is on again, or they expire.
@@ -237,7 +247,7 @@ impl Actor {
             if this.why_not_leading(means).is_some() {
                 return None;
             }
-            Some(this.write(&pod, &write).await)
+            Some(this.write(means, &pod, &write).await)
         });
         let written = written.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
@@ -286,11 +296,15 @@ impl Actor {
         }
     }
 
-    async fn write(&self, pod: &Pod, write: &Write) -> WriteOutcome {
+    async fn write(&self, means: Means, pod: &Pod, write: &Write) -> WriteOutcome {
         // Only a value that the pod did not have before wakes it. In a container every process has
         // the same number, so a life is told from the next one by lot.
         let count = self.num_writes.fetch_add(1, Ordering::Relaxed);
-        let value = format!("{:016x}-{count}", self.life);
+        let unique = format!("{:016x}-{count}", self.life);
+        let value = match write.node().filter(|_| means == Means::NominateAhead) {
+            Some(node) => marks::ahead(node, &unique),
+            None => unique,
+        };
         let wake = Wake { value: &value, annotated: pod.annotated };
         let pod = PodRef { namespace: &pod.namespace, name: &pod.name, uid: &pod.uid_text };
         match write {

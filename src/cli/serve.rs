@@ -93,6 +93,23 @@ pub(super) struct ServeArgs {
         value_parser = object_name
     )]
     lease_name: String,
+    /// The `schedulerName` of pods that may be nominated ahead (`steering.nominateAhead` in the policy);
+    /// can be given more than once.
+    #[arg(
+        long,
+        env = "SIGMA_SCHEDULER_NAME",
+        value_delimiter = ',',
+        default_value = "default-scheduler",
+        value_name = "NAME"
+    )]
+    scheduler_name: Vec<String>,
+    /// Nominations ahead a second, at most. The default keeps below what API priority and fairness lets
+    /// one client have of a small control plane.
+    #[arg(
+        long, env = "SIGMA_QPS", default_value_t = 400, value_name = "NUMBER",
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
+    qps: u32,
     /// Whether the bind verb writes bindings (needs `create pods/binding`).
     #[arg(long, env = "SIGMA_BIND", value_enum, default_value_t = Switch::Off)]
     bind: Switch,
@@ -197,6 +214,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         },
         doorbell: args.doorbell == Switch::On,
         lease: LeaseSource { namespace: args.lease_namespace, name: args.lease_name },
+        schedulers: args.scheduler_name,
+        qps: args.qps,
         bind: args.bind == Switch::On,
         deadline: args.deadline,
         fast_paths: FastPath::all_but(&args.without),

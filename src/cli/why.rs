@@ -105,7 +105,7 @@ fn shown(answer: &Value) -> String {
     let text = |key: &str| answer[key].as_str().unwrap_or("-").to_owned();
     let mut out = format!("{}/{}: {}", text("namespace"), text("pod"), text("state"));
     if let Some(node) = answer["node"].as_str() {
-        return out + &format!(" on {node}, class {}\n", text("class"));
+        return out + &format!(" on {node}, class {}\n", text("class")) + &steer(answer);
     }
     out += &format!(", class {}", text("class"));
     if answer["claimed_more"] == true {
@@ -118,11 +118,40 @@ fn shown(answer: &Value) -> String {
     if answer["held"] == true {
         out += "it was answered; its place is held until the watch tells who won\n";
     }
+    out += &steer(answer);
+    if let Some(node) = answer["ahead"]["target"].as_str() {
+        out += &format!("nominated ahead to {node}\n");
+    } else if let Some(why) = answer["ahead"]["standing"].as_str() {
+        out += &format!("not nominated ahead: {why}\n");
+    }
     out += &format!(
         "{} of {} nodes would take it\n",
         answer["nodes_kept"], answer["nodes_considered"]
     );
     out + &refused_table(answer) + &best_table(answer)
+}
+
+/// How the pod was, or is being, sent to a node that was not offered.
+fn steer(answer: &Value) -> String {
+    let steer = &answer["steer"];
+    let Some(target) = steer["target"].as_str() else {
+        return String::new();
+    };
+    let lead = match steer["lead_pct"].as_f64() {
+        Some(lead) => format!("leads the best offered by {lead} %"),
+        None => "no offered node would take it".to_owned(),
+    };
+    let cause = steer["cause"].as_str().unwrap_or("-");
+    let outcome = steer["outcome"].as_str().unwrap_or("under way");
+    let mut out = format!("it was sent to {target} ({cause}: {lead}): {outcome}");
+    for (step, key) in
+        [("nominated", "written_ms"), ("accepted", "accepted_ms"), ("bound", "bound_ms")]
+    {
+        if let Some(ms) = steer[key].as_u64() {
+            out += &format!(", {step} after {ms} ms");
+        }
+    }
+    out + &format!("; refusals: {}\n", steer["rounds"])
 }
 
 fn refused_table(answer: &Value) -> String {
@@ -213,6 +242,9 @@ mod tests {
             "allocatable": {"cpu_milli": 4000, "memory_bytes": 8_589_934_592_i64}});
         let answer = serde_json::json!({"namespace": "shop", "pod": "cart", "state": "pending",
             "class": "online", "claimed_more": false, "told": "sigma: x", "held": false,
+            "steer": {"cause": "better", "target": "n-9", "lead_pct": 12.5, "outcome": null,
+                "rounds": 1, "written_ms": 4, "accepted_ms": null, "bound_ms": null},
+            "ahead": {"standing": "volumes", "target": null},
             "nodes_kept": 1, "nodes_considered": 2,
             "refused": [{"reason": "PoolClosed", "nodes": 1, "example": node}],
             "best": [{"node": node, "score": 10, "points":
@@ -221,11 +253,14 @@ mod tests {
         for part in [
             "shop/cart: pending, class online",
             "it was told: sigma: x",
+            "not nominated ahead: volumes",
             "1 of 2 nodes",
             "PoolClosed",
             "1.5 of 4.0",
             "1.0 of 8.0 Gi",
             "binPack 375x10",
+            "it was sent to n-9 (better: leads the best offered by 12.5 %): under way, nominated \
+             after 4 ms; refusals: 1\n",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

@@ -129,7 +129,7 @@ impl Extra {
 }
 
 /// All holds of a replica, and the sums over them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Holds {
     limits: HoldLimits,
     by_uid: FxHashMap<PodUid, Hold>,
@@ -303,7 +303,9 @@ impl Holds {
         }
         let on_node = claims.iter().filter(|claim| claim.on_node);
         self.sums.differs.extend(on_node.map(|claim| claim.nominee.node));
-        self.gather_replicas(snapshot, pod);
+        let mut replicas = std::mem::take(&mut self.sums.replicas);
+        self.replicas_seen_by(snapshot, pod, &mut replicas);
+        self.sums.replicas = replicas;
         let out = decide(&mut self.sums);
         self.sums.replicas.clear();
         self.sums.removed_replicas.clear();
@@ -338,7 +340,13 @@ impl Holds {
         claims.filter(|claim| claim.on_node || claim.in_pool).collect()
     }
 
-    fn gather_replicas(&mut self, snapshot: &Snapshot, pod: &Pod) {
+    /// Adds the possible places of the unconfirmed replicas of `pod`'s app, as in [`Extra::replicas`].
+    pub fn replicas_seen_by(
+        &self,
+        snapshot: &Snapshot,
+        pod: &Pod,
+        replicas: &mut Vec<(u32, NodeOrd)>,
+    ) {
         let Some(app) = pod.app() else {
             return;
         };
@@ -346,10 +354,10 @@ impl Holds {
         let of_app = self.by_app.range((app, PodUid(0))..=(app, PodUid(u128::MAX)));
         let holds = of_app.filter_map(|(_, uid)| self.by_uid.get(uid));
         for hold in holds.filter(|it| it.claim.uid != pod.uid) {
-            self.sums.replicas.extend(hold.nodes.iter().map(|ord| (group, *ord)));
+            replicas.extend(hold.nodes.iter().map(|ord| (group, *ord)));
             let nominee = snapshot.nominees.get(hold.claim.uid.0);
             let nominee = nominee.filter(|it| respects(pod, &it.claim));
-            self.sums.replicas.extend(nominee.map(|it| (group, it.node)));
+            replicas.extend(nominee.map(|it| (group, it.node)));
             group += 1;
         }
         if snapshot.nominees.is_empty() {
@@ -359,7 +367,7 @@ impl Holds {
             let claim = &nominee.claim;
             let unheld = !self.by_uid.contains_key(&claim.uid);
             if unheld && claim.app == Some(app) && respects(pod, claim) {
-                self.sums.replicas.push((group, nominee.node));
+                replicas.push((group, nominee.node));
                 group += 1;
             }
         }
@@ -400,7 +408,7 @@ fn pools_of(snapshot: &Snapshot, nodes: &[NodeOrd]) -> Vec<PoolOrd> {
     pools
 }
 
-fn extended_of(snapshot: &Snapshot, requests: &Requests) -> Vec<(ResourceOrd, i64)> {
+pub(super) fn extended_of(snapshot: &Snapshot, requests: &Requests) -> Vec<(ResourceOrd, i64)> {
     let known = requests.extended.iter();
     known.filter_map(|it| Some((snapshot.resource(&it.name)?, bounded_amount(it.amount)))).collect()
 }

@@ -5,6 +5,7 @@
 //! Nothing here knows an API server, a policy's classes or a clock: time arrives as a `Tick`.
 
 mod apps;
+mod assume;
 mod audit;
 mod cow;
 mod holds;

@@ -344,20 +344,20 @@ fn pool_of(pools: &[PoolSpec], node: &Node) -> PoolOrd {
     at.map_or(PoolOrd::NONE, |at| PoolOrd(at as u8))
 }
 
-fn shift(column: &mut Column<i64>, at: usize, amount: i64, sign: i64) {
+pub(super) fn shift(column: &mut Column<i64>, at: usize, amount: i64, sign: i64) {
     if let Some(cell) = column.get(at) {
         column.set(at, cell.saturating_add(amount.saturating_mul(sign)));
     }
 }
 
-fn shift_used(columns: &mut Columns, at: usize, amounts: Amounts, sign: i64) {
+pub(super) fn shift_used(columns: &mut Columns, at: usize, amounts: Amounts, sign: i64) {
     shift(&mut columns.used_cpu_milli, at, amounts.cpu_milli, sign);
     shift(&mut columns.used_memory_bytes, at, amounts.memory_bytes, sign);
     shift(&mut columns.used_ephemeral_bytes, at, amounts.ephemeral_bytes, sign);
     shift(&mut columns.used_pods, at, amounts.pods, sign);
 }
 
-fn signed(sum: &mut Amounts, amounts: Amounts, sign: i64) {
+pub(super) fn signed(sum: &mut Amounts, amounts: Amounts, sign: i64) {
     if sign < 0 {
         *sum -= amounts;
     } else {

@@ -1,5 +1,7 @@
 //! The desk: what a replica remembers between calls, and the decisions that use it.
 
+mod steering;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -9,18 +11,22 @@ use super::rank::Ranker;
 use super::refusals::{RefusalLimits, Refusals};
 use super::scans::{Rows, Scans};
 use super::shortlist::{Naming, Shortlister, Siblings};
+use super::steer::{SteerOrder, Steers, Unsteered};
 use super::{Case, World};
 use crate::cluster::{HoldLimits, Holds, Settled};
 use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
 
+pub use steering::Helm;
+
 /// Holds, refusals and buffers of one replica.
 #[derive(Debug, Default)]
 pub struct Desk {
-    holds: Holds,
+    pub(super) holds: Holds,
     refusals: Refusals,
+    steers: Steers,
     scans: Scans,
     buffers: Buffers,
-    plan_generation: u64,
+    pub(super) plan_generation: u64,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +57,11 @@ pub struct Answer {
     pub tally: Tally,
     /// What local rules say was known before the request came.
     pub from_scan: bool,
+    /// The pod is refused for the sake of a node that was not offered; this must be written after the
+    /// answer.
+    pub steer: Option<SteerOrder>,
+    /// The pod is refused, and why it is not steered.
+    pub unsteered: Option<Unsteered>,
 }
 
 /// A pod to be rung: a refusal of ours no longer holds.
@@ -73,6 +84,11 @@ impl Desk {
     pub fn beside(mut self, siblings: Siblings) -> Self {
         self.buffers.shortlister.siblings = siblings;
         self
+    }
+
+    /// Whether other extenders judge what we name.
+    pub(super) fn siblings(&self) -> &Siblings {
+        &self.buffers.shortlister.siblings
     }
 
     /// A desk that looks at each offered node anew, whatever it found there before.
@@ -101,7 +117,12 @@ impl Desk {
     /// a decision is made on: then the snapshot counts what the holds no longer do.
     pub fn settle(&mut self, settled: Settled) {
         match settled {
-            Settled::Placed(uid) | Settled::Gone(uid) => self.refusals.forget(uid),
+            Settled::Placed(uid) | Settled::Gone(uid) => {
+                self.refusals.forget(uid);
+                self.steers.settle(uid, matches!(settled, Settled::Placed(_)));
+            }
+            // It is the refusal that the steer began with, and what is held is the target.
+            Settled::Refused { uid, .. } if self.steers.holds(uid) => return,
             // A refusal keeps a recycled ordinal: if it becomes another node that would take the pod,
             // ringing is right.
             Settled::Recycled(_) | Settled::Refused { .. } => {}
@@ -142,6 +163,7 @@ impl Desk {
         (answer.class, answer.claimed_more) = (granted.class, granted.claimed_more);
         answer.accepted.clear();
         answer.scores.clear();
+        (answer.steer, answer.unsteered) = (None, None);
         let before = self.holds.supersede(&world.snapshot, pod);
         let num_holds = self.holds.len();
         self.seen_with(world, pod, granted.class, nodes.len(), |case, rows, buffers| {
@@ -243,6 +265,11 @@ impl Desk {
     /// True for each candidate that in-tree preemption may go on with.
     pub fn preempt(&mut self, world: &World, pod: &Pod, candidates: &[Candidate]) -> Vec<bool> {
         self.follow(world);
+        self.steers.asked_to_preempt();
+        // Its place is on the way. Who died for it would die for nothing.
+        if self.steers.is_open(pod.uid) {
+            return vec![false; candidates.len()];
+        }
         self.holds.seen_by(&world.snapshot, pod, |extra| acceptable(world, pod, extra, candidates))
     }
 
@@ -271,7 +298,8 @@ impl Desk {
                 continue;
             };
             let nodes = refused.nodes.as_deref().unwrap_or(&all);
-            let exhausted = spent > 0 && spent + nodes.len() > budget;
+            let num_looks = nodes.len() + if refused.elsewhere { all.len() } else { 0 };
+            let exhausted = spent > 0 && spent + num_looks > budget;
             if rings.len() >= most || exhausted {
                 break;
             }
@@ -280,8 +308,10 @@ impl Desk {
             let Some(pod) = waiting(world, &refused.pod) else {
                 continue;
             };
-            spent += nodes.len();
-            if self.passes_somewhere(world, &pod, nodes) {
+            spent += num_looks;
+            let passes = self.passes_somewhere(world, &pod, nodes)
+                || refused.elsewhere && self.best_anywhere(world, &pod).is_some();
+            if passes {
                 self.refusals.rang(uid, now);
                 rings.push(Ring { pod, reason: refused.reason });
             }
@@ -361,6 +391,11 @@ impl Desk {
         if self.plan_generation != world.plan_generation {
             self.plan_generation = world.plan_generation;
             self.scans.clear();
+            self.steers.forget_budgets();
+            // From now on a pod may go where it was not offered.
+            if world.plan.steers() {
+                self.refusals.widen_all();
+            }
             self.holds.repool(&world.snapshot);
         }
     }

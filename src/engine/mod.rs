@@ -13,6 +13,8 @@ mod rank;
 mod refusals;
 mod scans;
 mod shortlist;
+mod steer;
+mod targets;
 mod top;
 
 use std::sync::Arc;
@@ -23,13 +25,15 @@ use crate::policy::{Claimant, Class, Granted, Plan};
 
 pub use anywhere::Best;
 pub use degraded::degraded;
-pub use desk::{Answer, Desk, Ring};
+pub use desk::{Answer, Desk, Helm, Ring};
 pub use explain::{Explanation, NodeExplanation, RulePoints, explain};
 pub use filter::Tally;
 pub use preempt::Candidate;
 pub use rank::MAX_SCORE;
 pub use refusals::{RefusalLimits, Refusals};
 pub use shortlist::{MAX_HELD_NODES, Naming, ShortlistOff, Siblings};
+pub use steer::{SteerOrder, SteerOutcome, SteerRecord, Steers, Unsteered, Wrote};
+pub use targets::NoTarget;
 
 /// What a decision is made on; both halves belong together: the snapshot's pools are the plan's.
 #[derive(Clone)]

@@ -35,6 +35,8 @@ pub(super) struct Refused {
     pub(super) pod: Arc<Pod>,
     /// The nodes that were refused to it: each had passed in-tree. `None`: not known, so all.
     pub(super) nodes: Option<Box<[NodeOrd]>>,
+    /// It could be sent to a node that was not offered.
+    pub(super) elsewhere: bool,
     pub(super) reason: Reason,
     plan_generation: u64,
     text_since: Tick,
@@ -91,7 +93,8 @@ impl Refusals {
             return found;
         };
         // What was said in place of a decision gives way to the first decision.
-        let decided = !matches!(before.reason, Reason::NotSynced | Reason::Overloaded);
+        let decided =
+            !matches!(before.reason, Reason::NotSynced | Reason::Overloaded | Reason::Steered);
         let fresh = now.since_ms(before.text_since) < self.limits.text_dwell_ms;
         let keeps = before.plan_generation == plan_generation
             && (still_true(before.reason) || fresh && decided);
@@ -121,6 +124,7 @@ impl Refusals {
         let refused = Refused {
             pod: pod.clone(),
             nodes,
+            elsewhere: false,
             reason,
             plan_generation,
             text_since: same_text.map_or(now, |it| it.text_since),
@@ -130,6 +134,18 @@ impl Refusals {
             looked: before.map_or(0, |it| it.looked),
         };
         self.by_uid.insert(pod.uid, refused);
+    }
+
+    /// A node that a steer would lead to ends this refusal too.
+    pub(super) fn widen(&mut self, uid: PodUid) {
+        if let Some(refused) = self.by_uid.get_mut(&uid) {
+            refused.elsewhere = true;
+        }
+    }
+
+    /// The same for all of them.
+    pub(super) fn widen_all(&mut self) {
+        self.by_uid.values_mut().for_each(|refused| refused.elsewhere = true);
     }
 
     /// Forgets a pod that is accepted, placed or gone.

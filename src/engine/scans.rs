@@ -31,9 +31,11 @@ pub(super) struct Scans {
     is_off: bool,
 }
 
+/// What a look at rows needs.
 #[derive(Debug, Default)]
-struct Buffers {
-    nodes: Vec<NodeOrd>,
+pub(super) struct Buffers {
+    /// The nodes that are looked at.
+    pub(super) nodes: Vec<NodeOrd>,
     verdicts: Vec<Reason>,
     ranker: Ranker,
 }
@@ -177,14 +179,20 @@ impl Rows {
         points.extend(nodes.iter().map(|ord| of(ord).unwrap_or(0)));
     }
 
+    /// The weighted points of the local scorers, where the local filters keep the node.
+    pub(super) fn kept(&self, node: NodeOrd) -> Option<u32> {
+        let is_kept = self.verdicts.get(node.index()) == Some(&Reason::Kept);
+        self.points.get(node.index()).copied().filter(|_| is_kept)
+    }
+
     /// Makes it so many rows long.
-    fn fit(&mut self, rows: usize) {
+    pub(super) fn fit(&mut self, rows: usize) {
         self.verdicts.resize(rows, Reason::UnknownNode);
         self.points.resize(rows, 0);
     }
 
     /// Looks again at the nodes in the buffer.
-    fn look(&mut self, case: Case<'_>, buffers: &mut Buffers) {
+    pub(super) fn look(&mut self, case: Case<'_>, buffers: &mut Buffers) {
         let Buffers { nodes, verdicts, ranker } = buffers;
         fresh_verdicts(&case.world.snapshot, nodes, verdicts);
         judge_local(case, nodes, verdicts);

@@ -66,7 +66,7 @@ pub enum Siblings {
 }
 
 impl Siblings {
-    fn judge(&self, pod: &Pod) -> bool {
+    pub(super) fn judge(&self, pod: &Pod) -> bool {
         match self {
             Self::None => false,
             Self::Judging => true,

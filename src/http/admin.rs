@@ -17,7 +17,10 @@ use tokio::net::TcpListener;
 
 use self::views::Views;
 use crate::actor::{Leading, MeansState};
+use crate::ahead::Standing;
+use crate::engine::{Desk, World};
 use crate::metrics::Metrics;
+use crate::model::Pod;
 use crate::policy::{Diagnostic, Severity};
 use crate::writer::Board;
 
@@ -32,6 +35,9 @@ pub struct Check {
     pub detail: String,
 }
 
+/// How a pending pod stands to nominating ahead; `None`: the policy does not.
+pub type StandingOf = Arc<dyn Fn(&World, &Desk, &Pod) -> Option<Standing> + Send + Sync>;
+
 /// What the admin listener shows but cannot know by itself.
 #[derive(Clone)]
 pub struct AdminSources {
@@ -43,6 +49,8 @@ pub struct AdminSources {
     pub acts: Arc<dyn Fn() -> Vec<MeansState> + Send + Sync>,
     /// How the election stands; `None` when there is no lease.
     pub lease: Arc<dyn Fn() -> Option<Leading> + Send + Sync>,
+    /// How pods stand to nominating ahead.
+    pub ahead: StandingOf,
 }
 
 /// Why the policy on disk is not in force; empty when it is.
@@ -189,7 +197,8 @@ async fn explain(State(admin): Shared, Query(query): Query<ExplainQuery>) -> Res
         return problem(StatusCode::BAD_REQUEST, "say which pod: ?namespace=NAMESPACE&pod=POD");
     };
     let namespace = query.namespace.as_deref().unwrap_or("default");
-    match views::explain(&admin.board, namespace, &pod, query.node.as_deref()) {
+    let (board, ahead) = (&admin.board, &admin.sources.ahead);
+    match views::explain(board, ahead, namespace, &pod, query.node.as_deref()) {
         Ok(view) => Json(view).into_response(),
         Err(why) => problem(StatusCode::NOT_FOUND, &why),
     }

@@ -14,6 +14,7 @@ use super::bind::{Binder, Binds};
 use super::body::{self, BodyLimits, Budget};
 use super::fast_paths::FastPaths;
 use super::scratch::SharedScratch;
+use super::steer::Steerage;
 use crate::metrics::Metrics;
 use crate::writer::Board;
 
@@ -41,6 +42,8 @@ pub struct ExtenderOptions {
     pub binder: Option<Arc<dyn Binder>>,
     /// How long one binding may take, below the scheduler's `httpTimeout`.
     pub bind_within: Duration,
+    /// Who writes steers; `None`: nobody is steered.
+    pub steerage: Option<Steerage>,
     /// Shortcuts that filter and prioritize take.
     pub fast_paths: FastPaths,
 }
@@ -53,6 +56,7 @@ impl Default for ExtenderOptions {
             not_ready: NotReady::default(),
             binder: None,
             bind_within: Duration::from_millis(800),
+            steerage: None,
             fast_paths: FastPaths::ALL,
         }
     }

@@ -12,6 +12,7 @@ use super::memo::Kept;
 use super::name_list::{Cutter, NameList};
 use super::reply;
 use super::scratch::Scratch;
+use super::steer::Steerage;
 use super::wire::{self, Args, BindArgs, Name, Object, PreemptArgs, VictimMap, Victims};
 use crate::cluster::Names;
 use crate::engine::{self, Answer, Candidate, Desk, Naming, Tally, World};
@@ -65,9 +66,13 @@ impl Extender {
             };
         }
         let by = arrived + self.options.deadline;
+        let helm = self.options.steerage.as_ref().map(Steerage::helm);
         let decided = self.board.decide_by(by, |desk, world, now| {
             let nodes = names.ords(&seen.snapshot.names, &world.snapshot.names, ords);
             desk.filter_into(world, &pod, nodes, now, answer);
+            if let Some(helm) = helm {
+                desk.steer(world, &pod, nodes, helm, now, answer);
+            }
             if answer.accepted.len() == nodes.len() {
                 named_nodes.extend_from_slice(nodes);
             } else {
@@ -78,6 +83,7 @@ impl Extender {
         let Some((plan_generation, known)) = decided else {
             return self.filter_degraded(&pod, &names, Reason::Overloaded);
         };
+        self.see_off(answer);
         if answer.claimed_more {
             self.metrics.claimed_not_granted.inc();
         }

@@ -2,15 +2,16 @@
 //! the field that makes none; nothing is guessed.
 
 use crate::model::{
-    Amounts, AppKey, Conditions, Effect, Namespace, Node, Owner, Pod, PodUid, QosClaim,
-    QuantityError, Reason, Refusal, Taint, Toleration,
+    Amounts, AppKey, Conditions, Effect, Namespace, Node, Owner, Pod, PodUid, Preferences,
+    QosClaim, QuantityError, Reason, Refusal, Taint, Toleration,
 };
 
+use super::marks::SlimMarks;
 use super::slim::{
-    SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimQosLabels,
-    SlimTaint, SlimToleration,
+    SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimTaint,
+    SlimToleration,
 };
-use super::{asks, images, preferences};
+use super::{asks, images, marks, preferences};
 
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
     required(&meta.name, "metadata.name")?;
     required(&meta.namespace, "metadata.namespace")?;
     let (spec, status) = (&slim.spec, &slim.status);
+    let preferences = preferences::of(spec);
     Ok(Pod {
         uid,
         uid_text: meta.uid.as_str().into(),
@@ -67,8 +69,13 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         terminating: meta.deletion_timestamp,
         gated: spec.num_scheduling_gates > 0,
         claims_volumes: spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral),
-        annotated: meta.annotations,
-        preferences: preferences::of(spec),
+        grouped: meta.labels.group
+            || meta.annotations.group
+            || preferences.intersects(Preferences::GROUP),
+        never_preempts: spec.preemption_policy == "Never",
+        annotated: meta.annotations.present,
+        nominated_ahead: marks::is_nominated_ahead(slim),
+        preferences,
         images: images::of_pod(spec),
     })
 }
@@ -125,7 +132,7 @@ fn labels(meta: &SlimMeta) -> Box<[(Box<str>, Box<str>)]> {
     meta.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-fn qos_claim(labels: &SlimQosLabels) -> Option<QosClaim> {
+fn qos_claim(labels: &SlimMarks) -> Option<QosClaim> {
     [&labels.koordinator, &labels.alibaba].into_iter().find_map(|level| match level.as_str() {
         "BE" => Some(QosClaim::Offline),
         "LS" | "LSR" | "LSE" | "SYSTEM" => Some(QosClaim::Online),

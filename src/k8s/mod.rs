@@ -29,6 +29,7 @@ mod liar_tests;
 mod live_tests;
 mod objects;
 mod page;
+pub mod marks;
 mod preferences;
 pub mod slim;
 mod watch;

@@ -11,7 +11,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::images::{SlimImage, SlimImageName};
-use super::preferences::{SlimAffinity, SlimSpreadConstraint};
+use super::marks::SlimMarks;
+use super::preferences::{SlimAffinity, SlimPort, SlimSpreadConstraint};
 
 /// A pod: from a watch, a list, or the body of an extender call.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -70,7 +71,7 @@ pub struct SlimMeta {
     pub labels: BTreeMap<Box<str>, Box<str>>,
 }
 
-/// A pod's metadata; of its labels only those that claim a QoS class, the rest is not even copied.
+/// A pod's metadata; of its labels and annotations only a few, the rest is not even copied.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SlimPodMeta {
@@ -86,30 +87,18 @@ pub struct SlimPodMeta {
     /// `resourceVersion`.
     #[serde(deserialize_with = "nullable")]
     pub resource_version: String,
-    /// Whether there are `annotations`.
-    #[serde(deserialize_with = "present")]
-    pub annotations: bool,
+    /// What is looked for in `annotations`, and whether there are any.
+    #[serde(deserialize_with = "nullable")]
+    pub annotations: SlimMarks,
     /// Whether `deletionTimestamp` is set.
     #[serde(deserialize_with = "present")]
     pub deletion_timestamp: bool,
-    /// The QoS labels among `labels`.
+    /// What is looked for in `labels`.
     #[serde(deserialize_with = "nullable")]
-    pub labels: SlimQosLabels,
+    pub labels: SlimMarks,
     /// `ownerReferences`.
     #[serde(deserialize_with = "list")]
     pub owner_references: Vec<SlimOwner>,
-}
-
-/// The labels by which a pod claims a QoS class.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub struct SlimQosLabels {
-    /// Koordinator's label.
-    #[serde(rename = "koordinator.sh/qosClass", deserialize_with = "nullable")]
-    pub koordinator: String,
-    /// Alibaba Cloud's label.
-    #[serde(rename = "alibabacloud.com/qosClass", deserialize_with = "nullable")]
-    pub alibaba: String,
 }
 
 /// An owner reference.
@@ -146,6 +135,9 @@ pub struct SlimPodSpec {
     /// `priorityClassName`.
     #[serde(deserialize_with = "nullable")]
     pub priority_class_name: String,
+    /// `preemptionPolicy`.
+    #[serde(deserialize_with = "nullable")]
+    pub preemption_policy: String,
     /// `containers`.
     #[serde(deserialize_with = "list")]
     pub containers: Vec<SlimContainer>,
@@ -173,6 +165,18 @@ pub struct SlimPodSpec {
     /// `affinity`.
     #[serde(deserialize_with = "nullable")]
     pub affinity: SlimAffinity,
+    /// Whether `nodeSelector` is set.
+    #[serde(deserialize_with = "present")]
+    pub node_selector: bool,
+    /// How many `resourceClaims` there are.
+    #[serde(rename = "resourceClaims", deserialize_with = "count")]
+    pub num_resource_claims: usize,
+    /// Whether `schedulingGroup` is set (1.36).
+    #[serde(deserialize_with = "present")]
+    pub scheduling_group: bool,
+    /// Whether `workloadRef` is set (1.35).
+    #[serde(deserialize_with = "present")]
+    pub workload_ref: bool,
 }
 
 /// A container or an init container.
@@ -184,6 +188,9 @@ pub struct SlimContainer {
     pub name: String,
     /// `image`.
     pub image: Option<SlimImageName>,
+    /// `ports`.
+    #[serde(deserialize_with = "list")]
+    pub ports: Vec<SlimPort>,
     /// `restartPolicy`; `Always` makes an init container a native sidecar.
     #[serde(deserialize_with = "nullable")]
     pub restart_policy: String,
@@ -466,7 +473,7 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize,
     Ok(items.map_or(0, |items| items.len()))
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
 }
 

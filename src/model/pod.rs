@@ -73,6 +73,10 @@ impl Preferences {
     pub const POD_AFFINITY: Self = Self(1 << 1);
     /// `preferredDuringScheduling…` of `nodeAffinity`.
     pub const NODE_AFFINITY: Self = Self(1 << 2);
+    /// Not a preference: a constraint of its own that only kube-scheduler judges.
+    pub const REQUIRED: Self = Self(1 << 3);
+    /// Not a preference: it is one of a group that kube-scheduler places together.
+    pub const GROUP: Self = Self(1 << 4);
 
     /// Both sets together.
     #[must_use]
@@ -127,8 +131,14 @@ pub struct Pod {
     pub gated: bool,
     /// Mounts a PersistentVolumeClaim, whose binding may delay the pod's for minutes.
     pub claims_volumes: bool,
+    /// One of a group that its scheduler places together (a gang, a pod group, a workload).
+    pub grouped: bool,
+    /// `spec.preemptionPolicy` is `Never`: nobody is evicted for it.
+    pub never_preempts: bool,
     /// Has annotations: whoever writes one must know whether he adds to some or makes the first.
     pub annotated: bool,
+    /// Its nomination was written ahead, by this replica or by one before it.
+    pub nominated_ahead: bool,
     /// What it would rather have.
     pub preferences: Preferences,
     /// The image of each container, init containers among them.

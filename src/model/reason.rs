@@ -37,11 +37,13 @@ pub enum Reason {
     NotSynced,
     /// sigma is short of time, and the pod's class can wait.
     Overloaded,
+    /// The pod is on its way to a node that was not offered.
+    Steered,
 }
 
 impl Reason {
     /// Every reason that a node can be refused for.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::UnknownNode,
         Self::Cordoned,
         Self::NotReady,
@@ -54,6 +56,7 @@ impl Reason {
         Self::DomainShare,
         Self::NotSynced,
         Self::Overloaded,
+        Self::Steered,
     ];
 
     /// The text that kube-scheduler, and so the pod's owner, sees.
@@ -72,6 +75,7 @@ impl Reason {
             Self::DomainShare => "sigma: too many replicas in one failure domain",
             Self::NotSynced => "sigma: cluster state not complete yet",
             Self::Overloaded => "sigma: overloaded, offline pods wait",
+            Self::Steered => "sigma: sent to a node that was not offered",
         }
     }
 
@@ -91,6 +95,7 @@ impl Reason {
             Self::DomainShare => "DomainShare",
             Self::NotSynced => "NotSynced",
             Self::Overloaded => "Overloaded",
+            Self::Steered => "Steered",
         }
     }
 

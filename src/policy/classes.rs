@@ -105,6 +105,7 @@ fn read_class(
         allocation,
         weights: Vec::new(),
         shortlist: None,
+        steering: None,
     };
     Some((class, at))
 }

@@ -9,7 +9,7 @@ use super::objects::{self, Object};
 use super::plan::{Plan, Settings};
 use super::reader::{Fields, text};
 use super::tree::{Node, Value};
-use super::{classes, codes, pools, scoring, steering, tree};
+use super::{classes, codes, nominate_ahead, pools, scoring, steering, tree};
 
 /// The version of the language.
 pub const API_VERSION: &str = "sigma.io/v1alpha1";
@@ -63,6 +63,7 @@ fn read(bytes: &[u8], faults: &mut Faults) -> Settings {
     }
     if let Some(node) = section("steering") {
         steering::read(node, &mut settings.classes, faults);
+        settings.nominate_ahead = nominate_ahead::read(node, faults);
     }
     settings
 }

@@ -4,11 +4,13 @@
 //! section (`pools`, `classes`, `scoring`, `steering`) → [`Settings`] → [`Plan::build`]. Nothing here opens a
 //! file: a caller brings the bytes and only names where they came from.
 
+mod causes;
 mod classes;
 pub mod codes;
 mod compile;
 mod diagnostic;
 mod grant;
+mod nominate_ahead;
 mod objects;
 mod patterns;
 mod plan;
@@ -20,9 +22,11 @@ mod scoring;
 mod steering;
 mod tree;
 
+pub use causes::{Bounds, Cause, Steering};
 pub use compile::{API_VERSION, Compiled, KIND, compile};
 pub use diagnostic::{Diagnostic, Severity};
 pub use grant::{Claimant, Grant, Granted, NamespaceSelector};
+pub use nominate_ahead::NominateAhead;
 pub use plan::{
     Class, ClassSettings, FilterRule, Plan, PoolSettings, Role, ScorerRule, Settings, Shortlist,
     default_class,

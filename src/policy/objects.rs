@@ -48,9 +48,19 @@ pub(super) static SPREAD: Object = object("`spread`", &["domain", "maxShare"]);
 
 pub(super) static STEERING: Object = Object {
     what: "the steering of a class",
-    fields: &["shortlist", "shortlistPerDomain"],
-    later: &["margin", "patience", "nominateAhead"],
+    fields: &["shortlist", "shortlistPerDomain", "steer"],
+    later: &["patience"],
 };
+
+pub(super) static STEER: Object =
+    Object { what: "`steer`", fields: &["elsewhere", "better"], later: &["home", "burst"] };
+
+pub(super) static ELSEWHERE: Object = object("`elsewhere`", &["perSecond", "perApp"]);
+
+pub(super) static BETTER: Object = object("`better`", &["margin", "perSecond", "perApp"]);
+
+pub(super) static NOMINATE_AHEAD: Object =
+    object("`nominateAhead`", &["minBacklog", "batch", "window", "ttlSeconds"]);
 
 /// Scorers of the design that no rule gives points for yet.
 pub(super) static LATER_SCORERS: &[&str] = &["peakHeadroom", "peakOverlap", "reclaimableToEnd"];

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use super::causes::Steering;
 use super::grant::Grant;
+use super::nominate_ahead::NominateAhead;
 use crate::model::{Amounts, ClassOrd, NodeMatcher, PoolOrd, PoolSpec};
 use crate::rules::{
     CATALOGUE, ClassParams, Filter, MAX_WEIGHT, PoolParams, Rule, Scorer, Share, SpreadParams,
@@ -89,6 +91,8 @@ pub struct ClassSettings {
     pub weights: Vec<(String, u32)>,
     /// How many nodes are named. `None`: as many as for every class of its role.
     pub shortlist: Option<Shortlist>,
+    /// What it is steered for. `None`: what every class of its role is.
+    pub steering: Option<Steering>,
 }
 
 /// A whole policy, resolved and checked.
@@ -100,6 +104,8 @@ pub struct Settings {
     pub pools: Vec<PoolSettings>,
     /// Classes in order; the first that grants wins. `default` and `exempt` are always among them.
     pub classes: Vec<ClassSettings>,
+    /// When pods are nominated ahead. `None`: never.
+    pub nominate_ahead: Option<NominateAhead>,
 }
 
 /// A hard rule with its name.
@@ -148,6 +154,8 @@ pub struct Class {
     pub bears_limits: bool,
     /// How many nodes are named.
     pub shortlist: Shortlist,
+    /// What its pods are steered for.
+    pub steering: Steering,
 }
 
 /// A compiled policy.
@@ -164,6 +172,8 @@ pub struct Plan {
     pub default_class: ClassOrd,
     /// Whom a QoS label lowers a pod to.
     pub offline_class: Option<ClassOrd>,
+    /// When pods are nominated ahead. `None`: never.
+    pub nominate_ahead: Option<NominateAhead>,
 }
 
 impl Class {
@@ -204,8 +214,14 @@ impl Plan {
             pools: pools.collect(),
             default_class: with_role(&classes, Role::Default).unwrap_or(ClassOrd(0)),
             offline_class: with_role(&classes, Role::Offline),
+            nominate_ahead: settings.nominate_ahead,
             classes,
         })
+    }
+
+    /// Some class is steered.
+    pub fn steers(&self) -> bool {
+        self.classes.iter().any(|class| !class.steering.is_off())
     }
 
     /// A class by ordinal.
@@ -226,6 +242,7 @@ pub fn default_class() -> ClassSettings {
         allocation: None,
         weights: Vec::new(),
         shortlist: None,
+        steering: None,
     }
 }
 
@@ -280,6 +297,7 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
         scorers,
         bears_limits,
         shortlist: class.shortlist.unwrap_or_else(|| Shortlist::of_role(class.role)),
+        steering: class.steering.unwrap_or_else(|| Steering::of_role(class.role)),
     }
 }
 

@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use super::classes::domain_labels;
 use super::compile::{API_VERSION, KIND};
-use super::steering::{MAX_SHORTLIST, OFF};
+use super::nominate_ahead::{MAX_PODS, TTL_SECONDS};
+use super::steering::{MAX_SHORTLIST, MAX_STEERS, OFF};
 use crate::rules::{CATALOGUE, MAX_WEIGHT};
 
 /// The JSON Schema of the language (draft 2020-12), as text that ends with a line break.
@@ -48,8 +49,9 @@ struct SchedulingPolicy {
     classes: Option<Vec<Class>>,
     /// Weights of the scorers by class; a scorer that is not named has its default weight.
     scoring: Option<BTreeMap<String, Weights>>,
-    /// How many nodes an answer names, by class. `off`: all that may take the pod, for every class.
-    steering: Option<OrOff<BTreeMap<String, OrOff<Steering>>>>,
+    /// How many nodes an answer names, and what pods are sent elsewhere for, by class; and when pods are
+    /// nominated ahead. `off`: all that may take the pod, nobody is sent anywhere, and never.
+    steering: Option<OrOff<SteeringSection>>,
 }
 
 /// What the policy is called.
@@ -197,7 +199,33 @@ enum OrOff<T> {
     Off(OffWord),
 }
 
-/// How many of the nodes that may take a pod are named to kube-scheduler: the best ones.
+/// How many nodes an answer names, and what pods are sent elsewhere for, by class; and when pods are
+/// nominated ahead.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", inline)]
+struct SteeringSection {
+    /// When pods that wait are nominated before kube-scheduler comes to them. Default: `off`.
+    nominate_ahead: Option<OrOff<NominateAhead>>,
+    #[schemars(flatten)]
+    classes: BTreeMap<String, OrOff<Steering>>,
+}
+
+/// When pods that wait are nominated before kube-scheduler comes to them, and how many.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct NominateAhead {
+    /// So many pods must wait. Default: 200.
+    min_backlog: Option<NumPods>,
+    /// Most pods that get their targets together. Default: 1000.
+    batch: Option<NumPods>,
+    /// Most pods that have a target and are not bound yet. Default: 2000.
+    window: Option<NumPods>,
+    /// A nomination that is older is taken back. Default: 60.
+    ttl_seconds: Option<TtlSeconds>,
+}
+
+/// How many of the nodes that may take a pod are named to kube-scheduler, the best ones; and when a pod
+/// is sent to a node that was not offered.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
 struct Steering {
@@ -206,6 +234,42 @@ struct Steering {
     /// At most this many of one zone, unless the other zones cannot fill the list. Default: a
     /// quarter of `shortlist`, rounded up.
     shortlist_per_domain: Option<PerDomain>,
+    /// What its pods are sent to a node for that was not offered. Default: `elsewhere`; `off` for
+    /// `exempt`.
+    steer: Option<OrOff<Steer>>,
+}
+
+/// The causes for which pods are sent to a node that was not offered.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct Steer {
+    /// No offered node may take the pod, and another node may.
+    elsewhere: Option<OrOff<Elsewhere>>,
+    /// The best node of all leads the best that was offered. Default: `off`.
+    better: Option<OrOff<Better>>,
+}
+
+/// How many pods are sent elsewhere.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct Elsewhere {
+    /// At most this many of the class begin within a second. Default: 50.
+    per_second: Option<NumSteers>,
+    /// At most this many of one app are under way. Default: 100.
+    per_app: Option<NumSteers>,
+}
+
+/// How many pods are sent to a better node, and how much better it must be.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct Better {
+    /// By how much it must lead, of the most points that a node can have. A node of a pool that the
+    /// class prefers leads by 100%. Default: 10%.
+    margin: Option<Percentage>,
+    /// At most this many of the class begin within a second. Default: 5.
+    per_second: Option<NumSteers>,
+    /// At most this many of one app are under way. Default: 5.
+    per_app: Option<NumSteers>,
 }
 
 /// Weights by scorer: the scorers of the catalogue are the properties.
@@ -271,6 +335,11 @@ scalars! {
     OffWord = json_schema!({"type": "string", "const": OFF});
     ShortlistLength = json_schema!({"type": "integer", "minimum": 0, "maximum": MAX_SHORTLIST});
     PerDomain = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_SHORTLIST});
+    NumSteers = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_STEERS});
+    NumPods = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_PODS});
+    TtlSeconds = json_schema!({
+        "type": "integer", "minimum": TTL_SECONDS.0, "maximum": TTL_SECONDS.1
+    });
     Domain = json_schema!({"type": "string", "enum": domain_labels()});
 }
 
@@ -330,6 +399,10 @@ mod tests {
             ("Namespaces", &objects::NAMESPACES),
             ("Spread", &objects::SPREAD),
             ("Steering", &objects::STEERING),
+            ("Steer", &objects::STEER),
+            ("Elsewhere", &objects::ELSEWHERE),
+            ("Better", &objects::BETTER),
+            ("NominateAhead", &objects::NOMINATE_AHEAD),
         ];
         for (name, object) in objects {
             let described = if name.is_empty() { &schema } else { &schema["$defs"][name] };

@@ -32,12 +32,11 @@ fn build(_class: &ClassParams) -> Option<Rule> {
 impl Scorer for ImageLocality {
     fn score(&self, cx: &Cx<'_>, scored: Scored<'_>) {
         let images = &cx.pod.images;
-        let most = MAX_CONTAINER_KIB.saturating_mul(images.len() as u32);
-        let worth: Vec<u32> = images.iter().map(|it| worth_kib(cx.snapshot, *it, most)).collect();
+        let most = most_kib(images);
         // Mostly so: what few nodes have is worth nothing on any.
-        if worth.iter().fold(0, |sum: u32, kib| sum.saturating_add(*kib)) <= MIN_KIB {
+        let Some(worth) = worth_of(cx.snapshot, images) else {
             return;
-        }
+        };
         for (image, kib) in images.iter().zip(worth) {
             for row in cx.snapshot.images.named(*image) {
                 let words = row.nodes.words(scored.buffer);
@@ -53,6 +52,23 @@ impl Scorer for ImageLocality {
             *points = (u64::from(kib) * u64::from(MAX_POINTS) / span) as u32;
         }
     }
+}
+
+/// Whether it makes a difference which nodes have these images.
+pub fn images_matter(snapshot: &Snapshot, images: &[ImageName]) -> bool {
+    worth_of(snapshot, images).is_some()
+}
+
+/// What each image is worth on a node that has it; `None` when no node has enough to get a point.
+fn worth_of(snapshot: &Snapshot, images: &[ImageName]) -> Option<Vec<u32>> {
+    let most = most_kib(images);
+    let worth: Vec<u32> = images.iter().map(|it| worth_kib(snapshot, *it, most)).collect();
+    let sum = worth.iter().fold(0, |sum: u32, kib| sum.saturating_add(*kib));
+    (sum > MIN_KIB).then_some(worth)
+}
+
+fn most_kib(images: &[ImageName]) -> u32 {
+    MAX_CONTAINER_KIB.saturating_mul(images.len() as u32)
 }
 
 /// What an image is worth on a node that has it; at most `most`.

@@ -24,6 +24,7 @@ use crate::cluster::{Extra, ResourceOrd, Snapshot};
 use crate::model::{NodeOrd, Pod, Reason};
 
 pub use fill::Fill;
+pub use image_locality::images_matter;
 pub use params::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
 
 /// What a rule looks at; always the first argument.

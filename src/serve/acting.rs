@@ -69,7 +69,8 @@ impl Acting {
             Arc::new(Leadership::new(lease, &name, move || clock.now()))
         });
         let writes = PodWrites::new(client.clone());
-        let actor = Arc::new(Actor::new(writes, metrics.clone(), clock, leadership.clone()));
+        let actor = Actor::new(writes, metrics.clone(), clock, leadership.clone());
+        let actor = Arc::new(actor.paced(Means::NominateAhead, config.qps));
         actor.switch(Means::Doorbell, config.doorbell);
         Self { actor, leadership }
     }
@@ -95,6 +96,8 @@ impl Acting {
         parts.supervise("rights", move || {
             tokio::spawn(actor.clone().follow_rights(for_pods.clone()))
         });
+        let ahead = parts.ahead.clone();
+        parts.supervise("ahead", move || tokio::spawn(ahead.clone().run()));
         let (board, metrics, actor) = (board.clone(), metrics.clone(), self.actor.clone());
         parts.supervise("door", move || {
             tokio::spawn(actor::answer_the_door(board.clone(), metrics.clone(), actor.clone()))

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::acting::LeaseSource;
 use super::identity::TlsSource;
 use super::reload::{self, Fingerprint};
-use super::siblings;
+use super::siblings::{self, Scheduler};
 use crate::engine::Siblings;
 use crate::http::{FastPaths, NotReady};
 use crate::k8s::client::Source;
@@ -36,6 +36,10 @@ pub struct ServeConfig {
     pub doorbell: bool,
     /// The lease by which replicas agree who acts for the whole cluster.
     pub lease: LeaseSource,
+    /// The `schedulerName` of pods that may be nominated ahead.
+    pub schedulers: Vec<String>,
+    /// Nominations ahead a second, at most.
+    pub qps: u32,
     /// Whether the bind verb writes bindings.
     pub bind: bool,
     /// From a request's first byte to the moment of decision.
@@ -59,12 +63,13 @@ pub enum SiblingsSource {
 
 impl SiblingsSource {
     /// Finds out.
-    pub(super) fn load(&self, listen: SocketAddr) -> Result<Siblings, BadConfig> {
-        match self {
-            Self::SchedulerConfig(path) => siblings::read(path, listen),
-            Self::Told(true) => Ok(Siblings::Judging),
-            Self::Told(false) => Ok(Siblings::None),
-        }
+    pub(super) fn load(&self, listen: SocketAddr) -> Result<Scheduler, BadConfig> {
+        let siblings = match self {
+            Self::SchedulerConfig(path) => return siblings::read(path, listen),
+            Self::Told(true) => Siblings::Judging,
+            Self::Told(false) => Siblings::None,
+        };
+        Ok(Scheduler { siblings, ..Scheduler::default() })
     }
 }
 

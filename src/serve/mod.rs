@@ -37,8 +37,10 @@ use self::acting::Acting;
 use self::identity::Credentials;
 use self::priority::{Priority, stand_back};
 use self::reload::Reload;
+use crate::actor::Means;
+use crate::ahead::Ahead;
 use crate::engine::Desk;
-use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions};
+use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions, Steerage};
 use crate::k8s::events::Events;
 use crate::k8s::writes::PodWrites;
 use crate::k8s::{self, WatchHealth};
@@ -95,18 +97,21 @@ async fn serve(
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
     let tls = config.tls.clone().map(|it| Credentials::load_first(it, metrics.clone()));
     let tls = tls.transpose()?.map(Arc::new);
-    let siblings = config.siblings.load(listen)?;
-    let desk = config.fast_paths.on_desk(Desk::default().beside(siblings));
+    let scheduler = config.siblings.load(listen)?;
+    let desk = config.fast_paths.on_desk(Desk::default().beside(scheduler.siblings));
     let board = Arc::new(Board::new(plan, desk, Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
     let stop = signals::listen().context("cannot listen for signals")?;
 
-    let writes = PodWrites::new(client.clone());
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
     let acting = Acting::new(&config, &client, &metrics, board.clock);
+    acting.actor.switch(Means::Steer, board.world().plan.steers());
+    let ahead =
+        Ahead::new(board.clone(), acting.actor.clone(), metrics.clone(), config.schedulers.clone());
+    let ahead = Arc::new(ahead);
     let known = (board.clone(), health.clone());
-    let page = status::sources(known, policy.clone(), tls.clone(), acting.clone());
+    let page = status::sources(known, policy.clone(), tls.clone(), (acting.clone(), ahead.clone()));
     spawn_admin(Admin::new(board.clone(), metrics.clone(), page), admin, stopped(&stop))?;
     let events = Arc::new(Events::new(client.clone()));
     let reload = Arc::new(Reload {
@@ -115,12 +120,24 @@ async fn serve(
         writer: handle.clone(),
         metrics: metrics.clone(),
         events: events.clone(),
+        actor: acting.actor.clone(),
     });
-    let parts =
-        Parts { client, health, handle, board, metrics, events, writes, acting, reload, tls };
+    let parts = Parts {
+        writes: PodWrites::new(client.clone()),
+        client,
+        health,
+        handle,
+        board,
+        metrics,
+        events,
+        acting,
+        ahead,
+        reload,
+        tls,
+    };
     parts.start_background(&config);
     let lease = parts.acting.start(&parts, &stop);
-    let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
+    let verbs = parts.spawn_verbs(&config, verbs, scheduler.preempt_verb, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut verbs_ended = verbs.ended;
     let has_ended = told_to_stop(stop, writer, &mut verbs_ended).await?;
@@ -168,6 +185,7 @@ struct Parts {
     events: Arc<Events>,
     writes: PodWrites,
     acting: Acting,
+    ahead: Arc<Ahead>,
     reload: Arc<Reload>,
     tls: Option<Arc<Credentials>>,
 }
@@ -221,16 +239,18 @@ impl Parts {
         &self,
         config: &ServeConfig,
         listener: TcpListener,
+        preempt_verb: bool,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Verbs> {
         let listener = listener.into_std().context("cannot hand over the verbs' socket")?;
-        let board = self.board.clone();
+        let (board, actor) = (self.board.clone(), self.acting.actor.clone());
         let options = ExtenderOptions {
             deadline: config.deadline,
             ready: Arc::new(move || board.synced()),
             not_ready: config.not_ready,
             binder: config.bind.then(|| Arc::new(self.writes.clone()) as Arc<dyn Binder>),
             bind_within: BIND_WITHIN,
+            steerage: Some(Steerage { actor, preempt_verb }),
             fast_paths: config.fast_paths,
         };
         let app = Extender::new(self.board.clone(), self.metrics.clone(), options);

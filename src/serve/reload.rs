@@ -10,6 +10,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::config::PolicySource;
+use crate::actor::{Actor, Means};
 use crate::http::PolicyOnDisk;
 use crate::k8s::events::{Events, Regarding, Severity};
 use crate::metrics::Metrics;
@@ -112,6 +113,7 @@ pub(super) struct Reload {
     pub(super) writer: WriterHandle,
     pub(super) metrics: Arc<Metrics>,
     pub(super) events: Arc<Events>,
+    pub(super) actor: Arc<Actor>,
 }
 
 impl Reload {
@@ -154,6 +156,7 @@ impl Reload {
     }
 
     fn accepted(&self, name: &str, compiled: &Compiled, generation: u64) {
+        self.actor.switch(Means::Steer, compiled.plan.steers());
         self.metrics.policy_stale.set(0);
         log_findings(&compiled.warnings);
         let text = format!("policy {:?} from {name} is in force", compiled.plan.name);

@@ -1,4 +1,5 @@
-//! Which extenders of the same kube-scheduler judge what we name, by its own configuration.
+//! What kube-scheduler's own configuration says: which other extenders judge what we name, and what
+//! it asks us.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ struct Extender {
     url_prefix: String,
     filter_verb: Option<String>,
     prioritize_verb: Option<String>,
+    preempt_verb: Option<String>,
     ignorable: Option<bool>,
     managed_resources: Option<Vec<Managed>>,
 }
@@ -42,16 +44,25 @@ struct Managed {
     name: String,
 }
 
+/// What is known of the kube-scheduler that asks us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scheduler {
+    /// Who judges what we name.
+    pub(super) siblings: Siblings,
+    /// It asks us before it preempts.
+    pub(super) preempt_verb: bool,
+}
+
 /// Reads the file; we are the extender whose URL has the port of `listen`.
-pub(super) fn read(path: &Path, listen: SocketAddr) -> Result<Siblings, BadConfig> {
+pub(super) fn read(path: &Path, listen: SocketAddr) -> Result<Scheduler, BadConfig> {
     let mut text = String::new();
     let file = std::fs::File::open(path);
     let found = file.and_then(|it| it.take(MAX_BYTES).read_to_string(&mut text));
-    let found = found.map_err(|error| error.to_string()).and_then(|_| siblings(&text, listen));
+    let found = found.map_err(|error| error.to_string()).and_then(|_| scheduler(&text, listen));
     found.map_err(|why| BadConfig(format!("--scheduler-config {}: {why}", path.display())))
 }
 
-fn siblings(text: &str, listen: SocketAddr) -> Result<Siblings, String> {
+fn scheduler(text: &str, listen: SocketAddr) -> Result<Scheduler, String> {
     let config: SchedulerConfig =
         serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     if config.api_version != API_VERSION || config.kind != KIND {
@@ -60,9 +71,10 @@ fn siblings(text: &str, listen: SocketAddr) -> Result<Siblings, String> {
     let mut extenders = config.extenders.unwrap_or_default();
     // kube-scheduler asks those that it cannot do without first.
     extenders.sort_by_key(|it| it.ignorable == Some(true));
+    let is_set = |verb: &Option<String>| verb.as_ref().is_some_and(|it| !it.is_empty());
     let mut own = (0..).zip(&extenders).filter(|(_, it)| port(&it.url_prefix) == listen.port());
-    let at = match (own.next(), own.next()) {
-        (Some((at, _)), None) => at,
+    let (at, preempt_verb) = match (own.next(), own.next()) {
+        (Some((at, own)), None) => (at, is_set(&own.preempt_verb)),
         (None, _) => {
             return Err(format!("none of its extenders has the port of --listen, {listen}"));
         }
@@ -70,7 +82,6 @@ fn siblings(text: &str, listen: SocketAddr) -> Result<Siblings, String> {
             return Err(format!("several of its extenders have the port of --listen, {listen}"));
         }
     };
-    let is_set = |verb: &Option<String>| verb.as_ref().is_some_and(|it| !it.is_empty());
     let others = (0_usize..).zip(extenders).filter(|(other, _)| *other != at);
     // All score at the same time, after the last filter.
     let judging = others.filter(|(other, it)| {
@@ -80,11 +91,12 @@ fn siblings(text: &str, listen: SocketAddr) -> Result<Siblings, String> {
     for (_, extender) in judging {
         let managed = extender.managed_resources.unwrap_or_default();
         if managed.is_empty() {
-            return Ok(Siblings::Judging);
+            return Ok(Scheduler { siblings: Siblings::Judging, preempt_verb });
         }
         names.extend(managed.into_iter().map(|it| it.name.into()));
     }
-    Ok(if names.is_empty() { Siblings::None } else { Siblings::Managing(names) })
+    let siblings = if names.is_empty() { Siblings::None } else { Siblings::Managing(names) };
+    Ok(Scheduler { siblings, preempt_verb })
 }
 
 /// The port of an URL; 0 when it has none that can be read.
@@ -108,7 +120,7 @@ mod tests {
     fn check(extenders: &[&str], want: Result<Siblings, &str>) {
         let list: String = extenders.iter().map(|it| format!("- {it}\n")).collect();
         let text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nextenders:\n{list}");
-        let got = siblings(&text, SocketAddr::from(([127, 0, 0, 1], 9090)));
+        let got = scheduler(&text, SocketAddr::from(([127, 0, 0, 1], 9090))).map(|it| it.siblings);
         match (&got, &want) {
             (Err(got), Err(want)) => assert!(got.contains(want), "{got}"),
             _ => assert_eq!(got, want.map_err(str::to_owned), "{text}"),
@@ -142,7 +154,7 @@ mod tests {
         check(&[OURS, OURS], Err("several of its extenders"));
         let listen = SocketAddr::from(([127, 0, 0, 1], 9090));
         for text in ["", "[]", "kind: KubeSchedulerConfiguration", "a: b: c"] {
-            assert!(siblings(text, listen).is_err(), "{text}");
+            assert!(scheduler(text, listen).is_err(), "{text}");
         }
         let error = read(Path::new("/no/such"), listen).expect_err("there is no such file");
         assert!(error.to_string().starts_with("--scheduler-config /no/such: "), "{error}");
@@ -163,10 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shipped_has_no_sibling() -> Result<(), BadConfig> {
+    fn what_is_shipped_has_no_sibling_and_asks_before_it_preempts() -> Result<(), BadConfig> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/kube-scheduler-config.yaml");
         let listen = SocketAddr::from(([127, 0, 0, 1], 9090));
-        assert_eq!(read(Path::new(path), listen)?, Siblings::None);
+        let want = Scheduler { siblings: Siblings::None, preempt_verb: true };
+        assert_eq!(read(Path::new(path), listen)?, want);
         Ok(())
     }
 }

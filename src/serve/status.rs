@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::acting::Acting;
 use super::identity::Credentials;
 use super::reload::PolicyState;
+use crate::ahead::Ahead;
 use crate::http::{AdminSources, Check};
 use crate::k8s::WatchHealth;
 use crate::metrics::Metrics;
@@ -20,7 +21,7 @@ pub(super) fn sources(
     (board, health): (Arc<Board>, Arc<WatchHealth>),
     policy: Arc<PolicyState>,
     tls: Option<Arc<Credentials>>,
-    acting: Acting,
+    (acting, ahead): (Acting, Arc<Ahead>),
 ) -> AdminSources {
     let on_disk = {
         let policy = policy.clone();
@@ -38,6 +39,7 @@ pub(super) fn sources(
         policy_on_disk: on_disk,
         acts: Arc::new(move || actor.state()),
         lease: Arc::new(move || leadership.as_ref().map(|it| it.state())),
+        ahead: Arc::new(move |world, desk, pod| ahead.standing(world, desk, pod)),
     }
 }
 

@@ -197,7 +197,10 @@ impl Workload {
             terminating: false,
             gated: false,
             claims_volumes: false,
+            grouped: false,
+            never_preempts: false,
             annotated: false,
+            nominated_ahead: false,
             preferences: Preferences::default(),
             images: [ImageName::of(IMAGE)].into(),
         }

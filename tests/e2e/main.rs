@@ -46,7 +46,8 @@ fn main() -> ExitCode {
     }
     let (mut passed, mut failed) = (0, 0);
     let started = Instant::now();
-    for (name, case) in cases::ALL.iter().filter(|(name, _)| is_chosen(name)) {
+    let on_request = cases::ON_REQUEST.iter().filter(|_| !chosen.is_empty());
+    for (name, case) in cases::ALL.iter().chain(on_request).filter(|(name, _)| is_chosen(name)) {
         let begun = Instant::now();
         // On the main thread: children that it starts live as long as it does.
         let outcome = runtime.block_on(case());

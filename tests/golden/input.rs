@@ -272,7 +272,10 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         terminating: input.terminating,
         gated: false,
         claims_volumes: false,
+        grouped: false,
+        never_preempts: false,
         annotated: false,
+        nominated_ahead: false,
         preferences,
         images: images.clone(),
     })
@@ -304,6 +307,7 @@ impl Input {
             allocation: class.allocation.map(share),
             weights: class.weights.iter().map(|(name, it)| (name.clone(), *it)).collect(),
             shortlist: class.shortlist.map(|(nodes, per_domain)| Shortlist { nodes, per_domain }),
+            steering: None,
             ..default_class()
         }
     }
@@ -320,7 +324,12 @@ impl Input {
             limit: pool.limit.as_ref().map(limit),
         });
         let classes = self.classes.iter().map(|class| self.class_settings(class));
-        Settings { name: "golden".into(), pools: pools.collect(), classes: classes.collect() }
+        Settings {
+            name: "golden".into(),
+            pools: pools.collect(),
+            classes: classes.collect(),
+            ..Settings::default()
+        }
     }
 
     pub(crate) fn class_params(&self) -> ClassParams {

@@ -94,6 +94,7 @@ fn kube_scheduler_is_told_what_it_must_be_told() -> Result<()> {
         ensure!(verbs == ["filter", "prioritize", "preempt"]);
         ensure!(extender.http_timeout == "1s" && flag(&arguments, "--deadline") == "50ms");
         ensure!(extender.ignorable);
+        ensure!(flag(&arguments, "--scheduler-config").ends_with("/kube-scheduler-config.yaml"));
         ensure!(config.percentage_of_nodes_to_score == 100);
         ensure!(config.leader_election.leader_elect);
         ensure!(config.client_connection.qps >= 500 && config.client_connection.burst >= 1000);

@@ -19,7 +19,7 @@ const POOLS: [&str; 3] = ["metal", "ecs", "eci"];
 
 /// A policy: shares in thousandths, the elastic pool's limit, the online class's spread and order.
 #[derive(Clone, Debug)]
-struct Law {
+pub(crate) struct Law {
     shares: [u32; 2],
     limit_cpu: i64,
     limit_pods: i64,
@@ -28,7 +28,7 @@ struct Law {
     order: Option<Vec<u8>>,
 }
 
-fn laws() -> impl Strategy<Value = Law> {
+pub(crate) fn laws() -> impl Strategy<Value = Law> {
     let order = Just(vec![0_u8, 1, 2]).prop_shuffle();
     let order = (order, 1..4_usize).prop_map(|(order, len)| order[..len].to_vec());
     (
@@ -81,7 +81,12 @@ impl Law {
             ..class("online", Role::Online, 9)
         };
         let exempt = class("exempt", Role::Exempt, 99);
-        Settings { name: "law".into(), pools: pools.collect(), classes: vec![online, exempt] }
+        Settings {
+            name: "law".into(),
+            pools: pools.collect(),
+            classes: vec![online, exempt],
+            ..Settings::default()
+        }
     }
 
     /// Most CPU that requests may take of a node of 10 cores, if a limit of ours bounds it: the
@@ -97,13 +102,13 @@ type Place = (usize, usize, bool);
 
 /// A cluster: nodes, and placed pods as `(node, cpu, app)`.
 #[derive(Clone, Debug)]
-struct Land {
+pub(crate) struct Land {
     nodes: Vec<Place>,
     pods: Vec<(usize, i64, u8)>,
     nominated: Vec<(usize, i64, i32)>,
 }
 
-fn lands(most_pods: usize) -> impl Strategy<Value = Land> {
+pub(crate) fn lands(most_pods: usize) -> impl Strategy<Value = Land> {
     let node = (0..4_usize, 0..4_usize, prop::bool::weighted(0.1));
     prop::collection::vec(node, 1..24).prop_flat_map(move |nodes| {
         let at = 0..nodes.len();
@@ -153,7 +158,7 @@ impl Land {
         nodes.chain(pods).chain(nominated).collect()
     }
 
-    fn site(&self, law: &Law, reversed: bool) -> Site {
+    pub(crate) fn site(&self, law: &Law, reversed: bool) -> Site {
         let mut site = Site::new(&law.settings());
         let mut changes = self.changes();
         if reversed {
@@ -163,7 +168,7 @@ impl Land {
         site
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         (0..self.nodes.len()).map(name_of).collect()
     }
 }

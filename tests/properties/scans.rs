@@ -21,7 +21,7 @@ use crate::testing::amounts;
 const NAMED: usize = 4;
 
 /// Between two changes, kube-scheduler asks about a pod that looks like so; scores too, or not.
-type Ask = (u8, bool);
+pub(crate) type Ask = (u8, bool);
 
 /// Pools as the server's policy has them, with limits, and classes by priority.
 fn settings(look: u8) -> Settings {
@@ -59,11 +59,16 @@ fn settings(look: u8) -> Settings {
         shortlist: Some(Shortlist::of(3)),
         ..default_class()
     };
-    Settings { name: "scans".into(), pools, classes: vec![online, exempt, default] }
+    Settings {
+        name: "scans".into(),
+        pools,
+        classes: vec![online, exempt, default],
+        ..Settings::default()
+    }
 }
 
 /// A desk that scans and one that does not, on the same worlds.
-struct Twins {
+pub(crate) struct Twins {
     state: ClusterState,
     world: World,
     scanning: Desk,
@@ -75,7 +80,7 @@ struct Twins {
 }
 
 impl Twins {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut state = ClusterState::default();
         // With no pool, a class that names its pools may go nowhere.
         let plan = Plan::build(&settings(1), String::new());
@@ -92,7 +97,16 @@ impl Twins {
         }
     }
 
-    fn step(&mut self, server: &mut Server, op: &Op) {
+    /// What is known, and what is held.
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.scanning
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub(crate) fn step(&mut self, server: &mut Server, op: &Op) {
         for change in server.step(op) {
             self.state.apply(change);
         }
@@ -108,7 +122,7 @@ impl Twins {
         }
     }
 
-    fn ask(&mut self, (look, scores): Ask, now: Tick) -> Result<(), TestCaseError> {
+    pub(crate) fn ask(&mut self, (look, scores): Ask, now: Tick) -> Result<(), TestCaseError> {
         // Some pods are asked about again, and some of these are known to hold or to claim something.
         self.next_uid += u128::from(!look.is_multiple_of(3));
         let uid = if look.is_multiple_of(4) { u128::from(look % 12) } else { self.next_uid };

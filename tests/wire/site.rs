@@ -88,6 +88,7 @@ pub(crate) fn settings() -> Settings {
             ClassSettings { protected: true, ..class("online", Role::Online, ONLINE, &[0, 1, 2]) },
             class("offline", Role::Offline, OFFLINE, &[1]),
         ],
+        ..Settings::default()
     }
 }
 

@@ -48,6 +48,7 @@ fn settings() -> Settings {
             class("offline", Role::Offline, 3),
             class("exempt", Role::Exempt, 99),
         ],
+        ..Settings::default()
     }
 }
 

@@ -26,7 +26,12 @@ fn site(shortlist: Shortlist, allocation: Share) -> Site {
     let class =
         ClassSettings { pools: Some(order.into()), shortlist: Some(shortlist), ..default_class() };
     let pools = ["a", "b", "c"].map(pool).into();
-    let mut site = Site::new(&Settings { name: "test".into(), pools, classes: vec![class] });
+    let mut site = Site::new(&Settings {
+        name: "test".into(),
+        pools,
+        classes: vec![class],
+        ..Settings::default()
+    });
     let nodes = (0..60).map(|at: usize| {
         let zone = ["z0", "z1", "z0", "z2", "z0", "z3", ""][at * 5 % 7];
         let pool = ["a", "b", "c", "d"][at % 7 % 4];

@@ -45,6 +45,7 @@ async fn admin() -> Router {
         policy_on_disk: Arc::new(PolicyOnDisk::default),
         acts: Arc::new(Vec::new),
         lease: Arc::new(|| None),
+        ahead: Arc::new(|_, _, _| None),
     };
     Admin::new(board, metrics, sources).router()
 }

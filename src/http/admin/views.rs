@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Check, PolicyOnDisk};
+use super::{Check, PolicyOnDisk, StandingOf};
 use crate::actor::Leading;
-use crate::engine::{self, Desk, NodeExplanation, World};
-use crate::model::{Amounts, DomainLevel, NodeOrd, Pod, PoolOrd, Reason};
+use crate::ahead::Standing;
+use crate::engine::{self, Desk, NodeExplanation, SteerOutcome, World};
+use crate::model::{Amounts, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Reason, Tick};
 use crate::policy::{Class, Diagnostic, Role};
 use crate::writer::Board;
 
@@ -139,11 +140,69 @@ pub(super) struct ExplainView {
     told: Option<&'static str>,
     /// The pod was answered, and its place is kept until the watch tells who won.
     held: bool,
+    /// How it stands to nominating ahead; null where the policy does not, and for a placed pod.
+    ahead: Option<AheadView>,
     requests: Option<AmountsView>,
     nodes_considered: usize,
     nodes_kept: u32,
     refused: Vec<RefusedView>,
     best: Vec<BestView>,
+    /// How it was sent to a node that was not offered, or is being sent; null if it was not lately.
+    steer: Option<SteerView>,
+}
+
+/// Times are in milliseconds since the pod was sent away; null: not done.
+#[derive(Serialize)]
+struct SteerView {
+    cause: &'static str,
+    target: String,
+    /// By how much it led the best that was offered; null when no offered node would do.
+    lead_pct: Option<f64>,
+    /// Null: under way.
+    outcome: Option<&'static str>,
+    rounds: u32,
+    began_ms_ago: u64,
+    written_ms: Option<u64>,
+    accepted_ms: Option<u64>,
+    bound_ms: Option<u64>,
+}
+
+impl SteerView {
+    fn of(desk: &Desk, uid: PodUid, now: Tick) -> Option<Self> {
+        let it = desk.steers().record(uid)?;
+        Some(Self {
+            cause: it.cause.name(),
+            target: it.node.to_string(),
+            lead_pct: it.lead_permille.map(|permille| f64::from(permille) / 10.0),
+            outcome: it.outcome.map(SteerOutcome::name),
+            rounds: it.rounds,
+            began_ms_ago: now.since_ms(it.began),
+            written_ms: it.written_ms,
+            accepted_ms: it.accepted_ms,
+            bound_ms: it.bound_ms,
+        })
+    }
+}
+
+/// How a pending pod stands to nominating ahead.
+#[derive(Serialize)]
+struct AheadView {
+    /// `target`, `waits`, `foreign`, or why it is not nominated.
+    standing: &'static str,
+    /// The node that was chosen for it.
+    target: Option<String>,
+}
+
+impl From<Standing> for AheadView {
+    fn from(it: Standing) -> Self {
+        let (standing, target) = match it {
+            Standing::Target(node) => ("target", Some(node)),
+            Standing::Waits => ("waits", None),
+            Standing::Foreign => ("foreign", None),
+            Standing::Not(why) => (why.name(), None),
+        };
+        Self { standing, target }
+    }
 }
 
 #[derive(Serialize)]
@@ -172,11 +231,17 @@ struct PointsView {
 /// date and on the newest World: an older one would take the desk back to an older policy.
 pub(super) fn explain(
     board: &Board,
+    ahead: &StandingOf,
     namespace: &str,
     name: &str,
     node: Option<&str>,
 ) -> Result<ExplainView, String> {
-    board.decide(|desk, world, _| Views { board, world }.explain(desk, namespace, name, node))
+    board.decide(|desk, world, _| {
+        let view = Views { board, world }.explain(desk, namespace, name, node)?;
+        let pending = world.snapshot.pending_by_name(namespace, name);
+        let standing = pending.and_then(|pod| ahead(world, desk, pod));
+        Ok(ExplainView { ahead: standing.map(AheadView::from), ..view })
+    })
 }
 
 impl Views<'_> {
@@ -275,11 +340,13 @@ impl Views<'_> {
             claimed_more: false,
             told: None,
             held: false,
+            ahead: None,
             requests: Some(record.requests.into()),
             nodes_considered: 0,
             nodes_kept: 0,
             refused: Vec::new(),
             best: Vec::new(),
+            steer: SteerView::of(desk, PodUid(record.uid), self.board.clock.now()),
         })
     }
 
@@ -323,11 +390,13 @@ impl Views<'_> {
             claimed_more: explained.claimed_more,
             told: desk.refusals().reason(pod.uid).map(Reason::text),
             held: desk.is_held(pod.uid),
+            ahead: None,
             requests: Some(pod.requests.base.into()),
             nodes_considered: nodes.len(),
             nodes_kept: explained.tally.kept(),
             refused: refused.collect(),
             best: best.collect(),
+            steer: SteerView::of(desk, pod.uid, self.board.clock.now()),
         })
     }
 

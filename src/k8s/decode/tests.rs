@@ -43,7 +43,7 @@ fn a_full_pod_is_read() {
     assert_eq!((got.node, got.nominated.as_deref()), (None, Some("bm-17")));
     assert_eq!(got.refusal, Some(Refusal { reason: Some(Reason::PoolClosed) }));
     assert!(!got.terminal && !got.terminating && !got.gated && got.claims_volumes);
-    assert!(got.annotated);
+    assert!(got.annotated && !got.nominated_ahead);
 }
 
 #[test]
@@ -294,4 +294,38 @@ fn namespaces_are_read() {
     assert_eq!((&*got.name, got.label("a"), got.label("c")), ("n", Some("1"), Some("")));
     let slim = serde_json::from_str(r#"{"metadata":null}"#).expect("JSON");
     assert_eq!(namespace(&slim), Err(DecodeError::Missing { field: "metadata.name" }));
+}
+
+#[test]
+fn groups_are_known_by_any_of_their_marks_and_never_means_never() {
+    let get = |meta: &str, spec: &str| {
+        let text = format!(
+            r#"{{"metadata":{{"uid":"u","name":"p","namespace":"n"{meta}}},"spec":{{{spec}}}}}"#
+        );
+        read_pod(&text).expect("a valid pod")
+    };
+    for (meta, spec, grouped) in [
+        ("", "", false),
+        (r#","labels":{"scheduling.x-k8s.io/pod-group":"g","app":"x"}"#, "", true),
+        (r#","labels":{"pod-group.scheduling.sigs.k8s.io":"g"}"#, "", true),
+        // Two of them: told apart by nobody, and no duplicate.
+        (
+            r#","labels":{"pod-group.scheduling.sigs.k8s.io/name":"g",
+                "kueue.x-k8s.io/pod-group-name":"g"}"#,
+            "",
+            true,
+        ),
+        (r#","annotations":{"scheduling.k8s.io/group-name":"g"}"#, "", true),
+        (r#","annotations":{"gang.scheduling.koordinator.sh/name":"g"}"#, "", true),
+        (r#","annotations":{"scheduling.k8s.io/group-name":null,"a":null}"#, "", false),
+        ("", r#""workloadRef":{"name":"w","podGroup":"g"}"#, true),
+        ("", r#""schedulingGroup":{"podGroupName":"g"}"#, true),
+        ("", r#""workloadRef":null,"schedulingGroup":null"#, false),
+    ] {
+        assert_eq!(get(meta, spec).grouped, grouped, "{meta} {spec}");
+    }
+    assert!(get("", r#""preemptionPolicy":"Never""#).never_preempts);
+    assert!(!get("", r#""preemptionPolicy":"PreemptLowerPriority""#).never_preempts);
+    assert!(!get("", r#""preemptionPolicy":null"#).never_preempts);
+    assert!(get(r#","annotations":{}"#, "").annotated && !get("", "").annotated);
 }

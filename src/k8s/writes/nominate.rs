@@ -101,7 +101,7 @@ impl PodWrites {
         }
         let nominated = Some(status.nominated_node_name).filter(|it| !it.is_empty());
         let as_told = nominated.as_deref() == previous;
-        Err(Refused { why, nominated, as_told, annotated: metadata.annotations })
+        Err(Refused { why, nominated, as_told, annotated: metadata.annotations.present })
     }
 }
 

@@ -67,12 +67,15 @@ pub(crate) enum Means {
     SigmaAll,
     /// sigma with limits: the best few names come back.
     SigmaShortlist,
+    /// The same, and the backlog is nominated ahead, inside the clock.
+    SigmaAhead,
     /// benches/peers/go-echo: all names, each with a score.
     GoEcho,
 }
 
 impl Means {
-    const ALL: [Self; 4] = [Self::None, Self::SigmaAll, Self::SigmaShortlist, Self::GoEcho];
+    const ALL: [Self; 5] =
+        [Self::None, Self::SigmaAll, Self::SigmaShortlist, Self::SigmaAhead, Self::GoEcho];
 
     /// As `--means` takes it.
     fn name(self) -> String {
@@ -84,6 +87,7 @@ impl Means {
         match self {
             Self::SigmaAll => Some(include_str!("all.yaml")),
             Self::SigmaShortlist => Some(include_str!("shortlist.yaml")),
+            Self::SigmaAhead => Some(include_str!("ahead.yaml")),
             Self::None | Self::GoEcho => None,
         }
     }

@@ -116,7 +116,12 @@ impl Site {
 
     async fn extender(&self, means: Means) -> Result<Extender> {
         if let Some(policy) = means.policy() {
-            let options = SigmaOptions::new(&self.control_plane, &means.name(), policy);
+            let mut options = SigmaOptions::new(&self.control_plane, &means.name(), policy);
+            if means == Means::SigmaAhead {
+                options.more = ["--lease-namespace=kube-system", "--scheduler-name=sigma"]
+                    .map(str::to_owned)
+                    .into();
+            }
             return Ok(Extender::Sigma(Box::new(
                 Sigma::start(&self.control_plane, options).await?,
             )));
@@ -137,6 +142,10 @@ impl Site {
     /// Removes all pods, as kubelets would.
     async fn clear(&self) -> Result<()> {
         let api = &self.control_plane.admin;
+        // A sigma that was killed has not given it back, and the next one would wait it out.
+        let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+        let lease = format!("{path}?fieldSelector=metadata.name=sigma");
+        api.delete_all(&lease, &json!({})).await?;
         let path = "/api/v1/namespaces/default/pods";
         api.delete_all(path, &json!({"gracePeriodSeconds": 0})).await?;
         let empty = async || Ok(api.pods(None).await?.is_empty().then_some(()));

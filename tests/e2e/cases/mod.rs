@@ -1,5 +1,6 @@
 //! The cases, in the order in which they run. Each gives its measured facts.
 
+mod ahead;
 mod bind;
 mod closed;
 mod doorbell;
@@ -11,6 +12,7 @@ mod manifests;
 mod nominate;
 mod outage;
 mod preempt;
+mod steer;
 mod tls;
 
 use std::pin::Pin;
@@ -36,8 +38,18 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
     ("lease_and_rights", || Box::pin(lease::lease_and_rights())),
     ("nominate_fences", || Box::pin(nominate::fences())),
+    ("ahead_backlog", || Box::pin(ahead::backlog())),
+    ("steer_to_the_only_node", || Box::pin(steer::to_the_only_node())),
+    ("steer_faults", || Box::pin(steer::faults())),
     ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),
     ("f_faults_before_the_apiserver", || Box::pin(faults::spoiled())),
     ("e_apiserver_restarted", || Box::pin(outage::apiserver_restarted())),
+];
+
+/// Those that take too long for every run: only by name.
+pub(crate) const ON_REQUEST: &[(&str, Case)] = &[
+    ("steer_at_ten_thousand", || Box::pin(steer::at_ten_thousand())),
+    ("steer_all_at_once", || Box::pin(steer::all_at_once())),
+    ("steer_behind_a_queue", || Box::pin(steer::behind_a_queue())),
 ];

@@ -21,8 +21,12 @@ pub(crate) struct SigmaOptions {
     pub(crate) doorbell: bool,
     pub(crate) bind: bool,
     pub(crate) audit_interval: &'static str,
+    /// It is given kube-scheduler's configuration as it is shipped.
+    pub(crate) knows_scheduler: bool,
     /// Folder of its TLS files, as the Service overlay mounts them; `None`: no TLS.
     pub(crate) tls: Option<PathBuf>,
+    /// Further arguments.
+    pub(crate) more: Vec<String>,
 }
 
 impl SigmaOptions {
@@ -34,7 +38,9 @@ impl SigmaOptions {
             doorbell: true,
             bind: false,
             audit_interval: "10m",
+            knows_scheduler: false,
             tls: None,
+            more: Vec::new(),
         }
     }
 }
@@ -144,6 +150,13 @@ fn spawn(dir: &Path, options: &SigmaOptions, listen: u16, admin: u16) -> Result<
     if let Some(folder) = &options.tls {
         args.extend(tls_args(folder)?);
     }
+    if options.knows_scheduler {
+        let text = include_str!("../../../deploy/base/kube-scheduler-config.yaml");
+        let path = dir.join(format!("{}-scheduler.yaml", options.name));
+        std::fs::write(&path, text.replace(":9090", &format!(":{listen}")))?;
+        args.push(format!("--scheduler-config={}", path.display()));
+    }
+    args.extend_from_slice(&options.more);
     let program = Path::new(env!("CARGO_BIN_EXE_sigma"));
     let level = std::env::var("SIGMA_E2E_LOG").unwrap_or_else(|_| "info".to_owned());
     Process::start(dir, &options.name, program, &args, &[("RUST_LOG", &level)])

@@ -1,0 +1,244 @@
+//! What was chosen for whom and has not ended. Pure: whoever owns it tells the time and does the rest.
+//!
+//! ```text
+//!            note            written                     bound on the target: honoured
+//!   target ───────▶ ordered ─────────▶ nominated ──────▶ bound elsewhere, or gone: missed
+//!                      │                   │  ▲          somebody changed it: overruled
+//!                      ▼            too old, │ not
+//!                  unwritten        or lost ▼ cleared
+//!                                       clearing ──────▶ stale, lost
+//! ```
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::actor::Outcome;
+use crate::cluster::Snapshot;
+use crate::model::{Pod, PodUid, Tick};
+
+/// How a target ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The pod is on it.
+    Honoured,
+    /// The pod is on another node, or gone.
+    Missed,
+    /// The nomination could not be written, or the pod was nominated or bound before.
+    Unwritten,
+    /// Somebody else has changed the nomination.
+    Overruled,
+    /// The nomination was old and is taken back.
+    Stale,
+    /// The target would not take the pod any more, and the nomination is taken back.
+    Lost,
+}
+
+impl End {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Honoured, Self::Missed, Self::Unwritten, Self::Overruled, Self::Stale, Self::Lost];
+
+    /// As metrics call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Honoured => "honoured",
+            Self::Missed => "missed",
+            Self::Unwritten => "unwritten",
+            Self::Overruled => "overruled",
+            Self::Stale => "stale",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The pod is not given another target at once: it would be the same one.
+    fn rests(self) -> bool {
+        matches!(self, Self::Unwritten | Self::Overruled | Self::Stale)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// To be written.
+    Ordered,
+    /// Written.
+    Nominated {
+        since: Tick,
+        /// A snapshot has shown it.
+        seen: bool,
+    },
+    /// To be taken back, for this reason.
+    Clearing(End, Tick),
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    node: Box<str>,
+    /// When its hold ends; `None` where a leader before us had chosen it.
+    held: Option<Tick>,
+    stage: Stage,
+}
+
+/// A target that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) uid: PodUid,
+    /// When its hold would have ended; `None` where a snapshot ends it.
+    pub(super) held: Option<Tick>,
+    pub(super) why: End,
+}
+
+/// A nomination to be taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ToClear {
+    pub(super) pod: Arc<Pod>,
+    pub(super) node: Box<str>,
+    pub(super) why: End,
+}
+
+/// The targets that have not ended, and pods that are not given one for a while.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    entries: FxHashMap<PodUid, Entry>,
+    resting: FxHashMap<PodUid, Tick>,
+    ended: Vec<Ended>,
+}
+
+impl Ledger {
+    /// How many targets have not ended.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The pod may be given a target.
+    pub(super) fn is_free(&self, uid: PodUid, now: Tick) -> bool {
+        !self.entries.contains_key(&uid) && self.resting.get(&uid).is_none_or(|until| *until <= now)
+    }
+
+    /// The pod's target.
+    pub(super) fn target(&self, uid: PodUid) -> Option<&str> {
+        self.entries.get(&uid).map(|entry| &*entry.node)
+    }
+
+    /// The pod is not given a target before.
+    pub(super) fn rest(&mut self, uid: PodUid, until: Tick) {
+        self.resting.insert(uid, until);
+    }
+
+    /// A nomination is ordered, and held until this.
+    pub(super) fn note(&mut self, uid: PodUid, node: &str, held: Tick) {
+        let (node, held) = (node.into(), Some(held));
+        self.entries.insert(uid, Entry { node, held, stage: Stage::Ordered });
+    }
+
+    /// A leader before us has nominated these pods: what becomes of them is ours to follow.
+    pub(super) fn adopt<'a>(&mut self, pods: impl Iterator<Item = &'a Arc<Pod>>, now: Tick) {
+        for pod in pods.filter(|pod| pod.nominated_ahead && pod.is_pending()) {
+            if let Some(node) = &pod.nominated {
+                let stage = Stage::Nominated { since: now, seen: true };
+                let entry = || Entry { node: node.clone(), held: None, stage };
+                self.entries.entry(pod.uid).or_insert_with(entry);
+            }
+        }
+    }
+
+    /// The order to nominate has ended.
+    pub(super) fn written(&mut self, uid: PodUid, outcome: &Outcome, rest_ms: u64, now: Tick) {
+        let Some(entry) = self.entries.get_mut(&uid).filter(|it| it.stage == Stage::Ordered) else {
+            return;
+        };
+        match outcome {
+            Outcome::Written => entry.stage = Stage::Nominated { since: now, seen: false },
+            // What became of the pod a snapshot will tell.
+            Outcome::Gone | Outcome::AlreadyBound => {}
+            _ => self.end(uid, End::Unwritten, rest_ms, now),
+        }
+    }
+
+    /// The order to take the nomination back has ended.
+    pub(super) fn cleared(&mut self, uid: PodUid, outcome: &Outcome, rest_ms: u64, now: Tick) {
+        let Some(entry) = self.entries.get_mut(&uid) else {
+            return;
+        };
+        let Stage::Clearing(why, since) = entry.stage else {
+            return;
+        };
+        match outcome {
+            Outcome::Written | Outcome::Changed(_) => self.end(uid, why, rest_ms, now),
+            // As above.
+            Outcome::Gone | Outcome::AlreadyBound => {}
+            _ => entry.stage = Stage::Nominated { since, seen: true },
+        }
+    }
+
+    /// Compares with what a snapshot shows. Gives the nominations that are to be taken back: those
+    /// that are older than `ttl_ms`, and those whose target does not take the pod any more.
+    pub(super) fn follow(
+        &mut self,
+        snapshot: &Snapshot,
+        ttl_ms: u64,
+        now: Tick,
+        mut takes: impl FnMut(&Pod, &str) -> bool,
+    ) -> Vec<ToClear> {
+        let mut to_clear = Vec::new();
+        let mut ended = Vec::new();
+        for (uid, entry) in &mut self.entries {
+            let Some(pod) = snapshot.pending(*uid).filter(|pod| pod.is_pending()) else {
+                ended.push((*uid, gone(snapshot, *uid, &entry.node)));
+                continue;
+            };
+            let is_shown = pod.nominated.as_deref() == Some(&*entry.node);
+            if entry.stage == Stage::Ordered && is_shown {
+                entry.stage = Stage::Nominated { since: now, seen: true };
+            }
+            let Stage::Nominated { since, seen } = &mut entry.stage else {
+                continue;
+            };
+            let is_old = now.since_ms(*since) > ttl_ms;
+            // Until it is shown, the snapshot is from before it was written.
+            if !is_shown && (*seen || is_old) {
+                ended.push((*uid, End::Overruled));
+                continue;
+            }
+            *seen |= is_shown;
+            let is_lost = !takes(pod, &entry.node);
+            if is_old || is_lost {
+                let why = if is_lost { End::Lost } else { End::Stale };
+                entry.stage = Stage::Clearing(why, *since);
+                to_clear.push(ToClear { pod: pod.clone(), node: entry.node.clone(), why });
+            }
+        }
+        ended.into_iter().for_each(|(uid, why)| self.end(uid, why, ttl_ms, now));
+        self.resting.retain(|_, until| *until > now);
+        to_clear
+    }
+
+    /// Forgets all targets, which are somebody else's from now on.
+    pub(super) fn forget(&mut self) {
+        self.entries.clear();
+        self.resting.clear();
+    }
+
+    /// How targets have ended since this was asked last.
+    pub(super) fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    fn end(&mut self, uid: PodUid, why: End, rest_ms: u64, now: Tick) {
+        let Some(entry) = self.entries.remove(&uid) else {
+            return;
+        };
+        let held = entry.held.filter(|_| !matches!(why, End::Honoured | End::Missed));
+        self.ended.push(Ended { uid, held, why });
+        if why.rests() {
+            self.rest(uid, now.plus_ms(rest_ms));
+        }
+    }
+}
+
+/// What became of a pod that does not wait any more.
+fn gone(snapshot: &Snapshot, uid: PodUid, node: &str) -> End {
+    let ord = snapshot.names.ord(node);
+    let is_there = ord.is_some_and(|ord| snapshot.pod_on(ord, uid).is_some());
+    if is_there { End::Honoured } else { End::Missed }
+}

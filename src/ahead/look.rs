@@ -1,0 +1,56 @@
+//! One look at the pods that wait: who can be given a target, and in which order.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use crate::engine::{Desk, NoTarget, World};
+use crate::model::Pod;
+
+/// What there is.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Pods that can be given a target now.
+    pub(super) waiting: Vec<Arc<Pod>>,
+    /// How many could be, those among them that are to rest.
+    pub(super) num_plannable: usize,
+    /// How many could not, by reason.
+    pub(super) unplanned: Vec<(NoTarget, usize)>,
+}
+
+impl Look {
+    /// Looks at pending pods without a target; `is_free` says which of them may be given a target now.
+    pub(super) fn of<'a>(
+        desk: &Desk,
+        world: &World,
+        pods: impl Iterator<Item = &'a Arc<Pod>>,
+        is_free: impl Fn(&Pod) -> bool,
+    ) -> Self {
+        let mut look = Self::default();
+        for pod in pods {
+            match desk.no_target(world, pod) {
+                Some(why) => match look.unplanned.iter_mut().find(|it| it.0 == why) {
+                    Some((_, count)) => *count += 1,
+                    None => look.unplanned.push((why, 1)),
+                },
+                None => {
+                    look.num_plannable += 1;
+                    if is_free(pod) {
+                        look.waiting.push(pod.clone());
+                    }
+                }
+            }
+        }
+        look
+    }
+
+    /// The pods that can be given a target, and how many could not; in the order in which kube-scheduler comes to them, as far as can be known: by
+    /// priority, and then as they were created, which the resource version of a pod tells that nobody
+    /// has written since. Those that were refused before wait elsewhere and come last.
+    pub(super) fn in_order(self) -> (Vec<Arc<Pod>>, Vec<(NoTarget, usize)>) {
+        let mut pods = self.waiting;
+        pods.sort_unstable_by_key(|pod| {
+            (Reverse(pod.priority), pod.refusal.is_some(), pod.resource_version, pod.uid)
+        });
+        (pods, self.unplanned)
+    }
+}

@@ -1,0 +1,304 @@
+//! Nominating ahead: while many pods wait, the leader chooses their nodes over the whole cluster, and
+//! has them nominated before kube-scheduler comes to them (DESIGN §4, docs/nominate-ahead.md).
+//!
+//! ```text
+//!   Board ──copy──▶ look: who waits, in which order ─▶ engine: targets ─▶ hold ─▶ actor ─▶ ledger
+//!     ▲                                                                     │        outcome  │
+//!     └─────────────────────────────────────────────────────────────────────┘   ◀─────────────┘
+//! ```
+//!
+//! Choosing takes milliseconds, so it is done on a copy of what the desk holds. What was chosen is held
+//! until a snapshot shows the nomination, so nothing is promised twice. kube-scheduler stays the judge:
+//! it tries the nominated node first, asking us as always, and else all others.
+
+mod ledger;
+mod look;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashSet;
+
+use self::ledger::{Ledger, ToClear};
+use self::look::Look;
+use crate::actor::{Actor, Means, Order, WhyOff};
+use crate::engine::{Desk, NoTarget, World};
+use crate::metrics::Metrics;
+use crate::model::{Pod, Reason, Tick};
+use crate::policy::NominateAhead;
+use crate::writer::Board;
+
+pub use ledger::End;
+
+/// How often it is looked at who waits.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Of our time, at most one part in so many goes into looking.
+const DUTY: u32 = 4;
+/// Pods that are held while the desk is ours: a fraction of a millisecond.
+const AT_ONCE: usize = 64;
+/// A pod that no node takes is not looked at again for so long.
+const NO_NODE_REST_MS: u64 = 2000;
+/// How often it is looked at whether targets still take their pods.
+const RECHECK_MS: u64 = 1000;
+
+/// The part of a replica that nominates ahead.
+pub struct Ahead {
+    board: Arc<Board>,
+    actor: Arc<Actor>,
+    metrics: Arc<Metrics>,
+    /// The `schedulerName` of the pods that are ours to nominate.
+    schedulers: Vec<String>,
+    ledger: Mutex<Ledger>,
+}
+
+/// When it was looked last at whether targets still take their pods.
+#[derive(Default)]
+struct Rechecked {
+    at: Tick,
+    /// How many changes of nodes there were.
+    seen: u64,
+}
+
+impl Rechecked {
+    /// What was seen the last time, if it is time to look again.
+    fn due(&mut self, world: &World, now: Tick) -> Option<u64> {
+        if now.since_ms(self.at) < RECHECK_MS {
+            return None;
+        }
+        self.at = now;
+        Some(std::mem::replace(&mut self.seen, world.snapshot.touched.end()))
+    }
+}
+
+/// How a pod stands to nominating ahead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// This node was chosen for it.
+    Target(String),
+    /// It is another scheduler's.
+    Foreign,
+    /// It is not to be nominated, for this reason.
+    Not(NoTarget),
+    /// It would be nominated if as many pods waited as there must.
+    Waits,
+}
+
+impl Ahead {
+    /// For pods of these schedulers.
+    pub fn new(
+        board: Arc<Board>,
+        actor: Arc<Actor>,
+        metrics: Arc<Metrics>,
+        schedulers: Vec<String>,
+    ) -> Self {
+        for end in End::ALL {
+            metrics.ahead.ended.with_label_values(&[end.name()]);
+        }
+        for why in NoTarget::ALL {
+            metrics.ahead.unplanned.with_label_values(&[why.name()]);
+        }
+        Self { board, actor, metrics, schedulers, ledger: Mutex::default() }
+    }
+
+    /// How a pending pod stands; `None`: the policy does not nominate ahead.
+    pub fn standing(&self, world: &World, desk: &Desk, pod: &Pod) -> Option<Standing> {
+        world.plan.nominate_ahead?;
+        let target = self.ledger().target(pod.uid).map(str::to_owned);
+        let foreign = || (!self.is_ours(pod)).then_some(Standing::Foreign);
+        let not = || desk.no_target(world, pod).map(Standing::Not);
+        target.map(Standing::Target).or_else(foreign).or_else(not).or(Some(Standing::Waits))
+    }
+
+    /// Nominates for as long as the process runs.
+    pub async fn run(self: Arc<Self>) {
+        let mut rechecked = Rechecked::default();
+        loop {
+            let begun = Instant::now();
+            self.step(&mut rechecked).await;
+            tokio::time::sleep(PERIOD.max(begun.elapsed() * DUTY)).await;
+        }
+    }
+
+    async fn step(self: &Arc<Self>, rechecked: &mut Rechecked) {
+        let world = self.board.world();
+        let settings = world.plan.nominate_ahead;
+        self.actor.switch(Means::NominateAhead, settings.is_some());
+        let why_off = self.actor.why_off(Means::NominateAhead);
+        if matches!(why_off, Some(WhyOff::NoLease | WhyOff::NotLeader(_))) {
+            // Whoever leads now knows them by their mark.
+            self.ledger().forget();
+        }
+        let settings = settings.filter(|_| self.board.synced() && why_off.is_none());
+        let this = Arc::clone(self);
+        let recheck = settings.and_then(|_| rechecked.due(&world, self.board.clock.now()));
+        // Milliseconds of work, which must not keep a thread of the watches.
+        let looked = tokio::task::spawn_blocking(move || {
+            this.follow(settings, recheck);
+            this.settle();
+            let (backlog, unplanned) = settings.map(|it| this.nominate(it)).unwrap_or_default();
+            this.measure(backlog, &unplanned);
+        });
+        if looked.await.is_err() {
+            self.metrics.panics.inc();
+            tracing::error!("looking ahead panicked");
+        }
+    }
+
+    /// Sees what became of targets, and takes back what is stale while the means is on.
+    ///
+    /// `recheck` is how many changes of nodes there were when it was looked last at whether targets take
+    /// their pods: one whose node has not changed since does.
+    fn follow(self: &Arc<Self>, settings: Option<NominateAhead>, recheck: Option<u64>) {
+        if recheck.is_some() {
+            let (world, now) = (self.board.world(), self.board.clock.now());
+            let pods = world.snapshot.pending.iter().map(|(_, pod)| pod);
+            self.ledger().adopt(pods.filter(|pod| self.is_ours(pod)), now);
+        }
+        if self.ledger().len() == 0 {
+            return;
+        }
+        let (mut desk, world, now) = self.copy();
+        let ttl_ms = settings.map_or(u64::MAX, |it| it.ttl_ms);
+        let changed = recheck.map(|seen| world.snapshot.touched.since(seen));
+        let changed = changed.map(|rows| rows.map(|it| it.iter().collect::<FxHashSet<_>>()));
+        let takes = |pod: &Pod, node: &str| {
+            let Some(changed) = &changed else {
+                return true;
+            };
+            let ord = world.snapshot.names.ord(node).filter(|ord| world.snapshot.is_live(*ord));
+            ord.is_some_and(|ord| {
+                let is_changed = changed.as_ref().is_none_or(|rows| rows.contains(&ord));
+                !is_changed || desk.admit(&world, pod, ord) == Reason::Kept
+            })
+        };
+        let to_clear = self.ledger().follow(&world.snapshot, ttl_ms, now, takes);
+        for ToClear { pod, node, why } in to_clear {
+            let (this, uid) = (Arc::clone(self), pod.uid);
+            let order = Order::clear(Means::NominateAhead, pod, &node, why.name());
+            self.actor.submit(order.telling(move |outcome| {
+                let now = this.board.clock.now();
+                this.ledger().cleared(uid, outcome, ttl_ms, now);
+            }));
+        }
+    }
+
+    /// Gives targets to pods that wait. Gives how many pods could have one, those that have one among
+    /// them, and how many could not, by reason.
+    fn nominate(self: &Arc<Self>, settings: NominateAhead) -> (usize, Vec<(NoTarget, usize)>) {
+        let world = self.board.world();
+        let num_open = self.ledger().len();
+        // A cheap look first: mostly few wait, and then nothing is copied.
+        let ours = world.snapshot.pending.iter().filter(|(_, pod)| self.is_ours(pod));
+        if ours.count() < settings.min_backlog {
+            return (num_open, Vec::new());
+        }
+        let (mut desk, world, now) = self.copy();
+        let look = {
+            let ledger = self.ledger();
+            let ours = world.snapshot.pending.iter().map(|(_, pod)| pod);
+            let ours = ours.filter(|pod| self.is_ours(pod) && ledger.target(pod.uid).is_none());
+            Look::of(&desk, &world, ours, |pod| ledger.is_free(pod.uid, now))
+        };
+        let backlog = look.num_plannable + num_open;
+        let most = settings.batch.min(settings.window.saturating_sub(num_open));
+        let (waiting, unplanned) = look.in_order();
+        if backlog >= settings.min_backlog && most > 0 && !waiting.is_empty() {
+            self.choose(&mut desk, &world, waiting.get(..most).unwrap_or(&waiting), settings, now);
+        }
+        (backlog, unplanned)
+    }
+
+    fn choose(
+        self: &Arc<Self>,
+        desk: &mut Desk,
+        world: &World,
+        pods: &[Arc<Pod>],
+        settings: NominateAhead,
+        now: Tick,
+    ) {
+        let timer = self.metrics.ahead.planning_seconds.start_timer();
+        let targets = desk.targets(world, pods);
+        timer.observe_duration();
+        let mut chosen = Vec::with_capacity(targets.len());
+        for (pod, target) in pods.iter().zip(&targets) {
+            match target {
+                Ok(best) => chosen.push((pod, world.snapshot.names.name(best.node))),
+                Err(_) => self.ledger().rest(pod.uid, now.plus_ms(NO_NODE_REST_MS)),
+            }
+        }
+        for some in chosen.chunks(AT_ONCE) {
+            for (pod, node, held) in self.hold(some) {
+                self.ledger().note(pod.uid, &node, held);
+                self.order(pod, &node, settings);
+            }
+        }
+    }
+
+    /// Holds the targets of those pods that still wait for one, each until the moment that is given.
+    fn hold(&self, chosen: &[(&Arc<Pod>, &str)]) -> Vec<(Arc<Pod>, Box<str>, Tick)> {
+        self.board.decide(|desk, world, now| {
+            let snapshot = &world.snapshot;
+            let held = chosen.iter().filter_map(|(pod, node)| {
+                let ord = snapshot.names.ord(node).filter(|ord| snapshot.is_live(*ord))?;
+                let pod = snapshot.pending(pod.uid)?;
+                let waits = pod.is_pending() && pod.nominated.is_none();
+                let held = waits.then(|| desk.hold_for(world, pod, ord, now))??;
+                Some((pod.clone(), (*node).into(), held))
+            });
+            held.collect()
+        })
+    }
+
+    fn order(self: &Arc<Self>, pod: Arc<Pod>, node: &str, settings: NominateAhead) {
+        let uid = pod.uid;
+        self.metrics.ahead.chosen.inc();
+        let this = Arc::clone(self);
+        let order = Order::nominate(Means::NominateAhead, pod, node, "backlog");
+        self.actor.submit(order.telling(move |outcome| {
+            let now = this.board.clock.now();
+            this.ledger().written(uid, outcome, settings.ttl_ms, now);
+        }));
+    }
+
+    fn is_ours(&self, pod: &Pod) -> bool {
+        self.schedulers.iter().any(|name| **name == *pod.scheduler)
+    }
+
+    fn copy(&self) -> (Desk, World, Tick) {
+        self.board.decide(|desk, world, now| (desk.copy_of_holds(), world.clone(), now))
+    }
+
+    fn measure(&self, backlog: usize, unplanned: &[(NoTarget, usize)]) {
+        let ahead = &self.metrics.ahead;
+        ahead.backlog.set(backlog as i64);
+        for why in NoTarget::ALL {
+            let count = unplanned.iter().find(|it| it.0 == why).map_or(0, |it| it.1);
+            ahead.unplanned.with_label_values(&[why.name()]).set(count as i64);
+        }
+        ahead.open.set(self.ledger().len() as i64);
+    }
+
+    /// Counts what has ended, and gives free what was held for it.
+    fn settle(&self) {
+        let ended = self.ledger().take_ended();
+        for it in &ended {
+            self.metrics.ahead.ended.with_label_values(&[it.why.name()]).inc();
+        }
+        let held = ended.iter().filter_map(|it| Some((it.uid, it.held?)));
+        let held: Vec<_> = held.collect();
+        for some in held.chunks(AT_ONCE) {
+            self.board.decide(|desk, _, _| {
+                for (uid, held) in some {
+                    desk.end_hold(*uid, *held);
+                }
+            });
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! The ledger and the look, without anything to act on.
+
+use std::sync::Arc;
+
+use super::ledger::{End, Ended, Ledger, ToClear};
+use super::look::Look;
+use crate::actor::Outcome;
+use crate::engine::NoTarget;
+use crate::model::{Change, Pod, PodUid, Refusal, Tick};
+use crate::policy::Settings;
+use crate::testing::{Site, node, placed, pod, seen_node, seen_pod};
+
+const TTL_MS: u64 = 1000;
+const UID: PodUid = PodUid(1);
+
+/// Two nodes, a pod that waits, and what is known of it.
+struct Case {
+    site: Site,
+    ledger: Ledger,
+}
+
+impl Case {
+    /// The pod's nomination to `a` is ordered.
+    fn ordered() -> Self {
+        let mut case = Self { site: Site::new(&Settings::default()), ledger: Ledger::default() };
+        case.site.see(["a", "b"].map(|name| seen_node(node(name, &[]))));
+        case.sees(&pod(1, 1));
+        case.ledger.note(UID, "a", Tick(77));
+        case
+    }
+
+    /// It is written, and shown.
+    fn nominated() -> Self {
+        let mut case = Self::ordered();
+        case.ledger.written(UID, &Outcome::Written, TTL_MS, Tick(0));
+        case.sees(&nominated("a", 2));
+        assert_eq!(case.follow(0, true), []);
+        case
+    }
+
+    fn sees(&mut self, pod: &Pod) {
+        self.site.see([seen_pod(pod)]);
+    }
+
+    fn follow(&mut self, now: u64, takes: bool) -> Vec<ToClear> {
+        let snapshot = &self.site.world.snapshot;
+        self.ledger.follow(snapshot, TTL_MS, Tick(now), |_, _| takes)
+    }
+
+    fn ended(&mut self, want: End, is_free: bool) {
+        // What a snapshot ends need not be ended, and must not be before.
+        let held = (!matches!(want, End::Honoured | End::Missed)).then_some(Tick(77));
+        assert_eq!(self.ledger.take_ended(), [Ended { uid: UID, held, why: want }]);
+        assert_eq!((self.ledger.len(), self.ledger.target(UID)), (0, None));
+        assert_eq!(self.ledger.is_free(UID, Tick(1500)), is_free, "{want:?}");
+        assert!(self.ledger.is_free(UID, Tick(9000)));
+    }
+}
+
+fn nominated(node: &str, resource_version: u64) -> Pod {
+    Pod { nominated: Some(node.into()), resource_version, ..pod(1, 1) }
+}
+
+#[test]
+fn a_target_ends_with_its_pod_bound_there_or_elsewhere_or_gone() {
+    for (at, want) in [("a", End::Honoured), ("b", End::Missed)] {
+        for mut case in [Case::ordered(), Case::nominated()] {
+            case.sees(&placed(&nominated("a", 5), at));
+            assert_eq!(case.follow(1, true), []);
+            case.ended(want, true);
+        }
+    }
+    let mut case = Case::nominated();
+    case.site.see([Change::PodGone { uid: UID }]);
+    assert_eq!(case.follow(1, true), []);
+    case.ended(End::Missed, true);
+}
+
+#[test]
+fn what_is_not_written_ends_and_its_pod_rests() {
+    for outcome in
+        [Outcome::Changed(None), Outcome::Failed("x".into()), Outcome::Off, Outcome::Full]
+    {
+        let mut case = Case::ordered();
+        case.ledger.written(UID, &outcome, TTL_MS, Tick(1000));
+        case.ended(End::Unwritten, false);
+    }
+}
+
+#[test]
+fn who_was_bound_before_the_nomination_ends_as_a_snapshot_tells() {
+    let mut case = Case::ordered();
+    case.ledger.written(UID, &Outcome::AlreadyBound, TTL_MS, Tick(0));
+    assert_eq!(case.follow(9000, true), []);
+    case.sees(&placed(&pod(1, 1), "b"));
+    assert_eq!(case.follow(9000, true), []);
+    case.ended(End::Missed, true);
+}
+
+#[test]
+fn a_snapshot_from_before_the_write_says_nothing_and_one_from_after_does() {
+    let mut case = Case::ordered();
+    case.ledger.written(UID, &Outcome::Written, TTL_MS, Tick(0));
+    assert_eq!(case.follow(500, true), []);
+    assert_eq!(case.ledger.target(UID), Some("a"));
+    // The watch may also be ahead of the answer to the write.
+    let mut early = Case::ordered();
+    early.sees(&nominated("a", 2));
+    assert_eq!(early.follow(1, true), []);
+    for mut case in [Case::nominated(), early] {
+        case.sees(&Pod { nominated: None, ..nominated("", 3) });
+        assert_eq!(case.follow(1000, true), []);
+        case.ended(End::Overruled, false);
+    }
+    let mut case = Case::nominated();
+    case.sees(&nominated("b", 3));
+    assert_eq!(case.follow(1000, true), []);
+    case.ended(End::Overruled, false);
+}
+
+#[test]
+fn what_is_old_or_lost_is_taken_back_once() {
+    for (now, takes, want) in [(1001, true, End::Stale), (10, false, End::Lost)] {
+        let mut case = Case::nominated();
+        assert_eq!(case.follow(now.min(1000), true), [], "it is neither yet");
+        let to_clear = case.follow(now, takes);
+        let shown = case.site.world.snapshot.pending(UID).cloned().expect("it waits");
+        assert_eq!(to_clear, [ToClear { pod: shown, node: "a".into(), why: want }]);
+        assert_eq!(case.follow(now, takes), [], "it is on its way");
+        // It failed: the next look tries again.
+        case.ledger.cleared(UID, &Outcome::Failed("x".into()), TTL_MS, Tick(now));
+        assert_eq!(case.follow(now, takes).len(), 1);
+        case.ledger.cleared(UID, &Outcome::Written, TTL_MS, Tick(1000));
+        // A lost one may have another target at once; a stale one would have the same.
+        case.ended(want, want == End::Lost);
+    }
+    // It was bound before it could be taken back.
+    let mut case = Case::nominated();
+    assert_eq!(case.follow(10, false).len(), 1);
+    case.ledger.cleared(UID, &Outcome::AlreadyBound, TTL_MS, Tick(10));
+    case.sees(&placed(&nominated("a", 5), "a"));
+    assert_eq!(case.follow(11, false), []);
+    case.ended(End::Honoured, true);
+}
+
+#[test]
+fn what_a_leader_before_us_nominated_is_followed_and_nobody_elses() {
+    let mut case = Case::ordered();
+    case.ledger.forget();
+    case.sees(&Pod { nominated_ahead: true, ..nominated("b", 2) });
+    case.sees(&Pod { nominated: Some("a".into()), ..pod(2, 1) });
+    let pods: Vec<Arc<Pod>> =
+        case.site.world.snapshot.pending.iter().map(|(_, pod)| pod.clone()).collect();
+    case.ledger.adopt(pods.iter(), Tick(100));
+    case.ledger.adopt(pods.iter(), Tick(900));
+    assert_eq!((case.ledger.len(), case.ledger.target(UID)), (1, Some("b")));
+    assert_eq!(case.follow(1100, true), []);
+    let to_clear = case.follow(1101, true);
+    assert_eq!(
+        to_clear.iter().map(|it| (&*it.node, it.why)).collect::<Vec<_>>(),
+        [("b", End::Stale)]
+    );
+    case.ledger.cleared(UID, &Outcome::Written, TTL_MS, Tick(1101));
+    assert_eq!(case.ledger.take_ended(), [Ended { uid: UID, held: None, why: End::Stale }]);
+}
+
+#[test]
+fn who_waits_is_looked_at_in_the_order_of_kube_schedulers_queue() {
+    let mut site = Site::new(&Settings::default());
+    let refusal = Some(Refusal { reason: None });
+    let of = |uid, priority, resource_version, refusal| Pod {
+        priority,
+        resource_version,
+        refusal,
+        ..pod(uid, 1)
+    };
+    site.see([
+        seen_pod(&of(1, 0, 10, None)),
+        seen_pod(&of(2, 0, 7, None)),
+        seen_pod(&of(3, 5, 30, None)),
+        seen_pod(&of(4, 5, 2, refusal)),
+        seen_pod(&of(5, 0, 3, refusal)),
+        seen_pod(&of(6, 0, 8, None)),
+        seen_pod(&Pod { gated: true, ..pod(7, 1) }),
+        seen_pod(&Pod { gated: true, ..pod(8, 1) }),
+    ]);
+    let pods: Vec<Arc<Pod>> =
+        site.world.snapshot.pending.iter().map(|(_, pod)| pod.clone()).collect();
+    let look = Look::of(&site.desk, &site.world, pods.iter(), |pod| pod.uid != PodUid(6));
+    assert_eq!(look.num_plannable, 6, "one of them rests");
+    let (waiting, unplanned) = look.in_order();
+    let order: Vec<u128> = waiting.iter().map(|pod| pod.uid.0).collect();
+    assert_eq!(order, [3, 4, 2, 1, 5]);
+    assert_eq!(unplanned, [(NoTarget::Gated, 2)]);
+}

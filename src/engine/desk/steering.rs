@@ -1,0 +1,260 @@
+//! Whom the desk steers, and where to. How a steer goes on is in [`Steers`].
+
+use std::sync::Arc;
+
+use super::{Answer, Desk};
+use crate::engine::steer::{Comeback, Course, Seen, SteerRecord, Steers, Turn, Unsteered, Wrote};
+use crate::engine::{Naming, World};
+use crate::model::{NodeOrd, Pod, PodUid, Preferences, Reason, Tick};
+use crate::policy::{Cause, Class};
+
+/// The most points of one scorer.
+const MAX_POINTS: u64 = 1000;
+
+/// What must be known beside the cluster before a pod is steered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Helm {
+    /// Nominations are written: the means has the rights, and no open breaker.
+    pub acts: bool,
+    /// kube-scheduler is configured to ask us before it preempts.
+    pub preempt_verb: bool,
+}
+
+impl Desk {
+    /// The steers.
+    pub fn steers(&self) -> &Steers {
+        &self.steers
+    }
+
+    /// Steers that have got an outcome since the last time, for whoever counts them.
+    pub fn take_steer_news(&mut self) -> Vec<SteerRecord> {
+        self.steers.take_news()
+    }
+
+    /// Changes an answer of [`Desk::filter`] where a node that was not offered should have the pod, or
+    /// where the pod comes back from such an answer. Call right after it, with what it was called with.
+    pub fn steer(
+        &mut self,
+        world: &World,
+        pod: &Arc<Pod>,
+        nodes: &[NodeOrd],
+        helm: Helm,
+        now: Tick,
+        answer: &mut Answer,
+    ) {
+        let is_busy = self.steers.called(pod.uid, now);
+        if self.steers.holds(pod.uid) {
+            return self.come_back(world, pod, nodes, helm, now, answer);
+        }
+        let cause = match answer.accepted.is_empty() {
+            true => Cause::Elsewhere,
+            false => Cause::Better,
+        };
+        let class = world.class(answer.class);
+        let Some(bounds) = class.steering.bounds(cause).filter(|_| !nodes.is_empty()) else {
+            return;
+        };
+        // Sent away, it would wait out its back-off.
+        if is_busy && cause == Cause::Better {
+            return;
+        }
+        let course = match self.obstacle(world, pod, cause, helm, answer) {
+            Some(why) => Err(why),
+            None => match self.course(world, pod, cause, nodes, class) {
+                Some((_, lead))
+                    if lead.is_some_and(|lead| lead < bounds.margin_permille.max(1)) =>
+                {
+                    return;
+                }
+                Some(course) => Ok(course),
+                None => Err(Unsteered::Nowhere),
+            },
+        };
+        let budget = (answer.class, cause);
+        let course = course.and_then(|course| {
+            let affords = self.steers.afford(budget, pod.app(), bounds, now);
+            if affords { Ok(course) } else { Err(Unsteered::Budget) }
+        });
+        match course {
+            Ok((target, lead_permille)) => {
+                let node = world.snapshot.names.name(target);
+                let order =
+                    self.steers.begin(Course { pod, cause, target, node, lead_permille }, now);
+                self.turn_away(world, pod, target, now, answer);
+                answer.steer = Some(order);
+            }
+            // Whoever has a node is not missing a steer.
+            Err(_) if cause == Cause::Better => {}
+            Err(why) => {
+                answer.unsteered = Some(why);
+                self.widen(pod, why);
+            }
+        }
+    }
+
+    /// What became of the write that a round of the pod's steer has ordered.
+    pub fn steer_written(
+        &mut self,
+        world: &World,
+        (uid, round): (PodUid, u32),
+        wrote: Wrote,
+        now: Tick,
+    ) {
+        if let Some(pod) = self.steers.wrote((uid, round), wrote, now) {
+            self.leave_to_the_bell(world, &pod, now);
+        }
+    }
+
+    /// Ends steers that have waited for too long or are switched off. Gives the nominations that must
+    /// be taken back: they claim their nodes.
+    pub fn expire_steers(&mut self, world: &World, now: Tick) -> Vec<SteerRecord> {
+        self.follow(world);
+        let is_off = |pod: &Pod, cause| {
+            let class = world.class(world.classify(pod).class);
+            class.steering.bounds(cause).is_none()
+        };
+        let mut ended = self.steers.expire(is_off, now);
+        for record in &ended {
+            self.leave_to_the_bell(world, &record.pod, now);
+        }
+        self.steers.prune(|uid| world.snapshot.pending(uid).is_some());
+        ended.retain(|record| record.written_ms.is_some());
+        ended
+    }
+
+    fn come_back(
+        &mut self,
+        world: &World,
+        pod: &Arc<Pod>,
+        nodes: &[NodeOrd],
+        helm: Helm,
+        now: Tick,
+        answer: &mut Answer,
+    ) {
+        let Some((target, record)) = self.steers.target(pod.uid) else { return };
+        let exists = world.snapshot.is_live(target)
+            && world.snapshot.names.ord(&record.node) == Some(target);
+        let class = world.class(answer.class);
+        let is_off = !helm.acts || class.steering.bounds(record.cause).is_none();
+        let at = nodes.iter().position(|it| *it == target);
+        let seen = match at.map(|at| self.buffers.verdicts[at]) {
+            Some(Reason::Kept) => Seen::Kept,
+            Some(_) => Seen::Out,
+            // Where we would not have it there any more, kube-scheduler is not to blame.
+            None if exists && self.passes_somewhere(world, pod, &[target]) => Seen::Absent,
+            None => Seen::Out,
+        };
+        let accepts = !answer.accepted.is_empty();
+        match self.steers.come_back(Comeback { pod, seen, accepts, is_off }, now) {
+            Turn::Accept => {
+                answer.accepted.clear();
+                answer.accepted.extend(at.map(|at| at as u32));
+                answer.scores.clear();
+                answer.naming = Naming::All;
+                self.holds.place(&world.snapshot, pod, &[target], now);
+            }
+            Turn::Again(order) => {
+                self.turn_away(world, pod, target, now, answer);
+                answer.steer = Some(order);
+            }
+            Turn::Wait => self.holds.place(&world.snapshot, pod, &[target], now),
+            Turn::Over if !accepts => self.widen(pod, Unsteered::Spent),
+            Turn::Over => {}
+        }
+    }
+
+    /// Why the pod is not steered, whatever the nodes are.
+    fn obstacle(
+        &self,
+        world: &World,
+        pod: &Pod,
+        cause: Cause,
+        helm: Helm,
+        answer: &Answer,
+    ) -> Option<Unsteered> {
+        let known = world.snapshot.pending(pod.uid);
+        let told = |pod: &Pod| pod.refusal.is_some_and(|it| it.reason == Some(Reason::Steered));
+        let is_leaving = |pod: &Pod| pod.gated || !pod.is_pending();
+        // What it would be nominated for is not known to suit it.
+        let is_constrained =
+            pod.claims_volumes || pod.preferences.intersects(Preferences::REQUIRED);
+        let is_behind =
+            world.snapshot.pods_unwatched || answer.tally.count(Reason::UnknownNode) > 0;
+        let spares = helm.preempt_verb || self.steers.was_asked_to_preempt() || pod.never_preempts;
+        let obstacles = [
+            (!helm.acts, Unsteered::Off),
+            (is_leaving(pod) || known.is_some_and(|it| is_leaving(it)), Unsteered::NotPending),
+            (pod.grouped, Unsteered::Grouped),
+            (is_constrained, Unsteered::Constrained),
+            (pod.nominated.is_some(), Unsteered::Nominated),
+            (is_behind, Unsteered::Behind),
+            (self.steers.is_spent(pod.uid, cause), Unsteered::Spent),
+            (told(pod) || known.is_some_and(|it| told(it)), Unsteered::SameText),
+            (!spares, Unsteered::MayPreempt),
+        ];
+        obstacles.into_iter().find(|(stands, _)| *stands).map(|(_, why)| why)
+    }
+
+    /// Where the pod is to go, and by how much that leads what was offered if anything was.
+    fn course(
+        &mut self,
+        world: &World,
+        pod: &Pod,
+        cause: Cause,
+        nodes: &[NodeOrd],
+        class: &Class,
+    ) -> Option<(NodeOrd, Option<u32>)> {
+        let best = self.best_anywhere(world, pod)?;
+        if cause == Cause::Elsewhere {
+            return Some((best.node, None));
+        }
+        let offered = self.best_of(world, pod, nodes)?;
+        let weighed = class.scorers.iter().filter(|rule| rule.name != "poolOrder");
+        let most = weighed.map(|rule| u64::from(rule.weight) * MAX_POINTS).sum::<u64>().max(1);
+        let lead = match best.band < offered.band {
+            true => 1000,
+            false => u64::from(best.points.saturating_sub(offered.points)) * 1000 / most,
+        };
+        Some((best.node, Some(lead as u32)))
+    }
+
+    /// The answer names no node, and the target is kept for the pod.
+    fn turn_away(
+        &mut self,
+        world: &World,
+        pod: &Arc<Pod>,
+        target: NodeOrd,
+        now: Tick,
+        answer: &mut Answer,
+    ) {
+        answer.accepted.clear();
+        answer.scores.clear();
+        answer.naming = Naming::All;
+        answer.refused = Some((0, Reason::Steered));
+        self.refusals.forget(pod.uid);
+        self.holds.place(&world.snapshot, pod, &[target], now);
+    }
+
+    /// The pod may go where it was not offered, so that any node ends its refusal; unless it is a pod
+    /// that is never steered, or kube-scheduler did not want its target.
+    fn widen(&mut self, pod: &Pod, why: Unsteered) {
+        let in_the_way = matches!(
+            why,
+            Unsteered::Grouped
+                | Unsteered::Constrained
+                | Unsteered::NotPending
+                | Unsteered::MayPreempt
+        );
+        if !in_the_way && !self.steers.was_in_vain(pod.uid) {
+            self.refusals.widen(pod.uid);
+        }
+    }
+
+    /// A steer is over and nobody may be waiting for its pod: it is rung where it passes.
+    fn leave_to_the_bell(&mut self, world: &World, pod: &Arc<Pod>, now: Tick) {
+        self.holds.release(pod.uid);
+        if pod.is_pending() {
+            self.refusals.note(pod, None, Reason::Steered, world.plan_generation, now);
+        }
+    }
+}

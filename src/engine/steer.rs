@@ -1,0 +1,399 @@
+//! The steer: sending a pod to a node that was not offered (DESIGN §4.2). Pure; its owner is the desk.
+//!
+//! ```text
+//!   filter: none offered will do ──▶ refuse, hold the target, order a nomination ──▶ Open
+//!                                                                                     │
+//!     target offered ──────────▶ accept it alone: honoured                  written ◀─┤─▶ failed
+//!     our nomination, whole window ─▶ not honoured │                           │      │    over
+//!     another's nomination ─────────▶ overruled    ├─▶ answer normally         ▼      │
+//!     written, three rounds over ───▶ lost         │     whole window: refuse and order again
+//!     not written yet, some will do ▶ late         │
+//!     nothing for a while ──────────▶ expired: the doorbell rings, the nomination is taken back
+//! ```
+//!
+//! A pod never sleeps for our sake. After the first refusal kube-scheduler's own status patch wakes it,
+//! because the text of its condition changes; after a later one nothing would but our patch, so that is
+//! an order which lasts. Whatever ends a steer outside of a call leaves the pod to the doorbell.
+
+mod record;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::model::{AppKey, ClassOrd, NodeOrd, Pace, Pod, PodUid, Tick, TokenBucket};
+use crate::policy::{Bounds, Cause};
+
+pub use record::{SteerOrder, SteerOutcome, SteerRecord, Unsteered, Wrote};
+
+/// Refusals that one steer may cost its pod.
+const MAX_ROUNDS: u32 = 3;
+/// From the last refusal until a pod is given up. kube-scheduler 1.30 lets a pod wait out its back-off,
+/// at most 10 s.
+const PATIENCE_MS: u64 = 15_000;
+/// For so long it is awaited where an accepted pod is bound; no more than a hold lives.
+const BOUND_WITHIN_MS: u64 = 30_000;
+/// Pods under way at the same time, of all classes together; the actor queues no more orders.
+const MAX_OPEN: usize = 256;
+/// Pods whose causes are remembered as spent.
+const MAX_SPENT: usize = 20_000;
+/// Steers that ended, kept for whoever asks why.
+const MAX_ENDED: usize = 256;
+/// Ends that nobody has counted yet.
+const MAX_NEWS: usize = 4096;
+/// A call about another pod so shortly before: kube-scheduler's queue is not empty, and a pod that is
+/// sent away waits out its back-off.
+const BUSY_MS: u64 = 20;
+
+#[derive(Clone, Debug)]
+struct Steer {
+    record: SteerRecord,
+    target: NodeOrd,
+    /// The nomination of the last round is there.
+    written: bool,
+    deadline: Tick,
+}
+
+impl Steer {
+    fn order(&self) -> SteerOrder {
+        let SteerRecord { pod, node, cause, rounds, .. } = &self.record;
+        SteerOrder { pod: pod.clone(), node: node.clone(), cause: *cause, round: *rounds }
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.record.outcome.is_some()
+    }
+}
+
+/// What a new steer is about.
+#[derive(Clone, Debug)]
+pub(super) struct Course<'a> {
+    pub(super) pod: &'a Arc<Pod>,
+    pub(super) cause: Cause,
+    pub(super) target: NodeOrd,
+    pub(super) node: &'a str,
+    pub(super) lead_permille: Option<u32>,
+}
+
+/// What an offer says of a steered pod's target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It is offered, and our rules keep it.
+    Kept,
+    /// Our rules refuse it, offered or not; or it is no more.
+    Out,
+    /// It is not offered, and our rules would keep it.
+    Absent,
+}
+
+/// A steered pod is asked about again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Comeback<'a> {
+    pub(super) pod: &'a Arc<Pod>,
+    pub(super) seen: Seen,
+    /// Some offered node would do.
+    pub(super) accepts: bool,
+    pub(super) is_off: bool,
+}
+
+/// What a call about a steered pod is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The target alone.
+    Accept,
+    /// No node once more.
+    Again(SteerOrder),
+    /// What it would be answered anyway, which is a refusal; the steer goes on.
+    Wait,
+    /// What it would be answered anyway; the steer is over.
+    Over,
+}
+
+/// What a pod has been steered for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    causes: u8,
+    /// kube-scheduler did not want its target, so that it will not want it again.
+    in_vain: bool,
+}
+
+/// All steers of a replica.
+#[derive(Debug, Default)]
+pub struct Steers {
+    open: FxHashMap<PodUid, Steer>,
+    spent: FxHashMap<PodUid, Spent>,
+    buckets: FxHashMap<(ClassOrd, Cause), (Bounds, TokenBucket)>,
+    /// Newest first.
+    ended: VecDeque<SteerRecord>,
+    news: Vec<SteerRecord>,
+    /// Who was placed (true) or is gone, since the clock was looked at.
+    settled: Vec<(PodUid, bool)>,
+    last_call: Option<(PodUid, Tick)>,
+    /// kube-scheduler has asked us to preempt, so it is configured to.
+    asked_to_preempt: bool,
+}
+
+impl Steers {
+    /// The pod's steer under way, or else its last one that is remembered.
+    pub fn record(&self, uid: PodUid) -> Option<&SteerRecord> {
+        let open = self.open.get(&uid).map(|steer| &steer.record);
+        open.or_else(|| self.ended.iter().find(|it| it.pod.uid == uid))
+    }
+
+    /// Steers under way: a refused pod has not come back to its target yet.
+    pub fn num_open(&self) -> usize {
+        self.open.values().filter(|steer| !steer.is_accepted()).count()
+    }
+
+    /// The pod was refused for the sake of a node that was not offered: nobody may be evicted for it.
+    pub(super) fn is_open(&self, uid: PodUid) -> bool {
+        self.open.get(&uid).is_some_and(|steer| !steer.is_accepted())
+    }
+
+    /// What the pod holds is the steer's: a newer refusal does not end it.
+    pub(super) fn holds(&self, uid: PodUid) -> bool {
+        self.open.contains_key(&uid)
+    }
+
+    /// A publication settled where a pod is, or that it is gone.
+    pub(super) fn settle(&mut self, uid: PodUid, placed: bool) {
+        self.spent.remove(&uid);
+        if self.open.contains_key(&uid) {
+            self.settled.push((uid, placed));
+        }
+    }
+
+    /// kube-scheduler asks us before it preempts.
+    pub(super) fn asked_to_preempt(&mut self) {
+        self.asked_to_preempt = true;
+    }
+
+    /// Steers that have got an outcome since the last time, for whoever counts them.
+    pub fn take_news(&mut self) -> Vec<SteerRecord> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The pod's steer under way or just accepted: its target, and what it is.
+    pub(super) fn target(&self, uid: PodUid) -> Option<(NodeOrd, &SteerRecord)> {
+        self.open.get(&uid).map(|steer| (steer.target, &steer.record))
+    }
+
+    /// The pod has been steered for this cause.
+    pub(super) fn is_spent(&self, uid: PodUid, cause: Cause) -> bool {
+        self.spent.get(&uid).is_some_and(|it| it.causes & 1 << cause as u8 != 0)
+    }
+
+    /// kube-scheduler did not want the pod's target.
+    pub(super) fn was_in_vain(&self, uid: PodUid) -> bool {
+        self.spent.get(&uid).is_some_and(|it| it.in_vain)
+    }
+
+    /// kube-scheduler is known to ask us before it preempts.
+    pub(super) fn was_asked_to_preempt(&self) -> bool {
+        self.asked_to_preempt
+    }
+
+    /// Another policy has other classes.
+    pub(super) fn forget_budgets(&mut self) {
+        self.buckets.clear();
+    }
+
+    /// Notes a call; true when kube-scheduler has more to do than this pod.
+    pub(super) fn called(&mut self, uid: PodUid, now: Tick) -> bool {
+        self.catch_up(now);
+        let before = self.last_call.replace((uid, now));
+        before.is_some_and(|(other, at)| other != uid && now.since_ms(at) < BUSY_MS)
+    }
+
+    /// Takes a steer from the budgets of a class; false when there is none.
+    pub(super) fn afford(
+        &mut self,
+        (class, cause): (ClassOrd, Cause),
+        app: Option<AppKey>,
+        bounds: Bounds,
+        now: Tick,
+    ) -> bool {
+        let under_way = || self.open.values().filter(|steer| !steer.is_accepted());
+        let of_app = |steer: &&Steer| app.is_some() && steer.record.pod.app() == app;
+        let num_of_app = under_way().filter(of_app).count();
+        let is_full = self.open.len() >= MAX_OPEN || self.spent.len() >= MAX_SPENT;
+        if is_full || num_of_app >= bounds.per_app as usize {
+            return false;
+        }
+        let tokens = u64::from(bounds.per_second);
+        let pace = Pace { tokens, period_ms: 1000, burst: tokens.max(1) };
+        let fresh = || (bounds, TokenBucket::new(pace, now));
+        let bucket = self.buckets.entry((class, cause)).or_insert_with(fresh);
+        if bucket.0 != bounds {
+            *bucket = fresh();
+        }
+        bucket.1.take(now)
+    }
+
+    pub(super) fn begin(&mut self, course: Course<'_>, now: Tick) -> SteerOrder {
+        let Course { pod, cause, target, node, lead_permille } = course;
+        let record = SteerRecord {
+            pod: pod.clone(),
+            cause,
+            node: node.into(),
+            lead_permille,
+            rounds: 1,
+            began: now,
+            written_ms: None,
+            accepted_ms: None,
+            bound_ms: None,
+            outcome: None,
+        };
+        let deadline = now.plus_ms(PATIENCE_MS);
+        let steer = Steer { record, target, written: false, deadline };
+        let order = steer.order();
+        self.spent.entry(pod.uid).or_default().causes |= 1 << cause as u8;
+        self.open.insert(pod.uid, steer);
+        order
+    }
+
+    /// A steered pod is asked about again. Call only for one.
+    pub(super) fn come_back(&mut self, back: Comeback<'_>, now: Tick) -> Turn {
+        let uid = back.pod.uid;
+        let Some(steer) = self.open.get_mut(&uid) else { return Turn::Over };
+        if steer.is_accepted() {
+            // It was not bound after all, and has had its turn.
+            self.close(uid);
+            return Turn::Over;
+        }
+        let is_ours = back.pod.nominated.as_deref().map(|it| *it == *steer.record.node);
+        let outcome = match (back.seen, is_ours) {
+            (Seen::Kept, _) => {
+                steer.record.accepted_ms = Some(now.since_ms(steer.record.began));
+                steer.record.outcome = Some(SteerOutcome::Honoured);
+                steer.deadline = now.plus_ms(BOUND_WITHIN_MS);
+                let record = steer.record.clone();
+                self.tell(record);
+                return Turn::Accept;
+            }
+            (Seen::Out, _) => SteerOutcome::Refused,
+            (Seen::Absent, Some(true)) => SteerOutcome::NotHonoured,
+            (Seen::Absent, Some(false)) => SteerOutcome::Overruled,
+            (Seen::Absent, None) if back.is_off => SteerOutcome::Off,
+            (Seen::Absent, None) if !steer.written && !back.accepts => return Turn::Wait,
+            (Seen::Absent, None) if !steer.written => SteerOutcome::Late,
+            (Seen::Absent, None) if steer.record.rounds < MAX_ROUNDS => {
+                steer.record.rounds += 1;
+                steer.record.pod = back.pod.clone();
+                steer.written = false;
+                steer.deadline = now.plus_ms(PATIENCE_MS);
+                return Turn::Again(steer.order());
+            }
+            (Seen::Absent, None) => SteerOutcome::Lost,
+        };
+        self.end(uid, outcome);
+        Turn::Over
+    }
+
+    /// What became of a write. Gives the pod if its steer is over and it may still be waiting.
+    pub(super) fn wrote(
+        &mut self,
+        (uid, round): (PodUid, u32),
+        wrote: Wrote,
+        now: Tick,
+    ) -> Option<Arc<Pod>> {
+        self.catch_up(now);
+        let steer = self.open.get_mut(&uid)?;
+        if wrote == Wrote::Done {
+            let since = now.since_ms(steer.record.began);
+            steer.record.written_ms.get_or_insert(since);
+            steer.written |= steer.record.rounds == round;
+            return None;
+        }
+        // A later round has an order of its own; and whoever is accepted is on the way.
+        if steer.record.rounds != round || steer.is_accepted() {
+            return None;
+        }
+        let outcome = match wrote {
+            Wrote::Changed => SteerOutcome::Overruled,
+            Wrote::Gone => SteerOutcome::Gone,
+            Wrote::Bound => SteerOutcome::Lost,
+            Wrote::Failed | Wrote::Done => SteerOutcome::Failed,
+        };
+        let record = self.end(uid, outcome)?;
+        matches!(wrote, Wrote::Failed | Wrote::Changed).then_some(record.pod)
+    }
+
+    /// Ends what has waited for too long, or is switched off; gives what ended under way.
+    pub(super) fn expire(
+        &mut self,
+        is_off: impl Fn(&Pod, Cause) -> bool,
+        now: Tick,
+    ) -> Vec<SteerRecord> {
+        self.catch_up(now);
+        let outcome = |steer: &Steer| {
+            if !steer.is_accepted() && is_off(&steer.record.pod, steer.record.cause) {
+                return Some(SteerOutcome::Off);
+            }
+            (steer.deadline <= now).then_some(SteerOutcome::Expired)
+        };
+        let over = self.open.iter().filter_map(|(uid, steer)| Some((*uid, outcome(steer)?)));
+        let mut over: Vec<(PodUid, SteerOutcome)> = over.collect();
+        over.sort_unstable_by_key(|(uid, _)| *uid);
+        let ended = over.into_iter().filter_map(|(uid, outcome)| {
+            if self.is_open(uid) {
+                return self.end(uid, outcome);
+            }
+            self.close(uid);
+            None
+        });
+        ended.collect()
+    }
+
+    /// Forgets whom nobody knows any more, where there are too many.
+    pub(super) fn prune(&mut self, is_known: impl Fn(PodUid) -> bool) {
+        if self.spent.len() >= MAX_SPENT {
+            let open = &self.open;
+            self.spent.retain(|uid, _| open.contains_key(uid) || is_known(*uid));
+        }
+    }
+
+    /// What publications have settled.
+    fn catch_up(&mut self, now: Tick) {
+        for (uid, placed) in std::mem::take(&mut self.settled) {
+            if self.is_open(uid) {
+                let outcome = if placed { SteerOutcome::Lost } else { SteerOutcome::Gone };
+                self.end(uid, outcome);
+            } else if let Some(steer) = self.open.get_mut(&uid) {
+                let since = now.since_ms(steer.record.began);
+                steer.record.bound_ms = placed.then_some(since);
+                self.close(uid);
+            }
+        }
+    }
+
+    /// A steer under way gets an outcome, and is over.
+    fn end(&mut self, uid: PodUid, outcome: SteerOutcome) -> Option<SteerRecord> {
+        let steer = self.open.get_mut(&uid)?;
+        steer.record.outcome = Some(outcome);
+        let record = steer.record.clone();
+        if outcome == SteerOutcome::NotHonoured {
+            self.spent.entry(uid).or_default().in_vain = true;
+        }
+        self.tell(record.clone());
+        self.close(uid);
+        Some(record)
+    }
+
+    fn close(&mut self, uid: PodUid) {
+        if let Some(steer) = self.open.remove(&uid) {
+            self.ended.push_front(steer.record);
+            self.ended.truncate(MAX_ENDED);
+        }
+    }
+
+    fn tell(&mut self, record: SteerRecord) {
+        if self.news.len() < MAX_NEWS {
+            self.news.push(record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

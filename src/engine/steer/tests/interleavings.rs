@@ -1,0 +1,291 @@
+//! All orders of what can happen: calls, writes and their outcomes, kube-scheduler's status patch,
+//! watch events, somebody else, switches. In none of them a pod sleeps, is steered twice for one
+//! cause, or holds anything for ever.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What may happen next. Whatever does not apply is passed over.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// kube-scheduler asks about the pod if it is awake; true: the next write is there before it
+    /// handles its failure, which clears the nomination.
+    Call { written_within: bool },
+    /// kube-scheduler's own patch of the condition arrives, if there is one.
+    StatusPatch,
+    /// The oldest order is written, or fails unless it must be carried out.
+    Write { fails: bool },
+    /// The desk learns the oldest outcome that it was not told.
+    Told,
+    /// A watch shows the desk the pod as it is.
+    Watched,
+    /// Somebody else nominates a node for the pod.
+    Nominated,
+    /// kube-scheduler's own plugins change their mind about the target.
+    InTree(bool),
+    /// So does a cordon, for us.
+    Cordon(bool),
+    /// The means is on, or not.
+    Acts(bool),
+    /// Milliseconds go by, and what is done in the background is done.
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => any::<bool>().prop_map(|written_within| Step::Call { written_within }),
+        4 => Just(Step::StatusPatch),
+        4 => any::<bool>().prop_map(|fails| Step::Write { fails }),
+        4 => Just(Step::Told),
+        2 => Just(Step::Watched),
+        1 => Just(Step::Nominated),
+        1 => any::<bool>().prop_map(Step::InTree),
+        1 => any::<bool>().prop_map(Step::Cordon),
+        1 => any::<bool>().prop_map(Step::Acts),
+        2 => prop_oneof![1..100_u64, 1000..20_000_u64].prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+/// The API server, kube-scheduler's queue and the actor, around a desk.
+struct Rig {
+    site: Site,
+    now_ms: u64,
+    /// As the API server has it.
+    pod: Pod,
+    text: Option<Reason>,
+    /// It is in a queue from which kube-scheduler takes it.
+    awake: bool,
+    bound: bool,
+    /// A patch of the condition that is on its way.
+    status_patch: Option<Reason>,
+    orders: VecDeque<SteerOrder>,
+    outcomes: VecDeque<((PodUid, u32), Wrote)>,
+    fits_in_tree: bool,
+    cordoned: bool,
+    acts: bool,
+    num_begun: usize,
+    in_vain: bool,
+}
+
+impl Rig {
+    fn new(better: bool) -> Self {
+        let pod = pod(1, 6);
+        Self {
+            site: site(better, &[&pod]),
+            now_ms: 1000,
+            pod,
+            text: None,
+            awake: true,
+            bound: false,
+            status_patch: None,
+            orders: VecDeque::new(),
+            outcomes: VecDeque::new(),
+            fits_in_tree: true,
+            cordoned: false,
+            acts: true,
+            num_begun: 0,
+            in_vain: false,
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Call { written_within } => self.call(&WINDOW, written_within),
+            Step::StatusPatch => {
+                if let Some(text) = self.status_patch.take() {
+                    // One that changes nothing is not sent, and wakes nobody.
+                    self.awake |= self.text != Some(text);
+                    self.text = Some(text);
+                    self.changed();
+                }
+            }
+            Step::Write { fails } => self.write(fails),
+            Step::Told => {
+                if let Some((round, wrote)) = self.outcomes.pop_front() {
+                    let now = Tick(self.now_ms);
+                    self.site.desk.steer_written(&self.site.world, round, wrote, now);
+                }
+            }
+            Step::Watched => self.watched(),
+            Step::Nominated => {
+                self.pod.nominated = Some("y".into());
+                self.changed();
+                self.awake = true;
+            }
+            Step::InTree(fits) => self.fits_in_tree = fits,
+            Step::Cordon(cordoned) => {
+                use crate::model::Conditions;
+                self.cordoned = cordoned;
+                let conditions =
+                    if cordoned { Conditions::CORDONED } else { Conditions::default() };
+                self.pod.resource_version += 1;
+                let resource_version = self.pod.resource_version;
+                self.site.see([seen_node(Node { conditions, resource_version, ..home("t") })]);
+            }
+            Step::Acts(acts) => self.acts = acts,
+            Step::Wait(ms) => {
+                self.now_ms += ms;
+                self.background();
+            }
+        }
+    }
+
+    fn changed(&mut self) {
+        self.pod.resource_version += 1;
+        self.pod.refusal = self.text.map(|reason| Refusal { reason: Some(reason) });
+    }
+
+    fn watched(&mut self) {
+        let seen = if self.bound { placed(&self.pod, "t") } else { self.pod.clone() };
+        self.site.see([seen_pod(&seen)]);
+    }
+
+    /// What the doorbell's task does.
+    fn background(&mut self) {
+        let now = Tick(self.now_ms);
+        for record in self.site.desk.expire_steers(&self.site.world, now) {
+            if self.pod.nominated.as_deref() == Some(&*record.node) && !self.bound {
+                self.pod.nominated = None;
+                self.changed();
+                self.awake = true;
+            }
+        }
+        self.site.desk.expire(now);
+        self.awake |= self.site.rings(self.now_ms) > 0;
+    }
+
+    /// One attempt of kube-scheduler's: the nominated node first, then the window.
+    fn call(&mut self, window: &[&str], written_within: bool) {
+        if self.bound || !self.awake {
+            return;
+        }
+        self.awake = false;
+        let as_asked = self.pod.clone();
+        let nominee = as_asked.nominated.as_deref();
+        let fits = nominee.is_some_and(|node| node != "t" || self.fits_in_tree);
+        if let Some(node) = nominee.filter(|_| fits)
+            && self.answered(&as_asked, &[node], false).is_none()
+        {
+            return;
+        }
+        let offered = window.iter().copied().filter(|node| *node != "t" || self.fits_in_tree);
+        let offered: Vec<&str> = offered.collect();
+        let Some(text) = self.answered(&as_asked, &offered, written_within) else { return };
+        // The failure is handled: what it was nominated for is cleared, the condition is written.
+        if self.pod.nominated.take().is_some() {
+            self.changed();
+        }
+        self.status_patch = (self.text != Some(text)).then_some(text);
+    }
+
+    /// The text of a refusal, or nothing if the pod is bound.
+    fn answered(&mut self, pod: &Pod, names: &[&str], written_within: bool) -> Option<Reason> {
+        let helm = Helm { acts: self.acts, ..ACTS };
+        let answer = self.site.asked(pod, names, helm, self.now_ms);
+        let outcome = self.site.outcome(pod);
+        self.in_vain |= outcome == Some(SteerOutcome::NotHonoured);
+        if let Some(order) = answer.steer {
+            assert_eq!((answer.accepted.len(), &*order.node), (0, "t"));
+            assert!(self.acts && !self.bound);
+            self.num_begun += usize::from(order.round == 1);
+            assert!(self.site.desk.is_held(pod.uid), "the target is kept for it");
+            assert_eq!(self.site.may_evict(pod), [false]);
+            // The actor has one order a pod: an older one is over.
+            for older in std::mem::take(&mut self.orders) {
+                self.outcomes.push_back(((older.pod.uid, older.round), Wrote::Failed));
+            }
+            self.orders.push_back(order);
+        }
+        if written_within {
+            self.write(false);
+        }
+        if answer.accepted.is_empty() {
+            return Some(answer.refused.expect("one is named").1);
+        }
+        (self.bound, self.awake, self.status_patch) = (true, false, None);
+        None
+    }
+
+    fn write(&mut self, fails: bool) {
+        let Some(order) = self.orders.pop_front() else { return };
+        let round = (order.pod.uid, order.round);
+        if fails && order.round > 1 {
+            return self.orders.push_front(order);
+        }
+        let is_as_told = self.pod.nominated == order.pod.nominated
+            || self.pod.nominated.as_deref() == Some(&*order.node);
+        let wrote = match () {
+            () if self.bound => Wrote::Bound,
+            () if fails => Wrote::Failed,
+            () if !is_as_told => Wrote::Changed,
+            () => {
+                self.pod.nominated = Some(order.node);
+                self.changed();
+                self.awake = true;
+                Wrote::Done
+            }
+        };
+        self.outcomes.push_back((round, wrote));
+    }
+
+    /// Nothing goes wrong any more. The window has the target only if it is a window of `home` nodes.
+    fn comes_to_rest(&mut self, window: &[&str]) {
+        for step in [Step::InTree(true), Step::Cordon(false), Step::Acts(true)] {
+            self.take(step);
+        }
+        for _ in 0..120 {
+            for step in [Step::StatusPatch, Step::Write { fails: false }, Step::Told, Step::Watched]
+            {
+                self.take(step);
+            }
+            self.call(window, false);
+            self.take(Step::Wait(500));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_pod_sleeps_is_steered_twice_or_holds_for_ever(better: bool, steps in steps()) {
+        let mut rig = Rig::new(better);
+        for step in steps {
+            rig.take(step);
+            prop_assert!(rig.num_begun <= 1, "steered twice for one cause");
+        }
+        // A target that kube-scheduler did not want is nothing to ring for: its pod is refused as any
+        // other is, and woken by what changes in the nodes that it was refused by.
+        let is_ordinary = rig.in_vain && !better;
+        rig.comes_to_rest(&["x", "t"]);
+        prop_assert!(rig.bound || is_ordinary, "it sleeps: {:?}", rig.site.desk.steers());
+        let desk = &rig.site.desk;
+        prop_assert!(desk.holds().is_empty() && desk.steers().open.is_empty());
+        prop_assert!(desk.steers().spent.is_empty() || !rig.bound);
+        let news = rig.site.desk.take_steer_news();
+        prop_assert_eq!(news.len(), rig.num_begun, "each has one outcome: {:?}", news);
+    }
+
+    /// The same where no window ever has the target: then only a nomination leads there. Without
+    /// faults it always does, whatever the order of what happens.
+    #[test]
+    fn without_faults_it_gets_there(order in prop::collection::vec(0..5_u8, 0..40)) {
+        let mut rig = Rig::new(false);
+        for kind in order {
+            rig.take(match kind {
+                0 => Step::Call { written_within: false },
+                1 => Step::StatusPatch,
+                2 => Step::Write { fails: false },
+                3 => Step::Told,
+                _ => Step::Watched,
+            });
+        }
+        rig.comes_to_rest(&WINDOW);
+        prop_assert!(rig.bound, "{:?}", rig.site.desk.steers());
+        prop_assert_eq!(rig.site.outcome(&rig.pod), Some(SteerOutcome::Honoured));
+    }
+}

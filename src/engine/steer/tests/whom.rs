@@ -1,0 +1,164 @@
+//! Who is steered, and who is not.
+
+use super::*;
+use crate::model::{Kind, Preferences};
+
+#[test]
+fn whom_a_steer_could_harm_is_not_steered() {
+    let plain = || pod(1, 1);
+    let off = Helm { acts: false, ..ACTS };
+    let unproven = Helm { preempt_verb: false, ..ACTS };
+    let told = Pod { refusal: Some(Refusal { reason: Some(Reason::Steered) }), ..plain() };
+    let cases: [(Pod, Helm, Unsteered); 10] = [
+        (plain(), off, Unsteered::Off),
+        (Pod { grouped: true, ..plain() }, ACTS, Unsteered::Grouped),
+        (Pod { preferences: Preferences::REQUIRED, ..plain() }, ACTS, Unsteered::Constrained),
+        (Pod { claims_volumes: true, ..plain() }, ACTS, Unsteered::Constrained),
+        (Pod { gated: true, ..plain() }, ACTS, Unsteered::NotPending),
+        (Pod { terminating: true, ..plain() }, ACTS, Unsteered::NotPending),
+        (Pod { terminal: true, ..plain() }, ACTS, Unsteered::NotPending),
+        (nominated(&plain(), "t"), ACTS, Unsteered::Nominated),
+        (told, ACTS, Unsteered::SameText),
+        (plain(), unproven, Unsteered::MayPreempt),
+    ];
+    for (me, helm, want) in cases {
+        let mut site = site(false, &[&me]);
+        let answer = site.asked(&me, &WINDOW, helm, 0);
+        assert_eq!((answer.steer, answer.unsteered), (None, Some(want)), "{me:?}");
+        assert_eq!(answer.refused.map(|it| it.1), Some(Reason::PoolClosed));
+        assert!(site.desk.steers().open.is_empty() && site.desk.holds().is_empty());
+        // Nothing is spent by it.
+        site.see([Change::PodGone { uid: me.uid }, seen_pod(&plain())]);
+        site.sent(&plain(), 10);
+    }
+}
+
+#[test]
+fn what_a_watch_knows_counts_as_much_as_the_request() {
+    let me = pod(1, 1);
+    let known = |pod: Pod| Pod { resource_version: 9, ..pod };
+    for (known, want) in [
+        (known(told(&me, Reason::Steered)), Unsteered::SameText),
+        (known(Pod { terminating: true, ..me.clone() }), Unsteered::NotPending),
+    ] {
+        let mut site = site(false, &[&known]);
+        assert_eq!(site.asked(&me, &WINDOW, ACTS, 0).unsteered, Some(want));
+    }
+}
+
+#[test]
+fn names_that_nobody_knows_are_a_reason_to_wait() {
+    let me = pod(1, 1);
+    let mut site = site(false, &[&me]);
+    let answer = site.asked(&me, &["x", "new"], ACTS, 0);
+    assert_eq!(answer.unsteered, Some(Unsteered::Behind));
+    assert_eq!(site.asked(&me, &[], ACTS, 1).unsteered, None);
+    // Nor is it known whether the pod has been bound.
+    site.see([Change::WatchLost(Kind::Pods)]);
+    assert_eq!(site.asked(&me, &WINDOW, ACTS, 2).unsteered, Some(Unsteered::Behind));
+    site.see([Change::WatchBack(Kind::Pods)]);
+    site.sent(&me, 3);
+}
+
+#[test]
+fn a_preempt_call_or_a_pod_that_cannot_preempt_proves_enough() {
+    let unproven = Helm { preempt_verb: false, ..ACTS };
+    let (me, mild) = (pod(1, 1), Pod { never_preempts: true, ..pod(2, 1) });
+    let mut site = site(false, &[&me, &mild]);
+    assert!(site.asked(&mild, &WINDOW, unproven, 0).steer.is_some());
+    assert_eq!(site.asked(&me, &WINDOW, unproven, 1).unsteered, Some(Unsteered::MayPreempt));
+    site.may_evict(&pod(3, 1));
+    assert!(site.asked(&me, &WINDOW, unproven, 2).steer.is_some());
+}
+
+#[test]
+fn a_class_and_an_app_have_budgets() {
+    let bounds = Bounds { margin_permille: 0, per_second: 3, per_app: 2 };
+    let mut settings = settings(false);
+    settings.classes[0].steering = Some(Steering::OFF.with(Cause::Elsewhere, Some(bounds)));
+    let mut site = Site::new(&settings);
+    site.see([seen_node(home("t"))]);
+    site.see(WINDOW.map(|name| seen_node(node(name, &[("pool", "ward")]))));
+    let of_app = [1, 2, 3].map(|uid| replica(uid, 1, 7));
+    let (four, five) = (pod(4, 1), pod(5, 1));
+    site.see(of_app.iter().chain([&four, &five]).map(seen_pod));
+    let order = site.sent(&of_app[0], 0);
+    site.sent(&of_app[1], 0);
+    let answer = site.asked(&of_app[2], &WINDOW, ACTS, 0);
+    assert_eq!(answer.unsteered, Some(Unsteered::Budget));
+    // Its refusal is about all nodes: it is rung, and then has its turn.
+    assert_eq!(site.rings(1), 1);
+    site.wrote(&order, Wrote::Done, 1);
+    site.asked(&nominated(&of_app[0], "t"), &["t"], ACTS, 2);
+    site.sent(&of_app[2], 3);
+    assert_eq!(site.asked(&four, &WINDOW, ACTS, 4).unsteered, Some(Unsteered::Budget));
+    site.sent(&four, 400);
+    assert_eq!(site.asked(&five, &WINDOW, ACTS, 401).unsteered, Some(Unsteered::Budget));
+}
+
+#[test]
+fn all_together_are_bounded() {
+    let mut site = site(false, &[]);
+    let mut big = home("t");
+    big.allocatable = crate::testing::amounts(1000, 1000, 1000);
+    site.see([seen_node(Node { resource_version: 2, ..big })]);
+    let sent = (0..1000_u64).filter(|at| {
+        // Far enough apart for the class's budget.
+        let answer = site.asked(&pod(u128::from(*at) + 1, 1), &WINDOW, ACTS, at * 30);
+        answer.steer.is_some()
+    });
+    assert_eq!(sent.count(), MAX_OPEN);
+}
+
+#[test]
+fn better_is_for_a_lead_in_a_quiet_queue() {
+    let me = pod(1, 1);
+    let mut quiet = site(true, &[&me]);
+    let order = quiet.sent(&me, 100);
+    assert_eq!((order.cause, &*order.node), (Cause::Better, "t"));
+    let record = quiet.desk.steers().record(me.uid).expect("it is under way");
+    assert_eq!(record.lead_permille, Some(1000), "a better pool is all that can be");
+    // Another pod was asked about a moment ago.
+    let mut busy = site(true, &[&me]);
+    busy.asked(&pod(2, 1), &["t"], ACTS, 100);
+    let answer = busy.asked(&me, &WINDOW, ACTS, 101 + BUSY_MS - 2);
+    assert_eq!((answer.accepted.len(), answer.steer), (2, None));
+    assert!(busy.asked(&me, &WINDOW, ACTS, 102 + BUSY_MS).steer.is_some(), "nobody else since");
+    // The best one is offered already.
+    let mut offered = site(true, &[&me]);
+    assert!(offered.asked(&me, &["x", "t"], ACTS, 100).steer.is_none());
+}
+
+#[test]
+fn points_lead_by_a_margin() {
+    // One pool, so that points alone decide; `t` is empty, the others are half full.
+    let mut settings = settings(true);
+    settings.classes[0].pools = None;
+    for (margin_permille, sends) in [(1, true), (1000, false)] {
+        let bounds = Bounds { margin_permille, ..Cause::Better.usual() };
+        settings.classes[0].steering = Some(Steering::OFF.with(Cause::Better, Some(bounds)));
+        settings.classes[0].weights = vec![("leastAllocated".into(), 10), ("binPack".into(), 0)];
+        let mut site = Site::new(&settings);
+        site.see([seen_node(home("t"))]);
+        site.see(WINDOW.map(|name| seen_node(node(name, &[("pool", "ward")]))));
+        site.see([(8, "x"), (9, "y")].map(|(uid, on)| seen_pod(&placed(&pod(uid, 5), on))));
+        let answer = site.asked(&pod(1, 1), &WINDOW, ACTS, 100);
+        assert_eq!(answer.steer.is_some(), sends, "{margin_permille}");
+        if let Some(record) = site.desk.steers().record(PodUid(1)) {
+            assert!((1..1000).contains(&record.lead_permille.unwrap_or(0)), "{record:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_no_node_would_have_is_rung_when_one_would_and_not_before() {
+    let me = pod(1, 6);
+    let filler = placed(&pod(9, 9), "t");
+    let mut site = site(false, &[&me, &filler]);
+    let answer = site.asked(&me, &WINDOW, ACTS, 0);
+    assert_eq!(answer.unsteered, Some(Unsteered::Nowhere));
+    assert_eq!(site.rings(100), 0);
+    site.see([Change::PodGone { uid: filler.uid }]);
+    assert_eq!(site.rings(101), 1);
+    site.sent(&me, 102);
+}

@@ -1,0 +1,114 @@
+//! Whom a batch gives a node, and whom it does not.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::model::{ExtendedAmount, Node, PodUid, Taint};
+use crate::policy::{ClassSettings, Grant, Settings, default_class};
+use crate::testing::{Site, amounts, node, pod, seen_node, seen_pod};
+
+/// Two nodes with room for two pods each, and a class that is exempt.
+fn site() -> Site {
+    let grant = Grant { priority: Some((99, 99)), ..Grant::default() };
+    let exempt =
+        ClassSettings { name: "exempt".into(), role: Role::Exempt, grant, ..default_class() };
+    let mut site = Site::new(&Settings { classes: vec![exempt], ..Settings::default() });
+    let nodes = ["a", "b"].map(|name| Node { allocatable: amounts(4, 4, 10), ..node(name, &[]) });
+    site.see(nodes.map(seen_node));
+    site
+}
+
+fn why(site: &mut Site, pod: Pod) -> Option<NoTarget> {
+    let targets = site.desk.copy_of_holds().targets(&site.world, &[Arc::new(pod)]);
+    targets.first().copied().and_then(Result::err)
+}
+
+#[test]
+fn names_are_unique() {
+    let names: BTreeSet<_> = NoTarget::ALL.iter().map(|it| it.name()).collect();
+    assert_eq!(names.len(), NoTarget::ALL.len());
+}
+
+/// The closed list of those whom nobody judges here.
+#[test]
+fn whoever_cannot_be_judged_is_given_no_target() {
+    let mut site = site();
+    site.desk = Desk::default().beside(Siblings::Managing(vec!["gpu".into()]));
+    let of = |preferences| Pod { preferences, ..pod(1, 2) };
+    let gpu = ExtendedAmount { name: "gpu".into(), amount: 1 };
+    let mut shared = pod(1, 2);
+    shared.requests.extended = [gpu].into();
+    let cases = [
+        (None, pod(1, 2)),
+        (Some(NoTarget::NotPending), Pod { terminating: true, ..pod(1, 2) }),
+        (Some(NoTarget::NotPending), Pod { node: Some("a".into()), ..pod(1, 2) }),
+        (Some(NoTarget::Gated), Pod { gated: true, ..pod(1, 2) }),
+        (Some(NoTarget::Exempt), Pod { priority: 99, ..pod(1, 2) }),
+        (Some(NoTarget::Nominated), Pod { nominated: Some("a".into()), ..pod(1, 2) }),
+        (Some(NoTarget::Group), of(Preferences::GROUP)),
+        (Some(NoTarget::Volumes), Pod { claims_volumes: true, ..pod(1, 2) }),
+        (Some(NoTarget::Required), of(Preferences::REQUIRED)),
+        (Some(NoTarget::Choice(ShortlistOff::SoftSpread)), of(Preferences::SPREAD)),
+        (Some(NoTarget::Choice(ShortlistOff::PodAffinity)), of(Preferences::POD_AFFINITY)),
+        (Some(NoTarget::Choice(ShortlistOff::NodeAffinity)), of(Preferences::NODE_AFFINITY)),
+        (Some(NoTarget::Choice(ShortlistOff::Sibling)), shared),
+        (Some(NoTarget::NoNode), pod(1, 5)),
+    ];
+    for (want, pod) in cases {
+        let shown = format!("{pod:?}");
+        assert_eq!(why(&mut site, pod), want, "{shown}");
+    }
+    let ords = site.ords(&["a"]);
+    let held = site.desk.hold_for(&site.world, &pod(1, 2), ords[0], Tick(0)).expect("it is free");
+    assert_eq!(site.desk.hold_for(&site.world, &pod(1, 2), ords[0], Tick(5)), None);
+    assert_eq!(why(&mut site, pod(1, 2)), Some(NoTarget::Answered));
+    // Not what an answer noted after it.
+    assert!(!site.desk.end_hold(PodUid(1), Tick(held.0 + 1)) && site.desk.is_held(PodUid(1)));
+    assert!(site.desk.end_hold(PodUid(1), held));
+    assert_eq!(why(&mut site, pod(1, 2)), None);
+}
+
+#[test]
+fn nobody_is_sent_where_it_would_rather_not_be() {
+    let mut site = site();
+    let taint = Taint { key: "old".into(), value: "".into(), effect: Effect::PreferNoSchedule };
+    let taint = || [taint.clone()].into();
+    site.see(
+        ["a", "b"].map(|name| {
+            seen_node(Node { taints: taint(), resource_version: 2, ..node(name, &[]) })
+        }),
+    );
+    assert_eq!(why(&mut site, pod(1, 2)), Some(NoTarget::Choice(ShortlistOff::SoftTaints)));
+}
+
+#[test]
+fn a_batch_never_takes_more_than_there_is() {
+    let mut site = site();
+    // Somebody holds half of a node, and somebody is nominated to half of the other.
+    let ords = site.ords(&["a", "b"]);
+    assert!(site.desk.hold_for(&site.world, &pod(100, 2), ords[0], Tick(0)).is_some());
+    let nominated = Pod { nominated: Some("b".into()), priority: 5, ..pod(101, 2) };
+    site.see([seen_pod(&nominated)]);
+    let batch = |priority: i32| {
+        let pods = (1..=4).map(move |uid| Arc::new(Pod { priority, ..pod(uid, 2) }));
+        pods.collect::<Vec<_>>()
+    };
+    let given = |site: &mut Site, priority| {
+        let targets = site.desk.copy_of_holds().targets(&site.world, &batch(priority));
+        targets.iter().flatten().count()
+    };
+    assert_eq!(given(&mut site, 5), 2);
+    // Those of higher priority do not mind the nomination.
+    assert_eq!(given(&mut site, 6), 3);
+    // Whoever comes first gets it, and what it takes counts for those of any priority after it.
+    let mixed: Vec<_> = batch(6).into_iter().chain(batch(0)).collect();
+    let mixed: Vec<_> = (200..)
+        .zip(mixed)
+        .map(|(uid, it)| Arc::new(Pod { uid: PodUid(uid), ..Pod::clone(&it) }))
+        .collect();
+    let targets = site.desk.targets(&site.world, &mixed);
+    let given: Vec<bool> = targets.iter().map(Result::is_ok).collect();
+    assert_eq!(given, [true, true, true, false, false, false, false, false]);
+    // What was planned is nowhere but in the answer.
+    assert_eq!(site.desk.holds().len(), 1);
+}

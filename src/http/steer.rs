@@ -1,0 +1,78 @@
+//! Steering at the edge: what the desk must know before it steers, and the way of an order to the actor.
+//!
+//! ```text
+//!   filter ── answer ──▶ kube-scheduler
+//!       └── order, behind the answer ──▶ actor ──▶ API server
+//!   desk ◀──────────── outcome ───────────┘
+//! ```
+
+use std::sync::Arc;
+
+use super::extender::Extender;
+use crate::actor::{Actor, Means, Order, Outcome};
+use crate::engine::{Answer, Helm, SteerOrder, Wrote};
+
+/// Who writes steers, and what is known of the kube-scheduler that they are for.
+#[derive(Clone)]
+pub struct Steerage {
+    /// Who writes.
+    pub actor: Arc<Actor>,
+    /// kube-scheduler is configured to ask us before it preempts.
+    pub preempt_verb: bool,
+}
+
+impl Steerage {
+    /// How steering stands at this moment.
+    pub(super) fn helm(&self) -> Helm {
+        let acts = self.actor.why_off(Means::Steer).is_none();
+        Helm { acts, preempt_verb: self.preempt_verb }
+    }
+}
+
+impl Extender {
+    /// Sees to what an answer says of a steer.
+    pub(super) fn see_off(&self, answer: &mut Answer) {
+        if let Some(why) = answer.unsteered {
+            self.metrics.steer.not_steered.with_label_values(&[why.name()]).inc();
+        }
+        if let (Some(order), Some(Steerage { actor, .. })) =
+            (answer.steer.take(), self.options.steerage.clone())
+        {
+            let order = self.order(order);
+            // A task that begins when this one waits, which is when the answer is on its way: a
+            // nomination that is written earlier is cleared by kube-scheduler.
+            tokio::spawn(async move {
+                tokio::task::yield_now().await;
+                actor.submit(order);
+            });
+        }
+    }
+
+    fn order(&self, steer: SteerOrder) -> Order {
+        let SteerOrder { pod, node, cause, round } = steer;
+        let (board, uid) = (self.board.clone(), pod.uid);
+        let order = Order::nominate(Means::Steer, pod, &node, cause.name());
+        // The first refusal of a steer changes the pod's condition, which wakes it whatever becomes of
+        // this. A later one does not.
+        let order = if round > 1 { order.lasting() } else { order };
+        order.telling(move |outcome| {
+            let wrote = wrote(outcome);
+            board.decide(|desk, world, now| desk.steer_written(world, (uid, round), wrote, now));
+        })
+    }
+}
+
+fn wrote(outcome: &Outcome) -> Wrote {
+    match outcome {
+        Outcome::Written => Wrote::Done,
+        Outcome::Gone => Wrote::Gone,
+        Outcome::AlreadyBound => Wrote::Bound,
+        Outcome::Changed(_) => Wrote::Changed,
+        Outcome::Forbidden(_)
+        | Outcome::Failed(_)
+        | Outcome::Replaced
+        | Outcome::Full
+        | Outcome::Expired
+        | Outcome::Off => Wrote::Failed,
+    }
+}

@@ -1,0 +1,64 @@
+//! `steering.nominateAhead`: when pods that wait are nominated before kube-scheduler comes to them.
+
+use super::codes;
+use super::diagnostic::Faults;
+use super::objects;
+use super::reader::{Fields, integer};
+use super::steering::is_off;
+use super::tree::{Node, Value};
+
+/// The key that stands beside the classes; no class can be called so.
+pub(super) const KEY: &str = "nominateAhead";
+/// The most pods of any of the bounds.
+pub(super) const MAX_PODS: i64 = 10_000;
+/// A nomination may be so old, in seconds.
+pub(super) const TTL_SECONDS: (i64, i64) = (5, 3600);
+
+/// When pods that wait are nominated ahead, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NominateAhead {
+    /// So many pods must wait; while fewer do, kube-scheduler is quick enough by itself.
+    pub min_backlog: usize,
+    /// Most pods that get their targets together.
+    pub batch: usize,
+    /// Most pods that have a target and are not bound yet.
+    pub window: usize,
+    /// A nomination that is older is taken back, in milliseconds.
+    pub ttl_ms: u64,
+}
+
+impl Default for NominateAhead {
+    fn default() -> Self {
+        Self { min_backlog: 200, batch: 1000, window: 2000, ttl_ms: 60_000 }
+    }
+}
+
+/// Reads it out of the section `steering`; `None`: it is off.
+pub(super) fn read(steering: &Node, faults: &mut Faults) -> Option<NominateAhead> {
+    let Value::Map(entries) = &steering.value else {
+        return None;
+    };
+    let node = &entries.iter().find(|entry| entry.key == KEY)?.node;
+    if is_off(node) {
+        return None;
+    }
+    let fields = Fields::of(node, &objects::NOMINATE_AHEAD, faults)?;
+    fields.need_any("minBacklog: 200", faults);
+    let mut number = |field: &str, range| {
+        let (node, what) = (fields.get(field)?, format!("`{field}`"));
+        integer(node, &what, range, &codes::BAD_INTEGER, faults)
+    };
+    let usual = NominateAhead::default();
+    let mut pods = |field, usual| {
+        let read = number(field, (1, MAX_PODS)).and_then(|it| usize::try_from(it).ok());
+        read.unwrap_or(usual)
+    };
+    let (min_backlog, batch, window) = (
+        pods("minBacklog", usual.min_backlog),
+        pods("batch", usual.batch),
+        pods("window", usual.window),
+    );
+    let ttl_ms = number("ttlSeconds", TTL_SECONDS).and_then(|it| u64::try_from(it).ok());
+    let ttl_ms = ttl_ms.map_or(usual.ttl_ms, |seconds| seconds * 1000);
+    Some(NominateAhead { min_backlog, batch, window, ttl_ms })
+}

@@ -1,0 +1,130 @@
+//! Nominating ahead, beside the unmodified kube-scheduler: a standing backlog, of which all that can be
+//! judged is nominated, and everything is bound.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::Facts;
+use crate::harness::control_plane::ControlPlane;
+use crate::harness::objects::{NodeShape, PodShape, node, pod};
+use crate::harness::recorder::{Limits, NodeLimit, Recorder, Sum};
+use crate::harness::scheduler::{Scheduler, SchedulerOptions};
+use crate::harness::sigma::{Sigma, SigmaOptions};
+use crate::harness::until;
+
+const NUM_NODES: usize = 1000;
+/// Of these, every tenth has a constraint that is left to kube-scheduler.
+const NUM_PODS: usize = 500;
+const ZONES: [&str; 3] = ["cn-hangzhou-h", "cn-hangzhou-i", "cn-hangzhou-j"];
+
+const POLICY: &str = r#"
+apiVersion: sigma.io/v1alpha1
+kind: SchedulingPolicy
+metadata: {name: ahead}
+pools:
+- name: ecs
+  match: {instanceTypes: ["ecs.*"]}
+  allocation: {cpu: 50%, memory: 50%}
+classes:
+- name: default
+  pools: [ecs]
+steering:
+  nominateAhead: {minBacklog: 50, batch: 200}
+"#;
+
+pub(super) async fn backlog() -> Result<Facts> {
+    let control_plane = ControlPlane::start().await?;
+    let api = &control_plane.admin;
+    let mut limits = Limits::default();
+    let nodes = (0..NUM_NODES).map(|at| {
+        let shape = NodeShape {
+            instance_type: "ecs.g7.xlarge",
+            zone: ZONES[at % ZONES.len()],
+            cpu_milli: 4000,
+            memory_mib: 16_384,
+            virtual_kubelet: false,
+        };
+        let name = format!("ecs-{at:04}");
+        let allocation = Sum { cpu: 2000, memory: 8192, pods: 110 };
+        limits.nodes.insert(name.clone(), NodeLimit { pool: "ecs", allocation });
+        node(&name, shape)
+    });
+    api.post_all(nodes.collect()).await?;
+    let shape = PodShape { scheduler: "ahead", cpu_milli: 1000, ..PodShape::PLAIN };
+    let pods = (0..NUM_PODS).map(|at| {
+        let mut pod = pod(&format!("p-{at:05}"), &shape);
+        if at % 10 == 9 {
+            pod["spec"]["nodeSelector"] = json!({"topology.kubernetes.io/zone": ZONES[0]});
+        }
+        pod
+    });
+    api.post_all(pods.collect()).await?;
+    let recorder = Recorder::start(api, limits).await?;
+    let more = ["--lease-namespace=kube-system", "--scheduler-name=ahead"].map(str::to_owned);
+    let options =
+        SigmaOptions { more: more.into(), ..SigmaOptions::new(&control_plane, "sigma", POLICY) };
+    let sigma = Sigma::start(&control_plane, options).await?;
+    let begun = Instant::now();
+    let look = async || {
+        let chosen = sigma.metric("sigma_ahead_targets_total", "").await?;
+        Ok((chosen > 0).then_some(()))
+    };
+    until("the first are chosen", Duration::from_secs(10), look).await?;
+    let options = SchedulerOptions::new("ahead", &sigma);
+    let mut scheduler = Scheduler::start(&control_plane, &options).await?;
+    let bound = async || {
+        scheduler.process.check()?;
+        Ok((recorder.record().bindings.len() == NUM_PODS).then_some(()))
+    };
+    until("all are bound", Duration::from_secs(60), bound).await?;
+    let took = begun.elapsed();
+    let ended = async || {
+        let open = sigma.metric("sigma_ahead_targets_open", "").await?;
+        Ok((open == 0).then_some(()))
+    };
+    until("every target has ended", Duration::from_secs(5), ended).await?;
+    let mut facts = targets(&sigma).await?;
+    let violations = recorder.record().violations.clone();
+    ensure!(violations.is_empty(), "{violations:?}");
+    let (calls, seconds) = (sigma.filter_calls().await?, took.as_secs_f64());
+    facts.push(format!(
+        "{NUM_PODS} pods bound {seconds:.1} s after sigma was ready, {calls} filter calls, {}",
+        order_of_queue(&recorder)?,
+    ));
+    Ok(facts)
+}
+
+/// Each pod was bound on its target, or is counted with a reason.
+async fn targets(sigma: &Sigma) -> Result<Facts> {
+    let chosen = sigma.metric("sigma_ahead_targets_total", "").await?;
+    let mut ends = BTreeMap::new();
+    for end in ["honoured", "missed", "unwritten", "overruled", "stale", "lost"] {
+        let label = format!("end=\"{end}\"");
+        ends.insert(end, sigma.metric("sigma_ahead_targets_ended_total", &label).await?);
+    }
+    ensure!(ends.values().sum::<u64>() == chosen, "{chosen} targets, ended: {ends:?}");
+    let plain = (NUM_PODS - NUM_PODS / 10) as u64;
+    ensure!(chosen * 10 >= plain * 8, "only {chosen} of {plain} pods were given targets");
+    ensure!(ends["honoured"] * 100 >= chosen * 90, "{chosen} targets, ended: {ends:?}");
+    let written =
+        sigma.metric("sigma_actions_total", "means=\"nominate_ahead\",outcome=\"written\"").await?;
+    let seconds = sigma.metric("sigma_ahead_planning_duration_seconds_count", "").await?;
+    Ok(vec![format!(
+        "{plain} of {NUM_PODS} pods can be judged; {chosen} targets in {seconds} batches, {written} \
+         written, ended: {ends:?}"
+    )])
+}
+
+/// How far kube-scheduler's order is from that of creation: 0 for the same, 0.33 for one by lot.
+fn order_of_queue(recorder: &Recorder) -> Result<String> {
+    let record = recorder.record();
+    let created = record.bindings.iter().map(|it| it.pod.trim_start_matches("p-").parse::<f64>());
+    let created = created.collect::<Result<Vec<_>, _>>().context("a number in a name")?;
+    let apart = created.iter().zip(0..).map(|(created, at)| (created - f64::from(at)).abs());
+    let mean = apart.sum::<f64>() / created.len() as f64 / created.len() as f64;
+    Ok(format!("order of bindings {mean:.2} from the order of creation (by lot: 0.33)"))
+}

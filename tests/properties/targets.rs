@@ -1,0 +1,173 @@
+//! The targets of a batch are what its pods would get one by one.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use crate::config;
+use crate::decisions::{Land, Law, lands, laws};
+use crate::engine::{Best, Desk, NoTarget, World};
+use crate::model::{Effect, NodeOrd, Pod, PodUid, Preferences, Taint, Tick, Toleration};
+use crate::scans::Twins;
+use crate::server::{Server, ops, pod_like};
+use crate::testing::{node, pod, replica, seen_node};
+
+/// The slow way: each pod gets the best node of all, and holds it.
+fn one_by_one(desk: &mut Desk, world: &World, pods: &[Arc<Pod>]) -> Vec<Result<Best, NoTarget>> {
+    let target = |pod: &Arc<Pod>| {
+        if let Some(why) = desk.no_target(world, pod) {
+            return Err(why);
+        }
+        let best = desk.best_anywhere(world, pod).ok_or(NoTarget::NoNode)?;
+        let taints = world.snapshot.nodes.get(best.node.index()).cloned().flatten();
+        let taints = taints.map_or_else(Box::default, |node| node.taints.clone());
+        let minds = |it: &Taint| {
+            it.effect == Effect::PreferNoSchedule
+                && !pod.tolerations.iter().any(|t| t.tolerates(it))
+        };
+        if taints.iter().any(minds) {
+            return Err(NoTarget::ALL[NoTarget::ALL.len() - 1]);
+        }
+        assert!(
+            desk.hold_for(world, pod, best.node, Tick(0)).is_some(),
+            "it holds something already"
+        );
+        Ok(best)
+    };
+    pods.iter().map(target).collect()
+}
+
+/// What was found: targets, pods without a node, pods that nobody looked at a node for.
+#[derive(Default)]
+struct Found {
+    targets: Cell<usize>,
+    without: Cell<usize>,
+    unjudged: Cell<usize>,
+}
+
+impl Found {
+    fn note(&self, targets: &[Result<Best, NoTarget>]) {
+        for target in targets {
+            let count = match target {
+                Ok(_) => &self.targets,
+                Err(NoTarget::NoNode) => &self.without,
+                Err(_) => &self.unjudged,
+            };
+            count.set(count.get() + 1);
+        }
+    }
+
+    fn assert_enough(&self, tested: Result<(), impl std::fmt::Display>) {
+        let failed = tested.err().map(|it| it.to_string());
+        assert!(failed.is_none(), "{}", failed.unwrap_or_default());
+        let found = [self.targets.get(), self.without.get(), self.unjudged.get()];
+        assert!(found.iter().all(|count| *count > 300), "targets, without, unjudged: {found:?}");
+    }
+}
+
+fn compare(
+    desk: &Desk,
+    world: &World,
+    pods: &[Arc<Pod>],
+) -> Result<Vec<Result<Best, NoTarget>>, TestCaseError> {
+    let targets = desk.copy_of_holds().targets(world, pods);
+    let mut slow = desk.copy_of_holds();
+    prop_assert_eq!(&targets, &one_by_one(&mut slow, world, pods));
+    // As somebody who does not know of templates would have it.
+    let mut bare = desk.copy_of_holds().without_scans();
+    prop_assert_eq!(&targets, &one_by_one(&mut bare, world, pods));
+    Ok(targets)
+}
+
+/// Pods of a few templates, with what nobody judges now and then.
+fn waiting(uid: u128, cpu: i64, app: u8, look: u8) -> Arc<Pod> {
+    let it = if app == 0 { pod(uid, cpu) } else { replica(uid, cpu, app.into()) };
+    let unjudged = look.is_multiple_of(13);
+    Arc::new(Pod {
+        priority: [9, 9, 8, 10][usize::from(look % 4)],
+        claims_volumes: unjudged && look.is_multiple_of(2),
+        preferences: Preferences(if unjudged { look % 32 } else { 0 }),
+        nominated: look.is_multiple_of(17).then(|| "node-0".into()),
+        gated: look.is_multiple_of(19),
+        ..it
+    })
+}
+
+#[test]
+fn targets_on_equal_nodes_are_what_pods_get_one_by_one() {
+    let found = Found::default();
+    let asked = prop::collection::vec((0..4_i64, 0..4_u8, any::<u8>()), 1..40);
+    let held = prop::collection::vec((0..4_i64, 0..4_u8), 0..6);
+    let inputs = (laws(), lands(20), asked, held);
+    let tested = TestRunner::new(config(400)).run(
+        &inputs,
+        |(law, land, asked, held): (Law, Land, Vec<_>, Vec<_>)| {
+            let mut site = land.site(&law, false);
+            let names: Vec<String> = land.names();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            for (at, (cpu, app)) in held.into_iter().enumerate() {
+                let it = if app == 0 { pod(0, cpu) } else { replica(0, cpu, app.into()) };
+                let it = Pod { uid: PodUid(2000 + at as u128), priority: 9, ..it };
+                // Refused or not: those that are not hold several nodes.
+                let _ = site.filter(&it, &names, 0);
+            }
+            let pods = asked.into_iter().zip(1000..);
+            let pods: Vec<_> =
+                pods.map(|((cpu, app, look), uid)| waiting(uid, cpu, app, look)).collect();
+            let targets = compare(&site.desk, &site.world, &pods)?;
+            found.note(&targets);
+            Ok(())
+        },
+    );
+    found.assert_enough(tested);
+}
+
+#[test]
+fn targets_among_everything_that_may_happen_are_what_pods_get_one_by_one() {
+    let found = Found::default();
+    let asked = prop::collection::vec(any::<u8>(), 1..30);
+    let tested = TestRunner::new(config(256)).run(&(ops(), asked), |(ops, asked)| {
+        let (mut server, mut twins) = (Server::default(), Twins::new());
+        for (at, op) in ops.iter().enumerate() {
+            twins.step(&mut server, op);
+            twins.ask((at as u8, false), Tick(at as u64))?;
+        }
+        let pods = asked.iter().zip(100_u8..).map(|(look, uid)| {
+            // Few are so absurd or so odd that no node has room.
+            let it = pod_like(uid, if look % 4 == 0 { *look } else { look % 12 }, u64::from(*look));
+            let all = Toleration { key: "".into(), value: None, effect: None };
+            let tolerations = if look % 9 < 6 { [all].into() } else { Box::default() };
+            Arc::new(Pod {
+                uid: PodUid(5000 + u128::from(uid)),
+                terminal: false,
+                tolerations,
+                ..it
+            })
+        });
+        let pods: Vec<_> = pods.collect();
+        found.note(&compare(twins.desk(), twins.world(), &pods)?);
+        Ok(())
+    });
+    found.assert_enough(tested);
+}
+
+#[test]
+fn a_batch_ends_where_looking_would_take_too_long() {
+    let law = crate::policy::Settings::default();
+    let mut site = crate::testing::Site::new(&law);
+    site.see((0..4).map(|at| seen_node(node(&format!("node-{at}"), &[]))));
+    // Each asks for an amount of its own, and some come twice.
+    let pods: Vec<_> = (0..600_u128)
+        .map(|uid| {
+            let mut it = pod(uid + 1, 0);
+            it.requests.base.memory_bytes = (uid as i64 % 300) + 1;
+            Arc::new(it)
+        })
+        .collect();
+    let targets = site.desk.targets(&site.world, &pods);
+    assert_eq!(targets.len(), 256);
+    let order: Vec<NodeOrd> = targets.iter().flatten().map(|best| best.node).collect();
+    assert_eq!(order.len(), 256, "there is room for all");
+}
