@@ -41,6 +41,8 @@ fn help_tells_every_default_and_every_variable() {
         ("--doorbell", "on"),
         ("--lease-namespace", ""),
         ("--lease-name", "sigma"),
+        ("--scheduler-name", "default-scheduler"),
+        ("--qps", "400"),
         ("--bind", "off"),
         ("--deadline", "50ms"),
         ("--without", ""),
