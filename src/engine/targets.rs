@@ -93,7 +93,7 @@ impl NoTarget {
             Self::Gated => pod.gated,
             Self::Exempt => world.class(world.classify(pod).class).role == Role::Exempt,
             Self::Nominated => pod.nominated.is_some(),
-            Self::Group => has(Preferences::GROUP),
+            Self::Group => pod.grouped,
             Self::Volumes => pod.claims_volumes,
             Self::Required => has(Preferences::REQUIRED),
             Self::Choice(ShortlistOff::SoftSpread) => has(Preferences::SPREAD),
@@ -235,7 +235,7 @@ impl Ahead {
         if would_rather_not(&world.snapshot, pod, node) {
             return Some(Err(NoTarget::Choice(ShortlistOff::SoftTaints)));
         }
-        let band = case.class.band(world.snapshot.pool(node));
+        let band = usize::from(case.class.band(world.snapshot.pool(node)));
         let best = Best { node, band, points: ranked.points(at) };
         Arc::make_mut(&mut world.snapshot).assume(pod, node);
         taken.push(node);

@@ -2,8 +2,8 @@
 //! the field that makes none; nothing is guessed.
 
 use crate::model::{
-    Amounts, AppKey, Conditions, Effect, Namespace, Node, Owner, Pod, PodUid, Preferences,
-    QosClaim, QuantityError, Reason, Refusal, Taint, Toleration,
+    Amounts, AppKey, Conditions, Effect, Namespace, Node, Owner, Pod, PodUid, QosClaim,
+    QuantityError, Reason, Refusal, Taint, Toleration,
 };
 
 use super::marks::SlimMarks;
@@ -71,7 +71,8 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         claims_volumes: spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral),
         grouped: meta.labels.group
             || meta.annotations.group
-            || preferences.intersects(Preferences::GROUP),
+            || spec.scheduling_group
+            || spec.workload_ref,
         never_preempts: spec.preemption_policy == "Never",
         annotated: meta.annotations.present,
         nominated_ahead: marks::is_nominated_ahead(slim),

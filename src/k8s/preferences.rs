@@ -68,7 +68,6 @@ pub(super) fn of(spec: &SlimPodSpec) -> Preferences {
         (pod_anti_affinity.num_terms > 0, Preferences::POD_AFFINITY),
         (node_affinity.num_terms > 0, Preferences::NODE_AFFINITY),
         (is_constrained(spec), Preferences::REQUIRED),
-        (spec.scheduling_group || spec.workload_ref, Preferences::GROUP),
     ];
     let found = found.into_iter().filter(|(is_set, _)| *is_set);
     found.fold(Preferences::default(), |set, (_, bit)| set.with(bit))
@@ -156,8 +155,5 @@ mod tests {
             check(&ports(of, r#"[{"containerPort":80},{"hostPort":null},null]"#), &[]);
             check(&ports(of, r#"[{"containerPort":80},{"hostPort":8080}]"#), &[REQUIRED]);
         }
-        check(r#"{"schedulingGroup":{"podGroupName":"g"}}"#, &[Preferences::GROUP]);
-        check(r#"{"workloadRef":{"name":"w"}}"#, &[Preferences::GROUP]);
-        check(r#"{"schedulingGroup":null,"workloadRef":null}"#, &[]);
     }
 }

@@ -75,8 +75,6 @@ impl Preferences {
     pub const NODE_AFFINITY: Self = Self(1 << 2);
     /// Not a preference: a constraint of its own that only kube-scheduler judges.
     pub const REQUIRED: Self = Self(1 << 3);
-    /// Not a preference: it is one of a group that kube-scheduler places together.
-    pub const GROUP: Self = Self(1 << 4);
 
     /// Both sets together.
     #[must_use]

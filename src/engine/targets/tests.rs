@@ -45,7 +45,7 @@ fn whoever_cannot_be_judged_is_given_no_target() {
         (Some(NoTarget::Gated), Pod { gated: true, ..pod(1, 2) }),
         (Some(NoTarget::Exempt), Pod { priority: 99, ..pod(1, 2) }),
         (Some(NoTarget::Nominated), Pod { nominated: Some("a".into()), ..pod(1, 2) }),
-        (Some(NoTarget::Group), of(Preferences::GROUP)),
+        (Some(NoTarget::Group), Pod { grouped: true, ..pod(1, 2) }),
         (Some(NoTarget::Volumes), Pod { claims_volumes: true, ..pod(1, 2) }),
         (Some(NoTarget::Required), of(Preferences::REQUIRED)),
         (Some(NoTarget::Choice(ShortlistOff::SoftSpread)), of(Preferences::SPREAD)),
