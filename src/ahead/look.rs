@@ -43,9 +43,10 @@ impl Look {
         look
     }
 
-    /// The pods that can be given a target, and how many could not; in the order in which kube-scheduler comes to them, as far as can be known: by
-    /// priority, and then as they were created, which the resource version of a pod tells that nobody
-    /// has written since. Those that were refused before wait elsewhere and come last.
+    /// The pods that can be given a target, and how many could not. The pods are in the order in which
+    /// kube-scheduler comes to them, as far as can be known: by priority, and then as they were created,
+    /// which the resource version of a pod tells that nobody has written since. Those that were refused
+    /// before wait elsewhere and come last.
     pub(super) fn in_order(self) -> (Vec<Arc<Pod>>, Vec<(NoTarget, usize)>) {
         let mut pods = self.waiting;
         pods.sort_unstable_by_key(|pod| {

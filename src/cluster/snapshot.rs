@@ -146,6 +146,12 @@ impl Snapshot {
         self.columns.pool.get(ord.index()).copied().unwrap_or(PoolOrd::NONE)
     }
 
+    /// A node's taints.
+    pub fn taints(&self, ord: NodeOrd) -> &[Taint] {
+        let set = self.columns.taint_set.get(ord.index()).map(|set| usize::from(*set));
+        set.and_then(|set| self.taint_sets.get(set)).map_or(&[], |set| set)
+    }
+
     /// A node's domain on a level.
     pub fn domain(&self, level: DomainLevel, ord: NodeOrd) -> DomainOrd {
         let column = &self.columns.domains[level as usize];

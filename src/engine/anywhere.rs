@@ -1,5 +1,6 @@
 //! The best node of the whole cluster for a pod, whatever is offered.
 
+use super::desk::Buffers;
 use super::filter::judge;
 use super::{Case, Desk, World};
 use crate::model::{NodeOrd, Pod, Reason};
@@ -20,8 +21,12 @@ impl Desk {
     /// The best of all nodes that may take the pod, as the answer to an offer of all of them would have
     /// it; `None` when no node may.
     pub fn best_anywhere(&mut self, world: &World, pod: &Pod) -> Option<Best> {
-        let nodes: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
-        self.best_of(world, pod, &nodes)
+        let mut nodes = std::mem::take(&mut self.buffers.all);
+        nodes.clear();
+        nodes.extend(world.snapshot.live_nodes());
+        let best = self.best_of(world, pod, &nodes);
+        self.buffers.all = nodes;
+        best
     }
 
     /// The best of these nodes that may take the pod.
@@ -30,11 +35,13 @@ impl Desk {
         let class = world.classify(pod).class;
         self.seen_with(world, pod, class, nodes.len(), |case, rows, buffers| {
             judge(case, rows, nodes, &mut buffers.verdicts);
-            let kept = nodes.iter().zip(&buffers.verdicts);
-            let kept = kept.filter(|(_, verdict)| **verdict == Reason::Kept);
-            let kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
+            let Buffers { ranker, verdicts, kept, .. } = buffers;
+            let of_nodes = nodes.iter().zip(&*verdicts);
+            let of_nodes = of_nodes.filter(|(_, verdict)| **verdict == Reason::Kept);
+            kept.clear();
+            kept.extend(of_nodes.map(|(ord, _)| *ord));
             let Case { class, world, .. } = case;
-            let ranked = buffers.ranker.rank(case, rows, &kept);
+            let ranked = ranker.rank(case, rows, kept);
             let at = *ranked.best(1).first()?;
             let node = kept[at];
             let band = usize::from(class.band(world.snapshot.pool(node)));

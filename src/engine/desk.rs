@@ -25,7 +25,7 @@ pub struct Desk {
     refusals: Refusals,
     steers: Steers,
     scans: Scans,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     pub(super) plan_generation: u64,
 }
 
@@ -34,6 +34,9 @@ pub(super) struct Buffers {
     pub(super) ranker: Ranker,
     shortlister: Shortlister,
     pub(super) verdicts: Vec<Reason>,
+    /// All nodes, and those of a list that may take the pod, while the best is looked for.
+    pub(super) all: Vec<NodeOrd>,
+    pub(super) kept: Vec<NodeOrd>,
 }
 
 /// A filter's answer.
@@ -287,33 +290,48 @@ impl Desk {
     /// Pods whose refusal no longer holds, at most `most`; each is marked as rung.
     ///
     /// `budget` bounds the number of (pod, node) pairs looked at, so that a request never waits long
-    /// for the desk; one pod is always looked at. The next call goes on where this one stopped.
+    /// for the desk; one pod is always looked at. The next call goes on where this one stopped. Who is
+    /// like one that no node of the cluster would take costs nothing: a backlog is of few apps.
     pub fn rings(&mut self, world: &World, now: Tick, most: usize, budget: usize) -> Vec<Ring> {
         self.follow(world);
         let mut rings = Vec::new();
-        let mut spent = 0;
+        let (mut spent, mut exhausted) = (0, false);
+        let mut in_vain: Vec<Arc<Pod>> = Vec::new();
         let all: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
         for uid in self.refusals.due(now) {
-            let Some(refused) = self.refusals.get(uid).cloned() else {
+            let Some(refused) = self.refusals.get(uid) else {
                 continue;
             };
-            let nodes = refused.nodes.as_deref().unwrap_or(&all);
-            let num_looks = nodes.len() + if refused.elsewhere { all.len() } else { 0 };
-            let exhausted = spent > 0 && spent + num_looks > budget;
-            if rings.len() >= most || exhausted {
-                break;
-            }
-            self.refusals.looked(uid);
             // Who waits for nothing is not rung: a pod on its way out, or one that no watch told of.
             let Some(pod) = waiting(world, &refused.pod) else {
+                self.refusals.looked(uid);
                 continue;
             };
+            // What a pod itself holds would not count for it, and does for the others.
+            if !self.is_held(uid) && in_vain.iter().any(|it| is_like(world, it, &pod)) {
+                self.refusals.looked(uid);
+                continue;
+            }
+            let num_offered = refused.nodes.as_ref().map_or(all.len(), |nodes| nodes.len());
+            let num_looks = num_offered + if refused.elsewhere { all.len() } else { 0 };
+            exhausted |= spent > 0 && spent + num_looks > budget;
+            if rings.len() >= most || exhausted && in_vain.is_empty() {
+                break;
+            }
+            if exhausted {
+                continue;
+            }
+            let refused = refused.clone();
+            self.refusals.looked(uid);
             spent += num_looks;
+            let nodes = refused.nodes.as_deref().unwrap_or(&all);
             let passes = self.passes_somewhere(world, &pod, nodes)
                 || refused.elsewhere && self.best_anywhere(world, &pod).is_some();
             if passes {
                 self.refusals.rang(uid, now);
                 rings.push(Ring { pod, reason: refused.reason });
+            } else if refused.elsewhere {
+                in_vain.push(pod);
             }
         }
         rings
@@ -410,6 +428,17 @@ impl Desk {
     pub fn is_held(&self, uid: PodUid) -> bool {
         self.holds.get(uid).is_some()
     }
+}
+
+/// No rule tells these pods apart: where one passes nowhere, nor does the other.
+fn is_like(world: &World, one: &Pod, other: &Pod) -> bool {
+    let class = |pod| world.classify(pod).class;
+    one.requests == other.requests
+        && one.priority == other.priority
+        && one.app() == other.app()
+        && one.tolerations == other.tolerations
+        && (&one.nominated, &other.nominated) == (&None, &None)
+        && class(one) == class(other)
 }
 
 /// The newest that is known of a refused pod, if kube-scheduler may still place it.

@@ -106,12 +106,8 @@ impl Scans {
     }
 
     fn position(&mut self, class: ClassOrd, pod: &Pod, ends: [u64; 2]) -> usize {
-        let hash = hash_of(class, pod);
-        let is_of = |it: &Scan| {
-            (it.hash, it.class) == (hash, class)
-                && it.requests == pod.requests
-                && it.tolerations == pod.tolerations
-        };
+        let hash = Template::hash_of(class, pod);
+        let is_of = |it: &Scan| it.template.is_of(hash, class, pod);
         if let Some(at) = self.scans.iter().position(is_of) {
             return at;
         }
@@ -120,10 +116,7 @@ impl Scans {
             self.scans.swap_remove(at);
         }
         self.scans.push(Scan {
-            hash,
-            class,
-            requests: pod.requests.clone(),
-            tolerations: pod.tolerations.clone(),
+            template: Template::new(hash, class, pod),
             last_asked: 0,
             num_names: 0,
             ends,
@@ -134,19 +127,40 @@ impl Scans {
     }
 }
 
-fn hash_of(class: ClassOrd, pod: &Pod) -> u64 {
-    let mut hasher = FxHasher::default();
-    (class, &pod.requests, &pod.tolerations).hash(&mut hasher);
-    hasher.finish()
+/// What local rules look at of a pod: what they find on a node holds for every pod of a template.
+#[derive(Debug)]
+pub(super) struct Template {
+    hash: u64,
+    class: ClassOrd,
+    requests: Requests,
+    tolerations: Box<[Toleration]>,
+}
+
+impl Template {
+    /// Of the template that a pod of this class is of.
+    pub(super) fn hash_of(class: ClassOrd, pod: &Pod) -> u64 {
+        let mut hasher = FxHasher::default();
+        (class, &pod.requests, &pod.tolerations).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    pub(super) fn new(hash: u64, class: ClassOrd, pod: &Pod) -> Self {
+        let (requests, tolerations) = (pod.requests.clone(), pod.tolerations.clone());
+        Self { hash, class, requests, tolerations }
+    }
+
+    /// A pod of this class, with this hash, is of this template.
+    pub(super) fn is_of(&self, hash: u64, class: ClassOrd, pod: &Pod) -> bool {
+        (self.hash, self.class) == (hash, class)
+            && self.requests == pod.requests
+            && self.tolerations == pod.tolerations
+    }
 }
 
 /// What is known of one template.
 #[derive(Debug)]
 struct Scan {
-    hash: u64,
-    class: ClassOrd,
-    requests: Requests,
-    tolerations: Box<[Toleration]>,
+    template: Template,
     last_asked: u64,
     /// That were asked for since the last look.
     num_names: usize,

@@ -4,7 +4,7 @@ use super::Case;
 use super::desk::Answer;
 use super::rank::Ranker;
 use super::scans::Rows;
-use crate::model::{Effect, NodeOrd, Pod, PoolOrd, Preferences, Reason, Taint};
+use crate::model::{NodeOrd, Pod, PoolOrd, Preferences, Reason};
 
 /// An answer that bears limits of ours names at most this many nodes, since each of them is held.
 pub const MAX_HELD_NODES: usize = 16;
@@ -165,13 +165,9 @@ impl Shortlister {
     }
 
     fn judge_taints(&mut self, case: Case<'_>) {
-        let dislikes = |taint: &Taint| {
-            taint.effect == Effect::PreferNoSchedule
-                && !case.pod.tolerations.iter().any(|it| it.tolerates(taint))
-        };
         let sets = case.world.snapshot.taint_sets.iter();
         self.disliked.clear();
-        self.disliked.extend(sets.map(|set| set.iter().any(dislikes)));
+        self.disliked.extend(sets.map(|set| case.pod.dislikes(set)));
     }
 }
 

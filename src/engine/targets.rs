@@ -22,7 +22,7 @@ use super::rank::Ranker;
 use super::shortlist::{ShortlistOff, Siblings};
 use super::{Case, Desk, World};
 use crate::cluster::{Extra, Snapshot};
-use crate::model::{AppKey, Effect, NodeOrd, Pod, PodUid, Preferences, Reason, Tick};
+use crate::model::{AppKey, NodeOrd, Pod, PodUid, Preferences, Reason, Tick};
 use crate::policy::Role;
 
 /// Why a pod is given no target.
@@ -232,7 +232,7 @@ impl Ahead {
             return Some(Err(NoTarget::NoNode));
         };
         let node = candidates[at];
-        if would_rather_not(&world.snapshot, pod, node) {
+        if pod.dislikes(world.snapshot.taints(node)) {
             return Some(Err(NoTarget::Choice(ShortlistOff::SoftTaints)));
         }
         let band = usize::from(case.class.band(world.snapshot.pool(node)));
@@ -241,16 +241,6 @@ impl Ahead {
         taken.push(node);
         Some(Ok(best))
     }
-}
-
-/// The node has a `PreferNoSchedule` taint that the pod does not tolerate.
-fn would_rather_not(snapshot: &Snapshot, pod: &Pod, node: NodeOrd) -> bool {
-    let set = snapshot.columns.taint_set.get(node.index()).copied().unwrap_or_default();
-    let taints = snapshot.taint_sets.get(usize::from(set)).map_or(&[][..], |set| set);
-    taints.iter().any(|taint| {
-        taint.effect == Effect::PreferNoSchedule
-            && !pod.tolerations.iter().any(|it| it.tolerates(taint))
-    })
 }
 
 #[cfg(test)]

@@ -261,6 +261,18 @@ mod tests {
     }
 
     #[test]
+    fn names_of_any_length_are_written_whole() {
+        let names: Vec<String> = [0, 1, 45, 46, 47, 48, 99, 3].map(|len| "x".repeat(len)).into();
+        let text = format!("\"{}\"", names.join("\",\""));
+        let mut cutter = Cutter::default();
+        let list = cutter.cut(text.as_bytes(), &Names::default(), FastPaths::NONE).expect("plain");
+        let mut out = Vec::new();
+        NameList::Cut(list).write_each(&mut out, |at, out| out.push(b'0' + at as u8));
+        let want = names.iter().enumerate().map(|(at, name)| format!("\"{name}\"{at}"));
+        assert_eq!(String::from_utf8_lossy(&out), want.collect::<String>());
+    }
+
+    #[test]
     fn odd_lists_are_not_cut() {
         let known = Names::default();
         let mut cutter = Cutter::default();

@@ -154,6 +154,12 @@ impl Pod {
         self.requests.base.cpu_milli == 0 && self.requests.base.memory_bytes == 0
     }
 
+    /// True when it would rather not be on a node with these taints (`PreferNoSchedule`).
+    pub fn dislikes(&self, taints: &[Taint]) -> bool {
+        let soft = taints.iter().filter(|taint| taint.effect == Effect::PreferNoSchedule);
+        soft.into_iter().any(|taint| !self.tolerations.iter().any(|it| it.tolerates(taint)))
+    }
+
     /// True when kube-scheduler may still place it.
     pub fn is_pending(&self) -> bool {
         self.node.is_none() && !self.terminal && !self.terminating

@@ -199,7 +199,10 @@ fn check_fault(fault: Fault) {
     assert!((2..100).contains(&num_steered), "{fault:?}: {num_steered}");
     assert!(sigma.metric("sigma_not_steered_total{reason=\"off\"}") >= 1.0);
     assert_eq!(sigma.metric("sigma_means_on{means=\"steer\"}"), 0.0);
-    wait("all have failed", || sigma.metric(&outcome("failed")) == f64::from(num_steered));
+    let ended = |how| sigma.metric(&outcome(how));
+    // The breaker may open between the two calls of one pod: its second finds the means off.
+    wait("all have ended", || ended("failed") + ended("off") == f64::from(num_steered));
+    assert!(ended("failed") >= 1.0 && ended("off") <= 1.0, "{fault:?}: {num_steered}");
     wait("nothing is held", || sigma.metric("sigma_assumed_pods") == 0.0);
 }
 

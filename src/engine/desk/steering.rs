@@ -7,9 +7,7 @@ use crate::engine::steer::{Comeback, Course, Seen, SteerRecord, Steers, Turn, Un
 use crate::engine::{Naming, World};
 use crate::model::{NodeOrd, Pod, PodUid, Preferences, Reason, Tick};
 use crate::policy::{Cause, Class};
-
-/// The most points of one scorer.
-const MAX_POINTS: u64 = 1000;
+use crate::rules::MAX_POINTS;
 
 /// What must be known beside the cluster before a pod is steered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -210,7 +208,7 @@ impl Desk {
         }
         let offered = self.best_of(world, pod, nodes)?;
         let weighed = class.scorers.iter().filter(|rule| rule.name != "poolOrder");
-        let most = weighed.map(|rule| u64::from(rule.weight) * MAX_POINTS).sum::<u64>().max(1);
+        let most = weighed.map(|rule| u64::from(rule.weight * MAX_POINTS)).sum::<u64>().max(1);
         let lead = match best.band < offered.band {
             true => 1000,
             false => u64::from(best.points.saturating_sub(offered.points)) * 1000 / most,

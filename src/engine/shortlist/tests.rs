@@ -128,6 +128,13 @@ fn the_best_are_named_by_the_book_whatever_bounds_them() {
 }
 
 #[test]
+fn more_bytes_are_counted_than_a_byte_can_count() {
+    let bytes: Vec<u8> = (0..1001).map(|at| u8::from(at % 10 == 0)).collect();
+    assert_eq!([0, 1, 2].map(|byte| count(&bytes, byte)), [900, 101, 0]);
+    assert_eq!(count(&[7; 1001], 7), 1001);
+}
+
+#[test]
 fn the_more_is_held_the_fewer_nodes_are_named() {
     assert_eq!((num_held(10_000, 0), num_held(1, 0)), (MAX_HELD_NODES, MAX_HELD_NODES));
     assert_eq!((num_held(10, 1), num_held(10, 9), num_held(500, 24)), (2, 1, 10));

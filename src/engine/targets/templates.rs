@@ -7,16 +7,13 @@
 //! A test holds the catalogue to this: a rule that is not local is one of those that are meant here.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHashMap;
 
 use crate::cluster::tie;
 use crate::engine::Case;
-use crate::engine::scans::{Buffers, Rows};
-use crate::model::{
-    ClassOrd, DomainLevel, DomainOrd, ImageName, NodeOrd, Pod, PoolOrd, Requests, Toleration,
-};
+use crate::engine::scans::{self, Buffers, Rows};
+use crate::model::{ClassOrd, DomainLevel, DomainOrd, ImageName, NodeOrd, PoolOrd};
 use crate::rules::{Cx, Scored, SpreadKey, images_matter};
 
 /// Most looks at all nodes for one batch: a millisecond each.
@@ -72,23 +69,15 @@ impl Templates {
             true => &pod.images[..],
             false => &[],
         };
-        let hash = hash_of(class, pod, images);
-        let is_of = |it: &Template| {
-            (it.hash, it.class) == (hash, class)
-                && it.requests == pod.requests
-                && it.tolerations == pod.tolerations
-                && *it.images == *images
-        };
+        let hash = scans::Template::hash_of(class, pod);
+        let is_of = |it: &Template| it.template.is_of(hash, class, pod) && *it.images == *images;
         let known = self.templates.iter().position(is_of);
         if known.is_some() || self.num_looks >= MAX_TEMPLATES {
             return known;
         }
         self.num_looks += 1;
         let mut template = Template {
-            hash,
-            class,
-            requests: pod.requests.clone(),
-            tolerations: pod.tolerations.clone(),
+            template: scans::Template::new(hash, class, pod),
             images: images.into(),
             num_followed: num_taken,
             rows: Rows::default(),
@@ -103,18 +92,9 @@ impl Templates {
     }
 }
 
-fn hash_of(class: ClassOrd, pod: &Pod, images: &[ImageName]) -> u64 {
-    let mut hasher = FxHasher::default();
-    (class, &pod.requests, &pod.tolerations, images).hash(&mut hasher);
-    hasher.finish()
-}
-
 /// What is known of the nodes for one template.
 struct Template {
-    hash: u64,
-    class: ClassOrd,
-    requests: Requests,
-    tolerations: Box<[Toleration]>,
+    template: scans::Template,
     /// Those that make a difference.
     images: Box<[ImageName]>,
     /// How many of the taken nodes were looked at since.

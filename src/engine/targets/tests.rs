@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::model::{ExtendedAmount, Node, PodUid, Taint};
+use crate::model::{Effect, ExtendedAmount, Node, PodUid, Taint};
 use crate::policy::{ClassSettings, Grant, Settings, default_class};
 use crate::testing::{Site, amounts, node, pod, seen_node, seen_pod};
 

@@ -324,6 +324,17 @@ fn groups_are_known_by_any_of_their_marks_and_never_means_never() {
     ] {
         assert_eq!(get(meta, spec).grouped, grouped, "{meta} {spec}");
     }
+    for mark in [
+        "scheduling.x-k8s.io/pod-group",
+        "pod-group.scheduling.sigs.k8s.io",
+        "pod-group.scheduling.sigs.k8s.io/name",
+        "gang.scheduling.koordinator.sh/name",
+        "scheduling.k8s.io/group-name",
+        "kueue.x-k8s.io/pod-group-name",
+        "yunikorn.apache.org/task-group-name",
+    ] {
+        assert!(get(&format!(r#","labels":{{"{mark}":"g"}}"#), "").grouped, "{mark}");
+    }
     assert!(get("", r#""preemptionPolicy":"Never""#).never_preempts);
     assert!(!get("", r#""preemptionPolicy":"PreemptLowerPriority""#).never_preempts);
     assert!(!get("", r#""preemptionPolicy":null"#).never_preempts);

@@ -162,3 +162,21 @@ fn whoever_no_node_would_have_is_rung_when_one_would_and_not_before() {
     assert_eq!(site.rings(101), 1);
     site.sent(&me, 102);
 }
+
+#[test]
+fn one_look_at_the_cluster_is_enough_for_all_pods_of_a_kind() {
+    let big: Vec<Pod> = (1..=5).map(|uid| pod(uid, 6)).collect();
+    let (small, filler, rest) = (pod(20, 2), placed(&pod(9, 9), "t"), placed(&pod(10, 5), "t"));
+    let waiting: Vec<&Pod> = big.iter().chain([&small, &filler]).collect();
+    let mut site = site(false, &waiting);
+    for it in big.iter().chain([&small]) {
+        assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
+    }
+    site.see([Change::PodGone { uid: filler.uid }, seen_pod(&rest)]);
+    // A budget for one of them: the big ones all wait behind the first, who still passes nowhere.
+    let rung = [100, 101].map(|now| site.desk.rings(&site.world, Tick(now), 10, 1));
+    assert_eq!(
+        rung.map(|it| it.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>()),
+        [vec![], vec![small.uid]]
+    );
+}
