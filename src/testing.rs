@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::cluster::ClusterState;
 use crate::engine::{Desk, World};
 use crate::model::{
-    Amounts, AppKey, Change, ImageName, Node, NodeImage, NodeOrd, Owner, Pod, PodUid, Preferences,
-    Reason, Requests, Tick,
+    Amounts, AppKey, Change, ImageName, LabelSet, Node, NodeImage, NodeOrd, Owner, Pod, PodUid,
+    Preferences, Reason, Requests, Tick,
 };
 use crate::policy::{Plan, Settings};
 
@@ -63,6 +63,9 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         annotated: false,
         nominated_ahead: false,
         preferences: Preferences::default(),
+        constraints: None,
+        host_ports: Box::default(),
+        labels: LabelSet::default(),
         images: Box::default(),
     }
 }

@@ -8,6 +8,9 @@ mod decisions;
 mod holds;
 #[path = "properties/image_locality.rs"]
 mod image_locality;
+#[cfg(feature = "live")]
+#[path = "properties/in_tree.rs"]
+mod in_tree;
 #[path = "properties/scans.rs"]
 mod scans;
 #[path = "properties/server.rs"]

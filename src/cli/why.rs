@@ -128,7 +128,23 @@ fn shown(answer: &Value) -> String {
         "{} of {} nodes would take it\n",
         answer["nodes_kept"], answer["nodes_considered"]
     );
+    out += &constraints(answer);
     out + &refused_table(answer) + &best_table(answer)
+}
+
+/// What kube-scheduler's own required constraints make of the nodes that would take it.
+fn constraints(answer: &Value) -> String {
+    let Some(left) = answer["nodes_left"].as_u64() else {
+        return String::new();
+    };
+    match answer["cannot_judge"].as_str() {
+        Some(why) => {
+            format!("at most {left} of them by its own constraints ({why}: kube-scheduler's)\n")
+        }
+        None => {
+            format!("{left} of them by its own constraints, which kube-scheduler judges first\n")
+        }
+    }
 }
 
 /// How the pod was, or is being, sent to a node that was not offered.
@@ -245,7 +261,7 @@ mod tests {
             "steer": {"cause": "better", "target": "n-9", "lead_pct": 12.5, "outcome": null,
                 "rounds": 1, "written_ms": 4, "accepted_ms": null, "bound_ms": null},
             "ahead": {"standing": "volumes", "target": null},
-            "nodes_kept": 1, "nodes_considered": 2,
+            "nodes_kept": 1, "nodes_considered": 2, "nodes_left": 0, "cannot_judge": null,
             "refused": [{"reason": "PoolClosed", "nodes": 1, "example": node}],
             "best": [{"node": node, "score": 10, "points":
                 [{"rule": "binPack", "weight": 10, "points": 375}]}]});
@@ -255,6 +271,7 @@ mod tests {
             "it was told: sigma: x",
             "not nominated ahead: volumes",
             "1 of 2 nodes",
+            "0 of them by its own constraints, which",
             "PoolClosed",
             "1.5 of 4.0",
             "1.0 of 8.0 Gi",

@@ -1,17 +1,18 @@
 //! Where each app's replicas are: by node, and by domain on the levels that have few domains.
 
-use crate::model::{DomainLevel, DomainOrd, NodeOrd};
+use crate::model::{DomainLevel, DomainOrd, LabelSet, NodeOrd};
 
 /// The levels on which replicas are counted as they come and go, so that no request counts them.
 /// Narrower ones have about as many domains as an app has replicas.
 const COUNTED: [DomainLevel; 2] = [DomainLevel::Region, DomainLevel::Zone];
 
 /// The replicas of an app that are on nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct AppRow {
     nodes: Vec<(NodeOrd, u32)>,
     domains: Vec<(DomainLevel, DomainOrd, u32)>,
     total: u32,
+    labels: Option<LabelSet>,
 }
 
 impl AppRow {
@@ -30,6 +31,27 @@ impl AppRow {
     /// Replicas on all nodes.
     pub fn total(&self) -> u32 {
         self.total
+    }
+
+    /// The labels that all of its replicas had that were placed since it had none; `None` before the first.
+    /// What tells replicas from each other (the name of a StatefulSet's pod) is not among them.
+    pub fn labels(&self) -> Option<&LabelSet> {
+        self.labels.as_ref()
+    }
+
+    /// What they have in common with a further replica.
+    pub(super) fn labels_with(&self, more: &LabelSet) -> LabelSet {
+        self.labels.as_ref().map_or_else(|| more.clone(), |labels| labels.common(more))
+    }
+
+    /// Notes what all have in common: to be known from the pods themselves, not from their records.
+    pub(super) fn set_labels(&mut self, labels: LabelSet) {
+        self.labels = Some(labels);
+    }
+
+    /// True when both count the same replicas.
+    pub(super) fn same_counts(&self, other: &Self) -> bool {
+        (&self.nodes, &self.domains, self.total) == (&other.nodes, &other.domains, other.total)
     }
 
     /// Adds (`+1`) or removes (`-1`) a replica on a node that is in these domains. To remove one that

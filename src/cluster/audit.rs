@@ -11,6 +11,7 @@ use rustc_hash::FxHashSet;
 use super::apps::AppRow;
 use super::cow::Sharded;
 use super::occupancy::{Known, Nominee, PoolUse, claim_of};
+use super::ports::{self, PortRow};
 use super::state::ClusterState;
 use crate::model::{Amounts, NodeOrd, PodUid};
 
@@ -25,8 +26,8 @@ pub struct Difference {
 
 impl Difference {
     /// Every sum that is recounted.
-    pub const SUMS: [&'static str; 9] =
-        ["node", "extended", "pool", "app", "place", "pods", "nominee", "name", "image"];
+    pub const SUMS: [&'static str; 10] =
+        ["node", "extended", "pool", "app", "place", "pods", "nominee", "name", "image", "port"];
 }
 
 /// Everything that follows from where the pods are.
@@ -35,6 +36,7 @@ struct Recount {
     extended: Vec<Vec<i64>>,
     pools: Vec<PoolUse>,
     apps: BTreeMap<u128, AppRow>,
+    host_ports: BTreeMap<u128, PortRow>,
     /// Pods that the writer does not know where they are, or not at all.
     misplaced: usize,
     nominees: BTreeMap<u128, Arc<Nominee>>,
@@ -53,7 +55,8 @@ impl ClusterState {
         let rows = self.now.pool_use.iter().zip(&recount.pools);
         let pool = rows.filter(|(have, want)| have != want).count();
         let apps = recount.apps.iter();
-        let app = apps.filter(|(key, row)| self.now.apps.get(**key).map(|it| &**it) != Some(row));
+        let app = apps
+            .filter(|(key, row)| !self.now.apps.get(**key).is_some_and(|it| it.same_counts(row)));
         let extra = self.now.apps.iter().filter(|(key, _)| !recount.apps.contains_key(key));
         let app = app.count() + extra.count();
         let found = recount.num_pods + self.now.pending.len();
@@ -66,7 +69,12 @@ impl ClusterState {
         let nominee = nominee.count() + extra.count();
         let name = self.unused_names().len();
         let image = self.now.images.differences();
-        let rows = [node, extended, pool, app, place, pods, nominee, name, image];
+        let ports = recount.host_ports.iter();
+        let port =
+            ports.filter(|(key, row)| self.now.host_ports.get(**key).map(|it| &**it) != Some(row));
+        let extra = self.now.host_ports.iter().filter(|it| !recount.host_ports.contains_key(&it.0));
+        let port = port.count() + extra.count();
+        let rows = [node, extended, pool, app, place, pods, nominee, name, image, port];
         Difference::SUMS
             .into_iter()
             .zip(rows)
@@ -90,9 +98,17 @@ impl ClusterState {
             column.used = used.into();
         }
         self.now.pool_use = Arc::new(recount.pools);
-        self.now.apps = Sharded::default();
-        for (key, row) in recount.apps {
+        let apps = std::mem::take(&mut self.now.apps);
+        for (key, mut row) in recount.apps {
+            // Records do not tell them.
+            if let Some(labels) = apps.get(key).and_then(|before| before.labels()) {
+                row.set_labels(labels.clone());
+            }
             self.now.apps.insert(key, Arc::new(row));
+        }
+        self.now.host_ports = Sharded::default();
+        for (port, row) in recount.host_ports {
+            self.now.host_ports.insert(port, Arc::new(row));
         }
         self.know_all();
         self.now.num_nodes = self.now.live_nodes().count();
@@ -144,6 +160,7 @@ impl ClusterState {
             extended: vec![vec![0; rows]; self.now.extended.len()],
             pools: vec![PoolUse::default(); self.now.pools.len()],
             apps: BTreeMap::new(),
+            host_ports: BTreeMap::new(),
             misplaced: 0,
             nominees: BTreeMap::new(),
             num_pods: 0,
@@ -160,6 +177,9 @@ impl ClusterState {
                 }
                 if let Some(app) = record.spreading_app() {
                     recount.apps.entry(app).or_default().count(ord, self.now.path(ord), 1);
+                }
+                for port in &record.host_ports {
+                    recount.host_ports.entry(ports::key(port)).or_default().count(ord, *port, 1);
                 }
                 recount.misplaced += usize::from(!is_known(record.uid, ord));
                 recount.num_pods += 1;

@@ -3,7 +3,9 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::model::{Amounts, AppKey, NodeOrd, Nomination, Pod, PodUid, Priority, QosClaim};
+use crate::model::{
+    Amounts, AppKey, HostPort, NodeOrd, Nomination, Pod, PodUid, Priority, QosClaim,
+};
 
 /// Index of an extended resource in the snapshot's extended columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +34,8 @@ pub struct PodShape {
     pub qos_claim: Option<QosClaim>,
     /// Holds its place, but counts for no spread.
     pub terminating: bool,
+    /// The ports that it takes of its node.
+    pub host_ports: Box<[HostPort]>,
 }
 
 impl PodShape {

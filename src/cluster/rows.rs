@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::apps::AppRow;
 use super::cow::Column;
 use super::occupancy::{PodRecord, PoolUse, ResourceOrd, bounded, mix, name_hash, position};
+use super::ports::{self, PortRow};
 use super::snapshot::{Columns, ExtendedColumn};
 use super::state::{ClusterState, Settled};
 use crate::model::{
-    Amounts, DomainLevel, DomainOrd, Kind, Node, NodeOrd, PodUid, PoolOrd, PoolSpec,
+    Amounts, DomainLevel, DomainOrd, Kind, LabelSet, Node, NodeOrd, PodUid, PoolOrd, PoolSpec,
 };
 
 /// Most extended resources that are counted; what comes later is left to kube-scheduler alone.
@@ -155,6 +156,27 @@ impl ClusterState {
         self.now.num_pods = self.now.num_pods.saturating_add_signed(sign as isize);
         if let Some(app) = record.spreading_app() {
             self.count_replica(app, ord, sign as i32);
+        }
+        for port in &record.host_ports {
+            let key = ports::key(port);
+            if let Some(row) = self.now.host_ports.entry(key, Arc::<PortRow>::default) {
+                Arc::make_mut(row).count(ord, *port, sign as i32);
+                if row.is_empty() {
+                    self.now.host_ports.remove(key);
+                }
+            }
+        }
+    }
+
+    /// Notes what the replicas of the pod's app have in common with it; it is one of them.
+    pub(super) fn learn_labels(&mut self, app: u128, labels: &LabelSet) {
+        if let Some(row) = self.now.apps.get(app) {
+            let common = row.labels_with(labels);
+            if row.labels() != Some(&common)
+                && let Some(row) = self.now.apps.entry(app, Arc::<AppRow>::default)
+            {
+                Arc::make_mut(row).set_labels(common);
+            }
         }
     }
 

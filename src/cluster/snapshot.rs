@@ -8,11 +8,12 @@ use super::cow::{Column, Paged, Sharded};
 use super::images::Images;
 use super::names::Names;
 use super::occupancy::{Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
+use super::ports::{self, PortRow};
 use super::topology::Topology;
 use super::touched::Touched;
 use crate::model::{
-    Amounts, AppKey, Conditions, DomainLevel, DomainOrd, Generation, Namespace, Node, NodeOrd, Pod,
-    PodUid, PoolOrd, PoolSpec, Taint,
+    Amounts, AppKey, Conditions, DomainLevel, DomainOrd, Generation, HostPort, Namespace, Node,
+    NodeOrd, Pod, PodUid, PoolOrd, PoolSpec, Taint,
 };
 
 /// One array per attribute of a node, indexed by ordinal.
@@ -84,6 +85,8 @@ pub struct Snapshot {
     pub nominees: Sharded<Arc<Nominee>>,
     /// Where each app's replicas are, by [`AppKey`].
     pub apps: Sharded<Arc<AppRow>>,
+    /// Which nodes have which ports taken, by [`super::ports::key`].
+    pub host_ports: Sharded<Arc<PortRow>>,
     /// Which nodes have which images.
     pub images: Images,
     /// The pools of the policy in force.
@@ -201,6 +204,12 @@ impl Snapshot {
             .filter(|(_, pod)| pod.name_hash == hash)
             .filter(|(_, pod)| pod.namespace.as_deref() == Some(namespace))
             .max_by_key(|(_, pod)| (pod.resource_version, pod.uid))
+    }
+
+    /// The nodes on which a port is taken, or one that conflicts with it.
+    pub fn nodes_with_port(&self, port: HostPort) -> impl Iterator<Item = NodeOrd> {
+        let row = self.host_ports.get(ports::key(&port));
+        row.into_iter().flat_map(move |row| row.nodes_with(port))
     }
 
     /// Where an app's replicas are.

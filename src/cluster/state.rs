@@ -195,7 +195,11 @@ impl ClusterState {
         }
         self.remove(pod.uid);
         let ord = self.intern(node);
+        let app = record.spreading_app();
         self.put(ord, record);
+        if let Some(app) = app {
+            self.learn_labels(app, &pod.labels);
+        }
         if before.is_none() {
             self.settled.push(Settled::Placed(pod.uid));
         }
@@ -268,6 +272,7 @@ impl ClusterState {
             priority: pod.priority,
             qos_claim: pod.qos_claim,
             terminating: pod.terminating,
+            host_ports: pod.host_ports.clone(),
         };
         PodRecord {
             uid: pod.uid.0,

@@ -2,6 +2,7 @@
 
 use super::desk::Buffers;
 use super::filter::judge;
+use super::in_tree::{InTree, Keys};
 use super::{Case, Desk, World};
 use crate::model::{NodeOrd, Pod, Reason};
 
@@ -19,7 +20,7 @@ pub struct Best {
 
 impl Desk {
     /// The best of all nodes that may take the pod, as the answer to an offer of all of them would have
-    /// it; `None` when no node may.
+    /// it, by kube-scheduler's own constraints as far as they can be judged; `None` when no node may.
     pub fn best_anywhere(&mut self, world: &World, pod: &Pod) -> Option<Best> {
         let mut nodes = std::mem::take(&mut self.buffers.all);
         nodes.clear();
@@ -29,18 +30,22 @@ impl Desk {
         best
     }
 
-    /// The best of these nodes that may take the pod.
+    /// The best of these nodes that may take the pod, by kube-scheduler's own constraints as well.
     pub fn best_of(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) -> Option<Best> {
         self.follow(world);
         let class = world.classify(pod).class;
         self.seen_with(world, pod, class, nodes.len(), |case, rows, buffers| {
             judge(case, rows, nodes, &mut buffers.verdicts);
             let Buffers { ranker, verdicts, kept, .. } = buffers;
+            let Case { class, world, extra, .. } = case;
+            let replicas = &extra.replicas;
+            let in_tree = InTree::of(&world.snapshot, pod, replicas, &mut Keys::default());
             let of_nodes = nodes.iter().zip(&*verdicts);
-            let of_nodes = of_nodes.filter(|(_, verdict)| **verdict == Reason::Kept);
+            let of_nodes = of_nodes.filter(|(ord, verdict)| {
+                **verdict == Reason::Kept && in_tree.as_ref().is_none_or(|it| it.admits(**ord))
+            });
             kept.clear();
             kept.extend(of_nodes.map(|(ord, _)| *ord));
-            let Case { class, world, .. } = case;
             let ranked = ranker.rank(case, rows, kept);
             let at = *ranked.best(1).first()?;
             let node = kept[at];

@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::filter::{Tally, judge};
+use super::in_tree::are_alike;
 use super::preempt::{Candidate, acceptable};
 use super::rank::Ranker;
 use super::refusals::{RefusalLimits, Refusals};
@@ -437,6 +438,7 @@ fn is_like(world: &World, one: &Pod, other: &Pod) -> bool {
         && one.priority == other.priority
         && one.app() == other.app()
         && one.tolerations == other.tolerations
+        && are_alike(one, other)
         && (&one.nominated, &other.nominated) == (&None, &None)
         && class(one) == class(other)
 }

@@ -1,6 +1,7 @@
 //! Why: the same rules once more, with every verdict and every point kept.
 
 use super::filter::{Tally, judge};
+use super::in_tree::{InTree, Keys};
 use super::rank::Ranker;
 use super::{Case, Desk, World};
 use crate::model::{NodeOrd, Pod, Reason};
@@ -15,6 +16,8 @@ pub struct Explanation {
     pub claimed_more: bool,
     /// Verdicts over all nodes that were looked at.
     pub tally: Tally,
+    /// How many of the nodes that are in kube-scheduler's own required constraints leave.
+    pub num_left: usize,
     /// The best nodes, best first, and then examples of refused ones.
     pub nodes: Vec<NodeExplanation>,
 }
@@ -54,11 +57,14 @@ pub fn explain(
     let granted = world.classify(pod);
     let class = world.class(granted.class);
     let mut verdicts = Vec::new();
-    let explained = desk.seen_by(world, pod, |extra| {
+    let (num_left, explained) = desk.seen_by(world, pod, |extra| {
         let case = Case { world, class, pod, extra };
         judge(case, None, nodes, &mut verdicts);
         let kept = nodes.iter().zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
         let kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
+        let in_tree = InTree::of(&world.snapshot, pod, &extra.replicas, &mut Keys::default());
+        let left = kept.iter().filter(|ord| in_tree.as_ref().is_none_or(|it| it.admits(**ord)));
+        let num_left = left.count();
         let mut ranker = Ranker::default();
         let ranked = ranker.rank(case, None, &kept);
         let mut scores = Vec::new();
@@ -81,7 +87,7 @@ pub fn explain(
                 points: points.collect(),
             }
         });
-        explained.collect::<Vec<_>>()
+        (num_left, explained.collect::<Vec<_>>())
     });
     let example = |reason: Reason| {
         let at = verdicts.iter().position(|it| *it == reason)?;
@@ -93,6 +99,7 @@ pub fn explain(
         class: class.name.clone(),
         claimed_more: granted.claimed_more,
         tally: Tally::of(&verdicts),
+        num_left,
         nodes: explained.into_iter().chain(refused).collect(),
     }
 }

@@ -9,12 +9,14 @@
 //! Whom nobody can judge here is not given a target: kube-scheduler looks at a nominated node before
 //! all others, and takes it.
 
+mod constrained;
 mod templates;
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use self::constrained::Constrained;
 use self::templates::Templates;
 use super::anywhere::Best;
 use super::filter::judge;
@@ -22,7 +24,7 @@ use super::rank::Ranker;
 use super::shortlist::{ShortlistOff, Siblings};
 use super::{Case, Desk, World};
 use crate::cluster::{Extra, Snapshot};
-use crate::model::{AppKey, NodeOrd, Pod, PodUid, Preferences, Reason, Tick};
+use crate::model::{AppKey, CannotJudge, NodeOrd, Pod, PodUid, Preferences, Reason, Tick};
 use crate::policy::Role;
 
 /// Why a pod is given no target.
@@ -40,10 +42,8 @@ pub enum NoTarget {
     Answered,
     /// It is one of a group that kube-scheduler places together.
     Group,
-    /// It mounts a claim, whose volume may be bound to some nodes.
-    Volumes,
-    /// It has a constraint of its own that is not looked at here.
-    Required,
+    /// Only kube-scheduler can tell which nodes it may go to.
+    Unjudged(CannotJudge),
     /// Somebody after us must have the whole choice.
     Choice(ShortlistOff),
     /// No node may take it.
@@ -52,14 +52,15 @@ pub enum NoTarget {
 
 impl NoTarget {
     /// All of them, in the order in which they are looked for.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NotPending,
         Self::Gated,
         Self::Exempt,
         Self::Nominated,
         Self::Group,
-        Self::Volumes,
-        Self::Required,
+        Self::Unjudged(CannotJudge::Volumes),
+        Self::Unjudged(CannotJudge::ResourceClaims),
+        Self::Unjudged(CannotJudge::Unclear),
         Self::Choice(ShortlistOff::SoftSpread),
         Self::Choice(ShortlistOff::PodAffinity),
         Self::Choice(ShortlistOff::NodeAffinity),
@@ -78,8 +79,7 @@ impl NoTarget {
             Self::Nominated => "nominated",
             Self::Answered => "answered",
             Self::Group => "group",
-            Self::Volumes => "volumes",
-            Self::Required => "required",
+            Self::Unjudged(why) => why.name(),
             Self::Choice(why) => why.name(),
             Self::NoNode => "no_node",
         }
@@ -94,8 +94,7 @@ impl NoTarget {
             Self::Exempt => world.class(world.classify(pod).class).role == Role::Exempt,
             Self::Nominated => pod.nominated.is_some(),
             Self::Group => pod.grouped,
-            Self::Volumes => pod.claims_volumes,
-            Self::Required => has(Preferences::REQUIRED),
+            Self::Unjudged(why) => pod.cannot_judge() == Some(*why),
             Self::Choice(ShortlistOff::SoftSpread) => has(Preferences::SPREAD),
             Self::Choice(ShortlistOff::PodAffinity) => has(Preferences::POD_AFFINITY),
             Self::Choice(ShortlistOff::NodeAffinity) => has(Preferences::NODE_AFFINITY),
@@ -196,9 +195,14 @@ impl Desk {
 /// The world as it will be when the pods of the batch are where they are to go.
 struct Ahead {
     world: World,
+    /// As it is without the batch.
+    before: Arc<Snapshot>,
     templates: Templates,
-    /// The nodes that the batch has taken, in this order.
+    constrained: Constrained,
+    /// Which nodes the batch has taken, in this order.
     taken: Vec<NodeOrd>,
+    /// Who has taken them.
+    takers: Vec<Arc<Pod>>,
     ranker: Ranker,
     candidates: Vec<NodeOrd>,
     verdicts: Vec<Reason>,
@@ -209,8 +213,11 @@ impl Ahead {
         let snapshot = Arc::new(Snapshot::clone(&world.snapshot));
         Self {
             world: World { snapshot, ..world.clone() },
+            before: world.snapshot.clone(),
             templates: Templates::default(),
+            constrained: Constrained::default(),
             taken: Vec::new(),
+            takers: Vec::new(),
             ranker: Ranker::default(),
             candidates: Vec::new(),
             verdicts: Vec::new(),
@@ -219,11 +226,13 @@ impl Ahead {
 
     /// The pod's target, which it takes; `None` when its template was not looked at and there are too
     /// many already.
-    fn target(&mut self, pod: &Pod, extra: &Extra) -> Option<Result<Best, NoTarget>> {
-        let Self { world, templates, taken, candidates, verdicts, ranker } = self;
+    fn target(&mut self, pod: &Arc<Pod>, extra: &Extra) -> Option<Result<Best, NoTarget>> {
+        let Self { world, before, templates, constrained, .. } = self;
+        let Self { taken, takers, candidates, verdicts, ranker, .. } = self;
         let class_ord = world.classify(pod).class;
         let case = Case { world, class: world.class(class_ord), pod, extra };
-        let rows = templates.candidates(class_ord, case, taken, candidates)?;
+        let in_tree = constrained.of(before, pod, extra, takers, taken)?;
+        let rows = templates.candidates(class_ord, case, taken, in_tree, candidates)?;
         judge(case, Some(rows), candidates, verdicts);
         let mut kept = verdicts.iter().map(|verdict| *verdict == Reason::Kept);
         candidates.retain(|_| kept.next() == Some(true));
@@ -239,6 +248,7 @@ impl Ahead {
         let best = Best { node, band, points: ranked.points(at) };
         Arc::make_mut(&mut world.snapshot).assume(pod, node);
         taken.push(node);
+        takers.push(pod.clone());
         Some(Ok(best))
     }
 }

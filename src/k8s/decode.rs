@@ -11,7 +11,7 @@ use super::slim::{
     SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimTaint,
     SlimToleration,
 };
-use super::{asks, images, marks, preferences};
+use super::{asks, constraints, images, marks, preferences};
 
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
     required(&meta.name, "metadata.name")?;
     required(&meta.namespace, "metadata.namespace")?;
     let (spec, status) = (&slim.spec, &slim.status);
-    let preferences = preferences::of(spec);
+    let labels = constraints::labels(slim);
     Ok(Pod {
         uid,
         uid_text: meta.uid.as_str().into(),
@@ -59,7 +59,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         priority: spec.priority,
         priority_class: spec.priority_class_name.as_str().into(),
         scheduler: spec.scheduler_name.as_str().into(),
-        qos_claim: qos_claim(&meta.labels),
+        qos_claim: qos_claim(&meta.labels.marks),
         owner: owner(meta),
         tolerations: spec.tolerations.iter().filter_map(toleration).collect(),
         node: filled(&spec.node_name),
@@ -69,14 +69,17 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         terminating: meta.deletion_timestamp,
         gated: spec.num_scheduling_gates > 0,
         claims_volumes: spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral),
-        grouped: meta.labels.group
+        grouped: meta.labels.marks.group
             || meta.annotations.group
             || spec.scheduling_group
             || spec.workload_ref,
         never_preempts: spec.preemption_policy == "Never",
         annotated: meta.annotations.present,
         nominated_ahead: marks::is_nominated_ahead(slim),
-        preferences,
+        preferences: preferences::of(spec),
+        constraints: constraints::of(spec, &labels),
+        host_ports: constraints::host_ports(spec),
+        labels,
         images: images::of_pod(spec),
     })
 }

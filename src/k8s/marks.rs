@@ -1,13 +1,16 @@
-//! The labels and annotations of a pod that sigma looks for. None of the others is even copied.
+//! The labels and annotations of a pod that sigma looks for. None of the others is even copied; of labels
+//! a hash is kept, for selectors.
 //!
 //! A nomination says nothing of who made it. So where one is written ahead, the annotation that wakes the
 //! pod names the node, too: while the two agree, the nomination is ours, whichever replica wrote it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::slim::SlimPod;
+use crate::model::Hashed;
 
 const AHEAD: &str = "ahead";
 
@@ -26,58 +29,86 @@ pub struct SlimMarks {
     pub group: bool,
 }
 
-/// Labels and annotations are told apart by nobody here: groups are declared by either.
-#[derive(serde::Deserialize)]
-#[serde(field_identifier)]
-enum Key {
-    #[serde(rename = "sigma.io/ring")]
-    Ring,
-    #[serde(rename = "koordinator.sh/qosClass")]
-    Koordinator,
-    #[serde(rename = "alibabacloud.com/qosClass")]
-    Alibaba,
-    /// The coscheduling plugin (its name now, and the one before), Koordinator, Volcano, Kueue,
-    /// YuniKorn.
-    #[serde(
-        rename = "scheduling.x-k8s.io/pod-group",
-        alias = "pod-group.scheduling.sigs.k8s.io",
-        alias = "pod-group.scheduling.sigs.k8s.io/name",
-        alias = "gang.scheduling.koordinator.sh/name",
-        alias = "scheduling.k8s.io/group-name",
-        alias = "kueue.x-k8s.io/pod-group-name",
-        alias = "yunikorn.apache.org/task-group-name"
-    )]
-    Group,
-    #[serde(other)]
-    Other,
+/// A pod's labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlimLabels {
+    /// What is looked for among them.
+    pub marks: SlimMarks,
+    /// Key and value of each, hashed, in the order of the JSON text.
+    pub hashed: Vec<(Hashed, Hashed)>,
+}
+
+/// A text that is borrowed where the JSON text has it as it is.
+#[derive(Default, serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// What a key puts a pod into a group by. Labels and annotations are told apart by nobody here: groups are
+/// declared by either. The coscheduling plugin (its name now, and the one before), Koordinator, Volcano,
+/// Kueue, YuniKorn.
+const GROUPS: [&str; 7] = [
+    "scheduling.x-k8s.io/pod-group",
+    "pod-group.scheduling.sigs.k8s.io",
+    "pod-group.scheduling.sigs.k8s.io/name",
+    "gang.scheduling.koordinator.sh/name",
+    "scheduling.k8s.io/group-name",
+    "kueue.x-k8s.io/pod-group-name",
+    "yunikorn.apache.org/task-group-name",
+];
+
+impl SlimMarks {
+    fn looks_for(key: &str) -> bool {
+        matches!(key, "sigma.io/ring" | "koordinator.sh/qosClass" | "alibabacloud.com/qosClass")
+            || GROUPS.contains(&key)
+    }
+
+    fn note(&mut self, key: &str, value: &str) {
+        match key {
+            "sigma.io/ring" => self.ring = value.into(),
+            "koordinator.sh/qosClass" => self.koordinator = value.into(),
+            "alibabacloud.com/qosClass" => self.alibaba = value.into(),
+            _ => self.group |= GROUPS.contains(&key) && !value.is_empty(),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for SlimMarks {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Marks;
-        impl<'de> Visitor<'de> for Marks {
-            type Value = SlimMarks;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a map from key to text")
+        deserializer.deserialize_map(Reader { hashes: false }).map(|read| read.marks)
+    }
+}
+
+impl<'de> Deserialize<'de> for SlimLabels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Reader { hashes: true })
+    }
+}
+
+struct Reader {
+    hashes: bool,
+}
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = SlimLabels;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a map from key to text")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SlimLabels, A::Error> {
+        let mut read = SlimLabels::default();
+        read.marks.present = true;
+        while let Some(Text(key)) = map.next_key()? {
+            if !self.hashes && !SlimMarks::looks_for(&key) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SlimMarks, A::Error> {
-                let mut marks = SlimMarks { present: true, ..SlimMarks::default() };
-                while let Some(key) = map.next_key::<Key>()? {
-                    let mut text = || Ok(map.next_value::<Option<String>>()?.unwrap_or_default());
-                    match key {
-                        Key::Ring => marks.ring = text()?,
-                        Key::Koordinator => marks.koordinator = text()?,
-                        Key::Alibaba => marks.alibaba = text()?,
-                        Key::Group => marks.group |= !text()?.is_empty(),
-                        Key::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(marks)
+            let value = map.next_value::<Option<Text<'_>>>()?.unwrap_or_default().0;
+            read.marks.note(&key, &value);
+            if self.hashes {
+                read.hashed.push((Hashed::of(&key), Hashed::of(&value)));
             }
         }
-        deserializer.deserialize_map(Marks)
+        Ok(read)
     }
 }
 

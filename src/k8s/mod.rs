@@ -13,6 +13,7 @@
 pub mod access;
 mod asks;
 pub mod client;
+mod constraints;
 pub mod decode;
 mod driver;
 #[cfg(test)]

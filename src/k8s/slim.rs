@@ -10,9 +10,9 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::constraints::{SlimAffinity, SlimPort, SlimSpreadConstraint, SlimVolume};
 use super::images::{SlimImage, SlimImageName};
-use super::marks::SlimMarks;
-use super::preferences::{SlimAffinity, SlimPort, SlimSpreadConstraint};
+use super::marks::{SlimLabels, SlimMarks};
 
 /// A pod: from a watch, a list, or the body of an extender call.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -68,10 +68,10 @@ pub struct SlimMeta {
     pub resource_version: String,
     /// `labels`.
     #[serde(deserialize_with = "pairs")]
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Pairs,
 }
 
-/// A pod's metadata; of its labels and annotations only a few, the rest is not even copied.
+/// A pod's metadata; of its annotations only a few, the rest is not even copied.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SlimPodMeta {
@@ -93,9 +93,9 @@ pub struct SlimPodMeta {
     /// Whether `deletionTimestamp` is set.
     #[serde(deserialize_with = "present")]
     pub deletion_timestamp: bool,
-    /// What is looked for in `labels`.
+    /// `labels`.
     #[serde(deserialize_with = "nullable")]
-    pub labels: SlimMarks,
+    pub labels: SlimLabels,
     /// `ownerReferences`.
     #[serde(deserialize_with = "list")]
     pub owner_references: Vec<SlimOwner>,
@@ -165,9 +165,9 @@ pub struct SlimPodSpec {
     /// `affinity`.
     #[serde(deserialize_with = "nullable")]
     pub affinity: SlimAffinity,
-    /// Whether `nodeSelector` is set.
-    #[serde(deserialize_with = "present")]
-    pub node_selector: bool,
+    /// `nodeSelector`.
+    #[serde(deserialize_with = "pairs")]
+    pub node_selector: Pairs,
     /// How many `resourceClaims` there are.
     #[serde(rename = "resourceClaims", deserialize_with = "count")]
     pub num_resource_claims: usize,
@@ -224,18 +224,6 @@ pub struct SlimToleration {
     /// `effect`; empty means every effect.
     #[serde(deserialize_with = "nullable")]
     pub effect: String,
-}
-
-/// Of a volume, only whether a claim stands behind it.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SlimVolume {
-    /// Whether `persistentVolumeClaim` is set.
-    #[serde(deserialize_with = "present")]
-    pub persistent_volume_claim: bool,
-    /// Whether `ephemeral` is set.
-    #[serde(deserialize_with = "present")]
-    pub ephemeral: bool,
 }
 
 /// A pod's status.
@@ -477,9 +465,9 @@ pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool
     Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
 }
 
-type Pairs = BTreeMap<Box<str>, Box<str>>;
+pub(super) type Pairs = BTreeMap<Box<str>, Box<str>>;
 
-fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
+pub(super) fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
     let pairs: Option<BTreeMap<Box<str>, Option<Box<str>>>> = Option::deserialize(deserializer)?;
     let pairs = pairs.unwrap_or_default();
     Ok(pairs.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect())

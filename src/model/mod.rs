@@ -5,8 +5,10 @@
 
 mod bucket;
 mod change;
+mod constraints;
 mod ids;
 mod image;
+mod labels;
 mod node;
 mod pod;
 mod pool;
@@ -16,8 +18,13 @@ mod requests;
 
 pub use bucket::{Pace, TokenBucket};
 pub use change::{Change, Kind};
+pub use constraints::{
+    CannotJudge, Constraints, HostPort, Is, Namespaces, NodeTerm, PodTerm, Protocol, Requirement,
+    Selector, SpreadTerm,
+};
 pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick};
 pub use image::{ImageName, NodeImage, normalized};
+pub use labels::{Hashed, LabelSet};
 pub use node::{Conditions, DomainLevel, Effect, Namespace, Node, Taint};
 pub use pod::{Nomination, Owner, Pod, Preferences, Priority, QosClaim, Refusal, Toleration};
 pub use pool::{NodeMatcher, PoolSpec, glob};

@@ -1,7 +1,11 @@
 //! Pods, reduced to what a placement depends on.
 
+use std::sync::Arc;
+
+use super::constraints::{CannotJudge, Constraints, HostPort};
 use super::ids::{AppKey, PodUid};
 use super::image::ImageName;
+use super::labels::LabelSet;
 use super::node::{Effect, Taint};
 use super::quantity::Requests;
 use super::reason::Reason;
@@ -73,8 +77,6 @@ impl Preferences {
     pub const POD_AFFINITY: Self = Self(1 << 1);
     /// `preferredDuringScheduling…` of `nodeAffinity`.
     pub const NODE_AFFINITY: Self = Self(1 << 2);
-    /// Not a preference: a constraint of its own that only kube-scheduler judges.
-    pub const REQUIRED: Self = Self(1 << 3);
 
     /// Both sets together.
     #[must_use]
@@ -139,6 +141,12 @@ pub struct Pod {
     pub nominated_ahead: bool,
     /// What it would rather have.
     pub preferences: Preferences,
+    /// What it requires of its node, beside what any rule of ours asks; `None` for a pod that has one.
+    pub constraints: Option<Arc<Constraints>>,
+    /// The ports that it takes of its node, sorted.
+    pub host_ports: Box<[HostPort]>,
+    /// Its labels and its namespace, for the selectors of others.
+    pub labels: LabelSet,
     /// The image of each container, init containers among them.
     pub images: Box<[ImageName]>,
 }
@@ -158,6 +166,16 @@ impl Pod {
     pub fn dislikes(&self, taints: &[Taint]) -> bool {
         let soft = taints.iter().filter(|taint| taint.effect == Effect::PreferNoSchedule);
         soft.into_iter().any(|taint| !self.tolerations.iter().any(|it| it.tolerates(taint)))
+    }
+
+    /// True when some nodes may be out for it by kube-scheduler's own required constraints.
+    pub fn is_constrained(&self) -> bool {
+        self.constraints.is_some() || !self.host_ports.is_empty()
+    }
+
+    /// Why nobody but kube-scheduler can tell which nodes it may go to, if so.
+    pub fn cannot_judge(&self) -> Option<CannotJudge> {
+        self.constraints.as_ref()?.cannot_judge
     }
 
     /// True when kube-scheduler may still place it.

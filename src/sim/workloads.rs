@@ -8,8 +8,8 @@
 use super::rng::Rng;
 use super::synthetic::{NAMESPACES, Tier, VIRTUAL_NODE_TAINT};
 use crate::model::{
-    Amounts, AppKey, Effect, ImageName, Owner, Pod, PodUid, Preferences, QosClaim, Requests,
-    Toleration,
+    Amounts, AppKey, Effect, Hashed, ImageName, LabelSet, Owner, Pod, PodUid, Preferences,
+    QosClaim, Requests, Toleration,
 };
 
 /// What each pod's container runs; no node has it.
@@ -172,6 +172,18 @@ impl Iterator for PodStream {
 }
 
 impl Workload {
+    /// As the workload's template has them on the wire.
+    fn labels(&self) -> LabelSet {
+        let qos = match self.kind {
+            Kind::Online => Some("LS"),
+            Kind::Offline => Some("BE"),
+            Kind::Plain | Kind::System => None,
+        };
+        let all = [("app", &*self.name)].into_iter();
+        let all = all.chain(qos.map(|level| ("koordinator.sh/qosClass", level)));
+        LabelSet::new(self.namespace, all.map(|it| (Hashed::of(it.0), Hashed::of(it.1))))
+    }
+
     fn pod(&self, uid: PodUid, uid_text: String, resource_version: u64) -> Pod {
         Pod {
             uid,
@@ -202,6 +214,9 @@ impl Workload {
             annotated: false,
             nominated_ahead: false,
             preferences: Preferences::default(),
+            constraints: None,
+            host_ports: Box::default(),
+            labels: self.labels(),
             images: [ImageName::of(IMAGE)].into(),
         }
     }

@@ -112,9 +112,28 @@ pub(crate) fn pods() -> Vec<Value> {
         "containerStatuses": [{"name": "c", "resources": {"requests": {"cpu": "3"}},
             "allocatedResources": {"cpu": "1", "memory": "1e3"}}],
         "resources": {"requests": {"cpu": "4"}}, "allocatedResources": {"cpu": "5"}});
+    let mut constrained = plain.clone();
+    constrained["metadata"]["uid"] = json!("00000000-0000-0000-0000-0000000000a3");
+    let selector = json!({"matchLabels": {"app": "cart"}, "matchExpressions": [
+        {"key": "version", "operator": "NotIn", "values": ["v1"]}]});
+    let term = json!({"topologyKey": "topology.kubernetes.io/zone", "labelSelector": selector,
+        "namespaces": ["shop"], "namespaceSelector": selector, "matchLabelKeys": ["app"],
+        "mismatchLabelKeys": ["app"]});
+    let node_term = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}],
+        "matchExpressions": [{"key": "size", "operator": "Gt", "values": ["7"]}]});
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    constrained["spec"]["nodeSelector"] = json!({"disk": "ssd"});
+    constrained["spec"]["affinity"] = json!({
+        "nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [node_term]}},
+        "podAffinity": {REQUIRED: [term]}, "podAntiAffinity": {REQUIRED: [term]}});
+    constrained["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "minDomains": 2,
+        "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": selector,
+        "matchLabelKeys": ["app"], "nodeAffinityPolicy": "Honor", "nodeTaintsPolicy": "Ignore"}]);
+    constrained["spec"]["containers"][0]["ports"] =
+        json!([{"containerPort": 80, "hostPort": 80, "protocol": "UDP", "hostIP": "10.0.0.1"}]);
     let bare = json!({"metadata": {"name": "b", "namespace": "n", "uid": "not-a-uuid"},
         "spec": {"containers": null, "schedulingGates": [{"name": "g"}]}, "status": null});
-    vec![plain, running, bare]
+    vec![plain, running, constrained, bare]
 }
 
 pub(crate) fn nodes() -> Vec<Value> {

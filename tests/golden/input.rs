@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use sigma::cluster::{ClusterState, Snapshot};
 use sigma::model::{
-    Amounts, AppKey, Change, Conditions, DomainLevel, Effect, ExtendedAmount, ImageName, Node,
-    NodeImage, NodeMatcher, Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests, Taint,
-    Toleration, parse_milli, parse_value,
+    Amounts, AppKey, Change, Conditions, DomainLevel, Effect, ExtendedAmount, ImageName, LabelSet,
+    Node, NodeImage, NodeMatcher, Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests,
+    Taint, Toleration, parse_milli, parse_value,
 };
 use sigma::policy::{
     ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
@@ -277,6 +277,9 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         annotated: false,
         nominated_ahead: false,
         preferences,
+        constraints: None,
+        host_ports: Box::default(),
+        labels: LabelSet::default(),
         images: images.clone(),
     })
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{PoolUse, Settled, Snapshot};
 use crate::model::{
-    Amounts, Change, Conditions, DomainLevel, ImageName, Kind, Namespace, Node, NodeImage, NodeOrd,
-    Nomination, Pod, PodUid, PoolSpec, QosClaim, Taint,
+    Amounts, Change, Conditions, DomainLevel, Hashed, HostPort, ImageName, Kind, Namespace, Node,
+    NodeImage, NodeOrd, Nomination, Pod, PodUid, PoolSpec, QosClaim, Taint,
 };
-use crate::server::all_images;
+use crate::server::{all_images, all_ports};
 
 /// What is known, each with whether the running list has it.
 #[derive(Default)]
@@ -170,6 +170,8 @@ impl Model {
         for (name, amount) in record.extended.iter().filter(|(_, amount)| **amount != 0) {
             *row.extended.entry(name.clone()).or_default() += amount;
         }
+        let conflicts = |port: &HostPort| pod.host_ports.iter().any(|it| it.conflicts(port));
+        row.ports.extend(all_ports().into_iter().filter(conflicts));
         row.pods.insert(pod.uid.0, record);
     }
 
@@ -203,6 +205,8 @@ struct Row {
     used: Amounts,
     extended: BTreeMap<String, i64>,
     pods: BTreeMap<u128, Record>,
+    /// That cannot be had any more, of [`all_ports`].
+    ports: BTreeSet<HostPort>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -276,6 +280,15 @@ pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
     assert!(having.all(|it| it.nodes.iter().all(is_live)), "an image on a node that is gone");
     let nominees = snapshot.nominees.iter();
     let nominees = nominees.map(|(uid, it)| (uid, (name(it.node), it.claim.clone())));
+    for (app, row) in snapshot.apps.iter() {
+        let value = row.labels().and_then(|labels| labels.value(Hashed::of("app")));
+        assert_eq!(value, Some(Hashed::of(&app.to_string())), "{row:?}");
+        let name = row.labels().and_then(|labels| labels.value(Hashed::of("pod")));
+        let named = snapshot.pods.iter().flat_map(|pods| pods.iter().filter(|it| it.app == app));
+        let named = named.filter(|it| !it.terminating).map(|it| it.uid);
+        let named = named.collect::<BTreeSet<_>>();
+        assert!(named.len() < 2 || name.is_none(), "{named:?} have no name in common: {row:?}");
+    }
     let apps = snapshot.apps.iter().map(|(app, row)| {
         (app, row.nodes().iter().map(|(ord, count)| (name(*ord), *count)).collect())
     });
@@ -332,5 +345,10 @@ fn row_of(snapshot: &Snapshot, ord: NodeOrd) -> Row {
         used: snapshot.used(ord),
         extended: used.filter(|(_, amount)| *amount != 0).collect(),
         pods: pods.collect(),
+        ports: all_ports().into_iter().filter(|it| has(snapshot, *it, ord)).collect(),
     }
+}
+
+fn has(snapshot: &Snapshot, port: HostPort, ord: NodeOrd) -> bool {
+    snapshot.nodes_with_port(port).any(|it| it == ord)
 }

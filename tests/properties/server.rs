@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use crate::model::{
-    Amounts, Change, Conditions, DomainLevel, Effect, ExtendedAmount, ImageName, Kind, Namespace,
-    Node, NodeImage, NodeMatcher, Pod, PodUid, PoolSpec, Refusal, Taint,
+    Amounts, Change, Conditions, DomainLevel, Effect, ExtendedAmount, Hashed, HostPort, ImageName,
+    Kind, LabelSet, Namespace, Node, NodeImage, NodeMatcher, Pod, PodUid, PoolSpec, Protocol,
+    Refusal, Taint,
 };
 use crate::testing::{amounts, node, pod, replica, seen_node, seen_pod};
 
@@ -163,7 +164,22 @@ pub(crate) fn pod_like(uid: u8, look: u8, resource_version: u64) -> Pod {
     if look.is_multiple_of(17) {
         it.requests.base = absurd();
     }
+    it.host_ports = all_ports().into_iter().skip(usize::from(look % 4)).take(2).collect();
+    it.labels = labels_of(&it);
     it
+}
+
+/// Those of a pod, which tell its app and itself.
+pub(crate) fn labels_of(pod: &Pod) -> LabelSet {
+    let app = pod.app().map_or(0, |app| app.0).to_string();
+    let pairs = [("app", &*app), ("pod", &*pod.name)];
+    LabelSet::new(&pod.namespace, pairs.map(|it| (Hashed::of(it.0), Hashed::of(it.1))))
+}
+
+/// Ports that pods take, of which the first and the third conflict.
+pub(crate) fn all_ports() -> [HostPort; 3] {
+    let port = |port, ip| HostPort { port, protocol: Protocol::Tcp, ip };
+    [port(80, None), port(81, None), port(80, Some(Hashed::of("10.0.0.1")))]
 }
 
 pub(crate) fn pools(look: u8) -> Vec<PoolSpec> {

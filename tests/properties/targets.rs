@@ -9,7 +9,9 @@ use proptest::test_runner::TestRunner;
 use crate::config;
 use crate::decisions::{Land, Law, lands, laws};
 use crate::engine::{Best, Desk, NoTarget, World};
-use crate::model::{Effect, NodeOrd, Pod, PodUid, Preferences, Taint, Tick, Toleration};
+use crate::model::{
+    CannotJudge, Constraints, Effect, NodeOrd, Pod, PodUid, Preferences, Taint, Tick, Toleration,
+};
 use crate::scans::Twins;
 use crate::server::{Server, ops, pod_like};
 use crate::testing::{node, pod, replica, seen_node};
@@ -81,13 +83,18 @@ fn compare(
     Ok(targets)
 }
 
+fn unclear() -> Arc<Constraints> {
+    let cannot_judge = Some(CannotJudge::Unclear);
+    Arc::new(Constraints { cannot_judge, ..Constraints::default() })
+}
+
 /// Pods of a few templates, with what nobody judges now and then.
 fn waiting(uid: u128, cpu: i64, app: u8, look: u8) -> Arc<Pod> {
     let it = if app == 0 { pod(uid, cpu) } else { replica(uid, cpu, app.into()) };
     let unjudged = look.is_multiple_of(13);
     Arc::new(Pod {
         priority: [9, 9, 8, 10][usize::from(look % 4)],
-        claims_volumes: unjudged && look.is_multiple_of(2),
+        constraints: (unjudged && look.is_multiple_of(2)).then(unclear),
         preferences: Preferences(if unjudged { look % 32 } else { 0 }),
         nominated: look.is_multiple_of(17).then(|| "node-0".into()),
         gated: look.is_multiple_of(19),
@@ -143,6 +150,8 @@ fn targets_among_everything_that_may_happen_are_what_pods_get_one_by_one() {
                 uid: PodUid(5000 + u128::from(uid)),
                 terminal: false,
                 tolerations,
+                // What others hold tells nothing of their ports; tests::in_tree is for these.
+                host_ports: Box::default(),
                 ..it
             })
         });

@@ -56,11 +56,16 @@ fn ended(sigma: &Sigma, end: &str) -> f64 {
 #[test]
 fn a_backlog_is_nominated_within_what_there_is_and_who_cannot_be_judged_is_not() {
     let site = site("{minBacklog: 5}");
+    let mut ssd = node("n5", "1");
+    ssd["metadata"]["labels"]["disk"] = "ssd".into();
+    site.api.put("nodes", ssd);
     let names: Vec<String> = (0..10).map(|at| format!("plain-{at}")).collect();
     names.iter().for_each(|name| put(&site, name, "2", |_| {}));
     put(&site, "first", "2", |pod| pod["spec"]["priority"] = 5.into());
     put(&site, "gated", "1", |pod| pod["spec"]["schedulingGates"] = json!([{"name": "g"}]));
     put(&site, "picky", "1", |pod| pod["spec"]["nodeSelector"] = json!({"disk": "ssd"}));
+    let claim = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    put(&site, "claims", "1", |pod| pod["spec"]["volumes"] = claim);
     put(&site, "foreign", "1", |pod| pod["spec"]["schedulerName"] = "other".into());
     put(&site, "taken", "2", |pod| pod["status"]["nominatedNodeName"] = "n1".into());
     let sigma = site.serve(&[LEASE]);
@@ -79,14 +84,15 @@ fn a_backlog_is_nominated_within_what_there_is_and_who_cannot_be_judged_is_not()
     assert!(on_node.len() == 4 && on_node.values().all(|count| *count == 2), "{on_node:?}");
     assert!(nominated(&site, "first").is_some(), "the highest priority is first");
     assert_eq!(nominated(&site, "taken").as_deref(), Some("n1"), "it is left alone");
-    for (name, want) in [("gated", "gated"), ("picky", "required"), ("foreign", "foreign")] {
+    assert_eq!(nominated(&site, "picky").as_deref(), Some("n5"), "the one with that disk");
+    for (name, want) in [("gated", "gated"), ("claims", "volumes"), ("foreign", "foreign")] {
         assert_eq!(nominated(&site, name), None);
         assert_eq!(standing(&sigma, name), json!({"standing": want, "target": null}));
     }
     let target = nominated(&site, "first");
     assert_eq!(standing(&sigma, "first"), json!({"standing": "target", "target": target}));
     assert_eq!(sigma.metric("sigma_ahead_unplanned_pods{reason=\"gated\"}"), 1.0);
-    assert_eq!(sigma.metric("sigma_ahead_targets_open"), 7.0);
+    assert_eq!(sigma.metric("sigma_ahead_targets_open"), 8.0);
 
     // Its own nomination does not keep a pod off its target, and keeps others off.
     let target = target.expect("it is nominated");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Answer, Desk};
 use crate::engine::steer::{Comeback, Course, Seen, SteerRecord, Steers, Turn, Unsteered, Wrote};
 use crate::engine::{Naming, World};
-use crate::model::{NodeOrd, Pod, PodUid, Preferences, Reason, Tick};
+use crate::model::{NodeOrd, Pod, PodUid, Reason, Tick};
 use crate::policy::{Cause, Class};
 use crate::rules::MAX_POINTS;
 
@@ -139,7 +139,7 @@ impl Desk {
             Some(Reason::Kept) => Seen::Kept,
             Some(_) => Seen::Out,
             // Where we would not have it there any more, kube-scheduler is not to blame.
-            None if exists && self.passes_somewhere(world, pod, &[target]) => Seen::Absent,
+            None if exists && self.best_of(world, pod, &[target]).is_some() => Seen::Absent,
             None => Seen::Out,
         };
         let accepts = !answer.accepted.is_empty();
@@ -174,8 +174,7 @@ impl Desk {
         let told = |pod: &Pod| pod.refusal.is_some_and(|it| it.reason == Some(Reason::Steered));
         let is_leaving = |pod: &Pod| pod.gated || !pod.is_pending();
         // What it would be nominated for is not known to suit it.
-        let is_constrained =
-            pod.claims_volumes || pod.preferences.intersects(Preferences::REQUIRED);
+        let is_constrained = pod.cannot_judge().is_some();
         let is_behind =
             world.snapshot.pods_unwatched || answer.tally.count(Reason::UnknownNode) > 0;
         let spares = helm.preempt_verb || self.steers.was_asked_to_preempt() || pod.never_preempts;

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::cluster::tie;
 use crate::engine::Case;
+use crate::engine::in_tree::InTree;
 use crate::engine::scans::{self, Buffers, Rows};
 use crate::model::{ClassOrd, DomainLevel, DomainOrd, ImageName, NodeOrd, PoolOrd};
 use crate::rules::{Cx, Scored, SpreadKey, images_matter};
@@ -36,12 +37,13 @@ impl Templates {
 
     /// Puts the nodes among which the best is into `candidates`, and gives what local rules found;
     /// `None` when the template is new and there were enough. `taken` are the nodes that the batch has
-    /// taken so far.
+    /// taken so far; `in_tree` leaves some.
     pub(super) fn candidates(
         &mut self,
         class: ClassOrd,
         case: Case<'_>,
         taken: &[NodeOrd],
+        in_tree: Option<&InTree>,
         candidates: &mut Vec<NodeOrd>,
     ) -> Option<&Rows> {
         let at = self.position(class, case, taken.len())?;
@@ -59,7 +61,7 @@ impl Templates {
             }
         }
         candidates.clear();
-        template.candidates(case, replicas, candidates);
+        template.candidates(case, replicas, in_tree, candidates);
         Some(&template.rows)
     }
 
@@ -177,32 +179,41 @@ impl Template {
 
     /// Gathers the nodes among which the best is; `replicas` are those that carry some of the app's,
     /// ascending.
-    fn candidates(&mut self, case: Case<'_>, replicas: &[NodeOrd], candidates: &mut Vec<NodeOrd>) {
+    fn candidates(
+        &mut self,
+        case: Case<'_>,
+        replicas: &[NodeOrd],
+        in_tree: Option<&InTree>,
+        candidates: &mut Vec<NodeOrd>,
+    ) {
         let hashes = &case.world.snapshot.columns.name_hash;
         let tie_of = |ord: NodeOrd| tie(case.pod.uid, hashes[ord.index()]);
         let points = &self.points;
+        let admits = |ord: NodeOrd| in_tree.is_none_or(|it| it.admits(ord));
+        let is_free = |ord: NodeOrd| replicas.binary_search(&ord).is_err();
         let mut most = Vec::with_capacity(self.groups.len());
         for group in &mut self.groups {
-            let best = group.best(points, replicas, tie_of);
+            let best = group.best(points, |ord| is_free(ord) && admits(ord), tie_of);
             most.push(best.map(|it| it.0));
             candidates.extend(best.map(|it| it.1));
         }
         let with_replicas = replicas.iter().filter(|ord| {
             let at = ord.index();
-            self.points[at].is_some_and(|points| {
+            let leads = self.points[at].is_some_and(|points| {
                 most[self.group_of[at] as usize].is_none_or(|most| points >= most)
-            })
+            });
+            leads && admits(**ord)
         });
         candidates.extend(with_replicas);
     }
 }
 
 impl Group {
-    /// The best of the group that carries no replica, and its points; among equals the first by tie.
+    /// The best of the group that is free, and its points; among equals the first by tie.
     fn best(
         &mut self,
         points: &[Option<u32>],
-        replicas: &[NodeOrd],
+        is_free: impl Fn(NodeOrd) -> bool,
         tie_of: impl Fn(NodeOrd) -> u64,
     ) -> Option<(u32, NodeOrd)> {
         while let Some(mut last) = self.by_points.last_entry() {
@@ -214,9 +225,10 @@ impl Group {
             last.remove();
         }
         self.by_points.iter().rev().find_map(|(here, nodes)| {
-            let free = nodes.iter().copied().filter(|ord| {
-                points[ord.index()] == Some(*here) && replicas.binary_search(ord).is_err()
-            });
+            let free = nodes
+                .iter()
+                .copied()
+                .filter(|ord| points[ord.index()] == Some(*here) && is_free(*ord));
             Some((*here, free.min_by_key(|ord| tie_of(*ord))?))
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::model::{Effect, ExtendedAmount, Node, PodUid, Taint};
+use crate::model::{Constraints, Effect, ExtendedAmount, Node, PodUid, Taint};
 use crate::policy::{ClassSettings, Grant, Settings, default_class};
 use crate::testing::{Site, amounts, node, pod, seen_node, seen_pod};
 
@@ -35,6 +35,10 @@ fn whoever_cannot_be_judged_is_given_no_target() {
     let mut site = site();
     site.desk = Desk::default().beside(Siblings::Managing(vec!["gpu".into()]));
     let of = |preferences| Pod { preferences, ..pod(1, 2) };
+    let unjudged = |why| {
+        let constraints = Constraints { cannot_judge: Some(why), ..Constraints::default() };
+        Pod { constraints: Some(Arc::new(constraints)), ..pod(1, 2) }
+    };
     let gpu = ExtendedAmount { name: "gpu".into(), amount: 1 };
     let mut shared = pod(1, 2);
     shared.requests.extended = [gpu].into();
@@ -46,8 +50,12 @@ fn whoever_cannot_be_judged_is_given_no_target() {
         (Some(NoTarget::Exempt), Pod { priority: 99, ..pod(1, 2) }),
         (Some(NoTarget::Nominated), Pod { nominated: Some("a".into()), ..pod(1, 2) }),
         (Some(NoTarget::Group), Pod { grouped: true, ..pod(1, 2) }),
-        (Some(NoTarget::Volumes), Pod { claims_volumes: true, ..pod(1, 2) }),
-        (Some(NoTarget::Required), of(Preferences::REQUIRED)),
+        (Some(NoTarget::Unjudged(CannotJudge::Volumes)), unjudged(CannotJudge::Volumes)),
+        (
+            Some(NoTarget::Unjudged(CannotJudge::ResourceClaims)),
+            unjudged(CannotJudge::ResourceClaims),
+        ),
+        (Some(NoTarget::Unjudged(CannotJudge::Unclear)), unjudged(CannotJudge::Unclear)),
         (Some(NoTarget::Choice(ShortlistOff::SoftSpread)), of(Preferences::SPREAD)),
         (Some(NoTarget::Choice(ShortlistOff::PodAffinity)), of(Preferences::POD_AFFINITY)),
         (Some(NoTarget::Choice(ShortlistOff::NodeAffinity)), of(Preferences::NODE_AFFINITY)),

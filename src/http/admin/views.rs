@@ -6,7 +6,9 @@ use super::{Check, PolicyOnDisk, StandingOf};
 use crate::actor::Leading;
 use crate::ahead::Standing;
 use crate::engine::{self, Desk, NodeExplanation, SteerOutcome, World};
-use crate::model::{Amounts, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Reason, Tick};
+use crate::model::{
+    Amounts, CannotJudge, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Reason, Tick,
+};
 use crate::policy::{Class, Diagnostic, Role};
 use crate::writer::Board;
 
@@ -145,6 +147,10 @@ pub(super) struct ExplainView {
     requests: Option<AmountsView>,
     nodes_considered: usize,
     nodes_kept: u32,
+    /// Of these, those that the pod's own constraints leave; null where they say nothing.
+    nodes_left: Option<usize>,
+    /// Why that number is not the whole truth; null: it is.
+    cannot_judge: Option<&'static str>,
     refused: Vec<RefusedView>,
     best: Vec<BestView>,
     /// How it was sent to a node that was not offered, or is being sent; null if it was not lately.
@@ -344,6 +350,8 @@ impl Views<'_> {
             requests: Some(record.requests.into()),
             nodes_considered: 0,
             nodes_kept: 0,
+            nodes_left: None,
+            cannot_judge: None,
             refused: Vec::new(),
             best: Vec::new(),
             steer: SteerView::of(desk, PodUid(record.uid), self.board.clock.now()),
@@ -394,6 +402,8 @@ impl Views<'_> {
             requests: Some(pod.requests.base.into()),
             nodes_considered: nodes.len(),
             nodes_kept: explained.tally.kept(),
+            nodes_left: pod.is_constrained().then_some(explained.num_left),
+            cannot_judge: pod.cannot_judge().map(CannotJudge::name),
             refused: refused.collect(),
             best: best.collect(),
             steer: SteerView::of(desk, pod.uid, self.board.clock.now()),

@@ -1,7 +1,7 @@
 //! Who is steered, and who is not.
 
 use super::*;
-use crate::model::{Kind, Preferences};
+use crate::model::{CannotJudge, Constraints, Kind};
 
 #[test]
 fn whom_a_steer_could_harm_is_not_steered() {
@@ -9,11 +9,12 @@ fn whom_a_steer_could_harm_is_not_steered() {
     let off = Helm { acts: false, ..ACTS };
     let unproven = Helm { preempt_verb: false, ..ACTS };
     let told = Pod { refusal: Some(Refusal { reason: Some(Reason::Steered) }), ..plain() };
-    let cases: [(Pod, Helm, Unsteered); 10] = [
+    let cannot_judge = Some(CannotJudge::Unclear);
+    let unclear = Constraints { cannot_judge, ..Constraints::default() };
+    let cases: [(Pod, Helm, Unsteered); 9] = [
         (plain(), off, Unsteered::Off),
         (Pod { grouped: true, ..plain() }, ACTS, Unsteered::Grouped),
-        (Pod { preferences: Preferences::REQUIRED, ..plain() }, ACTS, Unsteered::Constrained),
-        (Pod { claims_volumes: true, ..plain() }, ACTS, Unsteered::Constrained),
+        (Pod { constraints: Some(Arc::new(unclear)), ..plain() }, ACTS, Unsteered::Constrained),
         (Pod { gated: true, ..plain() }, ACTS, Unsteered::NotPending),
         (Pod { terminating: true, ..plain() }, ACTS, Unsteered::NotPending),
         (Pod { terminal: true, ..plain() }, ACTS, Unsteered::NotPending),

@@ -1,0 +1,187 @@
+//! Which nodes kube-scheduler's own required constraints leave for a pod: node affinity, host ports, pod
+//! affinity and anti-affinity, hard topology spread.
+//!
+//! The nodes of an offer have passed them. This is for choosing among nodes that were not offered: who is
+//! sent to one that kube-scheduler refuses has lost a round. As far as these plugins go it is what they
+//! compute (`pkg/scheduler/framework/plugins` of 1.36), with one difference: labels of placed pods are
+//! known by their app, as what all of its replicas have in common.
+//! docs/in-tree-constraints.md says what that leaves out.
+
+mod domains;
+mod selects;
+mod spread;
+
+use std::sync::Arc;
+
+use self::domains::Counted;
+pub(super) use self::domains::Keys;
+use self::selects::Selects;
+use self::spread::Spread;
+use crate::cluster::Snapshot;
+use crate::model::{Constraints, HostPort, NodeOrd, Pod, PodTerm};
+
+/// What the constraints of alike pods make of the nodes of one snapshot, and of pods placed since.
+#[derive(Debug)]
+pub(super) struct InTree {
+    /// By node: out whatever becomes of pods with other ports.
+    is_out: Vec<bool>,
+    host_ports: Box<[HostPort]>,
+    apart: Vec<(Selects, Counted)>,
+    together: Option<Together>,
+    spread: Vec<Spread>,
+}
+
+impl InTree {
+    /// `None` for a pod that may go anywhere. `replicas` are possible places of its app's replicas that
+    /// no watch has confirmed, as in [`crate::cluster::Extra`].
+    pub(super) fn of(
+        snapshot: &Snapshot,
+        pod: &Pod,
+        replicas: &[(u32, NodeOrd)],
+        keys: &mut Keys,
+    ) -> Option<Self> {
+        if !pod.is_constrained() {
+            return None;
+        }
+        let constraints = pod.constraints.clone().unwrap_or_default();
+        let admitted = admitted(snapshot, &constraints);
+        let spread = Spread::all(snapshot, pod, &constraints.spread, &admitted, keys);
+        let mut is_out: Vec<bool> = admitted.iter().map(|is_in| !is_in).collect();
+        for port in &pod.host_ports {
+            for ord in snapshot.nodes_with_port(*port) {
+                set(&mut is_out, ord);
+            }
+        }
+        let mut apart = Vec::new();
+        for term in &constraints.apart {
+            let selects = Selects::of(snapshot, pod, term);
+            let mut counted = Counted::new(keys.domains(snapshot, &term.key));
+            selects::placed(snapshot, &[&selects], |ord, pods| counted.add(ord, pods));
+            apart.push((selects, counted));
+        }
+        let together = Together::of(snapshot, pod, &constraints.together, keys);
+        let host_ports = pod.host_ports.clone();
+        let mut in_tree = Self { is_out, host_ports, apart, together, spread };
+        in_tree.expect(pod, replicas);
+        Some(in_tree)
+    }
+
+    /// True when the constraints leave this node.
+    pub(super) fn admits(&self, ord: NodeOrd) -> bool {
+        self.is_out.get(ord.index()) == Some(&false)
+            && self.apart.iter().all(|(_, counted)| counted.at(ord).is_none_or(|pods| pods == 0))
+            && self.together.as_ref().is_none_or(|it| it.admits(ord))
+            && self.spread.iter().all(|it| it.admits(ord))
+    }
+
+    /// Counts a pod that is on the node from now on.
+    pub(super) fn placed(&mut self, pod: &Pod, ord: NodeOrd) {
+        let meet = |port: &HostPort| self.host_ports.iter().any(|own| own.conflicts(port));
+        if pod.host_ports.iter().any(meet) {
+            set(&mut self.is_out, ord);
+        }
+        self.count_apart(pod, ord);
+        if let Some(together) = &mut self.together {
+            together.placed(pod, ord);
+        }
+        self.spread.iter_mut().for_each(|it| it.placed(pod, ord));
+    }
+
+    /// Replicas of the pod's app are on their way: none of their places is free for a pod that must be
+    /// apart from them, and where there is but one, it counts.
+    fn expect(&mut self, pod: &Pod, replicas: &[(u32, NodeOrd)]) {
+        for places in replicas.chunk_by(|a, b| a.0 == b.0) {
+            for (_, ord) in places {
+                self.count_apart(pod, *ord);
+                if !pod.host_ports.is_empty() {
+                    set(&mut self.is_out, *ord);
+                }
+            }
+            if let [(_, ord)] = places {
+                self.spread.iter_mut().for_each(|it| it.placed(pod, *ord));
+            }
+        }
+    }
+
+    fn count_apart(&mut self, pod: &Pod, ord: NodeOrd) {
+        for (selects, counted) in &mut self.apart {
+            if selects.holds(&pod.labels) {
+                counted.add(ord, 1);
+            }
+        }
+    }
+}
+
+/// Required pod affinity. Source: `interpodaffinity.satisfyPodAffinity`.
+#[derive(Debug)]
+struct Together {
+    terms: Vec<(Selects, Counted)>,
+    /// A pod that all terms select is on some node.
+    found: bool,
+    selects_itself: bool,
+}
+
+impl Together {
+    fn of(snapshot: &Snapshot, pod: &Pod, terms: &[PodTerm], keys: &mut Keys) -> Option<Self> {
+        if terms.is_empty() {
+            return None;
+        }
+        let selected: Vec<Selects> =
+            terms.iter().map(|term| Selects::of(snapshot, pod, term)).collect();
+        let mut counted: Vec<Counted> =
+            terms.iter().map(|term| Counted::new(keys.domains(snapshot, &term.key))).collect();
+        let mut found = false;
+        let all: Vec<&Selects> = selected.iter().collect();
+        selects::placed(snapshot, &all, |ord, pods| {
+            for counted in &mut counted {
+                found |= counted.at(ord).is_some();
+                counted.add(ord, pods);
+            }
+        });
+        let selects_itself = selected.iter().all(|it| it.holds(&pod.labels));
+        Some(Self { terms: selected.into_iter().zip(counted).collect(), found, selects_itself })
+    }
+
+    fn admits(&self, ord: NodeOrd) -> bool {
+        let mut counts = self.terms.iter().map(|(_, counted)| counted.at(ord));
+        let has_all = self.terms.iter().all(|(_, counted)| counted.at(ord).is_some());
+        // The first of a series finds nobody that it could be with.
+        has_all && (counts.all(|pods| pods > Some(0)) || !self.found && self.selects_itself)
+    }
+
+    fn placed(&mut self, pod: &Pod, ord: NodeOrd) {
+        if self.terms.iter().all(|(selects, _)| selects.holds(&pod.labels)) {
+            for (_, counted) in &mut self.terms {
+                self.found |= counted.at(ord).is_some();
+                counted.add(ord, 1);
+            }
+        }
+    }
+}
+
+/// By node: it exists, and node affinity leaves it.
+fn admitted(snapshot: &Snapshot, constraints: &Constraints) -> Vec<bool> {
+    let any = constraints.node_selector.is_empty() && constraints.node_terms.is_none();
+    let nodes = snapshot.nodes.iter().take(snapshot.capacity());
+    let admits = nodes.map(|node| {
+        let node = node.as_ref();
+        node.is_some_and(|it| any || constraints.admits(&it.name, |key| it.label(key)))
+    });
+    admits.collect()
+}
+
+fn set(is_out: &mut [bool], ord: NodeOrd) {
+    if let Some(is_out) = is_out.get_mut(ord.index()) {
+        *is_out = true;
+    }
+}
+
+/// Pods that no constraint tells apart, beside their ports: what one of them may take, so may the other.
+pub(super) fn are_alike(one: &Pod, other: &Pod) -> bool {
+    let same = match (&one.constraints, &other.constraints) {
+        (None, None) => true,
+        (Some(a), Some(b)) => (Arc::ptr_eq(a, b) || a == b) && one.labels == other.labels,
+        _ => false,
+    };
+    same && one.host_ports == other.host_ports
+}

@@ -1,0 +1,369 @@
+//! What a pod requires of its node by kube-scheduler's own rules, and what it takes there of ports.
+//!
+//! kube-scheduler judges what it offers; this is for nodes that it has not offered. So what is not
+//! understood is no error: it makes the pod one that nobody here can judge.
+
+use std::sync::Arc;
+
+use super::slim::{
+    Pairs, SlimContainer, SlimPod, SlimPodSpec, count, list, nullable, pairs, present,
+};
+use crate::model::{
+    CannotJudge, Constraints, Hashed, HostPort, Is, LabelSet, Namespaces, NodeTerm, PodTerm,
+    Protocol, Requirement, Selector, SpreadTerm,
+};
+
+/// An affinity.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SlimAffinity {
+    /// `nodeAffinity`.
+    #[serde(deserialize_with = "nullable")]
+    pub node_affinity: SlimNodeAffinity,
+    /// `podAffinity`.
+    #[serde(deserialize_with = "nullable")]
+    pub pod_affinity: SlimPodAffinity,
+    /// `podAntiAffinity`.
+    #[serde(deserialize_with = "nullable")]
+    pub pod_anti_affinity: SlimPodAffinity,
+}
+
+/// A node affinity; of what it prefers, only whether there is any.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct SlimNodeAffinity {
+    /// How many terms `preferredDuringSchedulingIgnoredDuringExecution` has.
+    #[serde(
+        rename = "preferredDuringSchedulingIgnoredDuringExecution",
+        deserialize_with = "count"
+    )]
+    pub num_preferred: usize,
+    /// `requiredDuringSchedulingIgnoredDuringExecution`.
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    pub required: Option<SlimNodeSelector>,
+}
+
+/// A node selector: terms of which one must hold.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SlimNodeSelector {
+    /// `nodeSelectorTerms`.
+    #[serde(deserialize_with = "list")]
+    pub node_selector_terms: Vec<SlimNodeTerm>,
+}
+
+/// A term of a node selector.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SlimNodeTerm {
+    /// `matchExpressions`.
+    #[serde(deserialize_with = "list")]
+    pub match_expressions: Vec<SlimExpression>,
+    /// `matchFields`.
+    #[serde(deserialize_with = "list")]
+    pub match_fields: Vec<SlimExpression>,
+}
+
+/// What must hold of one label or field.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct SlimExpression {
+    /// `key`.
+    #[serde(deserialize_with = "nullable")]
+    pub key: Box<str>,
+    /// `operator`.
+    #[serde(deserialize_with = "nullable")]
+    pub operator: String,
+    /// `values`.
+    #[serde(deserialize_with = "list")]
+    pub values: Vec<Box<str>>,
+}
+
+/// Pod affinity or anti-affinity; of what it prefers, only whether there is any.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct SlimPodAffinity {
+    /// How many terms `preferredDuringSchedulingIgnoredDuringExecution` has.
+    #[serde(
+        rename = "preferredDuringSchedulingIgnoredDuringExecution",
+        deserialize_with = "count"
+    )]
+    pub num_preferred: usize,
+    /// `requiredDuringSchedulingIgnoredDuringExecution`.
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution", deserialize_with = "list")]
+    pub required: Vec<SlimPodTerm>,
+}
+
+/// A term of pod affinity.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SlimPodTerm {
+    /// `topologyKey`.
+    #[serde(deserialize_with = "nullable")]
+    pub topology_key: Box<str>,
+    /// `labelSelector`.
+    pub label_selector: Option<SlimSelector>,
+    /// `namespaces`.
+    #[serde(deserialize_with = "list")]
+    pub namespaces: Vec<String>,
+    /// `namespaceSelector`.
+    pub namespace_selector: Option<SlimSelector>,
+    /// `matchLabelKeys`.
+    #[serde(deserialize_with = "list")]
+    pub match_label_keys: Vec<String>,
+    /// `mismatchLabelKeys`.
+    #[serde(deserialize_with = "list")]
+    pub mismatch_label_keys: Vec<String>,
+}
+
+/// A label selector.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SlimSelector {
+    /// `matchLabels`.
+    #[serde(deserialize_with = "pairs")]
+    pub match_labels: Pairs,
+    /// `matchExpressions`.
+    #[serde(deserialize_with = "list")]
+    pub match_expressions: Vec<SlimExpression>,
+}
+
+/// A topology spread constraint.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SlimSpreadConstraint {
+    /// `whenUnsatisfiable`.
+    #[serde(deserialize_with = "nullable")]
+    pub when_unsatisfiable: String,
+    /// `topologyKey`.
+    #[serde(deserialize_with = "nullable")]
+    pub topology_key: Box<str>,
+    /// `maxSkew`.
+    #[serde(deserialize_with = "nullable")]
+    pub max_skew: i32,
+    /// `minDomains`.
+    pub min_domains: Option<i32>,
+    /// `labelSelector`.
+    pub label_selector: Option<SlimSelector>,
+    /// `matchLabelKeys`.
+    #[serde(deserialize_with = "list")]
+    pub match_label_keys: Vec<String>,
+    /// `nodeAffinityPolicy`.
+    #[serde(deserialize_with = "nullable")]
+    pub node_affinity_policy: String,
+    /// `nodeTaintsPolicy`.
+    #[serde(deserialize_with = "nullable")]
+    pub node_taints_policy: String,
+}
+
+/// A port of a container.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct SlimPort {
+    /// `hostPort`.
+    #[serde(rename = "hostPort", deserialize_with = "nullable")]
+    pub host_port: i32,
+    /// `protocol`.
+    #[serde(deserialize_with = "nullable")]
+    pub protocol: String,
+    /// `hostIP`.
+    #[serde(rename = "hostIP", deserialize_with = "nullable")]
+    pub host_ip: String,
+}
+
+/// Of a volume, only whether a claim stands behind it.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SlimVolume {
+    /// Whether `persistentVolumeClaim` is set.
+    #[serde(deserialize_with = "present")]
+    pub persistent_volume_claim: bool,
+    /// Whether `ephemeral` is set.
+    #[serde(deserialize_with = "present")]
+    pub ephemeral: bool,
+}
+
+/// Not understood.
+struct Unclear;
+
+/// The pod's labels, for selectors.
+pub(super) fn labels(slim: &SlimPod) -> LabelSet {
+    let meta = &slim.metadata;
+    LabelSet::new(&meta.namespace, meta.labels.hashed.iter().copied())
+}
+
+/// The ports that it takes of its node: of containers that run as long as it does.
+pub(super) fn host_ports(spec: &SlimPodSpec) -> Box<[HostPort]> {
+    let stays = |it: &&SlimContainer| it.restart_policy == "Always";
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().filter(stays));
+    let ports = containers.flat_map(|it| &it.ports).filter_map(|it| {
+        let port = u16::try_from(it.host_port).ok().filter(|port| *port > 0)?;
+        let protocol = match it.protocol.as_str() {
+            "UDP" => Protocol::Udp,
+            "SCTP" => Protocol::Sctp,
+            _ => Protocol::Tcp,
+        };
+        let ip = (!matches!(it.host_ip.as_str(), "" | "0.0.0.0")).then(|| Hashed::of(&it.host_ip));
+        Some(HostPort { port, protocol, ip })
+    });
+    let mut ports: Vec<HostPort> = ports.collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports.into()
+}
+
+/// What it requires; `None` where any node will do, and for a pod that has one.
+pub(super) fn of(spec: &SlimPodSpec, labels: &LabelSet) -> Option<Arc<Constraints>> {
+    if !spec.node_name.is_empty() {
+        return None;
+    }
+    let mut constraints = read(spec, labels).unwrap_or_else(|Unclear| Constraints {
+        cannot_judge: Some(CannotJudge::Unclear),
+        ..Constraints::default()
+    });
+    if spec.num_resource_claims > 0 {
+        constraints.cannot_judge = Some(CannotJudge::ResourceClaims);
+    }
+    if spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral) {
+        constraints.cannot_judge = Some(CannotJudge::Volumes);
+    }
+    (constraints != Constraints::default()).then(|| Arc::new(constraints))
+}
+
+fn read(spec: &SlimPodSpec, labels: &LabelSet) -> Result<Constraints, Unclear> {
+    let SlimAffinity { node_affinity, pod_affinity, pod_anti_affinity } = &spec.affinity;
+    let node_terms = node_affinity
+        .required
+        .as_ref()
+        .map(|it| it.node_selector_terms.iter().map(node_term).collect::<Result<Box<[_]>, _>>());
+    let pod_terms = |terms: &[SlimPodTerm]| {
+        terms.iter().map(|it| pod_term(it, labels)).collect::<Result<Box<[_]>, _>>()
+    };
+    let spread = &spec.topology_spread_constraints;
+    let hard = spread.iter().filter(|it| it.when_unsatisfiable != "ScheduleAnyway");
+    Ok(Constraints {
+        node_selector: are(&spec.node_selector).collect(),
+        node_terms: node_terms.transpose()?,
+        together: pod_terms(&pod_affinity.required)?,
+        apart: pod_terms(&pod_anti_affinity.required)?,
+        spread: hard.map(|it| spread_term(it, labels)).collect::<Result<_, _>>()?,
+        cannot_judge: None,
+    })
+}
+
+/// That each label has this value.
+fn are(pairs: &Pairs) -> impl Iterator<Item = Requirement<Box<str>>> + '_ {
+    pairs
+        .iter()
+        .map(|(key, value)| Requirement { key: key.clone(), is: Is::In([value.clone()].into()) })
+}
+
+fn node_term(slim: &SlimNodeTerm) -> Result<NodeTerm, Unclear> {
+    let names = slim.match_fields.iter().map(|it| match &*it.key {
+        "metadata.name" => expression(it),
+        _ => Err(Unclear),
+    });
+    let labels = slim.match_expressions.iter().map(expression);
+    Ok(NodeTerm {
+        labels: labels.collect::<Result<_, _>>()?,
+        names: names.collect::<Result<_, _>>()?,
+    })
+}
+
+fn expression(slim: &SlimExpression) -> Result<Requirement<Box<str>>, Unclear> {
+    let values = || -> Box<[Box<str>]> { slim.values.clone().into() };
+    let number = || match &*slim.values {
+        [value] => value.parse().map_err(|_| Unclear),
+        _ => Err(Unclear),
+    };
+    let is = match slim.operator.as_str() {
+        "In" => Is::In(values()),
+        "NotIn" => Is::NotIn(values()),
+        "Exists" => Is::Exists,
+        "DoesNotExist" => Is::DoesNotExist,
+        "Gt" => Is::Above(number()?),
+        "Lt" => Is::Below(number()?),
+        _ => return Err(Unclear),
+    };
+    Ok(Requirement { key: slim.key.clone(), is })
+}
+
+/// A selector of pods.
+fn selector(slim: &SlimSelector) -> Result<Vec<Requirement<Hashed>>, Unclear> {
+    let hashed = |values: Box<[Box<str>]>| values.iter().map(|it| Hashed::of(it)).collect();
+    let mut asked: Vec<_> = are(&slim.match_labels).collect();
+    for it in &slim.match_expressions {
+        asked.push(expression(it)?);
+    }
+    let requirements = asked.into_iter().map(|it| {
+        let is = match it.is {
+            Is::In(values) => Is::In(hashed(values)),
+            Is::NotIn(values) => Is::NotIn(hashed(values)),
+            Is::Exists => Is::Exists,
+            Is::DoesNotExist => Is::DoesNotExist,
+            Is::Above(_) | Is::Below(_) => return Err(Unclear),
+        };
+        Ok(Requirement { key: Hashed::of(&it.key), is })
+    });
+    requirements.collect()
+}
+
+/// What `matchLabelKeys` add to a selector: that a label is as the pod has it, or is not. The API server
+/// writes the same into the selector itself, where it is new enough.
+fn own_labels<'a>(
+    keys: &'a [String],
+    labels: &'a LabelSet,
+    is: impl Fn(Box<[Hashed]>) -> Is<Hashed> + 'a,
+) -> impl Iterator<Item = Requirement<Hashed>> + 'a {
+    keys.iter().filter_map(move |key| {
+        let key = Hashed::of(key);
+        let value = labels.value(key)?;
+        Some(Requirement { key, is: is([value].into()) })
+    })
+}
+
+fn pod_term(slim: &SlimPodTerm, labels: &LabelSet) -> Result<PodTerm, Unclear> {
+    let mut asked = slim.label_selector.as_ref().map(selector).transpose()?;
+    if let Some(asked) = &mut asked {
+        asked.extend(own_labels(&slim.match_label_keys, labels, Is::In));
+        asked.extend(own_labels(&slim.mismatch_label_keys, labels, Is::NotIn));
+    }
+    let selected = slim.namespace_selector.as_ref().map(|it| {
+        let pairs = are(&it.match_labels).map(Ok);
+        let expressions = it.match_expressions.iter().map(expression);
+        pairs.chain(expressions).collect::<Result<Selector<Box<str>>, _>>()
+    });
+    let named = slim.namespaces.iter().map(|name| Hashed::of(name)).collect();
+    Ok(PodTerm {
+        key: slim.topology_key.clone(),
+        selector: asked.map(Into::into),
+        namespaces: Namespaces { named, selected: selected.transpose()? },
+    })
+}
+
+fn spread_term(slim: &SlimSpreadConstraint, labels: &LabelSet) -> Result<SpreadTerm, Unclear> {
+    let mut asked = slim.label_selector.as_ref().map(selector).transpose()?;
+    if let Some(asked) = &mut asked {
+        asked.extend(own_labels(&slim.match_label_keys, labels, Is::In));
+    }
+    let honors = |policy: &str, default| match policy {
+        "" => Ok(default),
+        "Honor" => Ok(true),
+        "Ignore" => Ok(false),
+        _ => Err(Unclear),
+    };
+    if slim.when_unsatisfiable != "DoNotSchedule" {
+        return Err(Unclear);
+    }
+    Ok(SpreadTerm {
+        key: slim.topology_key.clone(),
+        max_skew: u32::try_from(slim.max_skew).map_err(|_| Unclear)?,
+        min_domains: u32::try_from(slim.min_domains.unwrap_or(1)).map_err(|_| Unclear)?,
+        selector: asked.map(Into::into),
+        honors_affinity: honors(&slim.node_affinity_policy, true)?,
+        honors_taints: honors(&slim.node_taints_policy, false)?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

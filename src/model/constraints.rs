@@ -1,0 +1,271 @@
+//! What must hold of a pod's node by kube-scheduler's own rules, as its pod asks for it.
+//!
+//! kube-scheduler judges the nodes that it offers. This is for nodes that it has not offered: to send a
+//! pod where it may not go costs a look in vain.
+
+use std::borrow::Borrow;
+
+use super::labels::{Hashed, LabelSet};
+
+/// What the value of a label must be. Source: `k8s.io/apimachinery/pkg/labels`, `Requirement.Matches`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Is<V> {
+    /// One of these.
+    In(Box<[V]>),
+    /// None of these, or absent.
+    NotIn(Box<[V]>),
+    /// There.
+    Exists,
+    /// Not there.
+    DoesNotExist,
+    /// A whole number above this one.
+    Above(i64),
+    /// A whole number below this one.
+    Below(i64),
+}
+
+impl<V> Is<V> {
+    fn holds<T>(&self, value: Option<&T>, number: impl Fn(&T) -> Option<i64>) -> bool
+    where
+        V: Borrow<T>,
+        T: PartialEq + ?Sized,
+    {
+        let is_among = |all: &[V]| value.is_some_and(|it| all.iter().any(|one| one.borrow() == it));
+        match self {
+            Self::In(all) => is_among(all),
+            Self::NotIn(all) => !is_among(all),
+            Self::Exists => value.is_some(),
+            Self::DoesNotExist => value.is_none(),
+            Self::Above(bound) => value.and_then(number).is_some_and(|it| it > *bound),
+            Self::Below(bound) => value.and_then(number).is_some_and(|it| it < *bound),
+        }
+    }
+}
+
+/// What must hold of one label; of nodes and namespaces by its text, of pods by its hash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Requirement<V> {
+    /// The label's key.
+    pub key: V,
+    /// What its value must be.
+    pub is: Is<V>,
+}
+
+impl Requirement<Box<str>> {
+    /// True for a node or a namespace whose label has this value.
+    pub fn holds(&self, value: Option<&str>) -> bool {
+        self.is.holds(value, |text| text.parse().ok())
+    }
+}
+
+impl Requirement<Hashed> {
+    /// True for a pod with these labels. A hash is no number: selectors of pods know none.
+    pub fn holds(&self, labels: &LabelSet) -> bool {
+        self.is.holds(labels.value(self.key).as_ref(), |_| None)
+    }
+}
+
+/// Requirements that all must hold.
+pub type Selector<V> = Box<[Requirement<V>]>;
+
+/// A term of `nodeSelectorTerms`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NodeTerm {
+    /// `matchExpressions`.
+    pub labels: Selector<Box<str>>,
+    /// `matchFields`, of which `metadata.name` is the only one.
+    pub names: Selector<Box<str>>,
+}
+
+impl NodeTerm {
+    /// True for a node of this name with these labels. A term that asks for nothing holds nowhere.
+    pub fn holds<'a>(&self, name: &str, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        let is_empty = self.labels.is_empty() && self.names.is_empty();
+        !is_empty
+            && self.names.iter().all(|it| it.holds(Some(name)))
+            && self.labels.iter().all(|it| it.holds(label(&it.key)))
+    }
+}
+
+/// Which namespaces a term of pod affinity looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Namespaces {
+    /// Of these names.
+    pub named: Box<[Hashed]>,
+    /// Whose labels are so.
+    pub selected: Option<Selector<Box<str>>>,
+}
+
+/// A required term of `podAffinity` or `podAntiAffinity`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PodTerm {
+    /// `topologyKey`: nodes with one value of this label are one domain.
+    pub key: Box<str>,
+    /// `labelSelector`; `None` selects nothing.
+    pub selector: Option<Selector<Hashed>>,
+    /// Where it looks for pods.
+    pub namespaces: Namespaces,
+}
+
+/// A topology spread constraint with `whenUnsatisfiable: DoNotSchedule`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SpreadTerm {
+    /// `topologyKey`.
+    pub key: Box<str>,
+    /// `maxSkew`: so many pods more than the emptiest domain has.
+    pub max_skew: u32,
+    /// `minDomains`: while there are fewer, the emptiest one counts as empty.
+    pub min_domains: u32,
+    /// `labelSelector`; `None` selects nothing.
+    pub selector: Option<Selector<Hashed>>,
+    /// `nodeAffinityPolicy: Honor`: only nodes that the pod's node affinity leaves count.
+    pub honors_affinity: bool,
+    /// `nodeTaintsPolicy: Honor`: only nodes whose taints the pod tolerates count.
+    pub honors_taints: bool,
+}
+
+/// A port of the node that a pod takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// `hostPort`.
+    pub port: u16,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `hostIP`; `None` for all of the node's.
+    pub ip: Option<Hashed>,
+}
+
+impl HostPort {
+    /// True when no node has room for both.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        (self.port, self.protocol) == (other.port, other.protocol)
+            && (self.ip.is_none() || other.ip.is_none() || self.ip == other.ip)
+    }
+}
+
+/// The protocol of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Also where none is given.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// Why nobody but kube-scheduler can tell which nodes a pod may go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CannotJudge {
+    /// It mounts a claim, whose volume may be bound to some nodes.
+    Volumes,
+    /// It has `resourceClaims`: devices that a driver allocates.
+    ResourceClaims,
+    /// It asks for something in words that are not known here.
+    Unclear,
+}
+
+impl CannotJudge {
+    /// All of them, in the order in which they are looked for.
+    pub const ALL: [Self; 3] = [Self::Volumes, Self::ResourceClaims, Self::Unclear];
+
+    /// As a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Volumes => "volumes",
+            Self::ResourceClaims => "resource_claims",
+            Self::Unclear => "unclear",
+        }
+    }
+}
+
+/// All that a pod requires of its node, but for the ports that it takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Constraints {
+    /// `nodeSelector`.
+    pub node_selector: Selector<Box<str>>,
+    /// `nodeSelectorTerms`, of which one must hold; `None` where any node will do.
+    pub node_terms: Option<Box<[NodeTerm]>>,
+    /// Pod affinity: some pod that all of these select must be in the domain.
+    pub together: Box<[PodTerm]>,
+    /// Pod anti-affinity: no pod that one of these selects may be in the domain.
+    pub apart: Box<[PodTerm]>,
+    /// Hard spread.
+    pub spread: Box<[SpreadTerm]>,
+    /// What is not told by the rest.
+    pub cannot_judge: Option<CannotJudge>,
+}
+
+impl Constraints {
+    /// True for a node of this name with these labels, as far as node affinity goes.
+    pub fn admits<'a>(&self, name: &str, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.node_selector.iter().all(|it| it.holds(label(&it.key)))
+            && self
+                .node_terms
+                .as_ref()
+                .is_none_or(|terms| terms.iter().any(|term| term.holds(name, &label)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requirements_hold_as_kubernetes_has_it() {
+        let two = || -> Box<[Box<str>]> { ["a".into(), "b".into()].into() };
+        let cases = [
+            (Is::In(two()), [true, false, false, false]),
+            (Is::NotIn(two()), [false, true, true, true]),
+            (Is::Exists, [true, true, true, false]),
+            (Is::DoesNotExist, [false, false, false, true]),
+            (Is::Above(6), [false, true, false, false]),
+            (Is::Above(7), [false, false, false, false]),
+            (Is::Below(8), [false, true, false, false]),
+            (Is::Below(7), [false, false, false, false]),
+        ];
+        for (is, want) in cases {
+            let it = Requirement { key: "key".into(), is };
+            let got = [Some("a"), Some("7"), Some(""), None].map(|value| it.holds(value));
+            assert_eq!(got, want, "{it:?}");
+        }
+    }
+
+    #[test]
+    fn a_term_that_asks_for_nothing_holds_nowhere() {
+        let label = |key: &str| (key == "disk").then_some("ssd");
+        assert!(!NodeTerm::default().holds("n", label));
+        let terms = |terms: &[NodeTerm]| Constraints {
+            node_terms: Some(terms.into()),
+            ..Constraints::default()
+        };
+        let ssd = Requirement { key: "disk".into(), is: Is::In(["ssd".into()].into()) };
+        let named = Requirement { key: "metadata.name".into(), is: Is::In(["n".into()].into()) };
+        let term = NodeTerm { labels: [ssd.clone()].into(), names: [named].into() };
+        assert!(term.holds("n", label) && !term.holds("m", label));
+        assert!(terms(&[NodeTerm::default(), term.clone()]).admits("n", label));
+        assert!(!terms(&[]).admits("n", label));
+        assert!(Constraints::default().admits("n", label));
+        let both = Constraints { node_selector: [ssd].into(), ..terms(&[term]) };
+        assert!(both.admits("n", label) && !both.admits("n", |_| None));
+    }
+
+    #[test]
+    fn ports_conflict_where_addresses_meet() {
+        let port = |port, protocol, ip: &str| {
+            let ip = (!ip.is_empty()).then(|| Hashed::of(ip));
+            HostPort { port, protocol, ip }
+        };
+        let one = port(80, Protocol::Tcp, "10.0.0.1");
+        for (other, want) in [
+            (one, true),
+            (port(80, Protocol::Tcp, ""), true),
+            (port(80, Protocol::Tcp, "10.0.0.2"), false),
+            (port(80, Protocol::Udp, ""), false),
+            (port(81, Protocol::Tcp, ""), false),
+        ] {
+            assert_eq!((one.conflicts(&other), other.conflicts(&one)), (want, want), "{other:?}");
+        }
+    }
+}

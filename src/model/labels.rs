@@ -1,0 +1,79 @@
+//! A pod's labels as selectors look at them: hashed, since there are half a million pods.
+//!
+//! Two texts of one hash would make a pod count where it does not; among some thousand apps that is one
+//! chance in a million, and kube-scheduler then refuses a node that was only proposed to it.
+
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::FxHasher;
+
+/// A label's key or value, hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hashed(u32);
+
+impl Hashed {
+    /// Of a text; the same within a process.
+    pub fn of(text: &str) -> Self {
+        let mut hasher = FxHasher::default();
+        text.hash(&mut hasher);
+        Self((hasher.finish() >> 32) as u32)
+    }
+}
+
+/// `(key, value)` of each label, and the namespace under the empty key, which no label can have; sorted
+/// by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LabelSet(Box<[(Hashed, Hashed)]>);
+
+impl LabelSet {
+    /// The key under which the namespace is.
+    pub const NAMESPACE: &str = "";
+
+    /// Of a pod in a namespace. Of labels with one key the first counts.
+    pub fn new(namespace: &str, labels: impl IntoIterator<Item = (Hashed, Hashed)>) -> Self {
+        let namespace = (Hashed::of(Self::NAMESPACE), Hashed::of(namespace));
+        let mut all: Vec<_> = [namespace].into_iter().chain(labels).collect();
+        all.sort_by_key(|label| label.0);
+        all.dedup_by_key(|label| label.0);
+        Self(all.into())
+    }
+
+    /// A label's value.
+    pub fn value(&self, key: Hashed) -> Option<Hashed> {
+        self.0.iter().find(|label| label.0 == key).map(|label| label.1)
+    }
+
+    /// The labels that both have.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        Self(self.0.iter().filter(|it| other.0.contains(it)).copied().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(namespace: &str, labels: &[(&str, &str)]) -> LabelSet {
+        let hashed = labels.iter().map(|(key, value)| (Hashed::of(key), Hashed::of(value)));
+        LabelSet::new(namespace, hashed)
+    }
+
+    #[test]
+    fn labels_are_found_by_key_and_the_namespace_is_one() {
+        let labels = set("shop", &[("app", "cart"), ("pod", "cart-0"), ("empty", "")]);
+        let value = |key| labels.value(Hashed::of(key));
+        assert_eq!(value("app"), Some(Hashed::of("cart")));
+        assert_eq!(value("empty"), Some(Hashed::of("")));
+        assert_eq!(value("tier"), None);
+        assert_eq!(value(LabelSet::NAMESPACE), Some(Hashed::of("shop")));
+    }
+
+    #[test]
+    fn what_two_have_in_common_is_less_than_either() {
+        let one = set("shop", &[("app", "cart"), ("pod", "cart-0")]);
+        let other = set("shop", &[("app", "cart"), ("pod", "cart-1"), ("canary", "true")]);
+        assert_eq!(one.common(&other), set("shop", &[("app", "cart")]));
+        assert_eq!(one.common(&one), one);
+    }
+}

@@ -1,0 +1,136 @@
+//! A node that was not offered is judged as kube-scheduler's own plugins would: compared, from the JSON of
+//! nodes and pods on, with what the Kubernetes documentation says, written as naively as possible.
+
+#[path = "in_tree/documented.rs"]
+mod documented;
+#[path = "in_tree/objects.rs"]
+mod objects;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sigma::k8s::decode;
+use sigma::sim::Rng;
+
+use self::documented::Cluster;
+use crate::model::{NodeOrd, Pod, Tick};
+use crate::policy::Settings;
+use crate::testing::{Site, seen_node, seen_pod};
+
+fn pod(json: &Value) -> Pod {
+    let read = serde_json::from_value(json.clone()).map_err(|it| it.to_string());
+    read.and_then(|slim| decode::pod(&slim).map_err(|it| it.to_string())).expect("a pod")
+}
+
+/// The cluster as sigma sees it.
+fn site(cluster: &Cluster) -> Site {
+    let mut site = Site::new(&Settings::default());
+    let namespaces = cluster.namespaces.iter().map(|json| {
+        let slim = serde_json::from_value(json.clone()).expect("a namespace");
+        crate::model::Change::NamespaceSeen(decode::namespace(&slim).expect("a namespace"))
+    });
+    site.see(namespaces);
+    site.see(cluster.nodes.iter().map(|json| {
+        let slim = serde_json::from_value(json.clone()).expect("a node");
+        seen_node(decode::node(&slim).expect("a node"))
+    }));
+    site.see(cluster.pods.iter().map(|json| seen_pod(&pod(json))));
+    site
+}
+
+#[test]
+fn nodes_are_judged_as_documented() {
+    let mut counts: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+    for seed in 0..1000 {
+        let mut rng = Rng::new(seed, 0);
+        let cluster = objects::cluster(&mut rng);
+        let mut site = site(&cluster);
+        for uid in 0..6 {
+            let (kind, json) = objects::pending(&mut rng, uid);
+            let asked = pod(&json);
+            assert_eq!(asked.cannot_judge(), None, "{json}");
+            for (at, node) in cluster.nodes.iter().enumerate() {
+                let name = node["metadata"]["name"].as_str().expect("a name");
+                let ords = site.ords(&[name]);
+                let got = site.desk.best_of(&site.world, &asked, &ords).is_some();
+                let want = cluster.admits(&json, at);
+                assert_eq!(got, want, "seed {seed}, {name}: {json}\n{cluster:?}");
+                *counts.entry((kind, got)).or_default() += 1;
+            }
+        }
+    }
+    let kinds = objects::KINDS.iter().flat_map(|it| [(it.1, false), (it.1, true)]);
+    for kind in kinds.filter(|it| *it != ("none", false)) {
+        let count = counts.get(&kind).copied().unwrap_or(0);
+        assert!(count > 250, "{kind:?}: {count} of {counts:?}");
+    }
+}
+
+/// Those of a batch are judged as if those before them were on their targets.
+#[test]
+fn a_batch_is_judged_as_if_each_pod_were_placed() {
+    let (mut num_targets, mut num_without) = (0, 0);
+    for seed in 5000..6000 {
+        let mut rng = Rng::new(seed, 0);
+        let mut cluster = objects::cluster(&mut rng);
+        let mut site = site(&cluster);
+        let batch: Vec<Value> = (0..12).map(|uid| objects::pending(&mut rng, uid).1).collect();
+        let pods: Vec<Arc<Pod>> = batch.iter().map(|json| Arc::new(pod(json))).collect();
+        let targets = site.desk.copy_of_holds().targets(&site.world, &pods);
+        for ((json, pod), target) in batch.iter().zip(&pods).zip(&targets) {
+            let all = 0..cluster.nodes.len();
+            let admitted: Vec<usize> = all.filter(|at| cluster.admits(json, *at)).collect();
+            let place = target.ok().map(|best| best.node);
+            let name = place.map(|node| site.world.snapshot.names.name(node).to_owned());
+            let named = |at: &usize| cluster.nodes[*at]["metadata"]["name"].as_str();
+            let is_in = name
+                .as_deref()
+                .is_some_and(|name| admitted.iter().any(|at| named(at) == Some(name)));
+            assert_eq!(is_in, !admitted.is_empty(), "seed {seed}: {target:?}\n{json}\n{cluster:?}");
+            // And it is the best of those.
+            let ords: Vec<NodeOrd> = admitted
+                .iter()
+                .flat_map(|at| site.ords(&[named(at).unwrap_or_default()]))
+                .collect();
+            let best = site.desk.best_of(&site.world, pod, &ords).map(|best| best.node);
+            assert_eq!(best, place, "seed {seed}: {json}\n{cluster:?}");
+            if let Some(name) = name {
+                num_targets += 1;
+                cluster.pods.push(objects::bound(json, &name));
+                site.see([seen_pod(&self::pod(&objects::bound(json, &name)))]);
+            } else {
+                num_without += 1;
+            }
+        }
+    }
+    assert!(num_targets > 4000 && num_without > 500, "{num_targets} {num_without}");
+}
+
+/// A replica that was answered and is not seen yet is in the way of those that must be apart from it.
+#[test]
+fn replicas_on_their_way_are_in_the_way() {
+    let apart = |uid: u64| objects::apart_from_itself(uid);
+    let mut rng = Rng::new(1, 0);
+    let cluster = Cluster { pods: Vec::new(), ..objects::cluster(&mut rng) };
+    let mut site = site(&cluster);
+    let names: Vec<String> = cluster
+        .nodes
+        .iter()
+        .map(|it| it["metadata"]["name"].as_str().unwrap_or("").into())
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let one = pod(&apart(1));
+    let before = site.desk.best_anywhere(&site.world, &one).expect("there is room").node;
+    assert!(site.desk.hold_for(&site.world, &one, before, Tick(0)).is_some());
+    let other = pod(&apart(2));
+    assert_eq!(site.desk.best_of(&site.world, &other, &[before]), None);
+    let free = site.ords(&names).into_iter().filter(|ord| *ord != before);
+    for ord in free.collect::<Vec<_>>() {
+        let is_free = site.desk.best_of(&site.world, &other, &[ord]).is_some();
+        assert_eq!(
+            is_free,
+            site.desk.best_of(&site.world, &pod(&objects::plain(3)), &[ord]).is_some()
+        );
+    }
+}
