@@ -85,7 +85,7 @@ pub struct Snapshot {
     pub nominees: Sharded<Arc<Nominee>>,
     /// Where each app's replicas are, by [`AppKey`].
     pub apps: Sharded<Arc<AppRow>>,
-    /// Which nodes have which ports taken, by [`super::ports::key`].
+    /// Which nodes have which ports taken, by port and protocol.
     pub host_ports: Sharded<Arc<PortRow>>,
     /// Which nodes have which images.
     pub images: Images,
