@@ -436,7 +436,6 @@ fn is_like(world: &World, one: &Pod, other: &Pod) -> bool {
     let class = |pod| world.classify(pod).class;
     one.requests == other.requests
         && one.priority == other.priority
-        && one.app() == other.app()
         && one.tolerations == other.tolerations
         && are_alike(one, other)
         && (&one.nominated, &other.nominated) == (&None, &None)

@@ -11,8 +11,6 @@ mod domains;
 mod selects;
 mod spread;
 
-use std::sync::Arc;
-
 use self::domains::Counted;
 pub(super) use self::domains::Keys;
 use self::selects::Selects;
@@ -176,12 +174,11 @@ fn set(is_out: &mut [bool], ord: NodeOrd) {
     }
 }
 
-/// Pods that no constraint tells apart, beside their ports: what one of them may take, so may the other.
+/// Pods of one app that no constraint tells apart: what one of them may take, so may the other. Labels by
+/// which an app's replicas differ are of no weight, since no app's are known by them.
 pub(super) fn are_alike(one: &Pod, other: &Pod) -> bool {
-    let same = match (&one.constraints, &other.constraints) {
-        (None, None) => true,
-        (Some(a), Some(b)) => (Arc::ptr_eq(a, b) || a == b) && one.labels == other.labels,
-        _ => false,
-    };
-    same && one.host_ports == other.host_ports
+    one.app() == other.app()
+        && one.constraints == other.constraints
+        && one.host_ports == other.host_ports
+        && (one.constraints.is_none() || one.app().is_some() || one.labels == other.labels)
 }

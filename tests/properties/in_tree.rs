@@ -9,7 +9,7 @@ mod objects;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sigma::k8s::decode;
 use sigma::sim::Rng;
 
@@ -75,7 +75,13 @@ fn a_batch_is_judged_as_if_each_pod_were_placed() {
         let mut rng = Rng::new(seed, 0);
         let mut cluster = objects::cluster(&mut rng);
         let mut site = site(&cluster);
-        let batch: Vec<Value> = (0..12).map(|uid| objects::pending(&mut rng, uid).1).collect();
+        let mut batch: Vec<Value> = (0..12).map(|uid| objects::pending(&mut rng, uid).1).collect();
+        if seed % 2 == 0 {
+            // A controller makes many from one template.
+            for at in 4..batch.len() {
+                batch[at] = sibling(&batch[at % 4], at as u64);
+            }
+        }
         let pods: Vec<Arc<Pod>> = batch.iter().map(|json| Arc::new(pod(json))).collect();
         let targets = site.desk.copy_of_holds().targets(&site.world, &pods);
         for ((json, pod), target) in batch.iter().zip(&pods).zip(&targets) {
@@ -107,10 +113,34 @@ fn a_batch_is_judged_as_if_each_pod_were_placed() {
     assert!(num_targets > 4000 && num_without > 500, "{num_targets} {num_without}");
 }
 
+/// A pod of the same template.
+fn sibling(pod: &Value, uid: u64) -> Value {
+    let mut it = pod.clone();
+    let name = format!("p{uid}");
+    it["metadata"]["uid"] = format!("uid-{uid}").into();
+    it["metadata"]["labels"]["pod"] = name.as_str().into();
+    it["metadata"]["name"] = name.into();
+    it
+}
+
+/// A pod that tolerates every taint, and the same that must be apart from the others of its app.
+fn plain(uid: u64) -> Value {
+    let mut it = objects::replica(&mut Rng::new(7, 7), uid);
+    it["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+    it
+}
+
+fn apart_from_itself(uid: u64) -> Value {
+    let mut it = plain(uid);
+    let selector = json!({"matchLabels": {"app": it["metadata"]["labels"]["app"]}});
+    let term = json!({"topologyKey": objects::KEYS[0], "labelSelector": selector});
+    it["spec"]["affinity"]["podAntiAffinity"] = json!({objects::REQUIRED: [term]});
+    it
+}
+
 /// A replica that was answered and is not seen yet is in the way of those that must be apart from it.
 #[test]
 fn replicas_on_their_way_are_in_the_way() {
-    let apart = |uid: u64| objects::apart_from_itself(uid);
     let mut rng = Rng::new(1, 0);
     let cluster = Cluster { pods: Vec::new(), ..objects::cluster(&mut rng) };
     let mut site = site(&cluster);
@@ -120,17 +150,47 @@ fn replicas_on_their_way_are_in_the_way() {
         .map(|it| it["metadata"]["name"].as_str().unwrap_or("").into())
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let one = pod(&apart(1));
+    let one = pod(&apart_from_itself(1));
     let before = site.desk.best_anywhere(&site.world, &one).expect("there is room").node;
     assert!(site.desk.hold_for(&site.world, &one, before, Tick(0)).is_some());
-    let other = pod(&apart(2));
+    let other = pod(&apart_from_itself(2));
     assert_eq!(site.desk.best_of(&site.world, &other, &[before]), None);
+    // Where it is to be spread by node, there is one on that node.
+    let mut spread = plain(4);
+    let selector = json!({"matchLabels": {"app": spread["metadata"]["labels"]["app"]}});
+    spread["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": objects::KEYS[0],
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": selector}]);
+    let open: Vec<bool> = names
+        .iter()
+        .map(|name| {
+            let ords = site.ords(&[name]);
+            site.desk.best_of(&site.world, &pod(&spread), &ords).is_some()
+        })
+        .collect();
+    assert_eq!(open.iter().filter(|is_open| !**is_open).count(), 1, "{open:?}");
     let free = site.ords(&names).into_iter().filter(|ord| *ord != before);
     for ord in free.collect::<Vec<_>>() {
         let is_free = site.desk.best_of(&site.world, &other, &[ord]).is_some();
-        assert_eq!(
-            is_free,
-            site.desk.best_of(&site.world, &pod(&objects::plain(3)), &[ord]).is_some()
-        );
+        assert_eq!(is_free, site.desk.best_of(&site.world, &pod(&plain(3)), &[ord]).is_some());
     }
+}
+
+#[test]
+fn siblings_with_other_ports_are_judged_by_their_own() {
+    let mut rng = Rng::new(1, 0);
+    let cluster = Cluster { pods: Vec::new(), ..objects::cluster(&mut rng) };
+    let with_port = |uid: u64, port: u64| {
+        let mut it = plain(uid);
+        it["spec"]["containers"][0]["ports"] = json!([{"hostPort": port}]);
+        it
+    };
+    let nodes = cluster.nodes.len() as u64;
+    let mut site = site(&cluster);
+    // As many as there are nodes of each port, by turns, and one more of each.
+    let batch: Vec<Arc<Pod>> =
+        (0..2 * nodes + 2).map(|at| Arc::new(pod(&with_port(at, 80 + at % 2)))).collect();
+    let targets = site.desk.targets(&site.world, &batch);
+    let given: Vec<bool> = targets.iter().map(Result::is_ok).collect();
+    let want: Vec<bool> = (0..2 * nodes + 2).map(|at| at < 2 * nodes).collect();
+    assert_eq!(given, want);
 }

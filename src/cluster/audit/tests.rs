@@ -1,12 +1,18 @@
 use super::*;
-use crate::model::{Change, ExtendedAmount, ImageName, Node, Pod, PoolSpec};
+use crate::model::{
+    AppKey, Change, ExtendedAmount, HostPort, ImageName, LabelSet, Node, Pod, PoolSpec, Protocol,
+};
 use crate::testing::{image, node, placed, pod, replica, seen_node, seen_pod};
+
+const PORT: HostPort = HostPort { port: 80, protocol: Protocol::Tcp, ip: None };
 
 fn busy() -> ClusterState {
     let mut state = ClusterState::default();
     let gpu = || [ExtendedAmount { name: "nvidia.com/gpu".into(), amount: 8 }].into();
     let mut wide = placed(&replica(1, 2, 7), "a");
     wide.requests.extended = gpu();
+    wide.host_ports = [PORT].into();
+    wide.labels = LabelSet::new("default", []);
     for change in [
         Change::PoolsSet(vec![PoolSpec { name: "all".into(), ..PoolSpec::default() }]),
         seen_node(Node { extended: gpu(), ..node("a", &[]) }),
@@ -28,6 +34,9 @@ fn check(what: &'static str, corrupt: impl FnOnce(&mut ClusterState)) {
     let (before, _) = state.publish();
     state.repair();
     assert_eq!(state.audit(), [], "after repairing {what}");
+    let row = state.now.apps.get(7);
+    let labels = row.and_then(|row| row.labels().cloned());
+    assert_eq!(labels, before.app(AppKey(7)).map(|_| LabelSet::new("default", [])), "{what}");
     assert!(state.publish().0.generation > before.generation, "a repair is published");
 }
 
@@ -59,6 +68,12 @@ fn every_corrupted_sum_is_reported_and_repaired() {
     });
     check("name", |it| {
         it.intern("ghost");
+    });
+    check("port", |it| {
+        it.now.host_ports.remove(ports::key(&PORT));
+    });
+    check("port", |it| {
+        it.now.host_ports.insert(7, Arc::default());
     });
     check("image", |it| it.now.images.lose(ImageName::of("web:1")));
 }

@@ -39,8 +39,7 @@ impl Constrained {
         if !pod.is_constrained() {
             return Some(None);
         }
-        let is_of = |it: &Kind| it.pod.app() == pod.app() && are_alike(&it.pod, pod);
-        let at = match self.kinds.iter().position(is_of) {
+        let at = match self.kinds.iter().position(|it| are_alike(&it.pod, pod)) {
             Some(known) => known,
             None if self.kinds.len() >= MAX_KINDS => return None,
             None => {

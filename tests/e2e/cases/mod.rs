@@ -3,6 +3,7 @@
 mod ahead;
 mod bind;
 mod closed;
+mod constraints;
 mod doorbell;
 mod faults;
 mod fill;
@@ -35,6 +36,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
     ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),
     ("intree_scores", || Box::pin(intree::scores())),
+    ("intree_constraints", || Box::pin(constraints::feasible())),
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
     ("lease_and_rights", || Box::pin(lease::lease_and_rights())),
     ("nominate_fences", || Box::pin(nominate::fences())),

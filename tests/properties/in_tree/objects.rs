@@ -18,7 +18,8 @@ pub(crate) const KINDS: [(u32, &str); 9] = [
     (3, "all"),
 ];
 
-const KEYS: [&str; 3] = ["kubernetes.io/hostname", "topology.kubernetes.io/zone", "rack"];
+pub(crate) const KEYS: [&str; 3] =
+    ["kubernetes.io/hostname", "topology.kubernetes.io/zone", "rack"];
 const APPS: [&str; 4] = ["cart", "song", "mail", "shop"];
 const VERSIONS: [&str; 3] = ["v1", "v2", "7"];
 const NAMESPACES: [&str; 3] = ["shop", "mall", "bank"];
@@ -32,7 +33,7 @@ pub(crate) fn cluster(rng: &mut Rng) -> Cluster {
     let nodes = (0..rng.between(3, 9)).map(|at| node(rng, at)).collect::<Vec<_>>();
     let namespaces = NAMESPACES.iter().map(|name| {
         let labels = if *name == "bank" { json!({"rich": "yes"}) } else { json!({"name": name}) };
-        json!({"metadata": {"name": name, "labels": labels}})
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     });
     let mut pods = Vec::new();
     for uid in 0..rng.below(14) {
@@ -58,21 +59,22 @@ fn node(rng: &mut Rng, at: u64) -> Value {
     }
     for key in ["disk", "size"] {
         if rng.percent(60) {
-            labels.insert(key.into(), one(rng, &["ssd", "7", "12", "", "-3"]).into());
+            labels.insert(key.into(), one(rng, &["ssd", "7", "12", "", "3"]).into());
         }
     }
     let taint =
         json!({"key": "old", "value": "", "effect": one(rng, &["NoSchedule", "NoExecute"])});
     let taints = if rng.percent(25) { json!([taint]) } else { Value::Null };
     json!({
-        "metadata": {"name": name, "uid": name, "resourceVersion": "1", "labels": labels},
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "uid": name, "labels": labels},
         "spec": {"taints": taints},
         "status": {"allocatable": {"cpu": "64", "memory": "256Gi", "pods": "110"}},
     })
 }
 
 /// A replica of one of some apps: all of an app's have the same labels, but for one that names the pod.
-fn replica(rng: &mut Rng, uid: u64) -> Value {
+pub(crate) fn replica(rng: &mut Rng, uid: u64) -> Value {
     let (app, namespace) = (one(rng, &APPS), one(rng, &NAMESPACES));
     let version = rng.percent(60).then(|| one(rng, &VERSIONS));
     let mut labels = json!({"app": app, "pod": format!("p{uid}")});
@@ -83,31 +85,18 @@ fn replica(rng: &mut Rng, uid: u64) -> Value {
     let tolerations =
         if rng.percent(50) { json!([{"key": "old", "operator": "Exists"}]) } else { Value::Null };
     json!({
+        "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "name": format!("p{uid}"), "namespace": namespace, "uid": format!("uid-{uid}"),
-            "resourceVersion": "5", "labels": labels,
-            "ownerReferences": [{"kind": "ReplicaSet", "name": app, "uid": owner, "controller": true}],
+            "labels": labels,
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": app, "uid": owner, "controller": true}],
         },
         "spec": {
             "tolerations": tolerations,
-            "containers": [{"name": "main", "resources": {"requests": {"cpu": "10m", "memory": "1Mi"}}}],
+            "containers": [{"name": "main", "image": "main", "resources": {"requests": {"cpu": "10m", "memory": "1Mi"}}}],
         },
         "status": {},
     })
-}
-
-pub(crate) fn plain(uid: u64) -> Value {
-    let mut it = replica(&mut Rng::new(7, 7), uid);
-    it["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
-    it
-}
-
-pub(crate) fn apart_from_itself(uid: u64) -> Value {
-    let mut it = plain(uid);
-    let selector = json!({"matchLabels": {"app": it["metadata"]["labels"]["app"]}});
-    let term = json!({"topologyKey": KEYS[0], "labelSelector": selector});
-    it["spec"]["affinity"]["podAntiAffinity"] = json!({REQUIRED: [term]});
-    it
 }
 
 /// The same pod on a node.
@@ -118,7 +107,7 @@ pub(crate) fn bound(pod: &Value, node: &str) -> Value {
     it
 }
 
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+pub(crate) const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 
 /// A pod that waits, and what kind of constraint it has.
 pub(crate) fn pending(rng: &mut Rng, uid: u64) -> (&'static str, Value) {
@@ -179,8 +168,7 @@ fn node_term(rng: &mut Rng) -> Value {
     }
     if rng.percent(20) {
         let operator = one(rng, &["In", "NotIn"]);
-        term["matchFields"] =
-            json!([{"key": "metadata.name", "operator": operator, "values": ["n0", "n1"]}]);
+        term["matchFields"] = json!([{"key": "metadata.name", "operator": operator, "values": [one(rng, &["n0", "n1"])]}]);
     }
     term
 }

@@ -1,0 +1,166 @@
+//! What sigma holds kube-scheduler's own constraints to leave of all nodes is what kube-scheduler, without an
+//! extender, finds feasible: at `-v=10` it names every node that it scores.
+
+#[path = "../../properties/in_tree/documented.rs"]
+mod documented;
+#[path = "../../properties/in_tree/objects.rs"]
+mod objects;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use sigma::cluster::ClusterState;
+use sigma::engine::{Desk, World};
+use sigma::k8s::decode;
+use sigma::model::{Change, NodeOrd};
+use sigma::policy::{Plan, Settings};
+use sigma::sim::Rng;
+
+use self::documented::Cluster;
+use super::Facts;
+use crate::harness::api::{node_of, refusal_of};
+use crate::harness::control_plane::ControlPlane;
+use crate::harness::scheduler::{Scheduler, SchedulerOptions};
+use crate::harness::until;
+
+/// Pods that wait, one after the other.
+const PODS: u64 = 120;
+const SCHEDULER: &str = "constraints";
+
+pub(super) async fn feasible() -> Result<Facts> {
+    let control_plane = ControlPlane::start().await?;
+    let api = &control_plane.admin;
+    let mut rng = Rng::new(11, 0);
+    let cluster = objects::cluster(&mut rng);
+    for namespace in &cluster.namespaces {
+        api.post_all(vec![namespace.clone()]).await?;
+    }
+    api.post_all(cluster.nodes.clone()).await?;
+    let mut placed = cluster.pods.clone();
+    for pod in placed.iter_mut().filter_map(|pod| pod["metadata"].as_object_mut()) {
+        pod.remove("resourceVersion");
+    }
+    api.post_all(placed).await?;
+    let options = SchedulerOptions {
+        name: SCHEDULER,
+        extender: None,
+        percentage: None,
+        ignorable: false,
+        bind: false,
+        tls: None,
+        verbosity: 10,
+    };
+    let scheduler = Scheduler::start(&control_plane, &options).await?;
+    let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
+    for uid in 0..PODS {
+        let (kind, mut pod) = objects::pending(&mut rng, uid);
+        pod["spec"]["schedulerName"] = SCHEDULER.into();
+        let [feasible, infeasible, invalid] = counts.entry(kind).or_default();
+        // What the API server refuses nobody has to judge.
+        if api.post_all(vec![pod.clone()]).await.is_err() {
+            *invalid += 1;
+            continue;
+        }
+        let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let (namespace, name) = (text("namespace"), text("name"));
+        let look = async || {
+            let pod = api.pod(&namespace, &name).await?;
+            let is_judged = node_of(&pod).is_some() || refusal_of(&pod).is_some();
+            Ok(is_judged.then_some(pod))
+        };
+        let (judged, _) = until("the pod is judged", Duration::from_secs(30), look).await?;
+        let log = std::fs::read_to_string(&scheduler.process.log)?;
+        let real = feasible_nodes(&log, &namespace, &name, node_of(&judged));
+        let now = objects_now(&control_plane, &cluster, &name).await?;
+        let ours = left(&now, &unbound(&judged))?;
+        let what = format!("{kind} {pod}\nkube-scheduler: {real:?}\nsigma: {ours:?}\n{now:?}");
+        ensure!(real == ours, "{what}");
+        let documented = (0..now.nodes.len()).filter(|at| now.admits(&unbound(&judged), *at));
+        let documented: BTreeSet<String> = documented.map(|at| name_of(&now.nodes[at])).collect();
+        ensure!(real == documented, "documented: {documented:?}\n{what}");
+        *feasible += real.len();
+        *infeasible += now.nodes.len() - real.len();
+        // What running pods' own anti-affinity forbids to others sigma does not know.
+        if real.is_empty() || !pod["spec"]["affinity"]["podAntiAffinity"].is_null() {
+            api.delete_pod(&namespace, &name).await?;
+        }
+    }
+    for (kind, [feasible, infeasible, _]) in &counts {
+        ensure!(*feasible > 0 && (*kind == "none" || *infeasible > 0), "{kind}: {counts:?}");
+    }
+    let rows = counts.iter().map(|(kind, [feasible, infeasible, invalid])| {
+        format!("{kind}: {feasible} feasible, {infeasible} not; {invalid} pods are no pods")
+    });
+    Ok(rows.collect())
+}
+
+fn name_of(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The nodes that it scored; where there is but one it scores none, and binds.
+fn feasible_nodes(log: &str, namespace: &str, name: &str, bound: Option<&str>) -> BTreeSet<String> {
+    let start = format!("\"Plugin scored node for pod\" pod=\"{namespace}/{name}\" plugin=");
+    let nodes = log.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(&start)?;
+        Some(rest.split_once("node=\"")?.1.split_once('"')?.0.to_owned())
+    });
+    nodes.chain(bound.map(str::to_owned)).collect()
+}
+
+/// What the API server has, but for the pod that is judged.
+async fn objects_now(
+    control_plane: &ControlPlane,
+    cluster: &Cluster,
+    but: &str,
+) -> Result<Cluster> {
+    let api = &control_plane.admin;
+    let list = async |path: &str| -> Result<Vec<Value>> {
+        let items = api.get(path).await?["items"].take();
+        Ok(items.as_array().context("no items")?.clone())
+    };
+    let mut pods = list("/api/v1/pods").await?;
+    pods.retain(|pod| name_of(pod) != but);
+    let mut nodes = list("/api/v1/nodes").await?;
+    nodes.retain(|node| cluster.nodes.iter().any(|it| name_of(it) == name_of(node)));
+    Ok(Cluster { nodes, namespaces: list("/api/v1/namespaces").await?, pods })
+}
+
+/// The pod as it was when it was judged.
+fn unbound(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    if let Some(spec) = pod["spec"].as_object_mut() {
+        spec.remove("nodeName");
+    }
+    pod["status"] = Value::Null;
+    pod
+}
+
+/// The nodes that sigma would send the pod to.
+fn left(cluster: &Cluster, pod: &Value) -> Result<BTreeSet<String>> {
+    let mut state = ClusterState::default();
+    for json in &cluster.namespaces {
+        let namespace = decode::namespace(&serde_json::from_value(json.clone())?)?;
+        state.apply(Change::NamespaceSeen(namespace));
+    }
+    for json in &cluster.nodes {
+        let node = decode::node(&serde_json::from_value(json.clone())?)?;
+        state.apply(Change::NodeSeen(Box::new(node)));
+    }
+    for json in &cluster.pods {
+        let pod = decode::pod(&serde_json::from_value(json.clone())?)?;
+        state.apply(Change::PodSeen(Box::new(pod)));
+    }
+    let (snapshot, _) = state.publish();
+    let plan = Plan::build(&Settings::default(), String::new());
+    let world = World { snapshot: Arc::clone(&snapshot), plan, plan_generation: 1 };
+    let pod = decode::pod(&serde_json::from_value(pod.clone())?)?;
+    ensure!(pod.cannot_judge().is_none(), "{pod:?}");
+    let mut desk = Desk::default();
+    let nodes: Vec<NodeOrd> = snapshot.live_nodes().collect();
+    let left = nodes.into_iter().filter(|ord| desk.best_of(&world, &pod, &[*ord]).is_some());
+    Ok(left.map(|ord| snapshot.names.name(ord).to_owned()).collect())
+}
