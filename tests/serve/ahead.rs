@@ -89,6 +89,13 @@ fn a_backlog_is_nominated_within_what_there_is_and_who_cannot_be_judged_is_not()
         assert_eq!(nominated(&site, name), None);
         assert_eq!(standing(&sigma, name), json!({"standing": want, "target": null}));
     }
+    let why = |name: &str| sigma.json(&format!("/api/v1/explain?namespace=shop&pod={name}"));
+    assert_eq!(
+        (&why("picky")["nodes_left"], &why("picky")["cannot_judge"]),
+        (&json!(1), &json!(null))
+    );
+    assert_eq!(why("claims")["cannot_judge"], "volumes");
+    assert_eq!(why("first")["nodes_left"], json!(null));
     let target = nominated(&site, "first");
     assert_eq!(standing(&sigma, "first"), json!({"standing": "target", "target": target}));
     assert_eq!(sigma.metric("sigma_ahead_unplanned_pods{reason=\"gated\"}"), 1.0);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::model::{Constraints, Effect, ExtendedAmount, Node, PodUid, Taint};
 use crate::policy::{ClassSettings, Grant, Settings, default_class};
-use crate::testing::{Site, amounts, node, pod, seen_node, seen_pod};
+use crate::testing::{Site, amounts, node, placed, pod, replica, seen_node, seen_pod};
 
 /// Two nodes with room for two pods each, and a class that is exempt.
 fn site() -> Site {
@@ -119,4 +119,24 @@ fn a_batch_never_takes_more_than_there_is() {
     assert_eq!(given, [true, true, true, false, false, false, false, false]);
     // What was planned is nowhere but in the answer.
     assert_eq!(site.desk.holds().len(), 1);
+}
+
+/// Where neither spreads it, a replica's node is as good as any: the tie decides, for a batch as for one.
+#[test]
+fn a_node_with_a_replica_may_win_by_the_tie() {
+    let weights = ["failureSpread", "hostSpread", "binPack", "leastAllocated"];
+    let weights = weights.map(|name| (name.to_owned(), 0)).to_vec();
+    let class = ClassSettings { weights, ..default_class() };
+    let mut site = Site::new(&Settings { classes: vec![class], ..Settings::default() });
+    site.see(["a", "b"].map(|name| seen_node(node(name, &[]))));
+    site.see([seen_pod(&placed(&replica(1000, 0, 7), "a"))]);
+    let mut won = BTreeSet::new();
+    for uid in 1..40 {
+        let pod = Arc::new(replica(uid, 0, 7));
+        let target = site.desk.copy_of_holds().targets(&site.world, std::slice::from_ref(&pod));
+        let best = site.desk.copy_of_holds().best_anywhere(&site.world, &pod);
+        assert_eq!(target[0].ok(), best, "{uid}");
+        won.extend(best.map(|best| best.node));
+    }
+    assert_eq!(won.len(), 2, "each wins now and then");
 }

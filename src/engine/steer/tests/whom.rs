@@ -1,7 +1,7 @@
 //! Who is steered, and who is not.
 
 use super::*;
-use crate::model::{CannotJudge, Constraints, Kind};
+use crate::model::{CannotJudge, Constraints, Is, Kind, NodeTerm, Requirement};
 
 #[test]
 fn whom_a_steer_could_harm_is_not_steered() {
@@ -180,4 +180,33 @@ fn one_look_at_the_cluster_is_enough_for_all_pods_of_a_kind() {
         rung.map(|it| it.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>()),
         [vec![], vec![small.uid]]
     );
+}
+
+/// The same pod, which may go to nodes of this name only.
+fn only(pod: Pod, name: &str) -> Pod {
+    let named = Requirement { key: "metadata.name".into(), is: Is::In([name.into()].into()) };
+    let term = NodeTerm { names: [named].into(), ..NodeTerm::default() };
+    let constraints = Constraints { node_terms: Some([term].into()), ..Constraints::default() };
+    Pod { constraints: Some(Arc::new(constraints)), ..pod }
+}
+
+#[test]
+fn nobody_is_sent_where_its_own_constraints_do_not_let_it() {
+    let (me, other) = (only(pod(1, 1), "t"), only(pod(2, 1), "x"));
+    let mut site = site(false, &[&me, &other]);
+    assert_eq!(&*site.sent(&me, 0).node, "t");
+    assert_eq!(site.asked(&other, &WINDOW, ACTS, 1).unsteered, Some(Unsteered::Nowhere));
+}
+
+#[test]
+fn a_look_in_vain_for_one_says_nothing_of_those_with_other_constraints() {
+    let (picky, plain) = (only(pod(1, 2), "none"), pod(2, 2));
+    let filler = placed(&pod(9, 9), "t");
+    let mut site = site(false, &[&picky, &plain, &filler]);
+    for it in [&picky, &plain] {
+        assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
+    }
+    site.see([Change::PodGone { uid: filler.uid }]);
+    let rung = site.desk.rings(&site.world, Tick(100), 10, usize::MAX);
+    assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [plain.uid]);
 }
