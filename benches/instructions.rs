@@ -13,8 +13,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use server::{Server, args, names_in};
-use sigma::engine::Desk;
-use sigma::model::{Amounts, NodeOrd, PodUid, Tick};
+use sigma::engine::{Desk, World};
+use sigma::model::{
+    Amounts, Constraints, Hashed, Is, Namespaces, NodeOrd, Pod, PodTerm, PodUid, Requirement,
+    Selector, SpreadTerm, Tick,
+};
 use world::{SIZES, Setting, setting};
 
 /// Pods that hold something in the case with many holds: what a burst leaves before its events come.
@@ -141,6 +144,7 @@ fn decisions(server: &Server, setting: &Setting) {
             });
         }
     }
+    best(&world, &ords, setting);
     let mut desk = Desk::default();
     // The first node is left alone: it is the one that a request of one name is about.
     for (at, window) in (1..=NUM_HOLDS).zip(ords[1..].chunks(SIZES[1]).cycle()) {
@@ -158,5 +162,50 @@ fn decisions(server: &Server, setting: &Setting) {
             let answer = desk.filter(&world, &pod, &ords[..size], Tick(0));
             assert!(!black_box(answer).accepted.is_empty());
         });
+    }
+}
+
+/// What a steer costs: the best of these nodes, by kube-scheduler's own constraints as well. Whatever the
+/// number of nodes, constraints look at all of the cluster.
+fn best(world: &World, ords: &[NodeOrd], setting: &Setting) {
+    let plain = setting.online.clone();
+    let constrained = Pod { constraints: Some(Arc::new(all_kinds(&plain))), ..plain.clone() };
+    for (with, pod) in [("", plain), (", with constraints", constrained)] {
+        let mut desk = Desk::default();
+        for _ in 0..UNTIL_KNOWN {
+            desk.best_of(world, &pod, ords);
+        }
+        for size in SIZES {
+            measure(&format!("best of the nodes{with}"), size, || {
+                assert!(black_box(desk.best_of(world, &pod, &ords[..size])).is_some());
+            });
+        }
+    }
+}
+
+/// Node affinity, anti-affinity by node, and spread over zones, as a careful owner has them.
+fn all_kinds(pod: &Pod) -> Constraints {
+    let app = Hashed::of("app");
+    let value = pod.labels.value(app).expect("it has the label");
+    let own: Selector<Hashed> = [Requirement { key: app, is: Is::NotIn([value].into()) }].into();
+    let zone = "topology.kubernetes.io/zone";
+    Constraints {
+        node_selector: [Requirement { key: zone.into(), is: Is::Exists }].into(),
+        apart: [PodTerm {
+            key: "kubernetes.io/hostname".into(),
+            selector: Some([Requirement { key: app, is: Is::In([value].into()) }].into()),
+            namespaces: Namespaces::default(),
+        }]
+        .into(),
+        spread: [SpreadTerm {
+            key: zone.into(),
+            max_skew: 1_000_000,
+            min_domains: 1,
+            selector: Some(own),
+            honors_affinity: true,
+            honors_taints: false,
+        }]
+        .into(),
+        ..Constraints::default()
     }
 }
