@@ -29,6 +29,8 @@ pub(crate) struct SchedulerOptions<'a> {
     pub(crate) tls: Option<PathBuf>,
     /// How much it logs.
     pub(crate) verbosity: u8,
+    /// It takes part in an election, asking for its lease ten times a second, and waits for it.
+    pub(crate) standby: bool,
 }
 
 impl<'a> SchedulerOptions<'a> {
@@ -43,6 +45,7 @@ impl<'a> SchedulerOptions<'a> {
             bind: false,
             tls: None,
             verbosity: 1,
+            standby: false,
         }
     }
 }
@@ -100,7 +103,13 @@ impl Scheduler {
 fn configuration(control_plane: &ControlPlane, options: &SchedulerOptions<'_>) -> Result<Value> {
     let text = include_str!("../../../deploy/base/kube-scheduler-config.yaml");
     let mut config: Value = serde_saphyr::from_str(text)?;
-    config["leaderElection"] = json!({"leaderElect": false});
+    config["leaderElection"] = json!({"leaderElect": options.standby});
+    if options.standby {
+        let lease = [("resourceNamespace", "kube-system"), ("resourceName", "kube-scheduler")];
+        for (field, value) in lease.into_iter().chain([("retryPeriod", "100ms")]) {
+            config["leaderElection"][field] = json!(value);
+        }
+    }
     config["clientConnection"] =
         json!({"kubeconfig": control_plane.kubeconfig("scheduler"), "qps": 5000, "burst": 5000});
     config["profiles"][0]["schedulerName"] = json!(options.name);
