@@ -54,6 +54,9 @@ pub(crate) struct BenchArgs {
     /// kube-scheduler's percentageOfNodesToScore [default: kube-scheduler's own].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     percentage: Option<u32>,
+    /// sigma's --qps: nominations a second, at most [default: sigma's own].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    qps: Option<u32>,
     /// Draws pods a second to a file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,

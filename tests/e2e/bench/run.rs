@@ -38,6 +38,7 @@ pub(super) struct Site {
     /// To be made for each run.
     pods: Vec<Value>,
     percentage: Option<u32>,
+    qps: Option<u32>,
 }
 
 /// What a run measured.
@@ -100,8 +101,8 @@ impl Site {
         api.post_all(nodes).await.context("making nodes")?;
         let pods = args.backlog.furnish(api, args.pods).await.context("what pods refer to")?;
         let start = Start::new(&api.0);
-        let (num_nodes, percentage) = (args.nodes, args.percentage);
-        Ok(Self { start, num_nodes, pods, percentage, control_plane })
+        let BenchArgs { nodes: num_nodes, percentage, qps, .. } = *args;
+        Ok(Self { start, num_nodes, pods, percentage, qps, control_plane })
     }
 
     /// A run from an empty cluster to an empty cluster.
@@ -181,6 +182,7 @@ impl Site {
                 options.more = ["--lease-namespace=kube-system", "--scheduler-name=sigma"]
                     .map(str::to_owned)
                     .into();
+                options.more.extend(self.qps.map(|it| format!("--qps={it}")));
             }
             return Ok(Extender::Sigma(Box::new(
                 Sigma::start(&self.control_plane, options).await?,

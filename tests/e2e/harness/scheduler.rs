@@ -1,6 +1,7 @@
 //! The unmodified kube-scheduler, configured as `deploy/` configures it but for what a case changes.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -76,9 +77,11 @@ impl Scheduler {
         let log = format!("scheduler-{}", options.name);
         let mut process = Process::start(dir, &log, &binary("kube-scheduler")?, &args, &[])?;
         let probe = Api::anonymous(&format!("https://127.0.0.1:{port}"))?;
+        // kube-scheduler 1.30 has no other.
+        let page = if minor()? < 31 { "/healthz" } else { "/readyz" };
         let look = async || {
             process.check()?;
-            let answer = probe.0.request_text(Request::get("/readyz").body(Vec::new())?).await;
+            let answer = probe.0.request_text(Request::get(page).body(Vec::new())?).await;
             Ok(answer.is_ok().then_some(()))
         };
         until("kube-scheduler is ready", Duration::from_secs(30), look).await?;
@@ -97,6 +100,14 @@ impl Scheduler {
         ensure!(count > 0.0, "kube-scheduler has no metric {name}");
         Ok(sum("sum") / count)
     }
+}
+
+/// The minor version of the kube-scheduler that the cases run beside: 36 of `Kubernetes v1.36.2`.
+pub(crate) fn minor() -> Result<u32> {
+    let out = Command::new(binary("kube-scheduler")?).arg("--version").output()?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    let minor = text.trim().strip_prefix("Kubernetes v1.").and_then(|it| it.split('.').next());
+    minor.and_then(|it| it.parse().ok()).with_context(|| format!("no version in {text:?}"))
 }
 
 /// The shipped configuration with this case's addresses and names in it.
