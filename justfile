@@ -17,6 +17,19 @@ e2e *cases:
     tests/e2e/controlplane/build
     SIGMA_E2E=1 cargo test --locked --test e2e -- {{cases}}
 
+# Steers and nominations ahead beside kube-scheduler of other minor versions: builds each once (2 to 4 minutes),
+# then some two minutes each. `just e2e-matrix 1.33` takes one.
+e2e-matrix *minors="1.30 1.33 1.34 1.35":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    failed=
+    for minor in {{minors}}; do
+        assets=$(tests/e2e/controlplane/build "$minor")
+        KUBEBUILDER_ASSETS=$assets SIGMA_E2E=1 cargo test --locked --test e2e -- \
+            nominate_fences ahead_backlog steer_to_the_only_node steer_faults || failed+=" $minor"
+    done
+    [[ -z $failed ]] || { echo "failed beside kube-scheduler$failed" >&2; exit 1; }
+
 # Formatting, clippy with and without `live`, docs, dependencies.
 lint:
     cargo fmt --check
@@ -30,9 +43,9 @@ lint:
 advisories:
     cargo deny --all-features check advisories
 
-# What takes long: `fuzz`, many more cases of every property (the state sees more than a million
-# changes), and the demo at its full size.
-nightly: fuzz
+# What takes long: `fuzz`, `e2e-matrix`, many more cases of every property (the state sees more than a
+# million changes), and the demo at its full size.
+nightly: fuzz e2e-matrix
     PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy -- --nocapture
     cargo run --locked --release -- demo -o json
 

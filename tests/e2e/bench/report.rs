@@ -1,11 +1,13 @@
 //! The figures of all runs: one row for each means.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Result;
 
+use super::BenchArgs;
 use super::Means;
-use super::run::Run;
+use super::run::{Ahead, Run};
 
 /// What `-o json` prints of a means. Figures are medians over its runs.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -23,12 +25,16 @@ pub(crate) struct Row {
     algorithm_ms: f64,
     scheduler_cpu_ms_per_pod: f64,
     extender_cpu_ms_per_pod: f64,
+    /// How many nodes were chosen ahead, all runs together.
+    targets: u64,
+    /// What became of the pods of all runs, by what they require.
+    kinds: BTreeMap<&'static str, Ahead>,
 }
 
 /// A row for each means that has a run.
-pub(super) fn rows(means: &[Means], nodes: u32, pods: u32, runs: &[(Means, Run)]) -> Vec<Row> {
+pub(super) fn rows(args: &BenchArgs, runs: &[(Means, Run)]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for means in means {
+    for means in &args.means {
         let of: Vec<&Run> = runs.iter().filter(|(of, _)| of == means).map(|(_, run)| run).collect();
         let by = |figure: fn(&Run) -> f64| of.iter().map(|run| figure(run)).collect::<Vec<_>>();
         let speeds = by(|run| run.pods_per_second);
@@ -40,19 +46,32 @@ pub(super) fn rows(means: &[Means], nodes: u32, pods: u32, runs: &[(Means, Run)]
         let base = rows.first().map_or(pods_per_second, |row| row.pods_per_second);
         rows.push(Row {
             means: means.name(),
-            nodes,
-            pods,
+            nodes: args.nodes,
+            pods: args.pods,
             pods_per_second,
             ratio: Some(round(pods_per_second / base, 1000.0)),
             aa: half(1).zip(half(0)).map(|(back, there)| round(back / there, 1000.0)),
             algorithm_ms: middle(|run| run.algorithm_ms),
             scheduler_cpu_ms_per_pod: middle(|run| run.scheduler_ms_per_pod),
             extender_cpu_ms_per_pod: middle(|run| run.extender_ms_per_pod),
+            targets: of.iter().map(|run| run.targets).sum(),
+            kinds: kinds(&of),
             pods_per_second_runs: speeds.iter().map(|it| round(*it, 10.0)).collect(),
         });
     }
     rows.iter_mut().for_each(|row| row.pods_per_second = round(row.pods_per_second, 10.0));
     rows
+}
+
+fn kinds(runs: &[&Run]) -> BTreeMap<&'static str, Ahead> {
+    let mut kinds: BTreeMap<&'static str, Ahead> = BTreeMap::new();
+    for (kind, more) in runs.iter().flat_map(|run| &run.kinds) {
+        let sum = kinds.entry(kind).or_default();
+        sum.pods += more.pods;
+        sum.planned += more.planned;
+        sum.landed += more.landed;
+    }
+    kinds
 }
 
 /// One object a line.
@@ -92,6 +111,38 @@ pub(super) fn table(rows: &[Row]) -> String {
              second run of a round to the first."
         );
     }
+    rows.iter().filter(|row| row.targets > 0).for_each(|row| out += &shares(row));
+    out
+}
+
+/// How many pods of each kind were nominated ahead, and how many are where they were to go.
+fn shares(row: &Row) -> String {
+    let (means, targets) = (&row.means, row.targets);
+    let mut out = format!(
+        "\n{means}, all runs; {targets} nodes chosen ahead\n{:<16} {:>7} {:>15} {:>7} {:>15} {:>7}\n",
+        "kind", "pods", "nominated ahead", "%", "on that node", "%"
+    );
+    let mut all = Ahead::default();
+    let mut line = |kind: &str, it: Ahead| {
+        let percent = |part: u64, of: u64| 100.0 * part as f64 / of.max(1) as f64;
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "{kind:<16} {:>7} {:>15} {:>7.1} {:>15} {:>7.1}",
+            it.pods,
+            it.planned,
+            percent(it.planned, it.pods),
+            it.landed,
+            percent(it.landed, it.planned),
+        );
+    };
+    for (kind, it) in &row.kinds {
+        line(kind, *it);
+        all.pods += it.pods;
+        all.planned += it.planned;
+        all.landed += it.landed;
+    }
+    line("all", all);
     out
 }
 

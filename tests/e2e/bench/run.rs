@@ -1,44 +1,70 @@
-//! One run: a backlog is made, the extender is started, the scheduler last; when all pods are bound,
-//! everything but the nodes is removed again.
+//! One run: a backlog is made, the extender and kube-scheduler are started and stand by, the clock
+//! starts; when all pods are bound, everything but the nodes is removed again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::Means;
+use super::backlog::kind_of;
+use super::start::Start;
+use super::{BenchArgs, Means};
 use crate::harness::control_plane::ControlPlane;
-use crate::harness::objects::{NodeShape, PodShape, node, pod};
+use crate::harness::objects::{NodeShape, node};
 use crate::harness::process::{Process, free_port};
 use crate::harness::recorder::{Limits, Recorder};
 use crate::harness::scheduler::{Scheduler, SchedulerOptions};
 use crate::harness::sigma::{Sigma, SigmaOptions};
 use crate::harness::until;
 
-const ZONES: [&str; 3] = ["cn-hangzhou-h", "cn-hangzhou-i", "cn-hangzhou-j"];
+pub(super) const ZONES: [&str; 3] = ["cn-hangzhou-h", "cn-hangzhou-i", "cn-hangzhou-j"];
+/// A label that half of the nodes have, with the value `yes`.
+pub(super) const HALF_LABEL: &str = "example.com/half";
 /// Slower than one pod a second is not slow but broken.
 const LEAST_PODS_PER_SECOND: f64 = 1.0;
 /// The scheduler's in-tree share of a pod.
 const ALGORITHM: &str = "scheduler_scheduling_algorithm_duration_seconds";
+/// Writing 2,000 nominations takes 5 s by default.
+const NOMINATED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A control plane with nodes, for all runs.
 pub(super) struct Site {
     control_plane: ControlPlane,
+    start: Start,
     num_nodes: u32,
+    /// To be made for each run.
+    pods: Vec<Value>,
+    percentage: Option<u32>,
+    qps: Option<u32>,
 }
 
 /// What a run measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    /// Over the middle 80 % of the bindings.
+    /// From the start of the clock to the last binding.
     pub(crate) pods_per_second: f64,
-    /// CPU time of kube-scheduler.
+    /// CPU time of kube-scheduler since then.
     pub(crate) scheduler_ms_per_pod: f64,
-    /// CPU time of the extender; 0 without one.
+    /// CPU time of the extender since it may begin; 0 without one.
     pub(crate) extender_ms_per_pod: f64,
     /// kube-scheduler's own figure: from the pod's turn to the choice of a node.
     pub(crate) algorithm_ms: f64,
+    /// What became of the pods, by what they require.
+    pub(crate) kinds: BTreeMap<&'static str, Ahead>,
+    /// Nodes that sigma chose ahead, with those whose nomination came too late.
+    pub(crate) targets: u64,
+}
+
+/// How many pods there are, how many of them sigma had nominated ahead, and how many of these are on
+/// that node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Ahead {
+    pub(crate) pods: u64,
+    pub(crate) planned: u64,
+    pub(crate) landed: u64,
 }
 
 /// Who is asked.
@@ -50,7 +76,7 @@ enum Extender {
 
 impl Site {
     /// Starts the control plane and makes the nodes.
-    pub(super) async fn start(num_nodes: u32) -> Result<Self> {
+    pub(super) async fn start(args: &BenchArgs) -> Result<Self> {
         let control_plane = ControlPlane::start().await?;
         let shape = NodeShape {
             instance_type: "",
@@ -63,50 +89,60 @@ impl Site {
             let bare_metal = at.is_multiple_of(5);
             let instance_type = if bare_metal { "ecs.ebmg7.16xlarge" } else { "ecs.g7.16xlarge" };
             let name = format!("cn-hangzhou.10.1{:02}.{}.{}", at % 7, at / 100, 100 + at % 100);
-            node(&name, NodeShape { instance_type, zone: ZONES[at % ZONES.len()], ..shape })
+            let mut node =
+                node(&name, NodeShape { instance_type, zone: ZONES[at % ZONES.len()], ..shape });
+            if at.is_multiple_of(2) {
+                node["metadata"]["labels"][HALF_LABEL] = json!("yes");
+            }
+            node
         };
-        let nodes = (0..num_nodes as usize).map(make).collect();
-        control_plane.admin.post_all(nodes).await.context("making nodes")?;
-        Ok(Self { control_plane, num_nodes })
+        let nodes = (0..args.nodes as usize).map(make).collect();
+        let api = &control_plane.admin;
+        api.post_all(nodes).await.context("making nodes")?;
+        let pods = args.backlog.furnish(api, args.pods).await.context("what pods refer to")?;
+        let start = Start::new(&api.0);
+        let BenchArgs { nodes: num_nodes, percentage, qps, .. } = *args;
+        Ok(Self { start, num_nodes, pods, percentage, qps, control_plane })
     }
 
     /// A run from an empty cluster to an empty cluster.
-    pub(super) async fn run(
-        &self,
-        means: Means,
-        num_pods: u32,
-        percentage: Option<u32>,
-    ) -> Result<Run> {
+    pub(super) async fn run(&self, means: Means) -> Result<Run> {
         let api = &self.control_plane.admin;
-        let shape = PodShape { tolerates_virtual: false, ..PodShape::PLAIN };
-        let pods = (0..num_pods).map(|at| pod(&format!("p-{at:05}"), &shape)).collect();
-        api.post_all(pods).await.context("making pods")?;
+        api.post_all(self.pods.clone()).await.context("making pods")?;
+        self.start.hold().await?;
         let mut extender = self.extender(means).await?;
         let recorder = Recorder::start(api, Limits::default()).await?;
-        let before = extender.cpu()?;
         let options = SchedulerOptions {
             name: "sigma",
             extender: extender.url(),
-            percentage,
+            percentage: self.percentage,
             ignorable: false,
             bind: false,
             tls: None,
             verbosity: 1,
+            standby: true,
         };
         let mut scheduler = Scheduler::start(&self.control_plane, &options).await?;
-        let within = Duration::from_secs_f64(60.0 + f64::from(num_pods) / LEAST_PODS_PER_SECOND);
+        let before = (scheduler.process.cpu()?, extender.cpu()?);
+        let clock = self.begin(means, &extender, &recorder).await?;
+        let num_pods = self.pods.len();
+        let within = Duration::from_secs_f64(60.0 + num_pods as f64 / LEAST_PODS_PER_SECOND);
         let bound = async || {
             scheduler.process.check()?;
             extender.check()?;
-            Ok((recorder.record().bindings.len() >= num_pods as usize).then_some(()))
+            let record = recorder.record();
+            let last = record.bindings.last().filter(|_| record.bindings.len() >= num_pods);
+            Ok(last.map(|it| it.at))
         };
-        until("all pods are bound", within, bound).await?;
-        let per_pod = |cpu: Duration| cpu.as_secs_f64() * 1e3 / f64::from(num_pods);
+        let (last, _) = until("all pods are bound", within, bound).await?;
+        let per_pod = |cpu: Duration| cpu.as_secs_f64() * 1e3 / num_pods as f64;
         let run = Run {
-            pods_per_second: middle_rate(&recorder)?,
-            scheduler_ms_per_pod: per_pod(scheduler.process.cpu()?),
-            extender_ms_per_pod: per_pod(extender.cpu()? - before),
+            pods_per_second: num_pods as f64 / (last - clock).as_secs_f64(),
+            scheduler_ms_per_pod: per_pod(scheduler.process.cpu()? - before.0),
+            extender_ms_per_pod: per_pod(extender.cpu()? - before.1),
             algorithm_ms: scheduler.mean_seconds(ALGORITHM).await? * 1e3,
+            kinds: kinds(&recorder),
+            targets: extender.targets().await?,
         };
         extender.check_answers(self.num_nodes).await?;
         drop((scheduler, extender, recorder));
@@ -114,13 +150,39 @@ impl Site {
         Ok(run)
     }
 
+    /// Starts the clock: nobody is held back any longer.
+    async fn begin(
+        &self,
+        means: Means,
+        extender: &Extender,
+        recorder: &Recorder,
+    ) -> Result<Instant> {
+        let clock = match (means, extender) {
+            (Means::SigmaAhead, _) => Some(self.start.sigma().await?),
+            (Means::SigmaNominated, Extender::Sigma(sigma)) => {
+                self.start.sigma().await?;
+                let nominated = async || {
+                    let backlog = sigma.metric("sigma_ahead_backlog_pods", "").await? as usize;
+                    let planned = recorder.record().num_planned();
+                    Ok((backlog > 0 && planned == backlog).then_some(()))
+                };
+                until("all are nominated that can be", NOMINATED_WITHIN, nominated).await?;
+                None
+            }
+            _ => None,
+        };
+        let scheduler = self.start.scheduler().await?;
+        Ok(clock.unwrap_or(scheduler))
+    }
+
     async fn extender(&self, means: Means) -> Result<Extender> {
         if let Some(policy) = means.policy() {
             let mut options = SigmaOptions::new(&self.control_plane, &means.name(), policy);
-            if means == Means::SigmaAhead {
+            if matches!(means, Means::SigmaAhead | Means::SigmaNominated) {
                 options.more = ["--lease-namespace=kube-system", "--scheduler-name=sigma"]
                     .map(str::to_owned)
                     .into();
+                options.more.extend(self.qps.map(|it| format!("--qps={it}")));
             }
             return Ok(Extender::Sigma(Box::new(
                 Sigma::start(&self.control_plane, options).await?,
@@ -142,10 +204,6 @@ impl Site {
     /// Removes all pods, as kubelets would.
     async fn clear(&self) -> Result<()> {
         let api = &self.control_plane.admin;
-        // A sigma that was killed has not given it back, and the next one would wait it out.
-        let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
-        let lease = format!("{path}?fieldSelector=metadata.name=sigma");
-        api.delete_all(&lease, &json!({})).await?;
         let path = "/api/v1/namespaces/default/pods";
         api.delete_all(path, &json!({"gracePeriodSeconds": 0})).await?;
         let empty = async || Ok(api.pods(None).await?.is_empty().then_some(()));
@@ -178,6 +236,14 @@ impl Extender {
         self.process().map_or(Ok(Duration::ZERO), |process| process.cpu())
     }
 
+    /// How many nodes sigma has chosen ahead.
+    async fn targets(&self) -> Result<u64> {
+        match self {
+            Self::Sigma(sigma) => sigma.metric("sigma_ahead_targets_total", "").await,
+            _ => Ok(0),
+        }
+    }
+
     /// A figure is worth nothing when something else than decisions was measured.
     async fn check_answers(&self, num_nodes: u32) -> Result<()> {
         let Self::Sigma(sigma) = self else { return Ok(()) };
@@ -190,12 +256,14 @@ impl Extender {
     }
 }
 
-/// Bindings a second between the first tenth and the last.
-fn middle_rate(recorder: &Recorder) -> Result<f64> {
-    let record = recorder.record();
-    let count = record.bindings.len();
-    let (first, last) = (count / 10, count - 1 - count / 10);
-    let took = record.bindings[last].at - record.bindings[first].at;
-    ensure!(!took.is_zero(), "{count} pods were bound at once");
-    Ok((last - first) as f64 / took.as_secs_f64())
+/// What became of the pods, by what they require.
+fn kinds(recorder: &Recorder) -> BTreeMap<&'static str, Ahead> {
+    let mut kinds = BTreeMap::new();
+    for it in &recorder.record().bindings {
+        let kind: &mut Ahead = kinds.entry(kind_of(&it.pod)).or_default();
+        kind.pods += 1;
+        kind.planned += u64::from(it.planned.is_some());
+        kind.landed += u64::from(it.planned.as_deref() == Some(&*it.node));
+    }
+    kinds
 }

@@ -51,6 +51,7 @@ pub(super) async fn scores() -> Result<Facts> {
         bind: false,
         tls: None,
         verbosity: 10,
+        standby: false,
     };
     let scheduler = Scheduler::start(&control_plane, &options).await?;
     let all: Vec<usize> = (0..cluster.nodes.len()).collect();

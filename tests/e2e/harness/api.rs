@@ -56,6 +56,12 @@ impl Api {
         self.send(Method::POST, path, "application/json", object.to_string().into()).await
     }
 
+    /// Changes the fields that are given.
+    pub(crate) async fn merge(&self, path: &str, fields: &Value) -> Result<Value> {
+        let body = fields.to_string().into();
+        self.send(Method::PATCH, path, "application/merge-patch+json", body).await
+    }
+
     /// Deletes a pod as a kubelet does at the end: at once and for good.
     pub(crate) async fn delete_pod(&self, namespace: &str, name: &str) -> Result<()> {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}?gracePeriodSeconds=0");

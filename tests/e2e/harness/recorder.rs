@@ -61,6 +61,9 @@ pub(crate) struct Binding {
     pub(crate) at: Instant,
     pub(crate) namespace: String,
     pub(crate) pod: String,
+    pub(crate) node: String,
+    /// Where sigma had nominated it ahead, by the mark that it leaves, if it had.
+    pub(crate) planned: Option<String>,
     /// A pool that the pod's class prefers had a node with room for it at this moment; and how full
     /// that pool was, in percent.
     pub(crate) out_of_order: Option<f64>,
@@ -80,6 +83,8 @@ pub(crate) struct Record {
     pub(crate) num_events: u64,
     pub(crate) num_lists: u64,
     pods: HashMap<String, (Option<String>, Sum)>,
+    /// By UID, the last node that a pod was nominated to ahead.
+    planned: HashMap<String, String>,
 }
 
 /// Follows the pods until dropped.
@@ -201,7 +206,11 @@ impl Record {
             }
         }
         if kind == "DELETED" || terminal {
+            self.planned.remove(uid);
             return;
+        }
+        if let Some(target) = nominated_ahead(pod).filter(|_| node.is_none()) {
+            self.planned.insert(uid.to_owned(), target.to_owned());
         }
         let sum = sum_of(pod);
         if let Some(node) = &node {
@@ -243,10 +252,13 @@ impl Record {
                 self.violations.push(format!("{name} is in {}, closed to it", limit.pool));
             }
         }
+        let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
         self.bindings.push(Binding {
             at: Instant::now(),
             namespace: namespace.to_owned(),
             pod: name.to_owned(),
+            node: node.to_owned(),
+            planned: self.planned.remove(uid),
             out_of_order,
         });
     }
@@ -265,6 +277,11 @@ impl Record {
 }
 
 impl Record {
+    /// Pods that wait, nominated ahead.
+    pub(crate) fn num_planned(&self) -> usize {
+        self.planned.len()
+    }
+
     /// CPU requested in a pool, of what may be.
     pub(crate) fn percent_full(&self, pool: &str, limits: &Limits) -> f64 {
         let used = self.pools.get(pool).copied().unwrap_or_default().cpu;
@@ -278,6 +295,13 @@ impl Limits {
         let of_nodes = self.nodes.values().filter(|it| it.pool == pool).map(|it| it.allocation.cpu);
         self.pools.get(pool).map_or_else(|| of_nodes.sum(), |it| it.cpu)
     }
+}
+
+/// The pod's nomination, where the annotation that sigma writes with one ahead names the same node.
+fn nominated_ahead(pod: &Value) -> Option<&str> {
+    let node = pod["status"]["nominatedNodeName"].as_str().filter(|it| !it.is_empty())?;
+    let mark = pod["metadata"]["annotations"]["sigma.io/ring"].as_str()?;
+    mark.starts_with(&format!("ahead/{node}/")).then_some(node)
 }
 
 /// What a pod of the cases requests: one container, `…m` and `…Mi`.

@@ -1,6 +1,7 @@
 //! The unmodified kube-scheduler, configured as `deploy/` configures it but for what a case changes.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +30,8 @@ pub(crate) struct SchedulerOptions<'a> {
     pub(crate) tls: Option<PathBuf>,
     /// How much it logs.
     pub(crate) verbosity: u8,
+    /// It takes part in an election, asking for its lease ten times a second, and waits for it.
+    pub(crate) standby: bool,
 }
 
 impl<'a> SchedulerOptions<'a> {
@@ -43,6 +46,7 @@ impl<'a> SchedulerOptions<'a> {
             bind: false,
             tls: None,
             verbosity: 1,
+            standby: false,
         }
     }
 }
@@ -73,9 +77,11 @@ impl Scheduler {
         let log = format!("scheduler-{}", options.name);
         let mut process = Process::start(dir, &log, &binary("kube-scheduler")?, &args, &[])?;
         let probe = Api::anonymous(&format!("https://127.0.0.1:{port}"))?;
+        // kube-scheduler 1.30 has no other.
+        let page = if minor()? < 31 { "/healthz" } else { "/readyz" };
         let look = async || {
             process.check()?;
-            let answer = probe.0.request_text(Request::get("/readyz").body(Vec::new())?).await;
+            let answer = probe.0.request_text(Request::get(page).body(Vec::new())?).await;
             Ok(answer.is_ok().then_some(()))
         };
         until("kube-scheduler is ready", Duration::from_secs(30), look).await?;
@@ -96,11 +102,25 @@ impl Scheduler {
     }
 }
 
+/// The minor version of the kube-scheduler that the cases run beside: 36 of `Kubernetes v1.36.2`.
+pub(crate) fn minor() -> Result<u32> {
+    let out = Command::new(binary("kube-scheduler")?).arg("--version").output()?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    let minor = text.trim().strip_prefix("Kubernetes v1.").and_then(|it| it.split('.').next());
+    minor.and_then(|it| it.parse().ok()).with_context(|| format!("no version in {text:?}"))
+}
+
 /// The shipped configuration with this case's addresses and names in it.
 fn configuration(control_plane: &ControlPlane, options: &SchedulerOptions<'_>) -> Result<Value> {
     let text = include_str!("../../../deploy/base/kube-scheduler-config.yaml");
     let mut config: Value = serde_saphyr::from_str(text)?;
-    config["leaderElection"] = json!({"leaderElect": false});
+    config["leaderElection"] = json!({"leaderElect": options.standby});
+    if options.standby {
+        let lease = [("resourceNamespace", "kube-system"), ("resourceName", "kube-scheduler")];
+        for (field, value) in lease.into_iter().chain([("retryPeriod", "100ms")]) {
+            config["leaderElection"][field] = json!(value);
+        }
+    }
     config["clientConnection"] =
         json!({"kubeconfig": control_plane.kubeconfig("scheduler"), "qps": 5000, "burst": 5000});
     config["profiles"][0]["schedulerName"] = json!(options.name);
