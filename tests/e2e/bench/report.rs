@@ -66,10 +66,7 @@ pub(super) fn rows(args: &BenchArgs, runs: &[(Means, Run)]) -> Vec<Row> {
 fn kinds(runs: &[&Run]) -> BTreeMap<&'static str, Ahead> {
     let mut kinds: BTreeMap<&'static str, Ahead> = BTreeMap::new();
     for (kind, more) in runs.iter().flat_map(|run| &run.kinds) {
-        let sum = kinds.entry(kind).or_default();
-        sum.pods += more.pods;
-        sum.planned += more.planned;
-        sum.landed += more.landed;
+        kinds.entry(kind).or_default().add(more);
     }
     kinds
 }
@@ -108,19 +105,21 @@ pub(super) fn table(rows: &[Row]) -> String {
             out,
             "\n{nodes} nodes, {pods} pods a run, {runs} runs each; medians. ms are CPU time a pod; algo is \
              kube-scheduler's\nscheduling_algorithm_duration. Ratio: to the first row. A/A: the same means, \
-             second run of a round to the first."
+             second run of a round to the first. ms of a kind:\nfrom the binding before to its own, on average."
         );
     }
-    rows.iter().filter(|row| row.targets > 0).for_each(|row| out += &shares(row));
+    let of_interest = |row: &&Row| row.targets > 0 || row.kinds.len() > 1;
+    rows.iter().filter(of_interest).for_each(|row| out += &shares(row));
     out
 }
 
-/// How many pods of each kind were nominated ahead, and how many are where they were to go.
+/// How many pods of each kind were nominated ahead, how many are where they were to go, and how long one
+/// took.
 fn shares(row: &Row) -> String {
     let (means, targets) = (&row.means, row.targets);
     let mut out = format!(
-        "\n{means}, all runs; {targets} nodes chosen ahead\n{:<16} {:>7} {:>15} {:>7} {:>15} {:>7}\n",
-        "kind", "pods", "nominated ahead", "%", "on that node", "%"
+        "\n{means}, all runs; {targets} nodes chosen ahead\n{:<16} {:>7} {:>15} {:>7} {:>15} {:>7} {:>7}\n",
+        "kind", "pods", "nominated ahead", "%", "on that node", "%", "ms"
     );
     let mut all = Ahead::default();
     let mut line = |kind: &str, it: Ahead| {
@@ -128,19 +127,18 @@ fn shares(row: &Row) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "{kind:<16} {:>7} {:>15} {:>7.1} {:>15} {:>7.1}",
+            "{kind:<16} {:>7} {:>15} {:>7.1} {:>15} {:>7.1} {:>7.1}",
             it.pods,
             it.planned,
             percent(it.planned, it.pods),
             it.landed,
             percent(it.landed, it.planned),
+            it.ms / it.pods.max(1) as f64,
         );
     };
     for (kind, it) in &row.kinds {
         line(kind, *it);
-        all.pods += it.pods;
-        all.planned += it.planned;
-        all.landed += it.landed;
+        all.add(it);
     }
     line("all", all);
     out

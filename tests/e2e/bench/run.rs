@@ -60,11 +60,14 @@ pub(crate) struct Run {
 
 /// How many pods there are, how many of them sigma had nominated ahead, and how many of these are on
 /// that node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub(crate) struct Ahead {
     pub(crate) pods: u64,
     pub(crate) planned: u64,
     pub(crate) landed: u64,
+    /// From the binding before to each one's own, added up. kube-scheduler takes one pod after the other, so
+    /// this is about what it spent on them.
+    pub(crate) ms: f64,
 }
 
 /// Who is asked.
@@ -141,7 +144,7 @@ impl Site {
             scheduler_ms_per_pod: per_pod(scheduler.process.cpu()? - before.0),
             extender_ms_per_pod: per_pod(extender.cpu()? - before.1),
             algorithm_ms: scheduler.mean_seconds(ALGORITHM).await? * 1e3,
-            kinds: kinds(&recorder),
+            kinds: kinds(&recorder, clock),
             targets: extender.targets().await?,
         };
         extender.check_answers(self.num_nodes).await?;
@@ -257,13 +260,26 @@ impl Extender {
 }
 
 /// What became of the pods, by what they require.
-fn kinds(recorder: &Recorder) -> BTreeMap<&'static str, Ahead> {
-    let mut kinds = BTreeMap::new();
+fn kinds(recorder: &Recorder, clock: Instant) -> BTreeMap<&'static str, Ahead> {
+    let (mut kinds, mut before) = (BTreeMap::new(), clock);
     for it in &recorder.record().bindings {
         let kind: &mut Ahead = kinds.entry(kind_of(&it.pod)).or_default();
-        kind.pods += 1;
-        kind.planned += u64::from(it.planned.is_some());
-        kind.landed += u64::from(it.planned.as_deref() == Some(&*it.node));
+        kind.add(&Ahead {
+            pods: 1,
+            planned: u64::from(it.planned.is_some()),
+            landed: u64::from(it.planned.as_deref() == Some(&*it.node)),
+            ms: (it.at - before).as_secs_f64() * 1e3,
+        });
+        before = it.at;
     }
     kinds
+}
+
+impl Ahead {
+    pub(super) fn add(&mut self, more: &Self) {
+        self.pods += more.pods;
+        self.planned += more.planned;
+        self.landed += more.landed;
+        self.ms += more.ms;
+    }
 }
