@@ -52,6 +52,7 @@ pub(super) async fn feasible() -> Result<Facts> {
         bind: false,
         tls: None,
         verbosity: 10,
+        standby: false,
     };
     let scheduler = Scheduler::start(&control_plane, &options).await?;
     let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
