@@ -194,3 +194,33 @@ fn siblings_with_other_ports_are_judged_by_their_own() {
     let want: Vec<bool> = (0..2 * nodes + 2).map(|at| at < 2 * nodes).collect();
     assert_eq!(given, want);
 }
+
+/// What is kept of the nodes' labels is forgotten when one has others.
+#[test]
+fn a_node_that_is_relabelled_is_in_another_domain() {
+    let mut rng = Rng::new(3, 0);
+    let mut cluster = Cluster { pods: Vec::new(), ..objects::cluster(&mut rng) };
+    for (at, node) in cluster.nodes.iter_mut().enumerate() {
+        node["metadata"]["labels"]["rack"] = if at == 0 { "1" } else { "2" }.into();
+        node["metadata"]["resourceVersion"] = "1".into();
+    }
+    let mut near = apart_from_itself(1);
+    near["spec"]["affinity"]["podAntiAffinity"][objects::REQUIRED][0]["topologyKey"] =
+        "rack".into();
+    cluster.pods.push(objects::bound(&plain(2), "n0"));
+    let mut site = site(&cluster);
+    let (asked, ords) = (pod(&near), site.ords(&["n1"]));
+    assert!(site.desk.best_of(&site.world, &asked, &ords).is_some());
+    let mut moved = cluster.nodes[1].clone();
+    moved["metadata"]["labels"]["rack"] = "1".into();
+    moved["metadata"]["resourceVersion"] = "2".into();
+    let slim = serde_json::from_value(moved).expect("a node");
+    site.see([seen_node(decode::node(&slim).expect("a node"))]);
+    assert_eq!(site.desk.best_of(&site.world, &asked, &ords), None);
+    site.see([
+        crate::model::Change::NodeGone { name: "n1".into() },
+        seen_node(crate::testing::node("new", &[("rack", "2")])),
+    ]);
+    let ords = site.ords(&["new"]);
+    assert!(site.desk.best_of(&site.world, &asked, &ords).is_some());
+}
