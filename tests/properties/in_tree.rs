@@ -175,6 +175,42 @@ fn replicas_on_their_way_are_in_the_way() {
     }
 }
 
+/// A nomination is in the way of pods of its priority and below: by its port, by its labels, by its number.
+#[test]
+fn nominated_pods_are_in_the_way() {
+    let mut rng = Rng::new(1, 0);
+    let cluster = Cluster { pods: Vec::new(), ..objects::cluster(&mut rng) };
+    let mut site = site(&cluster);
+    let ords = site.ords(&["n0"]);
+    let mut claims = plain(1);
+    claims["spec"]["priority"] = 5.into();
+    claims["spec"]["containers"][0]["ports"] = json!([{"hostPort": 80}]);
+    claims["status"]["nominatedNodeName"] = "n0".into();
+    let mut port = plain(2);
+    port["spec"]["containers"][0]["ports"] = json!([{"hostPort": 80}]);
+    let apart = apart_from_itself(3);
+    let mut spread = plain(4);
+    let selector = json!({"matchLabels": {"app": spread["metadata"]["labels"]["app"]}});
+    spread["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": objects::KEYS[0],
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": selector}]);
+    let mut together = plain(5);
+    let term = apart["spec"]["affinity"]["podAntiAffinity"][objects::REQUIRED][0].clone();
+    together["spec"]["affinity"] = json!({"podAffinity": {objects::REQUIRED: [term]}});
+    let all = [&port, &apart, &spread, &together];
+    let mut free = |site: &mut Site, priority: i64| {
+        all.map(|json| {
+            let mut json = json.clone();
+            json["spec"]["priority"] = priority.into();
+            site.desk.best_of(&site.world, &pod(&json), &ords).is_some()
+        })
+    };
+    assert_eq!(free(&mut site, 5), [true; 4]);
+    site.see([seen_pod(&pod(&claims))]);
+    // Nobody is with it before it is there: the first of a series may still go anywhere.
+    assert_eq!(free(&mut site, 5), [false, false, false, true]);
+    assert_eq!(free(&mut site, 6), [true; 4]);
+}
+
 #[test]
 fn siblings_with_other_ports_are_judged_by_their_own() {
     let mut rng = Rng::new(1, 0);
