@@ -197,7 +197,7 @@ fn nominated_pods_are_in_the_way() {
     let term = apart["spec"]["affinity"]["podAntiAffinity"][objects::REQUIRED][0].clone();
     together["spec"]["affinity"] = json!({"podAffinity": {objects::REQUIRED: [term]}});
     let all = [&port, &apart, &spread, &together];
-    let mut free = |site: &mut Site, priority: i64| {
+    let free = |site: &mut Site, priority: i64| {
         all.map(|json| {
             let mut json = json.clone();
             json["spec"]["priority"] = priority.into();
