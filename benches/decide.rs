@@ -151,5 +151,6 @@ fn publish(criterion: &mut Criterion, setting: &Setting, state: &mut ClusterStat
             (reader, _) = state.publish();
         });
     });
-    assert!(reader.generation > first, "pictures were published");
+    // A filter on the command line may have left this case out.
+    assert!(reader.generation >= first, "pictures are published in order");
 }

@@ -38,6 +38,7 @@ impl ClusterState {
             }
             return new_images;
         }
+        self.now.nodes_version += 1;
         self.touch(ord);
         self.pool_totals(ord, -1);
         self.drop_taint_set(ord);
@@ -66,6 +67,7 @@ impl ClusterState {
         let Some(ord) = self.now.names.ord(name).filter(|ord| self.now.is_live(*ord)) else {
             return;
         };
+        self.now.nodes_version += 1;
         self.touch(ord);
         self.pool_totals(ord, -1);
         self.drop_taint_set(ord);

@@ -65,6 +65,8 @@ pub struct ExtendedColumn {
 pub struct Snapshot {
     /// Counts pictures.
     pub generation: Generation,
+    /// Counts changes of what nodes are, their labels among it; heartbeats do not count.
+    pub nodes_version: u64,
     /// Names ↔ ordinals.
     pub names: Names,
     /// Per-node attributes.

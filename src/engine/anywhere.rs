@@ -2,7 +2,7 @@
 
 use super::desk::Buffers;
 use super::filter::judge;
-use super::in_tree::{InTree, Keys};
+use super::in_tree::InTree;
 use super::{Case, Desk, World};
 use crate::model::{NodeOrd, Pod, Reason};
 
@@ -36,10 +36,10 @@ impl Desk {
         let class = world.classify(pod).class;
         self.seen_with(world, pod, class, nodes.len(), |case, rows, buffers| {
             judge(case, rows, nodes, &mut buffers.verdicts);
-            let Buffers { ranker, verdicts, kept, .. } = buffers;
+            let Buffers { ranker, verdicts, kept, keys, .. } = buffers;
             let Case { class, world, extra, .. } = case;
             let replicas = &extra.replicas;
-            let in_tree = InTree::of(&world.snapshot, pod, replicas, &mut Keys::default());
+            let in_tree = InTree::of(&world.snapshot, pod, replicas, keys);
             let of_nodes = nodes.iter().zip(&*verdicts);
             let of_nodes = of_nodes.filter(|(ord, verdict)| {
                 **verdict == Reason::Kept && in_tree.as_ref().is_none_or(|it| it.admits(**ord))

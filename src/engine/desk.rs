@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::filter::{Tally, judge};
-use super::in_tree::are_alike;
+use super::in_tree::{Keys, are_alike};
 use super::preempt::{Candidate, acceptable};
 use super::rank::Ranker;
 use super::refusals::{RefusalLimits, Refusals};
@@ -38,6 +38,8 @@ pub(super) struct Buffers {
     /// All nodes, and those of a list that may take the pod, while the best is looked for.
     pub(super) all: Vec<NodeOrd>,
     pub(super) kept: Vec<NodeOrd>,
+    /// Domains of the labels that pods spread by or keep together by.
+    pub(super) keys: Keys,
 }
 
 /// A filter's answer.

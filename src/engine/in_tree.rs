@@ -61,6 +61,7 @@ impl InTree {
         let host_ports = pod.host_ports.clone();
         let mut in_tree = Self { is_out, host_ports, apart, together, spread };
         in_tree.expect(pod, replicas);
+        in_tree.respect(snapshot, pod);
         Some(in_tree)
     }
 
@@ -74,15 +75,31 @@ impl InTree {
 
     /// Counts a pod that is on the node from now on.
     pub(super) fn placed(&mut self, pod: &Pod, ord: NodeOrd) {
+        self.nominated(pod, ord);
+        if let Some(together) = &mut self.together {
+            together.placed(pod, ord);
+        }
+    }
+
+    /// Counts a pod that may come to the node: it is in the way, and no company yet.
+    fn nominated(&mut self, pod: &Pod, ord: NodeOrd) {
         let meet = |port: &HostPort| self.host_ports.iter().any(|own| own.conflicts(port));
         if pod.host_ports.iter().any(meet) {
             set(&mut self.is_out, ord);
         }
         self.count_apart(pod, ord);
-        if let Some(together) = &mut self.together {
-            together.placed(pod, ord);
-        }
         self.spread.iter_mut().for_each(|it| it.placed(pod, ord));
+    }
+
+    /// kube-scheduler filters as if pods of this pod's priority and above were where they are nominated.
+    /// Source: `RunFilterPluginsWithNominatedPods`.
+    fn respect(&mut self, snapshot: &Snapshot, pod: &Pod) {
+        for (uid, nominee) in snapshot.nominees.iter() {
+            let counts = uid != pod.uid.0 && nominee.claim.priority >= pod.priority;
+            if let Some(other) = snapshot.pending.get(uid).filter(|_| counts) {
+                self.nominated(other, nominee.node);
+            }
+        }
     }
 
     /// Replicas of the pod's app are on their way: none of their places is free for a pod that must be

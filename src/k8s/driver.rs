@@ -20,6 +20,9 @@ use super::page::{Page, Part};
 use super::watch::{Ask, Course, End, Failure, WatchOptions};
 use super::wire::{self, Line, Lines, RawEvent, RawStatus};
 
+/// How long a list that was asked for waits for a pause of the watch, at most.
+const RELIST_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Watches one kind for as long as `out` has a receiver.
 pub fn spawn(
     client: Client,
@@ -170,11 +173,22 @@ impl Driver {
             self.begin().await?;
         }
         let (mut num_lines, mut paused, back_by) = (0, deadline, self.back_by());
+        let mut relist_by = None;
         loop {
+            if relist_by.is_some_and(|by| Instant::now() >= by) {
+                return Ok(End::Relist);
+            }
             let heard = tokio::select! {
                 biased;
-                () = self.health.relist_requested(self.kind), if !is_list => return Ok(End::Relist),
+                () = self.health.relist_requested(self.kind), if !is_list && relist_by.is_none() => {
+                    relist_by = Some(Instant::now() + RELIST_PATIENCE);
+                    continue;
+                }
                 heard = timeout_at(deadline, lines.next()) => heard,
+                // A deletion that is still to be read would be taken for one that nobody told us of.
+                () = sleep(self.options.caught_up_pause), if relist_by.is_some() => {
+                    return Ok(End::Relist);
+                }
                 // Only once there is no line: a pause of ours is none of the server's.
                 () = sleep_until(paused), if self.lost.is_some() && !is_list && num_lines > 0 => {
                     self.back().await?;

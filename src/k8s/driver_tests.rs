@@ -374,6 +374,20 @@ async fn a_list_that_is_asked_for_shows_what_no_event_told() {
 }
 
 #[tokio::test]
+async fn a_list_that_is_asked_for_waits_for_what_the_watch_has_yet_to_tell() {
+    let mut script = listed();
+    script.push(lines(&[event("DELETED", &pod(1, 11)), event("ADDED", &pod(2, 12))], After::Hang));
+    script.push(page(20, "", &[pod(2, 12)]));
+    script.push(lines(&[], After::Hang));
+    let fake = Fake::start(script).await;
+    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    // Before the watch is open.
+    rig.health.request_relist(Kind::Pods);
+    assert_eq!(rig.take(5).await, ["begin", "+p1", "end", "-1", "+p2"]);
+    assert_eq!(rig.take(3).await, ["begin", "+p2", "end"]);
+}
+
+#[tokio::test]
 async fn a_driver_ends_with_its_receiver() {
     let fake = Fake::start(vec![refuse_stream(), page(10, "", &[pod(1, 3)])]).await;
     let (out, changes) = mpsc::channel(1);

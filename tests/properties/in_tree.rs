@@ -175,6 +175,42 @@ fn replicas_on_their_way_are_in_the_way() {
     }
 }
 
+/// A nomination is in the way of pods of its priority and below: by its port, by its labels, by its number.
+#[test]
+fn nominated_pods_are_in_the_way() {
+    let mut rng = Rng::new(1, 0);
+    let cluster = Cluster { pods: Vec::new(), ..objects::cluster(&mut rng) };
+    let mut site = site(&cluster);
+    let ords = site.ords(&["n0"]);
+    let mut claims = plain(1);
+    claims["spec"]["priority"] = 5.into();
+    claims["spec"]["containers"][0]["ports"] = json!([{"hostPort": 80}]);
+    claims["status"]["nominatedNodeName"] = "n0".into();
+    let mut port = plain(2);
+    port["spec"]["containers"][0]["ports"] = json!([{"hostPort": 80}]);
+    let apart = apart_from_itself(3);
+    let mut spread = plain(4);
+    let selector = json!({"matchLabels": {"app": spread["metadata"]["labels"]["app"]}});
+    spread["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": objects::KEYS[0],
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": selector}]);
+    let mut together = plain(5);
+    let term = apart["spec"]["affinity"]["podAntiAffinity"][objects::REQUIRED][0].clone();
+    together["spec"]["affinity"] = json!({"podAffinity": {objects::REQUIRED: [term]}});
+    let all = [&port, &apart, &spread, &together];
+    let free = |site: &mut Site, priority: i64| {
+        all.map(|json| {
+            let mut json = json.clone();
+            json["spec"]["priority"] = priority.into();
+            site.desk.best_of(&site.world, &pod(&json), &ords).is_some()
+        })
+    };
+    assert_eq!(free(&mut site, 5), [true; 4]);
+    site.see([seen_pod(&pod(&claims))]);
+    // Nobody is with it before it is there: the first of a series may still go anywhere.
+    assert_eq!(free(&mut site, 5), [false, false, false, true]);
+    assert_eq!(free(&mut site, 6), [true; 4]);
+}
+
 #[test]
 fn siblings_with_other_ports_are_judged_by_their_own() {
     let mut rng = Rng::new(1, 0);
@@ -193,4 +229,34 @@ fn siblings_with_other_ports_are_judged_by_their_own() {
     let given: Vec<bool> = targets.iter().map(Result::is_ok).collect();
     let want: Vec<bool> = (0..2 * nodes + 2).map(|at| at < 2 * nodes).collect();
     assert_eq!(given, want);
+}
+
+/// What is kept of the nodes' labels is forgotten when one has others.
+#[test]
+fn a_node_that_is_relabelled_is_in_another_domain() {
+    let mut rng = Rng::new(3, 0);
+    let mut cluster = Cluster { pods: Vec::new(), ..objects::cluster(&mut rng) };
+    for (at, node) in cluster.nodes.iter_mut().enumerate() {
+        node["metadata"]["labels"]["rack"] = if at == 0 { "1" } else { "2" }.into();
+        node["metadata"]["resourceVersion"] = "1".into();
+    }
+    let mut near = apart_from_itself(1);
+    near["spec"]["affinity"]["podAntiAffinity"][objects::REQUIRED][0]["topologyKey"] =
+        "rack".into();
+    cluster.pods.push(objects::bound(&plain(2), "n0"));
+    let mut site = site(&cluster);
+    let (asked, ords) = (pod(&near), site.ords(&["n1"]));
+    assert!(site.desk.best_of(&site.world, &asked, &ords).is_some());
+    let mut moved = cluster.nodes[1].clone();
+    moved["metadata"]["labels"]["rack"] = "1".into();
+    moved["metadata"]["resourceVersion"] = "2".into();
+    let slim = serde_json::from_value(moved).expect("a node");
+    site.see([seen_node(decode::node(&slim).expect("a node"))]);
+    assert_eq!(site.desk.best_of(&site.world, &asked, &ords), None);
+    site.see([
+        crate::model::Change::NodeGone { name: "n1".into() },
+        seen_node(crate::testing::node("new", &[("rack", "2")])),
+    ]);
+    let ords = site.ords(&["new"]);
+    assert!(site.desk.best_of(&site.world, &asked, &ords).is_some());
 }

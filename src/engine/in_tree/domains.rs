@@ -10,14 +10,23 @@ use crate::model::NodeOrd;
 /// Of a node without the label.
 const NONE: u32 = u32::MAX;
 
-/// Domains by the key of their label, as of one snapshot.
+/// Most keys that are kept: whatever pods ask for, there are few.
+const MAX_KEYS: usize = 16;
+
+/// Domains by the key of their label, for as long as nodes stay what they are.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
+    nodes_version: u64,
     known: FxHashMap<Box<str>, Arc<Domains>>,
 }
 
 impl Keys {
     pub(super) fn domains(&mut self, snapshot: &Snapshot, key: &str) -> Arc<Domains> {
+        let is_full = self.known.len() >= MAX_KEYS && !self.known.contains_key(key);
+        if self.nodes_version != snapshot.nodes_version || is_full {
+            self.nodes_version = snapshot.nodes_version;
+            self.known.clear();
+        }
         if let Some(known) = self.known.get(key) {
             return known.clone();
         }

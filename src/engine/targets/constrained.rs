@@ -39,7 +39,9 @@ impl Constrained {
         if !pod.is_constrained() {
             return Some(None);
         }
-        let at = match self.kinds.iter().position(|it| are_alike(&it.pod, pod)) {
+        // Whose nominations count depends on the priority.
+        let is_of = |it: &Kind| it.pod.priority == pod.priority && are_alike(&it.pod, pod);
+        let at = match self.kinds.iter().position(is_of) {
             Some(known) => known,
             None if self.kinds.len() >= MAX_KINDS => return None,
             None => {
