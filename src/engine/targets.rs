@@ -42,6 +42,8 @@ pub enum NoTarget {
     Answered,
     /// It is one of a group that kube-scheduler places together.
     Group,
+    /// It names its nodes, as a DaemonSet's pod does: kube-scheduler looks at no others anyway.
+    Named,
     /// Only kube-scheduler can tell which nodes it may go to.
     Unjudged(CannotJudge),
     /// Somebody after us must have the whole choice.
@@ -52,12 +54,13 @@ pub enum NoTarget {
 
 impl NoTarget {
     /// All of them, in the order in which they are looked for.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NotPending,
         Self::Gated,
         Self::Exempt,
         Self::Nominated,
         Self::Group,
+        Self::Named,
         Self::Unjudged(CannotJudge::Volumes),
         Self::Unjudged(CannotJudge::ResourceClaims),
         Self::Unjudged(CannotJudge::Unclear),
@@ -79,6 +82,7 @@ impl NoTarget {
             Self::Nominated => "nominated",
             Self::Answered => "answered",
             Self::Group => "group",
+            Self::Named => "named",
             Self::Unjudged(why) => why.name(),
             Self::Choice(why) => why.name(),
             Self::NoNode => "no_node",
@@ -94,6 +98,7 @@ impl NoTarget {
             Self::Exempt => world.class(world.classify(pod).class).role == Role::Exempt,
             Self::Nominated => pod.nominated.is_some(),
             Self::Group => pod.grouped,
+            Self::Named => pod.constraints.as_ref().is_some_and(|it| it.names_nodes()),
             Self::Unjudged(why) => pod.cannot_judge() == Some(*why),
             Self::Choice(ShortlistOff::SoftSpread) => has(Preferences::SPREAD),
             Self::Choice(ShortlistOff::PodAffinity) => has(Preferences::POD_AFFINITY),

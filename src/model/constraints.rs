@@ -198,6 +198,13 @@ pub struct Constraints {
 }
 
 impl Constraints {
+    /// True when it names the nodes that it may go to, as a DaemonSet's pod does: kube-scheduler looks at
+    /// no others. Source: `nodeaffinity.PreFilter`.
+    pub fn names_nodes(&self) -> bool {
+        let names = |term: &NodeTerm| term.names.iter().any(|it| matches!(it.is, Is::In(_)));
+        self.node_terms.as_ref().is_some_and(|terms| !terms.is_empty() && terms.iter().all(names))
+    }
+
     /// True for a node of this name with these labels, as far as node affinity goes.
     pub fn admits<'a>(&self, name: &str, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.node_selector.iter().all(|it| it.holds(label(&it.key)))
@@ -247,6 +254,9 @@ mod tests {
         assert!(terms(&[NodeTerm::default(), term.clone()]).admits("n", label));
         assert!(!terms(&[]).admits("n", label));
         assert!(Constraints::default().admits("n", label));
+        assert!(terms(&[term.clone(), term.clone()]).names_nodes());
+        let unnamed = NodeTerm { names: Box::default(), ..term.clone() };
+        assert!(!terms(&[term.clone(), unnamed]).names_nodes() && !terms(&[]).names_nodes());
         let both = Constraints { node_selector: [ssd].into(), ..terms(&[term]) };
         assert!(both.admits("n", label) && !both.admits("n", |_| None));
     }

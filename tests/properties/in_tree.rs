@@ -14,6 +14,7 @@ use sigma::k8s::decode;
 use sigma::sim::Rng;
 
 use self::documented::Cluster;
+use crate::engine::NoTarget;
 use crate::model::{NodeOrd, Pod, Tick};
 use crate::policy::Settings;
 use crate::testing::{Site, seen_node, seen_pod};
@@ -70,7 +71,7 @@ fn nodes_are_judged_as_documented() {
 /// Those of a batch are judged as if those before them were on their targets.
 #[test]
 fn a_batch_is_judged_as_if_each_pod_were_placed() {
-    let (mut num_targets, mut num_without) = (0, 0);
+    let (mut num_targets, mut num_without, mut num_named) = (0, 0, 0);
     for seed in 5000..6000 {
         let mut rng = Rng::new(seed, 0);
         let mut cluster = objects::cluster(&mut rng);
@@ -85,6 +86,10 @@ fn a_batch_is_judged_as_if_each_pod_were_placed() {
         let pods: Vec<Arc<Pod>> = batch.iter().map(|json| Arc::new(pod(json))).collect();
         let targets = site.desk.copy_of_holds().targets(&site.world, &pods);
         for ((json, pod), target) in batch.iter().zip(&pods).zip(&targets) {
+            if *target == Err(NoTarget::Named) {
+                num_named += 1;
+                continue;
+            }
             let all = 0..cluster.nodes.len();
             let admitted: Vec<usize> = all.filter(|at| cluster.admits(json, *at)).collect();
             let place = target.ok().map(|best| best.node);
@@ -110,7 +115,8 @@ fn a_batch_is_judged_as_if_each_pod_were_placed() {
             }
         }
     }
-    assert!(num_targets > 4000 && num_without > 500, "{num_targets} {num_without}");
+    let found = [num_targets, num_without, num_named];
+    assert!(num_targets > 4000 && num_without > 500 && num_named > 20, "{found:?}");
 }
 
 /// A pod of the same template.

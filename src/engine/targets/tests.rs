@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::model::{Constraints, Effect, ExtendedAmount, Node, PodUid, Taint};
+use crate::model::{
+    Constraints, Effect, ExtendedAmount, Is, Node, NodeTerm, PodUid, Requirement, Taint,
+};
 use crate::policy::{ClassSettings, Grant, Settings, default_class};
 use crate::testing::{Site, amounts, node, placed, pod, replica, seen_node, seen_pod};
 
@@ -39,6 +41,10 @@ fn whoever_cannot_be_judged_is_given_no_target() {
         let constraints = Constraints { cannot_judge: Some(why), ..Constraints::default() };
         Pod { constraints: Some(Arc::new(constraints)), ..pod(1, 2) }
     };
+    let name = Requirement { key: "metadata.name".into(), is: Is::In(["a".into()].into()) };
+    let term = NodeTerm { names: [name].into(), ..NodeTerm::default() };
+    let constraints = Constraints { node_terms: Some([term].into()), ..Constraints::default() };
+    let named = Pod { constraints: Some(Arc::new(constraints)), ..pod(1, 2) };
     let gpu = ExtendedAmount { name: "gpu".into(), amount: 1 };
     let mut shared = pod(1, 2);
     shared.requests.extended = [gpu].into();
@@ -50,6 +56,7 @@ fn whoever_cannot_be_judged_is_given_no_target() {
         (Some(NoTarget::Exempt), Pod { priority: 99, ..pod(1, 2) }),
         (Some(NoTarget::Nominated), Pod { nominated: Some("a".into()), ..pod(1, 2) }),
         (Some(NoTarget::Group), Pod { grouped: true, ..pod(1, 2) }),
+        (Some(NoTarget::Named), named),
         (Some(NoTarget::Unjudged(CannotJudge::Volumes)), unjudged(CannotJudge::Volumes)),
         (
             Some(NoTarget::Unjudged(CannotJudge::ResourceClaims)),
