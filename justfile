@@ -11,7 +11,7 @@ test:
     cargo test --locked
     cargo test --locked --no-default-features
 
-# The real kube-scheduler on a real API server: builds them once, then about six minutes.
+# The real kube-scheduler on a real API server: builds them once, then about seven minutes.
 # `just e2e doorbell` runs the cases with that in their names.
 e2e *cases:
     tests/e2e/controlplane/build
