@@ -11,7 +11,7 @@ test:
     cargo test --locked
     cargo test --locked --no-default-features
 
-# The real kube-scheduler on a real API server: builds them once, then about six minutes.
+# The real kube-scheduler on a real API server: builds them once, then about seven minutes.
 # `just e2e doorbell` runs the cases with that in their names.
 e2e *cases:
     tests/e2e/controlplane/build
@@ -44,8 +44,9 @@ advisories:
     cargo deny --all-features check advisories
 
 # What takes long: `fuzz`, `e2e-matrix`, many more cases of every property (the state sees more than a
-# million changes), and the demo at its full size.
+# million changes), sigma killed 50 times at each step of a steer, and the demo at its full size.
 nightly: fuzz e2e-matrix
+    SIGMA_SEEDS=250 just e2e steer_killed
     PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy -- --nocapture
     cargo run --locked --release -- demo -o json
 

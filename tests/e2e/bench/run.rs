@@ -124,6 +124,7 @@ impl Site {
             tls: None,
             verbosity: 1,
             standby: true,
+            kubeconfig: None,
         };
         let mut scheduler = Scheduler::start(&self.control_plane, &options).await?;
         let before = (scheduler.process.cpu()?, extender.cpu()?);
@@ -208,7 +209,7 @@ impl Site {
     async fn clear(&self) -> Result<()> {
         let api = &self.control_plane.admin;
         let path = "/api/v1/namespaces/default/pods";
-        api.delete_all(path, &json!({"gracePeriodSeconds": 0})).await?;
+        api.delete(path, &json!({"gracePeriodSeconds": 0})).await?;
         let empty = async || Ok(api.pods(None).await?.is_empty().then_some(()));
         until("all pods are gone", Duration::from_secs(60), empty).await.map(drop)
     }

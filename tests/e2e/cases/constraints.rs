@@ -53,6 +53,7 @@ pub(super) async fn feasible() -> Result<Facts> {
         tls: None,
         verbosity: 10,
         standby: false,
+        kubeconfig: None,
     };
     let scheduler = Scheduler::start(&control_plane, &options).await?;
     let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();

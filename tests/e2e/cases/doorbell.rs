@@ -44,7 +44,7 @@ pub(super) async fn late_watch() -> Result<Facts> {
     let upstream = Api::from_kubeconfig(&control_plane.kubeconfig("sigma")).await?;
     let proxy = Proxy::start(upstream).await?;
     proxy.faults.delay_ms.store(LATE_MS, std::sync::atomic::Ordering::Relaxed);
-    let kubeconfig = control_plane.kubeconfig_by(&proxy.url)?;
+    let kubeconfig = control_plane.kubeconfig_by("sigma", &proxy.url)?;
     let policy = one_pool("50%", "ecs");
     let options = |name: &str, doorbell| SigmaOptions {
         kubeconfig: kubeconfig.clone(),

@@ -62,7 +62,8 @@ pub(super) async fn spoiled() -> Result<Facts> {
         proxy.spoil(list, 1, fault);
     }
     let options = SigmaOptions {
-        kubeconfig: control_plane.kubeconfig_by(&format!("http://127.0.0.1:{}", proxy.port))?,
+        kubeconfig: control_plane
+            .kubeconfig_by("sigma", &format!("http://127.0.0.1:{}", proxy.port))?,
         bind: true,
         audit_interval: "6s",
         ..SigmaOptions::new(&control_plane, "sigma", THREE_POOLS)

@@ -52,6 +52,7 @@ pub(super) async fn scores() -> Result<Facts> {
         tls: None,
         verbosity: 10,
         standby: false,
+        kubeconfig: None,
     };
     let scheduler = Scheduler::start(&control_plane, &options).await?;
     let all: Vec<usize> = (0..cluster.nodes.len()).collect();

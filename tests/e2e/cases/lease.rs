@@ -62,7 +62,7 @@ fn inquiry(client: &Client) -> Result<Inquiry> {
 async fn take_away(api: &Api, role: &str) -> Result<Value> {
     let path = format!("{ROLES}/{role}");
     let mut saved = api.get(&path).await?;
-    api.delete_all(&path, &json!({})).await?;
+    api.delete(&path, &json!({})).await?;
     let metadata = saved["metadata"].as_object_mut().context("metadata")?;
     metadata.retain(|field, _| field == "name");
     Ok(saved)

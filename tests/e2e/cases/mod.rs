@@ -14,6 +14,7 @@ mod nominate;
 mod outage;
 mod preempt;
 mod steer;
+mod steer_broken;
 mod tls;
 
 use std::pin::Pin;
@@ -43,6 +44,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("ahead_backlog", || Box::pin(ahead::backlog())),
     ("steer_to_the_only_node", || Box::pin(steer::to_the_only_node())),
     ("steer_faults", || Box::pin(steer::faults())),
+    ("steer_killed", || Box::pin(steer_broken::killed())),
+    ("steer_target_lost", || Box::pin(steer_broken::lost())),
     ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),
     ("f_faults_before_the_apiserver", || Box::pin(faults::spoiled())),

@@ -161,7 +161,7 @@ pub(super) async fn lost_delete() -> Result<Facts> {
     let upstream = Api::from_kubeconfig(&control_plane.kubeconfig("sigma")).await?;
     let proxy = Proxy::start(upstream).await?;
     let options = SigmaOptions {
-        kubeconfig: control_plane.kubeconfig_by(&proxy.url)?,
+        kubeconfig: control_plane.kubeconfig_by("sigma", &proxy.url)?,
         audit_interval: "6s",
         ..SigmaOptions::new(&control_plane, "sigma", THREE_POOLS)
     };

@@ -216,7 +216,7 @@ fn is_full(at: usize) -> bool {
     at % 5 < 2
 }
 
-fn plain_node(name: &str, (label, value): (&str, Option<&str>)) -> Value {
+pub(super) fn plain_node(name: &str, (label, value): (&str, Option<&str>)) -> Value {
     let shape = NodeShape {
         instance_type: "ecs.g7.xlarge",
         zone: "cn-hangzhou-h",
@@ -251,7 +251,7 @@ fn homes(count: usize, more: &str) -> String {
     text + more
 }
 
-async fn steers(sigma: &Sigma) -> Result<()> {
+pub(super) async fn steers(sigma: &Sigma) -> Result<()> {
     let look = async || {
         let on = sigma.metric("sigma_means_on", "means=\"steer\"").await?;
         Ok((on == 1).then_some(()))
@@ -285,7 +285,7 @@ pub(super) async fn faults() -> Result<Facts> {
     let upstream = Api::from_kubeconfig(&control_plane.kubeconfig("sigma")).await?;
     let secured = Proxy::start(upstream).await?;
     let by = |proxy: &faults::Proxy| {
-        control_plane.kubeconfig_by(&format!("http://127.0.0.1:{}", proxy.port))
+        control_plane.kubeconfig_by("sigma", &format!("http://127.0.0.1:{}", proxy.port))
     };
     let mut proxy = faults::Proxy::start(secured.port);
     let options = SigmaOptions {

@@ -68,8 +68,8 @@ impl Api {
         self.send(Method::DELETE, &path, "application/json", Vec::new()).await.map(drop)
     }
 
-    /// Deletes a whole collection.
-    pub(crate) async fn delete_all(&self, path: &str, options: &Value) -> Result<()> {
+    /// Deletes an object or a whole collection.
+    pub(crate) async fn delete(&self, path: &str, options: &Value) -> Result<()> {
         let body = options.to_string().into();
         self.send(Method::DELETE, path, "application/json", body).await.map(drop)
     }

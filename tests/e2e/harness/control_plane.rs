@@ -66,10 +66,10 @@ impl ControlPlane {
         self.dir.path().join(format!("{user}.conf"))
     }
 
-    /// A kubeconfig of the user `sigma` for another way to the server.
-    pub(crate) fn kubeconfig_by(&self, server: &str) -> Result<PathBuf> {
-        let path = self.dir.path().join("sigma-by-proxy.conf");
-        std::fs::write(&path, kubeconfig(self.dir.path(), server, "sigma-token")?)?;
+    /// A kubeconfig of a user for another way to the server.
+    pub(crate) fn kubeconfig_by(&self, user: &str, server: &str) -> Result<PathBuf> {
+        let path = self.dir.path().join(format!("{user}-by-proxy.conf"));
+        std::fs::write(&path, kubeconfig(self.dir.path(), server, &format!("{user}-token"))?)?;
         Ok(path)
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct SchedulerOptions<'a> {
     pub(crate) tls: Option<PathBuf>,
     /// How much it logs.
     pub(crate) verbosity: u8,
+    /// Another way to the API server, which speaks JSON; `None`: the control plane's own.
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// It takes part in an election, asking for its lease ten times a second, and waits for it.
     pub(crate) standby: bool,
 }
@@ -46,6 +48,7 @@ impl<'a> SchedulerOptions<'a> {
             bind: false,
             tls: None,
             verbosity: 1,
+            kubeconfig: None,
             standby: false,
         }
     }
@@ -123,6 +126,10 @@ fn configuration(control_plane: &ControlPlane, options: &SchedulerOptions<'_>) -
     }
     config["clientConnection"] =
         json!({"kubeconfig": control_plane.kubeconfig("scheduler"), "qps": 5000, "burst": 5000});
+    if let Some(path) = &options.kubeconfig {
+        config["clientConnection"]["kubeconfig"] = json!(path);
+        config["clientConnection"]["contentType"] = json!("application/json");
+    }
     config["profiles"][0]["schedulerName"] = json!(options.name);
     match options.percentage {
         Some(percentage) => config["percentageOfNodesToScore"] = json!(percentage),
