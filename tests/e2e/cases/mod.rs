@@ -13,6 +13,7 @@ mod manifests;
 mod nominate;
 mod outage;
 mod preempt;
+mod replicas;
 mod steer;
 mod steer_broken;
 mod tls;
@@ -46,6 +47,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("steer_faults", || Box::pin(steer::faults())),
     ("steer_killed", || Box::pin(steer_broken::killed())),
     ("steer_target_lost", || Box::pin(steer_broken::lost())),
+    ("two_schedulers_two_replicas", || Box::pin(replicas::two())),
     ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),
     ("f_faults_before_the_apiserver", || Box::pin(faults::spoiled())),
