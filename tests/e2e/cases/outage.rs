@@ -57,6 +57,12 @@ impl Load {
         self.scheduler.process.count_log("Skipping extender")
     }
 
+    /// Answers without rules.
+    async fn degraded(&self) -> Result<u64> {
+        let degraded = "result=\"degraded\",verb=\"filter\"";
+        self.sigma.metric("sigma_verb_results_total", degraded).await
+    }
+
     /// Waits until so many are bound.
     async fn until_bound(&self, count: usize) -> Result<()> {
         let look = async || Ok((self.num_bound() >= count).then_some(()));
@@ -96,10 +102,7 @@ pub(super) async fn sigma_killed() -> Result<Facts> {
         load.ignored()? - ignored,
         last(&load.recorder)
     );
-    let degraded = load
-        .sigma
-        .metric("sigma_verb_results_total", "result=\"degraded\",verb=\"filter\"")
-        .await?;
+    let degraded = load.degraded().await?;
     load.scheduler.process.check()?;
     let agreed = agree(&load.sigma, &load.control_plane.admin, AGREED_WITHIN).await?;
     let bound = load.num_bound();
@@ -131,7 +134,11 @@ pub(super) async fn apiserver_restarted() -> Result<Facts> {
     let pods = api.pods(None).await?.len();
     ensure!(pods == NUM_PODS, "{pods} pods, and {NUM_PODS} were made");
     let first = load.recorder.record().violations.first().cloned();
-    ensure!(first.is_none(), "a limit passed, or a pod moved: {first:?}");
+    let (ignored, degraded) = (load.ignored()?, load.degraded().await?);
+    ensure!(
+        first.is_none(),
+        "a limit passed, or a pod moved, {ignored} calls ignored, {degraded} answers without rules: {first:?}"
+    );
     let agreed = agree(&load.sigma, api, AGREED_WITHIN).await?;
     let lost = load.sigma.metric("sigma_lost_deletes_total", "").await?;
     ensure!(lost == 0, "{lost} deletions lost, and nothing was deleted");
