@@ -167,7 +167,7 @@ fn what_a_leader_before_us_nominated_is_followed_and_nobody_elses() {
 #[test]
 fn who_waits_is_looked_at_in_the_order_of_kube_schedulers_queue() {
     let mut site = Site::new(&Settings::default());
-    let refusal = Some(Refusal { reason: None });
+    let refusal = Some(Refusal::default());
     let of = |uid, priority, resource_version, refusal| Pod {
         priority,
         resource_version,

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   filter answers ──▶ held ──▶ released by: a snapshot that counts the pod · its next filter ·
-//!                               a newer PodScheduled=False · deletion · TTL
+//!                               a new PodScheduled=False · deletion · TTL
 //! ```
 //!
 //! A hold is never the truth: it lives in the memory of the replica that answered, and expires.
@@ -19,7 +19,9 @@ use super::occupancy::{Nominee, ResourceOrd, bounded, bounded_amount, claim_of, 
 use super::snapshot::Snapshot;
 use super::state::Settled;
 use super::touched::Touched;
-use crate::model::{Amounts, AppKey, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Requests, Tick};
+use crate::model::{
+    Amounts, AppKey, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Refusal, Requests, Tick,
+};
 
 /// Most pods that may hold something; beyond it, the hold that would end first ends. A scheduler asks
 /// a few hundred times a second, so only a caller gone wild gets here.
@@ -55,6 +57,8 @@ pub struct Hold {
     pub expires: Tick,
     /// Of the pod as it was in the request.
     pub resource_version: u64,
+    /// What its last attempt had failed for by then.
+    pub refusal: Option<Refusal>,
     /// Of the pod's namespace and name.
     name_hash: u64,
 }
@@ -189,6 +193,7 @@ impl Holds {
             claim,
             expires: now.plus_ms(ttl_ms),
             resource_version: pod.resource_version,
+            refusal: pod.refusal,
             name_hash: name_hash(&pod.namespace, &pod.name),
         };
         self.count(&hold, 1);
@@ -234,10 +239,14 @@ impl Holds {
     pub fn settle(&mut self, settled: Settled) -> bool {
         match settled {
             Settled::Placed(uid) | Settled::Gone(uid) => self.release(uid),
-            Settled::Refused { uid, resource_version } => {
-                // The condition of an earlier attempt may reach us after the answer of this one.
-                let newer = |hold: &Hold| resource_version > hold.resource_version;
-                self.by_uid.get(&uid).is_some_and(newer) && self.release(uid)
+            Settled::Refused { uid, resource_version, refusal } => {
+                // The condition of an earlier attempt may reach us after the answer of this one; and
+                // who changes something else of the pod, as we do by a ring or a nomination, brings it
+                // along once more.
+                let ends = |hold: &Hold| {
+                    resource_version > hold.resource_version && hold.refusal != Some(refusal)
+                };
+                self.by_uid.get(&uid).is_some_and(ends) && self.release(uid)
             }
             Settled::Recycled(ord) => {
                 let sums = &mut self.sums;

@@ -22,7 +22,7 @@ use super::occupancy::{
 };
 use super::snapshot::Snapshot;
 use super::topology::Topology;
-use crate::model::{Change, Generation, Kind, NodeOrd, Pod, PodUid};
+use crate::model::{Change, Generation, Kind, NodeOrd, Pod, PodUid, Refusal};
 
 /// Deleted pods are remembered this long (in deletions) so that a late event cannot revive one.
 const MAX_TOMBSTONES: usize = 4096;
@@ -34,12 +34,15 @@ pub enum Settled {
     Placed(PodUid),
     /// The pod is gone or has ended.
     Gone(PodUid),
-    /// The API server says `PodScheduled=False` as of this resource version.
+    /// The API server says `PodScheduled=False` as of this resource version. Whatever changes a pod that
+    /// was refused once says so again.
     Refused {
         /// The pod.
         uid: PodUid,
         /// Of the event that said so.
         resource_version: u64,
+        /// What it says.
+        refusal: Refusal,
     },
     /// The ordinal will be used for another node.
     Recycled(NodeOrd),
@@ -207,9 +210,9 @@ impl ClusterState {
     }
 
     fn put_pending(&mut self, pod: &Pod) {
-        if pod.refusal.is_some() {
-            let resource_version = pod.resource_version;
-            self.settled.push(Settled::Refused { uid: pod.uid, resource_version });
+        if let Some(refusal) = pod.refusal {
+            let Pod { uid, resource_version, .. } = *pod;
+            self.settled.push(Settled::Refused { uid, resource_version, refusal });
         }
         if let Some(name) = pod.nominated.as_deref().filter(|_| pod.is_pending()) {
             // The node's own event may come later than the claim on it.

@@ -72,7 +72,7 @@ impl Model {
         let (uid, resource_version) = (pod.uid, pod.resource_version);
         self.told.extend(match pod.node {
             Some(_) => (!was_placed).then_some(Settled::Placed(uid)),
-            None => pod.refusal.map(|_| Settled::Refused { uid, resource_version }),
+            None => pod.refusal.map(|refusal| Settled::Refused { uid, resource_version, refusal }),
         });
         self.pods.insert(uid, (pod.clone(), true));
     }

@@ -193,8 +193,8 @@ enum Step {
     Pod { cpu: i64, app: u8, fails: bool, salt: usize },
     /// The watch catches up with this many of what happened.
     Watch(usize),
-    /// A pod that failed is tried again.
-    Again(usize),
+    /// A pod that failed is tried again; before it is bound, somebody changes something of it.
+    Again { at: usize, touched: bool },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -202,7 +202,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..6_i64, 0..3_u8, prop::bool::weighted(0.2), any::<usize>())
             .prop_map(|(cpu, app, fails, salt)| Step::Pod { cpu, app, fails, salt }),
         2 => (1..4_usize).prop_map(Step::Watch),
-        1 => any::<usize>().prop_map(Step::Again),
+        1 => any::<(usize, bool)>().prop_map(|(at, touched)| Step::Again { at, touched }),
     ];
     prop::collection::vec(step, 1..40)
 }
@@ -216,15 +216,24 @@ struct Scheduler {
     failed: Vec<Pod>,
 }
 
+struct Fate {
+    fails: bool,
+    touched: bool,
+}
+
 impl Scheduler {
-    fn attempt(&mut self, pod: Pod, fails: bool, salt: usize) {
+    fn attempt(&mut self, mut pod: Pod, fate: Fate, salt: usize) {
         let names = refs(&self.names);
         let Ok(accepted) = self.site.filter(&pod, &names, 0) else {
             return;
         };
         let node = top(&mut self.site, &pod, &accepted, salt);
-        if fails {
-            let refusal = Some(Refusal { reason: None });
+        if fate.touched {
+            pod.resource_version += 1;
+            self.unseen.push(seen_pod(&pod));
+        }
+        if fate.fails {
+            let refusal = Some(Refusal::default());
             let pod = Pod { resource_version: pod.resource_version + 1, refusal, ..pod };
             self.unseen.push(seen_pod(&pod));
             self.failed.push(pod);
@@ -386,7 +395,7 @@ proptest! {
             match step {
                 Step::Pod { cpu, app, fails, salt } => {
                     let before = it.bound.len();
-                    it.attempt(online(uid, cpu, app), fails, salt);
+                    it.attempt(online(uid, cpu, app), Fate { fails, touched: false }, salt);
                     assert_within_limits(&law, &land, &it.bound);
                     if it.bound.len() > before {
                         let held = |pod: &&Pod| it.site.desk.is_held(pod.uid);
@@ -399,13 +408,13 @@ proptest! {
                     let seen: Vec<Change> = it.unseen.drain(..most).collect();
                     it.site.see(seen);
                 }
-                Step::Again(at) if !it.failed.is_empty() => {
+                Step::Again { at, touched } if !it.failed.is_empty() => {
                     let at = at % it.failed.len();
                     let pod = it.failed.swap_remove(at);
-                    it.attempt(pod, false, at);
+                    it.attempt(pod, Fate { fails: false, touched }, at);
                     assert_within_limits(&law, &land, &it.bound);
                 }
-                Step::Again(_) => {}
+                Step::Again { .. } => {}
             }
         }
         // Once all is seen, nothing is held but by pods that wait.

@@ -63,22 +63,26 @@ fn a_hold_counts_on_every_node_and_once_per_pool() {
 }
 
 #[test]
-fn a_hold_ends_by_placement_deletion_and_a_newer_refusal_only() {
+fn a_hold_ends_by_placement_deletion_and_a_new_refusal_only() {
     let snapshot = snapshot([]);
     let uid = PodUid(1);
-    let refused = |resource_version| Settled::Refused { uid, resource_version };
+    let refusal = |text| Refusal { text, ..Refusal::default() };
+    let refused =
+        |resource_version, text| Settled::Refused { uid, resource_version, refusal: refusal(text) };
     for (settled, ends) in [
         (Settled::Placed(uid), true),
         (Settled::Gone(uid), true),
-        (refused(11), true),
+        (refused(11, 2), true),
         // The condition of an earlier attempt, seen late.
-        (refused(10), false),
-        (refused(9), false),
+        (refused(10, 2), false),
+        (refused(9, 2), false),
+        // Somebody changed the pod, and it says still what it said when it was asked about.
+        (refused(11, 1), false),
         (Settled::Placed(PodUid(2)), false),
         (Settled::Recycled(C), false),
     ] {
         let mut holds = Holds::default();
-        let asked = Pod { resource_version: 10, ..pod(1, 2) };
+        let asked = Pod { resource_version: 10, refusal: Some(refusal(1)), ..pod(1, 2) };
         holds.place(&snapshot, &asked, &[A, C], Tick(0));
         assert_eq!(holds.settle(settled), ends, "{settled:?}");
         assert_eq!(holds.is_empty(), ends, "{settled:?}");

@@ -286,7 +286,7 @@ fn absurd_quantities_are_counted_and_taken_away_exactly() {
 
 #[test]
 fn what_settles_is_told_once_and_in_order() {
-    let refusal = Some(Refusal { reason: None });
+    let refusal = Some(Refusal::default());
     let mut state = state([seen_pod(&Pod { refusal, ..pod(1, 1) })]);
     let owner = Some(Owner { kind: "Job".into(), name: "j".into(), app: crate::model::AppKey(1) });
     let bound = Pod { owner, ..placed(&pod(1, 1), "a") };
@@ -295,7 +295,7 @@ fn what_settles_is_told_once_and_in_order() {
     state.apply(Change::PodGone { uid: PodUid(1) });
     let uid = PodUid(1);
     let want = [
-        Settled::Refused { uid, resource_version: 1 },
+        Settled::Refused { uid, resource_version: 1, refusal: Refusal::default() },
         Settled::Placed(uid),
         Settled::Recycled(NodeOrd(0)),
         Settled::Recycled(NodeOrd(0)),

@@ -92,7 +92,7 @@ fn a_pod_is_rung_once_and_again_only_after_its_gap() {
 fn every_end_of_a_hold_lets_the_next_pod_in() {
     let (first, second) = (pod(1, 4), pod(2, 4));
     let refused = |resource_version| {
-        let refusal = Some(Refusal { reason: None });
+        let refusal = Some(Refusal::default());
         seen_pod(&Pod { refusal, resource_version, ..first.clone() })
     };
     for (change, lets_in) in [
@@ -264,8 +264,11 @@ fn another_policy_rings_whom_it_lets_in() {
 #[test]
 fn refusals_are_adopted_from_messages_after_a_restart() {
     let mut site = site(&["a"]);
-    let told =
-        |uid, reason, priority| Pod { refusal: Some(Refusal { reason }), priority, ..pod(uid, 1) };
+    let told = |uid, reason, priority| Pod {
+        refusal: Some(Refusal { reason, ..Refusal::default() }),
+        priority,
+        ..pod(uid, 1)
+    };
     site.see([
         seen_pod(&told(1, Some(Reason::AllocationLimit), 0)),
         seen_pod(&told(2, None, 0)),

@@ -41,7 +41,7 @@ fn a_full_pod_is_read() {
     assert_eq!((&*owner.kind, &*owner.name), ("ReplicaSet", "cart-7d9f"));
     assert_eq!(got.tolerations.len(), 2);
     assert_eq!((got.node, got.nominated.as_deref()), (None, Some("bm-17")));
-    assert_eq!(got.refusal, Some(Refusal { reason: Some(Reason::PoolClosed) }));
+    assert_eq!(got.refusal.map(|it| it.reason), Some(Some(Reason::PoolClosed)));
     assert!(!got.terminal && !got.terminating && !got.gated && got.claims_volumes);
     assert!(got.annotated && !got.nominated_ahead);
 }
@@ -83,7 +83,7 @@ fn strings_with_escapes_are_read() {
         "message":"0\/3: 3 sigma: node is cordoned\n"}]}}"#;
     let got = read_pod(text).expect("escapes are legal JSON");
     assert_eq!((&*got.uid_text, &*got.name, &*got.namespace), ("u-1", "a\"b", "测"));
-    assert_eq!(got.refusal, Some(Refusal { reason: Some(Reason::Cordoned) }));
+    assert_eq!(got.refusal.map(|it| it.reason), Some(Some(Reason::Cordoned)));
 }
 
 #[test]
@@ -201,15 +201,19 @@ fn states_of_a_pod_are_told_apart() {
     assert_eq!(get(r#"{"nodeName":"n1"}"#, "{}").node.as_deref(), Some("n1"));
     let text = r#"{"metadata":{"uid":"u","name":"p","namespace":"n","deletionTimestamp":"t"}}"#;
     assert!(read_pod(text).expect("a valid pod").terminating);
-    let condition = |status: &str, message: &str| {
+    let condition = |status: &str, reason: &str, message: &str| {
         let text = format!(
-            r#"{{"conditions":[
-            {{"type":"PodScheduled","status":"{status}","message":"{message}"}}]}}"#
+            r#"{{"conditions":[{{"type":"PodScheduled","status":"{status}","reason":"{reason}",
+            "message":"{message}"}}]}}"#
         );
         get("{}", &text).refusal
     };
-    assert_eq!(condition("True", ""), None);
-    assert_eq!(condition("False", "3 Insufficient cpu."), Some(Refusal { reason: None }));
+    assert_eq!(condition("True", "", ""), None);
+    let full = condition("False", "Unschedulable", "3 Insufficient cpu.");
+    assert_eq!(full.map(|it| it.reason), Some(None));
+    assert_eq!(condition("False", "Unschedulable", "3 Insufficient cpu."), full);
+    assert_ne!(condition("False", "Unschedulable", "2 Insufficient cpu."), full);
+    assert_ne!(condition("False", "SchedulerError", "3 Insufficient cpu."), full);
 }
 
 #[test]

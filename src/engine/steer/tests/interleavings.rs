@@ -136,7 +136,8 @@ impl Rig {
 
     fn changed(&mut self) {
         self.pod.resource_version += 1;
-        self.pod.refusal = self.text.map(|reason| Refusal { reason: Some(reason) });
+        self.pod.refusal =
+            self.text.map(|reason| Refusal { reason: Some(reason), ..Refusal::default() });
     }
 
     fn watched(&mut self) {
