@@ -32,7 +32,7 @@ pub async fn answer(board: Arc<Board>, metrics: Arc<Metrics>, actor: Arc<Actor>)
                 let count = desk.adopt_refusals(world, now);
                 tracing::info!(count, "refusals of an earlier life are ours again");
             }
-            metrics.holds_expired.inc_by(desk.expire(now) as u64);
+            metrics.holds_expired.inc_by(desk.expire(world, now) as u64);
             metrics.assumed_pods.set(desk.holds().len() as i64);
             metrics.refused_pods.set(desk.refusals().len() as i64);
             // First, since whom it gives up is rung.

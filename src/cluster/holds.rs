@@ -9,7 +9,8 @@
 //!                               a new PodScheduled=False · deletion · TTL
 //! ```
 //!
-//! A hold is never the truth: it lives in the memory of the replica that answered, and expires.
+//! A hold is never the truth: it lives in the memory of the replica that answered, and expires; not
+//! while the watch is interrupted, since nobody else tells of what is bound then.
 
 use std::collections::BTreeSet;
 
@@ -55,10 +56,12 @@ pub struct Hold {
     pub extended: Vec<(ResourceOrd, i64)>,
     /// When it ends by itself.
     pub expires: Tick,
-    /// Of the pod as it was in the request.
+    /// Of the pod as it was in the request, or newer if we knew better.
     pub resource_version: u64,
     /// What its last attempt had failed for by then.
     pub refusal: Option<Refusal>,
+    /// The watch was interrupted then: what attempts before this one failed for may be told yet.
+    pub in_doubt: bool,
     /// Of the pod's namespace and name.
     name_hash: u64,
 }
@@ -180,6 +183,9 @@ impl Holds {
                 self.release(uid);
             }
         }
+        // kube-scheduler's own watch may be behind ours.
+        let known = snapshot.pending(pod.uid).map(|it| &**it);
+        let newest = known.filter(|it| it.resource_version > pod.resource_version).unwrap_or(pod);
         let mut claim = claim_of(pod);
         claim.requests.base = bounded(claim.requests.base);
         // A request that offers a node twice still means one place on it.
@@ -192,8 +198,9 @@ impl Holds {
             extended: extended_of(snapshot, &claim.requests),
             claim,
             expires: now.plus_ms(ttl_ms),
-            resource_version: pod.resource_version,
-            refusal: pod.refusal,
+            resource_version: newest.resource_version,
+            refusal: newest.refusal,
+            in_doubt: snapshot.pods_unwatched,
             name_hash: name_hash(&pod.namespace, &pod.name),
         };
         self.count(&hold, 1);
@@ -244,7 +251,9 @@ impl Holds {
                 // who changes something else of the pod, as we do by a ring or a nomination, brings it
                 // along once more.
                 let ends = |hold: &Hold| {
-                    resource_version > hold.resource_version && hold.refusal != Some(refusal)
+                    resource_version > hold.resource_version
+                        && hold.refusal != Some(refusal)
+                        && !hold.in_doubt
                 };
                 self.by_uid.get(&uid).is_some_and(ends) && self.release(uid)
             }

@@ -136,9 +136,10 @@ impl Desk {
         self.holds.settle(settled);
     }
 
-    /// Ends holds that have lived too long; gives their number.
-    pub fn expire(&mut self, now: Tick) -> usize {
-        self.holds.expire(now)
+    /// Ends holds that have lived too long; gives their number. None while the watch is interrupted:
+    /// what has been bound meanwhile is counted by its hold alone.
+    pub fn expire(&mut self, world: &World, now: Tick) -> usize {
+        if world.snapshot.pods_unwatched { 0 } else { self.holds.expire(now) }
     }
 
     /// Which of the offered nodes may take the pod; notes holds and refusals.

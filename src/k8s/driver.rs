@@ -43,9 +43,10 @@ pub fn spawn_with(
 ) -> JoinHandle<()> {
     let course = Course::new(&options);
     let started = Instant::now();
-    let warnings = Warnings::default();
+    let (warnings, failures) = Default::default();
     let lost = None;
-    let driver = Driver { client, kind, out, health, options, course, started, warnings, lost };
+    let driver =
+        Driver { client, kind, out, health, options, course, started, warnings, failures, lost };
     tokio::spawn(driver.run())
 }
 
@@ -58,6 +59,7 @@ struct Driver {
     course: Course,
     started: Instant,
     warnings: Warnings,
+    failures: Warnings,
     /// Since when it is said that the watch is lost; `None` once it is back.
     lost: Option<Instant>,
 }
@@ -104,7 +106,10 @@ impl Driver {
             && !wait.is_zero()
         {
             let retry_ms = wait.as_millis();
-            tracing::warn!(kind = self.kind.resource(), retry_ms, "{}", failure.text);
+            if let Some(num_unreported) = self.failures.admit_of(&failure.text, Instant::now()) {
+                let kind = self.kind.resource();
+                tracing::warn!(kind, retry_ms, num_unreported, "{}", failure.text);
+            }
             self.update(|it| {
                 it.num_failures += 1;
                 it.error = Some(failure.text);
@@ -401,10 +406,13 @@ impl Driver {
     }
 }
 
-/// Lets one warning a minute through: a fleet of bad objects must not become a flood of logs.
+/// Lets one warning a minute through: neither a fleet of bad objects nor a server that is away must
+/// become a flood of logs.
 #[derive(Default)]
 struct Warnings {
     last: Option<Instant>,
+    /// What the last one said, where that counts.
+    text: String,
     num_held_back: u64,
 }
 
@@ -419,5 +427,14 @@ impl Warnings {
         }
         self.last = Some(now);
         Some(std::mem::take(&mut self.num_held_back))
+    }
+
+    /// The same, and something else may be said at once.
+    fn admit_of(&mut self, text: &str, now: Instant) -> Option<u64> {
+        if self.text != text {
+            text.clone_into(&mut self.text);
+            self.last = None;
+        }
+        self.admit(now)
     }
 }

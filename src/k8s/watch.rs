@@ -33,6 +33,9 @@ pub struct WatchOptions {
     pub backoff_min: Duration,
     /// Longest back-off.
     pub backoff_max: Duration,
+    /// Longest back-off before a watch is resumed at a server that may be back at any moment. It costs
+    /// the server next to nothing, unlike a list; and kube-scheduler binds as soon as it is back.
+    pub resume_max: Duration,
     /// Time without failure after which the back-off starts anew.
     pub backoff_reset: Duration,
     /// A watch that goes on is caught up when the server has paused for so long after a line.
@@ -51,6 +54,7 @@ impl Default for WatchOptions {
             stream_timeout: Duration::from_secs(300),
             backoff_min: Duration::from_millis(800),
             backoff_max: Duration::from_secs(30),
+            resume_max: Duration::from_secs(3),
             backoff_reset: Duration::from_secs(120),
             caught_up_pause: Duration::from_millis(100),
             max_object_bytes: 8 << 20,
@@ -103,6 +107,9 @@ pub(super) struct Course {
     num_refused: u32,
     /// Watches without a single line, in a row.
     num_quiet: u32,
+    /// When a version was too old last.
+    expired: Option<Duration>,
+    resume_max: Duration,
     backoff: Backoff,
 }
 
@@ -126,6 +133,8 @@ impl Course {
             num_unfinished: 0,
             num_refused: 0,
             num_quiet: 0,
+            expired: None,
+            resume_max: options.resume_max,
             backoff: Backoff::new(options),
         }
     }
@@ -170,7 +179,8 @@ impl Course {
         match end {
             End::Closed { lived, num_lines } => {
                 self.after_close(*num_lines);
-                if *lived >= MIN_LIFE { Duration::ZERO } else { self.backoff.delay(now, jitter) }
+                let brief = *lived < MIN_LIFE;
+                if brief { self.backoff.delay(now, Duration::MAX, jitter) } else { Duration::ZERO }
             }
             End::Relist => {
                 self.relist();
@@ -181,10 +191,36 @@ impl Course {
                     self.relist();
                     return Duration::ZERO;
                 }
+                if self.has_expired_anew(failure, now) {
+                    self.backoff.forget();
+                    self.relist();
+                    return Duration::ZERO;
+                }
+                let max = self.longest_pause(failure);
                 self.after_failure(failure);
                 let asked = failure.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-                self.backoff.delay(now, jitter).max(asked)
+                self.backoff.delay(now, max, jitter).max(asked)
             }
+        }
+    }
+
+    /// A server that calls our version too old is well, and has had events that we have missed: after
+    /// an outage of a minute nobody must wait for another half. Unless it says so of every list.
+    fn has_expired_anew(&mut self, failure: &Failure, now: Duration) -> bool {
+        if failure.code != Some(410) || !matches!(self.stage, Ask::Watch { .. }) {
+            return false;
+        }
+        let last = self.expired.replace(now);
+        last.is_none_or(|last| now.saturating_sub(last) >= self.backoff.reset)
+    }
+
+    fn longest_pause(&self, failure: &Failure) -> Duration {
+        // A server that starts refuses whom it knows before it has read its roles.
+        match self.stage {
+            Ask::Watch { .. } if !is_final(failure.code) && failure.code != Some(410) => {
+                self.resume_max
+            }
+            _ => Duration::MAX,
         }
     }
 
@@ -261,14 +297,19 @@ impl Backoff {
         }
     }
 
-    /// The delay after a failure at `now`: half of it sure, half of it by lot.
-    fn delay(&mut self, now: Duration, jitter: f64) -> Duration {
+    /// The next failure is the first one again.
+    fn forget(&mut self) {
+        self.step = 0;
+    }
+
+    /// The delay after a failure at `now`, at most `max`: half of it sure, half of it by lot.
+    fn delay(&mut self, now: Duration, max: Duration, jitter: f64) -> Duration {
         if self.last_failure.is_some_and(|last| now.saturating_sub(last) >= self.reset) {
             self.step = 0;
         }
         self.last_failure = Some(now);
         let factor = 2_u32.saturating_pow(self.step);
-        let full = self.min.saturating_mul(factor).min(self.max);
+        let full = self.min.saturating_mul(factor).min(self.max).min(max);
         self.step = self.step.saturating_add(1);
         full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
     }
@@ -368,11 +409,26 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_watch_relists() {
+    fn an_expired_watch_relists_at_once_but_not_again_and_again() {
         let mut it = course();
         it.initial_events_end("10");
-        assert!(end(&mut it, &failed(410)) > Duration::ZERO);
-        assert_eq!(it.next(), Ask::Stream);
+        let mut expires = |at| {
+            for _ in 0..5 {
+                it.ended(&failed(None), Duration::from_secs(at), 1.0);
+            }
+            let wait = it.ended(&failed(410), Duration::from_secs(at), 1.0);
+            assert_eq!(it.next(), Ask::Stream);
+            it.initial_events_end("20");
+            (wait, it.ended(&failed(503), Duration::from_secs(at), 1.0))
+        };
+        let ms = Duration::from_millis;
+        assert_eq!(
+            expires(0),
+            (ms(0), ms(800)),
+            "a server that answers has no failures to its name"
+        );
+        assert_eq!(expires(119), (ms(30_000), ms(3_000)));
+        assert_eq!(expires(240), (ms(0), ms(800)));
     }
 
     #[test]
@@ -400,9 +456,19 @@ mod tests {
 
     #[test]
     fn back_off_doubles_is_jittered_and_resets_after_health() {
+        let delays = |it: &mut Course, code| {
+            let ends = (0..8).map(|_| end(it, &failed(code)).as_millis());
+            ends.collect::<Vec<_>>()
+        };
+        let doubled = [800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000];
+        for code in [None, Some(401), Some(403), Some(429), Some(503)] {
+            let mut it = course();
+            it.initial_events_end("10");
+            let capped = doubled.map(|ms: u128| ms.min(3000));
+            assert_eq!(delays(&mut it, code), capped, "a watch after {code:?}");
+        }
         let mut it = paging();
-        let delays: Vec<_> = (0..8).map(|_| end(&mut it, &failed(None)).as_millis()).collect();
-        assert_eq!(delays, [800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
+        assert_eq!(delays(&mut it, None), doubled, "a list");
         let ms = |it: &mut Course, at, jitter| {
             it.ended(&failed(None), Duration::from_secs(at), jitter).as_millis()
         };

@@ -70,8 +70,8 @@ impl Follower {
     }
 }
 
-/// Row 5, versions expire (410), of a watch or in the middle of a list: the list begins anew, after a
-/// pause. Until it is complete, the last picture serves, whole.
+/// Row 5, versions expire (410), of a watch or in the middle of a list: the list begins anew; after a pause
+/// where that is not the first time within two minutes. Until it is complete, the last picture serves, whole.
 #[test]
 fn r05_expired_versions() {
     let mut it = Spoiled::new();

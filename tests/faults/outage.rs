@@ -35,8 +35,9 @@ fn r01_down_at_the_start() {
 
 /// Row 2, the API server goes away: every answer goes on, by the rules and the last picture. sigma
 /// stays ready, since taking every replica out of service would help nobody. `/readyz?verbose` and
-/// `sigma_watch_failures_total` say what is wrong. When the server is back, watches resume where they
-/// stood, without a list.
+/// `sigma_watch_failures_total` say what is wrong. When the server is back, watches resume within 3 s,
+/// where they stood, or, where that is too old for it, by a list. Until then no hold ends by its time,
+/// since what is bound meanwhile is counted by its hold alone.
 #[test]
 fn r02_down_while_running() {
     let mut it = Spoiled::new();

@@ -152,7 +152,10 @@ impl Twins {
                 self.looking.prioritize(&self.world, &pod, &nodes)
             );
         }
-        prop_assert_eq!(self.scanning.expire(now), self.looking.expire(now));
+        prop_assert_eq!(
+            self.scanning.expire(&self.world, now),
+            self.looking.expire(&self.world, now)
+        );
         let rings = |desk: &mut Desk, world: &World| desk.rings(world, now, 4, 100);
         prop_assert_eq!(
             rings(&mut self.scanning, &self.world),

@@ -93,7 +93,7 @@ async fn c03_a_hold_nobody_confirms_ends_by_its_time() {
     let ask = |uid, ms| {
         let pod = Arc::new(pod(&pod_json(uid, ONLINE, "5")));
         site.board.decide(|desk, world, _| {
-            desk.expire(Tick(ms));
+            desk.expire(world, Tick(ms));
             let e1 = world.snapshot.names.ord("e1").unwrap_or(NodeOrd::UNKNOWN);
             desk.filter(world, &pod, &[e1], Tick(ms)).accepted.len()
         })

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cluster::ClusterState;
-use crate::model::{AppKey, Change, ExtendedAmount, Node, PoolSpec};
+use crate::model::{AppKey, Change, ExtendedAmount, Kind, Node, PoolSpec};
 use crate::testing::{amounts, node, placed, pod, replica, seen_node, seen_pod};
 
 fn snapshot(changes: impl IntoIterator<Item = Change>) -> Arc<Snapshot> {
@@ -89,6 +89,26 @@ fn a_hold_ends_by_placement_deletion_and_a_new_refusal_only() {
         holds.release(uid);
         assert_nothing_held(&holds);
     }
+}
+
+#[test]
+fn a_refusal_that_may_be_an_earlier_attempts_ends_no_hold() {
+    let uid = PodUid(1);
+    let refusal = |text| Refusal { text, ..Refusal::default() };
+    let refused =
+        |resource_version, text| Settled::Refused { uid, resource_version, refusal: refusal(text) };
+    let asked = || Pod { resource_version: 10, ..pod(1, 2) };
+    // kube-scheduler has not heard yet why its last attempt failed, and we have.
+    let known = Pod { resource_version: 11, refusal: Some(refusal(1)), ..asked() };
+    let mut holds = Holds::default();
+    holds.place(&snapshot([seen_pod(&known)]), &asked(), &[A], Tick(0));
+    assert!(!holds.settle(refused(11, 1)) && !holds.settle(refused(12, 1)));
+    assert!(holds.settle(refused(13, 2)));
+    // Nor have we, while the watch is interrupted.
+    holds.place(&snapshot([Change::WatchLost(Kind::Pods)]), &asked(), &[A], Tick(0));
+    assert!(!holds.settle(refused(12, 1)));
+    assert!(holds.settle(Settled::Placed(uid)));
+    assert_nothing_held(&holds);
 }
 
 #[test]

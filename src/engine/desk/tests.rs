@@ -110,7 +110,7 @@ fn every_end_of_a_hold_lets_the_next_pod_in() {
     }
     let mut site = site(&["a"]);
     assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
-    assert_eq!((site.desk.expire(Tick(29_999)), site.desk.expire(Tick(30_000))), (0, 1));
+    assert_eq!([29_999, 30_000].map(|ms| site.desk.expire(&site.world, Tick(ms))), [0, 1]);
     assert_eq!(site.filter(&second, &["a"], 30_000), Ok(vec!["a"]));
 }
 
@@ -146,6 +146,20 @@ fn a_lost_watch_leaves_in_doubt_whether_the_last_attempt_is_dead() {
     assert_eq!(site.filter(&second, &["a"], 2), Err(Reason::AllocationLimit));
     assert_eq!(site.filter(&first, &["b"], 2), Ok(vec!["b"]));
     assert_eq!(site.filter(&second, &["a"], 2), Ok(vec!["a"]));
+}
+
+#[test]
+fn while_the_watch_is_lost_no_hold_ends_by_its_time() {
+    let mut site = site(&["a"]);
+    let (first, second) = (pod(1, 5), pod(2, 5));
+    assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
+    site.see([Change::WatchLost(Kind::Pods)]);
+    // It may be on `a` for a minute already.
+    assert_eq!(site.desk.expire(&site.world, Tick(60_000)), 0);
+    assert_eq!(site.filter(&second, &["a"], 60_000), Err(Reason::AllocationLimit));
+    site.see([Change::WatchBack(Kind::Pods)]);
+    assert_eq!(site.desk.expire(&site.world, Tick(60_001)), 1);
+    assert_eq!(site.filter(&second, &["a"], 60_001), Ok(vec!["a"]));
 }
 
 #[test]

@@ -349,7 +349,7 @@ fn accepted_but_not_bound_has_had_its_turn() {
     site.asked(&nominated(&other, "t"), &["t"], ACTS, 12);
     assert!(site.desk.expire_steers(&site.world, Tick(12 + BOUND_WITHIN_MS)).is_empty());
     assert!(site.desk.steers().open.is_empty());
-    assert_eq!(site.desk.expire(Tick(12 + BOUND_WITHIN_MS)), 1);
+    assert_eq!(site.desk.expire(&site.world, Tick(12 + BOUND_WITHIN_MS)), 1);
 }
 
 /// Row 62, sigma restarts while a pod is on its way to a node that was not offered: its nomination leads it

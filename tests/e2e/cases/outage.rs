@@ -119,7 +119,7 @@ pub(super) async fn sigma_killed() -> Result<Facts> {
 
 pub(super) async fn apiserver_restarted() -> Result<Facts> {
     const NUM_PODS: usize = 1800;
-    const DOWN: Duration = Duration::from_secs(3);
+    const DOWN: Duration = Duration::from_secs(20);
     let mut load = Load::start(NUM_PODS).await?;
     load.until_bound(300).await?;
     let at_kill = load.num_bound();
@@ -183,8 +183,8 @@ pub(super) async fn lost_delete() -> Result<Facts> {
     }
     let look = async || Ok((proxy.faults.lost.load(Ordering::Relaxed) == 3).then_some(()));
     until("the deletions are lost", Duration::from_secs(5), look).await?;
-    ensure!(compare(&sigma, api).await? > 0, "sigma knows already: nothing was tested");
-    let look = async || Ok((compare(&sigma, api).await? == 0).then_some(()));
+    ensure!(!compare(&sigma, api).await?.is_empty(), "sigma knows already: nothing was tested");
+    let look = async || Ok(compare(&sigma, api).await?.is_empty().then_some(()));
     until("the loss is repaired", Duration::from_secs(25), look).await?;
     let took = begun.elapsed();
     let found = sigma.metric("sigma_lost_deletes_total", "resource=\"pods\"").await?;
@@ -211,15 +211,20 @@ fn last(recorder: &Recorder) -> Option<String> {
 
 /// Waits until sigma's sums are what the API server's pods add up to.
 pub(super) async fn agree(sigma: &Sigma, api: &Api, within: Duration) -> Result<String> {
-    let look = async || Ok((compare(sigma, api).await? == 0).then_some(()));
-    until("sigma's sums equal a recount", within, look).await?;
+    let mut last = Vec::new();
+    let look = async || {
+        last = compare(sigma, api).await?;
+        Ok(last.is_empty().then_some(()))
+    };
+    let agreed = until("sigma's sums equal a recount", within, look).await;
+    agreed.with_context(|| format!("{} sums differ, {:?}", last.len(), last.first()))?;
     let pods = api.pods(None).await?;
     let bound = pods.iter().filter(|pod| node_of(pod).is_some()).count();
     Ok(format!("sums of all nodes and pools equal a recount of {bound} placed pods from the API"))
 }
 
-/// How many nodes and pools sigma counts differently.
-async fn compare(sigma: &Sigma, api: &Api) -> Result<usize> {
+/// The nodes and pools that sigma counts differently.
+async fn compare(sigma: &Sigma, api: &Api) -> Result<Vec<String>> {
     let mut counted: BTreeMap<String, Sum> = BTreeMap::new();
     let mut add = |key: &str, sum: Sum| {
         let entry = counted.entry(key.to_owned()).or_default();
@@ -234,7 +239,7 @@ async fn compare(sigma: &Sigma, api: &Api) -> Result<usize> {
             add(&format!("pool {}", node.split('-').next().unwrap_or_default()), sum_of(&pod));
         }
     }
-    let mut different = 0;
+    let mut different = Vec::new();
     for (page, prefix) in [("/api/v1/nodes", ""), ("/api/v1/pools", "pool ")] {
         let rows = sigma.page(page).await?;
         let rows = rows.as_array().context("a page that is a list")?;
@@ -245,8 +250,11 @@ async fn compare(sigma: &Sigma, api: &Api) -> Result<usize> {
             let same = theirs["cpu_milli"] == ours.cpu
                 && theirs["memory_bytes"] == ours.memory << 20
                 && theirs["pods"] == ours.pods;
-            different += usize::from(!same);
+            if !same {
+                different.push(format!("{prefix}{name}: {theirs}, and it is {ours:?}"));
+            }
         }
     }
-    Ok(different + counted.len())
+    different.extend(counted.into_iter().map(|(name, ours)| format!("{name}: it is {ours:?}")));
+    Ok(different)
 }

@@ -40,7 +40,8 @@ impl ControlPlane {
     /// Starts it, makes the namespaces and PriorityClasses that the cases use, and gives the user
     /// `sigma` the rights of `deploy/` and nothing more.
     pub(crate) async fn start() -> Result<Self> {
-        let dir = TempDir::with_prefix("sigma-e2e-")?;
+        let mut dir = TempDir::with_prefix("sigma-e2e-")?;
+        dir.disable_cleanup(std::env::var_os("SIGMA_E2E_KEEP").is_some());
         let tokens: String =
             USERS.iter().map(|(token, user, groups)| line(token, user, groups)).collect();
         std::fs::write(dir.path().join("tokens.csv"), tokens)?;

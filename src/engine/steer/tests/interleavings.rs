@@ -155,7 +155,7 @@ impl Rig {
                 self.awake = true;
             }
         }
-        self.site.desk.expire(now);
+        self.site.desk.expire(&self.site.world, now);
         self.awake |= self.site.rings(self.now_ms) > 0;
     }
 
