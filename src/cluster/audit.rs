@@ -136,7 +136,7 @@ impl ClusterState {
             pending.iter().map(|(uid, pod)| (PodUid(uid), NodeOrd::UNKNOWN, pod.resource_version));
         for (uid, on, resource_version) in placed.chain(pending) {
             self.know(uid, on, resource_version);
-            if let (Some(known), Some(before)) = (self.known.get_mut(&uid), before.get(&uid)) {
+            if let (Some(known), Some(before)) = (self.known.get_mut(uid), before.get(uid)) {
                 *known = Known { on, ..*before };
             }
         }
@@ -165,7 +165,7 @@ impl ClusterState {
             nominees: BTreeMap::new(),
             num_pods: 0,
         };
-        let is_known = |uid, on| self.known.get(&PodUid(uid)).is_some_and(|known| known.on == on);
+        let is_known = |uid, on| self.known.get(PodUid(uid)).is_some_and(|known| known.on == on);
         for (at, pods) in self.now.pods.iter().enumerate() {
             let ord = NodeOrd(at as u32);
             for record in pods.iter() {

@@ -10,6 +10,7 @@ mod audit;
 mod cow;
 mod holds;
 mod images;
+mod known;
 mod names;
 mod node_set;
 mod occupancy;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::known::KnownPods;
 use super::occupancy::{
     Known, Nominee, PodRecord, PodShape, Stamp, app_of, bounded, bounded_amount, claim_of,
     name_hash,
@@ -63,7 +64,7 @@ pub struct ClusterState {
     /// The picture being drawn; publishing clones it, which is cheap.
     pub(super) now: Snapshot,
     /// Every known pod.
-    pub(super) known: FxHashMap<PodUid, Known>,
+    pub(super) known: KnownPods,
     pub(super) topology: Topology,
     /// The topology learned what may complete other nodes' paths.
     pub(super) completes: bool,
@@ -164,7 +165,7 @@ impl ClusterState {
         }
         let stamp = self.epochs[Kind::Pods as usize];
         let mut before = None;
-        if let Some(known) = self.known.get_mut(&pod.uid) {
+        if let Some(known) = self.known.get_mut(pod.uid) {
             known.seen = stamp;
             if known.resource_version > pod.resource_version {
                 return false;
@@ -229,7 +230,7 @@ impl ClusterState {
         let stamp = self.epochs[kind as usize];
         match kind {
             Kind::Pods => {
-                let known = PodUid::parse(key).and_then(|uid| self.known.get_mut(&uid));
+                let known = PodUid::parse(key).and_then(|uid| self.known.get_mut(uid));
                 if let Some(known) = known {
                     known.seen = stamp;
                 }
@@ -328,7 +329,7 @@ impl ClusterState {
 
     /// Takes a pod out of wherever it is, with all its traces.
     fn remove(&mut self, uid: PodUid) {
-        match self.known.remove(&uid).map(|known| known.on) {
+        match self.known.remove(uid).map(|known| known.on) {
             None => {}
             Some(NodeOrd::UNKNOWN) => {
                 self.now.pending.remove(uid.0);

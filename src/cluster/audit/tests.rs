@@ -55,11 +55,11 @@ fn every_corrupted_sum_is_reported_and_repaired() {
         it.now.apps.remove(7);
     });
     check("place", |it| {
-        it.known.entry(PodUid(1)).and_modify(|known| known.on = NodeOrd::UNKNOWN);
+        it.known.get_mut(PodUid(1)).expect("a known pod").on = NodeOrd::UNKNOWN;
     });
     check("place", |it| it.know(PodUid(9), NodeOrd(0), 1));
     check("place", |it| {
-        it.known.remove(&PodUid(2));
+        it.known.remove(PodUid(2));
     });
     check("node", |it| it.now.num_nodes = 0);
     check("pods", |it| it.now.num_pods = 0);
