@@ -115,6 +115,21 @@ fn every_end_of_a_hold_lets_the_next_pod_in() {
 }
 
 #[test]
+fn who_is_gone_holds_nothing_and_waits_for_no_bell() {
+    let mut site = site(&["a"]);
+    let (small, large) = (pod(1, 4), pod(2, 9));
+    site.see([seen_pod(&small), seen_pod(&large)]);
+    site.see([&small, &large].map(|it| Change::PodGone { uid: it.uid }));
+    // kube-scheduler has not heard of it yet.
+    assert_eq!(site.filter(&small, &["a"], 0), Ok(vec!["a"]));
+    assert_eq!(site.filter(&large, &["a"], 0), Err(Reason::AllocationLimit));
+    let ords = site.ords(&["a"]);
+    site.desk.hold(&site.world, &small, &ords, Tick(1));
+    site.desk.refuse(&site.world, &Arc::new(large), &ords, Reason::Overloaded, Tick(1));
+    assert!(site.desk.holds().is_empty() && site.desk.refusals().is_empty());
+}
+
+#[test]
 fn the_next_filter_of_a_pod_replaces_its_hold() {
     let mut site = site(&["a", "b"]);
     let first = pod(1, 4);
