@@ -38,6 +38,8 @@ pub(super) const DEAF_MS: u64 = 300;
 pub(super) const HOLD: Duration = Duration::from_millis(150);
 /// A patch that comes at all is written within this; kube-scheduler waits for an answer for 1 s.
 const ANSWERED: Duration = Duration::from_millis(400);
+/// Of a pod; the home has room for one.
+const CPU: i64 = 500;
 /// Longer than the case.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 /// Most pods until one is not offered its home, of 0.42 each. Together they take less than the 30 s for
@@ -74,8 +76,6 @@ pub(super) struct Who {
 pub(super) const STRICT: Who = Who { scheduler: "strict", namespace: "online" };
 const LENIENT: Who = Who { scheduler: "lenient", namespace: "offline" };
 const SLOW: Who = Who { scheduler: "slow", namespace: "online" };
-/// Keeps `slow` busy, and is of no class in particular.
-const OTHER: Who = Who { scheduler: "slow", namespace: "plain" };
 
 /// Pods of the class may have the one node and no other.
 const ONLY: &str = "
@@ -173,7 +173,7 @@ impl Site {
         for _ in 0..TRIES {
             let (name, patch) = self.next(who);
             self.to_sigma.spoil(&patch, 1, Fault::Late(hold));
-            self.post(who, &name).await?;
+            self.post(who, &name, CPU).await?;
             let look = async || {
                 if self.to_sigma.asked(&patch) > 0 {
                     return Ok(Some(true));
@@ -198,12 +198,12 @@ impl Site {
         (name, patch)
     }
 
-    async fn post(&self, who: Who, name: &str) -> Result<()> {
+    async fn post(&self, who: Who, name: &str, cpu_milli: i64) -> Result<()> {
         let shape = PodShape {
             namespace: who.namespace,
             scheduler: who.scheduler,
             priority_class: "prod-high",
-            cpu_milli: 500,
+            cpu_milli,
             ..PodShape::PLAIN
         };
         let path = format!("/api/v1/namespaces/{}/pods", who.namespace);
@@ -214,20 +214,19 @@ impl Site {
     ///
     /// The first nomination has reached kube-scheduler when the first answer does, so that the failure which
     /// it handles then clears it. Meanwhile it is busy with another pod: by the time that it takes up this
-    /// one again, it has heard of that.
+    /// one again, it has heard of that. No node takes the other one, since a binding would wake this one.
     async fn steer_twice(&mut self) -> Result<String> {
         for _ in 0..TRIES {
             let (name, patch) = self.next(SLOW);
-            let (other, _) = self.next(OTHER);
             self.answers.freeze(true);
-            self.post(SLOW, &name).await?;
+            self.post(SLOW, &name, CPU).await?;
             let look = async || {
                 let pod = self.api.pod(SLOW.namespace, &name).await?;
                 Ok((pod["status"]["nominatedNodeName"] == HOME).then_some(()))
             };
             let is_steered = until("it is nominated", ANSWERED, look).await.is_ok();
             if is_steered {
-                self.post(OTHER, &other).await?;
+                self.post(SLOW, &beside(&name), 2 * CPU).await?;
                 sleep(Duration::from_millis(DEAF_MS + 100)).await;
                 self.answers.spoil("/filter", 1, Fault::Late(Duration::from_millis(2 * DEAF_MS)));
                 self.to_sigma.spoil(&patch, 1, Fault::Late(FOR_EVER));
@@ -241,14 +240,13 @@ impl Site {
             };
             let (is_twice, _) =
                 until("it is refused twice or bound", Duration::from_secs(20), look).await?;
-            if is_steered {
-                self.bound(OTHER, &other, Duration::from_secs(5)).await?;
-                self.api.delete_pod(OTHER.namespace, &other).await?;
-            }
             if is_twice {
                 // kube-scheduler has put it aside.
                 sleep(Duration::from_millis(2 * DEAF_MS)).await;
                 return Ok(name);
+            }
+            if is_steered {
+                self.api.delete_pod(SLOW.namespace, &beside(&name)).await?;
             }
             self.remove(SLOW, &name).await?;
         }
@@ -367,6 +365,11 @@ impl Site {
     }
 }
 
+/// The pod that keeps kube-scheduler busy beside this one.
+fn beside(name: &str) -> String {
+    format!("{name}-beside")
+}
+
 /// A way to the server with somebody's rights.
 async fn way(control_plane: &ControlPlane, user: &str) -> Result<Proxy> {
     Proxy::start(Api::from_kubeconfig(&control_plane.kubeconfig(user)).await?).await
@@ -402,6 +405,9 @@ pub(super) async fn killed() -> Result<Facts> {
         let longest = most.entry(step).or_default();
         *longest = took.max(*longest);
         steers(&site.sigma).await?;
+        if step == Step::Again {
+            site.api.delete_pod(SLOW.namespace, &beside(&name)).await?;
+        }
         site.remove(STRICT, &name).await?;
     }
     let mut alone = Duration::ZERO;
