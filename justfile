@@ -46,7 +46,7 @@ advisories:
 # What takes long: `fuzz`, `e2e-matrix`, many more cases of every property (the state sees more than a
 # million changes), sigma killed 50 times at each step of a steer, and the demo at its full size.
 nightly: fuzz e2e-matrix
-    SIGMA_SEEDS=250 just e2e steer_killed
+    SIGMA_SEEDS=300 just e2e steer_killed
     PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy -- --nocapture
     cargo run --locked --release -- demo -o json
 
