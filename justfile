@@ -26,7 +26,7 @@ e2e-matrix *minors="1.30 1.33 1.34 1.35":
     for minor in {{minors}}; do
         assets=$(tests/e2e/controlplane/build "$minor")
         KUBEBUILDER_ASSETS=$assets SIGMA_E2E=1 cargo test --locked --test e2e -- \
-            nominate_fences ahead_backlog steer_to_the_only_node steer_faults || failed+=" $minor"
+            d_preempt_nomination nominate_fences ahead_backlog steer_to_the_only_node steer_faults || failed+=" $minor"
     done
     [[ -z $failed ]] || { echo "failed beside kube-scheduler$failed" >&2; exit 1; }
 
@@ -46,7 +46,7 @@ advisories:
 # What takes long: `fuzz`, `e2e-matrix`, many more cases of every property (the state sees more than a
 # million changes), sigma killed 50 times at each step of a steer, and the demo at its full size.
 nightly: fuzz e2e-matrix
-    SIGMA_SEEDS=250 just e2e steer_killed
+    SIGMA_SEEDS=300 just e2e steer_killed
     PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy -- --nocapture
     cargo run --locked --release -- demo -o json
 

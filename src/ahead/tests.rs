@@ -144,6 +144,28 @@ fn what_is_old_or_lost_is_taken_back_once() {
 }
 
 #[test]
+fn what_victims_make_room_for_is_not_taken_back() {
+    for (now, takes) in [(5000, true), (10, false)] {
+        let mut case = Case::ordered();
+        case.ledger.written(UID, &Outcome::Written, TTL_MS, Tick(0));
+        case.sees(&Pod { priority: 10, ..nominated("a", 2) });
+        assert_eq!(case.follow(0, true), []);
+        let resident = |uid, priority, at| placed(&Pod { priority, ..pod(uid, 1) }, at);
+        let leaving = |pod: Pod| Pod { terminating: true, resource_version: 9, ..pod };
+        // One that is evicted from its node, by whatever nominated it there.
+        let victim = resident(2, 9, "a");
+        case.sees(&leaving(victim.clone()));
+        assert_eq!(case.follow(now, takes), [], "takes: {takes}");
+        case.site.see([Change::PodGone { uid: victim.uid }]);
+        // None of these is evicted for it: one stays, one is as important, one is elsewhere.
+        case.sees(&resident(3, 0, "a"));
+        case.sees(&leaving(resident(4, 10, "a")));
+        case.sees(&leaving(resident(5, 0, "b")));
+        assert_eq!(case.follow(now, takes).len(), 1, "takes: {takes}");
+    }
+}
+
+#[test]
 fn what_a_leader_before_us_nominated_is_followed_and_nobody_elses() {
     let mut case = Case::ordered();
     case.ledger.forget();

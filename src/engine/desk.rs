@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::filter::{Tally, judge};
+use super::gone::Gone;
 use super::in_tree::{Keys, are_alike};
 use super::preempt::{Candidate, acceptable};
 use super::rank::Ranker;
@@ -25,6 +26,7 @@ pub struct Desk {
     pub(super) holds: Holds,
     refusals: Refusals,
     steers: Steers,
+    gone: Gone,
     scans: Scans,
     pub(super) buffers: Buffers,
     pub(super) plan_generation: u64,
@@ -122,6 +124,9 @@ impl Desk {
     /// Takes note of what a publication settled. Call for all of them *before* loading the world that
     /// a decision is made on: then the snapshot counts what the holds no longer do.
     pub fn settle(&mut self, settled: Settled) {
+        if let Settled::Gone(uid) = settled {
+            self.gone.note(uid);
+        }
         match settled {
             Settled::Placed(uid) | Settled::Gone(uid) => {
                 self.refusals.forget(uid);
@@ -180,7 +185,7 @@ impl Desk {
             answer.tally = Tally::of(verdicts);
             shortlister.name_best(case, rows, nodes, verdicts, num_holds, answer);
         });
-        if class.bears_limits && pod.is_pending() {
+        if class.bears_limits && self.may_wait(world, pod) {
             let named = answer.accepted.iter().map(|at| nodes[*at as usize]);
             let held: Vec<NodeOrd> = before.into_iter().chain(named).collect();
             self.holds.place(&world.snapshot, pod, &held, now);
@@ -192,7 +197,7 @@ impl Desk {
     pub fn hold(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd], now: Tick) {
         self.follow(world);
         let before = self.holds.supersede(&world.snapshot, pod);
-        if pod.is_pending() {
+        if self.may_wait(world, pod) {
             let held = [&before, nodes].concat();
             self.holds.place(&world.snapshot, pod, &held, now);
         }
@@ -210,7 +215,7 @@ impl Desk {
     ) -> Reason {
         let generation = world.plan_generation;
         let reason = self.refusals.sticky_reason(pod.uid, why, |_| true, generation, now);
-        if pod.is_pending() {
+        if self.may_wait(world, pod) {
             self.refusals.note(pod, Some(nodes.into()), reason, generation, now);
         }
         reason
@@ -401,11 +406,17 @@ impl Desk {
         let generation = world.plan_generation;
         let still_true = |reason: Reason| tally.count(reason) > 0;
         let reason = self.refusals.sticky_reason(pod.uid, found, still_true, generation, now);
-        if pod.is_pending() {
+        if self.may_wait(world, pod) {
             self.refusals.note(pod, Some(nodes.into()), reason, generation, now);
         }
         let named = self.buffers.verdicts.iter().position(|it| *it == reason).unwrap_or(0);
         Some((named as u32, reason))
+    }
+
+    /// kube-scheduler may still place the pod, as far as the request and we know.
+    fn may_wait(&self, world: &World, pod: &Pod) -> bool {
+        let is_gone = self.gone.contains(pod.uid) && world.snapshot.pending(pod.uid).is_none();
+        pod.is_pending() && !is_gone
     }
 
     /// Follows a change of policy: holds are summed over its pools.

@@ -8,6 +8,7 @@ mod degraded;
 mod desk;
 mod explain;
 mod filter;
+mod gone;
 mod in_tree;
 mod preempt;
 mod rank;

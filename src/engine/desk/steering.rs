@@ -180,7 +180,8 @@ impl Desk {
         let spares = helm.preempt_verb || self.steers.was_asked_to_preempt() || pod.never_preempts;
         let obstacles = [
             (!helm.acts, Unsteered::Off),
-            (is_leaving(pod) || known.is_some_and(|it| is_leaving(it)), Unsteered::NotPending),
+            (!self.may_wait(world, pod) || pod.gated, Unsteered::NotPending),
+            (known.is_some_and(|it| is_leaving(it)), Unsteered::NotPending),
             (pod.grouped, Unsteered::Grouped),
             (is_constrained, Unsteered::Constrained),
             (pod.nominated.is_some(), Unsteered::Nominated),
@@ -250,7 +251,7 @@ impl Desk {
     /// A steer is over and nobody may be waiting for its pod: it is rung where it passes.
     fn leave_to_the_bell(&mut self, world: &World, pod: &Arc<Pod>, now: Tick) {
         self.holds.release(pod.uid);
-        if pod.is_pending() {
+        if self.may_wait(world, pod) {
             self.refusals.note(pod, None, Reason::Steered, world.plan_generation, now);
         }
     }

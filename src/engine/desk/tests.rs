@@ -7,6 +7,8 @@ use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, de
 use crate::rules::{Share, SpreadKey, SpreadParams};
 use crate::testing::{Site, amounts, node, placed, pod, replica, seen_node, seen_pod};
 
+mod behind;
+
 impl Site {
     /// Puts another policy in force.
     fn set_policy(&mut self, settings: &Settings) {
@@ -129,37 +131,6 @@ fn the_next_filter_of_a_pod_replaces_its_hold() {
     })]);
     assert_eq!(site.filter(&first, &["b"], 3), Err(Reason::NotReady));
     assert!(!site.desk.is_held(first.uid));
-}
-
-#[test]
-fn a_lost_watch_leaves_in_doubt_whether_the_last_attempt_is_dead() {
-    let mut site = site(&["a", "b"]);
-    let (first, second) = (pod(1, 5), pod(2, 5));
-    assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
-    site.see([Change::WatchLost(Kind::Pods)]);
-    // Its binding to `a` may have been carried out and the answer be lost.
-    assert_eq!(site.filter(&first, &["b"], 1), Ok(vec!["b"]));
-    assert_eq!(site.filter(&second, &["a"], 1), Err(Reason::AllocationLimit));
-    assert_eq!(site.filter(&first, &["x"], 1), Err(Reason::UnknownNode));
-    assert_eq!(site.filter(&second, &["a", "b"], 1), Err(Reason::AllocationLimit));
-    site.see([Change::WatchBack(Kind::Pods)]);
-    assert_eq!(site.filter(&second, &["a"], 2), Err(Reason::AllocationLimit));
-    assert_eq!(site.filter(&first, &["b"], 2), Ok(vec!["b"]));
-    assert_eq!(site.filter(&second, &["a"], 2), Ok(vec!["a"]));
-}
-
-#[test]
-fn while_the_watch_is_lost_no_hold_ends_by_its_time() {
-    let mut site = site(&["a"]);
-    let (first, second) = (pod(1, 5), pod(2, 5));
-    assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
-    site.see([Change::WatchLost(Kind::Pods)]);
-    // It may be on `a` for a minute already.
-    assert_eq!(site.desk.expire(&site.world, Tick(60_000)), 0);
-    assert_eq!(site.filter(&second, &["a"], 60_000), Err(Reason::AllocationLimit));
-    site.see([Change::WatchBack(Kind::Pods)]);
-    assert_eq!(site.desk.expire(&site.world, Tick(60_001)), 1);
-    assert_eq!(site.filter(&second, &["a"], 60_001), Ok(vec!["a"]));
 }
 
 #[test]

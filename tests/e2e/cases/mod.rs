@@ -8,14 +8,17 @@ mod doorbell;
 mod faults;
 mod fill;
 mod intree;
+mod latency;
 mod lease;
 mod manifests;
 mod nominate;
 mod outage;
 mod preempt;
+mod preempt_nomination;
 mod replicas;
 mod steer;
 mod steer_broken;
+mod steer_lost;
 mod tls;
 
 use std::pin::Pin;
@@ -37,6 +40,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("c_lost_delete", || Box::pin(outage::lost_delete())),
     ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
     ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),
+    ("d_preempt_nomination", || Box::pin(preempt_nomination::left_alone())),
     ("intree_scores", || Box::pin(intree::scores())),
     ("intree_constraints", || Box::pin(constraints::feasible())),
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
@@ -45,8 +49,9 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("ahead_backlog", || Box::pin(ahead::backlog())),
     ("steer_to_the_only_node", || Box::pin(steer::to_the_only_node())),
     ("steer_faults", || Box::pin(steer::faults())),
+    ("filter_latency_under_faults", || Box::pin(latency::under_faults())),
     ("steer_killed", || Box::pin(steer_broken::killed())),
-    ("steer_target_lost", || Box::pin(steer_broken::lost())),
+    ("steer_target_lost", || Box::pin(steer_lost::lost())),
     ("two_schedulers_two_replicas", || Box::pin(replicas::two())),
     ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),

@@ -1,9 +1,10 @@
-//! A steer that is broken off: sigma is killed at each of its steps, its target is lost, its pod is
-//! deleted. Nodes are offered by default sampling.
+//! A steer that is broken off: sigma is killed at each of its steps. Nodes are offered by default
+//! sampling. What else may break it off is in `steer_lost`.
 //!
 //! ```text
 //! sigma ───────── faults::Proxy ── harness::Proxy ── kube-apiserver
 //! kube-scheduler ─ faults::Proxy ── harness::Proxy ──────┘
+//! kube-scheduler ─ faults::Proxy ── sigma, where its answers are held up
 //! ```
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::sleep;
 
 use super::Facts;
@@ -30,11 +31,15 @@ use crate::harness::until;
 const NUM_NODES: usize = 1000;
 /// The node that a pod is steered to, with room for one pod of the cases: what a steer left behind
 /// would keep the next one from it.
-const HOME: &str = "n-000";
+pub(super) const HOME: &str = "n-000";
 /// kube-scheduler hears of pods so much later: a refused pod does not come back before it is frozen.
-const DEAF_MS: u64 = 300;
+pub(super) const DEAF_MS: u64 = 300;
 /// sigma's patch is kept so long from the server: time to freeze who must not go on.
-const HOLD: Duration = Duration::from_millis(150);
+pub(super) const HOLD: Duration = Duration::from_millis(150);
+/// A patch that comes at all is written within this; kube-scheduler waits for an answer for 1 s.
+const ANSWERED: Duration = Duration::from_millis(400);
+/// Of a pod; the home has room for one.
+const CPU: i64 = 500;
 /// Longer than the case.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 /// Most pods until one is not offered its home, of 0.42 each. Together they take less than the 30 s for
@@ -43,29 +48,34 @@ const TRIES: usize = 12;
 
 /// A step of a steer, after which sigma is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+pub(super) enum Step {
     /// The pod was sent away, and the patch has not reached the server.
     Refused,
     /// The patch is written, and its answer has not reached sigma.
     Sent,
     /// Its answer has, and kube-scheduler has not heard of it.
     Written,
+    /// The pod was sent away once more, and the second patch has not reached the server.
+    Again,
     /// The target was accepted, and the binding has not reached the server.
     Accepted,
     Bound,
 }
 
-const STEPS: [Step; 5] = [Step::Refused, Step::Sent, Step::Written, Step::Accepted, Step::Bound];
+const STEPS: [Step; 6] =
+    [Step::Refused, Step::Sent, Step::Written, Step::Again, Step::Accepted, Step::Bound];
 
-/// Whose pods go where: `strict` cannot do without sigma, `lenient` can.
+/// Whose pods go where: `strict` cannot do without sigma, `lenient` can; `slow` cannot either, is offered
+/// few nodes, and has sigma's answers when the case lets it.
 #[derive(Clone, Copy)]
-struct Who {
+pub(super) struct Who {
     scheduler: &'static str,
-    namespace: &'static str,
+    pub(super) namespace: &'static str,
 }
 
-const STRICT: Who = Who { scheduler: "strict", namespace: "online" };
+pub(super) const STRICT: Who = Who { scheduler: "strict", namespace: "online" };
 const LENIENT: Who = Who { scheduler: "lenient", namespace: "offline" };
+const SLOW: Who = Who { scheduler: "slow", namespace: "online" };
 
 /// Pods of the class may have the one node and no other.
 const ONLY: &str = "
@@ -82,40 +92,27 @@ classes:
 - {name: default, pools: [rest]}
 ";
 
-/// Pods may go anywhere, and are best off on the one node.
-const BETTER: &str = "
-apiVersion: sigma.io/v1alpha1
-kind: SchedulingPolicy
-metadata: {name: better}
-pools:
-- {name: home, match: {labels: {pool: home}}, allocation: {cpu: 15%}}
-- {name: rest, match: {labels: {pool: rest}}}
-classes:
-- {name: default, pools: [home, rest]}
-steering:
-  default: {steer: {better: {margin: 10%, perSecond: 100}}}
-";
-
-struct Site {
+pub(super) struct Site {
     sigma: Sigma,
     schedulers: Vec<Scheduler>,
     to_sigma: faults::Proxy,
-    to_scheduler: faults::Proxy,
+    pub(super) to_scheduler: faults::Proxy,
+    /// From sigma to the kube-scheduler `slow`.
+    answers: faults::Proxy,
     _secured: [Proxy; 2],
     recorder: Recorder,
-    api: Api,
+    pub(super) api: Api,
     num_pods: usize,
     _control_plane: ControlPlane,
 }
 
 impl Site {
-    async fn start(policy: &str) -> Result<Self> {
+    /// By a policy that has two pools, in which the pods of `online` may have the pools of `order` only.
+    pub(super) async fn start(policy: &str, order: Option<&'static str>) -> Result<Self> {
         let control_plane = ControlPlane::start().await?;
         let api = control_plane.admin.clone();
-        let mut limits = Limits { orders: [("online", vec!["home"])].into(), ..Limits::default() };
-        if policy == BETTER {
-            limits.orders.clear();
-        }
+        let orders = order.map(|pool| ("online", vec![pool])).into_iter().collect();
+        let mut limits = Limits { orders, ..Limits::default() };
         for at in 0..NUM_NODES {
             let (pool, cpu) = if at == 0 { ("home", 600) } else { ("rest", 4000) };
             let allocation = Sum { cpu, memory: 16_384, pods: 110 };
@@ -141,14 +138,19 @@ impl Site {
         let sigma = Sigma::start(&control_plane, options).await?;
         steers(&sigma).await?;
         let recorder = Recorder::start(&api, limits).await?;
+        let answers = faults::Proxy::start(sigma.port());
         let mut schedulers = Vec::new();
-        for who in [STRICT, LENIENT] {
-            let options = SchedulerOptions {
+        for who in [STRICT, LENIENT, SLOW] {
+            let mut options = SchedulerOptions {
                 percentage: None,
                 ignorable: who.scheduler == LENIENT.scheduler,
                 kubeconfig: Some(by("scheduler", &to_scheduler)?),
                 ..SchedulerOptions::new(who.scheduler, &sigma)
             };
+            if who.scheduler == SLOW.scheduler {
+                options.percentage = Some(10);
+                options.extender = Some(format!("http://127.0.0.1:{}/sigma", answers.port));
+            }
             schedulers.push(Scheduler::start(&control_plane, &options).await?);
         }
         Ok(Self {
@@ -156,6 +158,7 @@ impl Site {
             schedulers,
             to_sigma,
             to_scheduler,
+            answers,
             _secured: secured,
             recorder,
             api,
@@ -166,21 +169,11 @@ impl Site {
 
     /// Makes pods until one is steered, of which sigma's patch is on its way: it reaches the server after
     /// a while. Those that are offered their home are bound and deleted.
-    async fn steer(&mut self, who: Who, hold: Duration) -> Result<String> {
+    pub(super) async fn steer(&mut self, who: Who, hold: Duration) -> Result<String> {
         for _ in 0..TRIES {
-            self.num_pods += 1;
-            let name = format!("p-{:04}", self.num_pods);
-            let patch = format!("PATCH /api/v1/namespaces/{}/pods/{name}/", who.namespace);
+            let (name, patch) = self.next(who);
             self.to_sigma.spoil(&patch, 1, Fault::Late(hold));
-            let shape = PodShape {
-                namespace: who.namespace,
-                scheduler: who.scheduler,
-                priority_class: "prod-high",
-                cpu_milli: 500,
-                ..PodShape::PLAIN
-            };
-            let path = format!("/api/v1/namespaces/{}/pods", who.namespace);
-            self.api.post(&path, &pod(&name, &shape)).await?;
+            self.post(who, &name, CPU).await?;
             let look = async || {
                 if self.to_sigma.asked(&patch) > 0 {
                     return Ok(Some(true));
@@ -197,21 +190,89 @@ impl Site {
         bail!("none of {TRIES} pods is steered")
     }
 
+    /// The name of the next pod, and how sigma's patches of it begin.
+    fn next(&mut self, who: Who) -> (String, String) {
+        self.num_pods += 1;
+        let name = format!("p-{:04}", self.num_pods);
+        let patch = format!("PATCH /api/v1/namespaces/{}/pods/{name}/", who.namespace);
+        (name, patch)
+    }
+
+    async fn post(&self, who: Who, name: &str, cpu_milli: i64) -> Result<()> {
+        let shape = PodShape {
+            namespace: who.namespace,
+            scheduler: who.scheduler,
+            priority_class: "prod-high",
+            cpu_milli,
+            ..PodShape::PLAIN
+        };
+        let path = format!("/api/v1/namespaces/{}/pods", who.namespace);
+        self.api.post(&path, &pod(name, &shape)).await.map(drop)
+    }
+
+    /// Makes pods until one is refused twice, with one text, and its second patch is on its way for ever.
+    ///
+    /// The first nomination has reached kube-scheduler when the first answer does, so that the failure which
+    /// it handles then clears it. Meanwhile it is busy with another pod: by the time that it takes up this
+    /// one again, it has heard of that. No node takes the other one, since a binding would wake this one.
+    async fn steer_twice(&mut self) -> Result<String> {
+        for _ in 0..TRIES {
+            let (name, patch) = self.next(SLOW);
+            self.answers.freeze(true);
+            self.post(SLOW, &name, CPU).await?;
+            let look = async || {
+                let pod = self.api.pod(SLOW.namespace, &name).await?;
+                Ok((pod["status"]["nominatedNodeName"] == HOME).then_some(()))
+            };
+            let is_steered = until("it is nominated", ANSWERED, look).await.is_ok();
+            if is_steered {
+                self.post(SLOW, &beside(&name), 2 * CPU).await?;
+                sleep(Duration::from_millis(DEAF_MS + 100)).await;
+                self.answers.spoil("/filter", 1, Fault::Late(Duration::from_millis(2 * DEAF_MS)));
+                self.to_sigma.spoil(&patch, 1, Fault::Late(FOR_EVER));
+            }
+            self.answers.freeze(false);
+            let look = async || {
+                if self.to_sigma.asked(&patch) > 1 {
+                    return Ok(Some(true));
+                }
+                Ok(node_of(&self.api.pod(SLOW.namespace, &name).await?).map(|_| false))
+            };
+            let (is_twice, _) =
+                until("it is refused twice or bound", Duration::from_secs(20), look).await?;
+            if is_twice {
+                // kube-scheduler has put it aside.
+                sleep(Duration::from_millis(2 * DEAF_MS)).await;
+                return Ok(name);
+            }
+            if is_steered {
+                self.api.delete_pod(SLOW.namespace, &beside(&name)).await?;
+            }
+            self.remove(SLOW, &name).await?;
+        }
+        bail!("none of {TRIES} pods is refused twice")
+    }
+
     /// Deletes a pod, and waits until everybody has heard of it.
-    async fn remove(&self, who: Who, name: &str) -> Result<()> {
+    pub(super) async fn remove(&self, who: Who, name: &str) -> Result<()> {
         self.api.delete_pod(who.namespace, name).await?;
         sleep(Duration::from_millis(DEAF_MS)).await;
+        self.nothing_left().await
+    }
+
+    /// Waits until sigma has no pod on its way, no nomination and no hold; that is, until 0 are.
+    pub(super) async fn nothing_left(&self) -> Result<()> {
         let look = async || {
             let steered = self.sigma.metric("sigma_steered_pods", "").await?;
-            let nominated =
-                self.sigma.metric("sigma_state_objects", "kind=\"nominations\"").await?;
-            Ok((steered + nominated == 0).then_some(()))
+            let status = self.sigma.page("/api/v1/status").await?;
+            let kept = [&status["nominations"], &status["held_pods"]];
+            Ok((steered == 0 && kept == [0, 0]).then_some(()))
         };
         until("nothing is left of it", Duration::from_secs(5), look).await.map(drop)
     }
 
     /// Freezes kube-scheduler, and waits until the pod's patch is written.
-    async fn nominated(&self, who: Who, name: &str) -> Result<()> {
+    pub(super) async fn nominated(&self, who: Who, name: &str) -> Result<()> {
         self.to_scheduler.freeze(true);
         let look = async || {
             let pod = self.api.pod(who.namespace, name).await?;
@@ -221,13 +282,13 @@ impl Site {
         until("the nomination is written", Duration::from_secs(5), look).await.map(drop)
     }
 
-    fn thaw(&self) {
+    pub(super) fn thaw(&self) {
         self.to_sigma.freeze(false);
         self.to_scheduler.freeze(false);
     }
 
-    async fn steers_honoured(&self) -> Result<u64> {
-        self.sigma.metric("sigma_steers_total", "outcome=\"honoured\"").await
+    pub(super) async fn steers(&self, outcome: &str) -> Result<u64> {
+        self.sigma.metric("sigma_steers_total", &format!("outcome=\"{outcome}\"")).await
     }
 
     async fn written(&self) -> Result<u64> {
@@ -237,11 +298,14 @@ impl Site {
     /// Brings a steer to a step, and kills sigma there.
     async fn kill_at(&mut self, step: Step, who: Who, seed: u64) -> Result<String> {
         let hold = if step == Step::Refused { FOR_EVER } else { HOLD };
-        let (honoured, written) = (self.steers_honoured().await?, self.written().await?);
-        let name = self.steer(who, hold).await?;
+        let (honoured, written) = (self.steers("honoured").await?, self.written().await?);
+        let name = match step {
+            Step::Again => self.steer_twice().await?,
+            _ => self.steer(who, hold).await?,
+        };
         let is_seen = async || Ok((self.written().await? > written).then_some(()));
         match step {
-            Step::Refused => {}
+            Step::Refused | Step::Again => {}
             Step::Sent => {
                 self.to_sigma.freeze(true);
                 self.nominated(who, &name).await?;
@@ -265,7 +329,7 @@ impl Site {
             Step::Bound => drop(self.bound(who, &name, Duration::from_secs(10)).await?),
         }
         if matches!(step, Step::Accepted | Step::Bound) {
-            let look = async || Ok((self.steers_honoured().await? > honoured).then_some(()));
+            let look = async || Ok((self.steers("honoured").await? > honoured).then_some(()));
             until("the steer is honoured", Duration::from_secs(1), look).await?;
         }
         sleep(Duration::from_millis(seed * 7 % 30)).await;
@@ -274,7 +338,12 @@ impl Site {
         Ok(name)
     }
 
-    async fn bound(&self, who: Who, name: &str, within: Duration) -> Result<(Value, Duration)> {
+    pub(super) async fn bound(
+        &self,
+        who: Who,
+        name: &str,
+        within: Duration,
+    ) -> Result<(Value, Duration)> {
         let look = async || {
             let pod = self.api.pod(who.namespace, name).await?;
             Ok(node_of(&pod).is_some().then_some(pod))
@@ -296,6 +365,11 @@ impl Site {
     }
 }
 
+/// The pod that keeps kube-scheduler busy beside this one.
+fn beside(name: &str) -> String {
+    format!("{name}-beside")
+}
+
 /// A way to the server with somebody's rights.
 async fn way(control_plane: &ControlPlane, user: &str) -> Result<Proxy> {
     Proxy::start(Api::from_kubeconfig(&control_plane.kubeconfig(user)).await?).await
@@ -304,14 +378,21 @@ async fn way(control_plane: &ControlPlane, user: &str) -> Result<Proxy> {
 /// How often sigma is killed, at one step after the other: `SIGMA_SEEDS`, or as often as every run can
 /// wait for.
 fn seeds() -> Result<u64> {
-    let text = std::env::var("SIGMA_SEEDS").unwrap_or_else(|_| "10".to_owned());
+    let text = std::env::var("SIGMA_SEEDS").unwrap_or_else(|_| "12".to_owned());
     text.parse().with_context(|| format!("SIGMA_SEEDS={text}"))
 }
 
 /// Sigma is killed at each step; the pod is bound to its home once sigma is there again, and to some
 /// node by the kube-scheduler that can do without sigma.
+///
+/// At all steps but one it is kube-scheduler alone that comes back: the text of the first refusal was new
+/// to the pod's condition, so its own status patch wakes the pod; asking a sigma that is gone is an error,
+/// and a pod that failed by an error is tried again after its back-off. So these pass without a doorbell,
+/// too (DESIGN §4.2: schedulable within its back-off). At `Again` the refusal changed nothing of the
+/// pod, and who would have woken it is dead: it sleeps until the next life reads its condition and rings it.
+/// Without sigma that is for kube-scheduler's flush of unschedulable pods, five minutes: not waited for.
 pub(super) async fn killed() -> Result<Facts> {
-    let mut site = Site::start(ONLY).await?;
+    let mut site = Site::start(ONLY, Some("home")).await?;
     let seeds = seeds()?;
     let within = Duration::from_secs(30);
     let mut most: BTreeMap<Step, Duration> = BTreeMap::new();
@@ -324,10 +405,13 @@ pub(super) async fn killed() -> Result<Facts> {
         let longest = most.entry(step).or_default();
         *longest = took.max(*longest);
         steers(&site.sigma).await?;
+        if step == Step::Again {
+            site.api.delete_pod(SLOW.namespace, &beside(&name)).await?;
+        }
         site.remove(STRICT, &name).await?;
     }
     let mut alone = Duration::ZERO;
-    for step in STEPS {
+    for step in STEPS.into_iter().filter(|it| *it != Step::Again) {
         let name = site.kill_at(step, LENIENT, 0).await.with_context(|| format!("{step:?}"))?;
         let bound = site.bound(LENIENT, &name, within).await;
         alone = alone.max(bound.with_context(|| format!("{step:?}, without sigma"))?.1);
@@ -345,64 +429,4 @@ pub(super) async fn killed() -> Result<Facts> {
         most.join(", "),
         alone.as_secs_f64()
     )])
-}
-
-/// The target is deleted, cordoned or filled when it is nominated and kube-scheduler has not heard of it.
-pub(super) async fn lost() -> Result<Facts> {
-    let mut site = Site::start(BETTER).await?;
-    let home = format!("/api/v1/nodes/{HOME}");
-    let mut facts = Facts::new();
-    for loss in ["deleted", "cordoned", "filled"] {
-        let name = site.steer(STRICT, HOLD).await?;
-        site.nominated(STRICT, &name).await?;
-        let filler = PodShape {
-            namespace: "plain",
-            scheduler: "another",
-            cpu_milli: 3900,
-            on: Some(HOME),
-            ..PodShape::PLAIN
-        };
-        match loss {
-            "deleted" => site.api.delete(&home, &json!({})).await?,
-            "cordoned" => {
-                drop(site.api.merge(&home, &json!({"spec": {"unschedulable": true}})).await?)
-            }
-            _ => site.api.post_all(vec![pod("filler", &filler)]).await?,
-        }
-        site.thaw();
-        let (pod, took) = site.bound(STRICT, &name, Duration::from_secs(5)).await?;
-        let node = node_of(&pod).context("a node")?;
-        ensure!(node != HOME, "{loss}: {name} is on the node that is lost");
-        let nominated = &pod["status"]["nominatedNodeName"];
-        ensure!(nominated.is_null() || *nominated == node, "{loss}: {name} claims {nominated}");
-        site.remove(STRICT, &name).await.context(loss)?;
-        facts.push(format!("{loss}: bound elsewhere after {:.2} s", took.as_secs_f64()));
-        match loss {
-            "deleted" => site.api.post_all(vec![plain_node(HOME, ("pool", Some("home")))]).await?,
-            "cordoned" => {
-                drop(site.api.merge(&home, &json!({"spec": {"unschedulable": null}})).await?)
-            }
-            _ => site.api.delete_pod("plain", "filler").await?,
-        }
-        sleep(Duration::from_millis(2 * DEAF_MS)).await;
-    }
-    facts.push(deleted_pods(&mut site).await?);
-    Ok(facts)
-}
-
-/// Pods that are deleted on their way leave nothing: the home, which takes one pod, is free at once.
-async fn deleted_pods(site: &mut Site) -> Result<String> {
-    for is_written in [false, true] {
-        let name = site.steer(STRICT, HOLD).await?;
-        if is_written {
-            site.nominated(STRICT, &name).await?;
-        }
-        site.api.delete_pod(STRICT.namespace, &name).await?;
-        site.thaw();
-        let next = site.steer(STRICT, HOLD).await?;
-        let (pod, _) = site.bound(STRICT, &next, Duration::from_secs(5)).await?;
-        ensure!(node_of(&pod) == Some(HOME), "{next} is on {:?}, not at home", node_of(&pod));
-        site.remove(STRICT, &next).await?;
-    }
-    Ok("2 pods are deleted on their way, and the next has the node at once".to_owned())
 }

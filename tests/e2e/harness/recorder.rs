@@ -69,6 +69,15 @@ pub(crate) struct Binding {
     pub(crate) out_of_order: Option<f64>,
 }
 
+/// What `status.nominatedNodeName` of a pod that waits became, and by the field manager of the write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Nomination {
+    /// `None`: it was cleared.
+    pub(crate) node: Option<String>,
+    /// Whoever owns the field; empty where nobody does.
+    pub(crate) by: String,
+}
+
 /// Before a watch is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,6 +94,9 @@ pub(crate) struct Record {
     pods: HashMap<String, (Option<String>, Sum)>,
     /// By UID, the last node that a pod was nominated to ahead.
     planned: HashMap<String, String>,
+    /// By name, every change while the pod waits, in order; all that is left out is a pod that was never
+    /// nominated.
+    pub(crate) nominations: HashMap<String, Vec<Nomination>>,
 }
 
 /// Follows the pods until dropped.
@@ -212,6 +224,9 @@ impl Record {
         if let Some(target) = nominated_ahead(pod).filter(|_| node.is_none()) {
             self.planned.insert(uid.to_owned(), target.to_owned());
         }
+        if node.is_none() {
+            self.nominated(pod);
+        }
         let sum = sum_of(pod);
         if let Some(node) = &node {
             if !matches!(&before, Some((Some(_), _))) {
@@ -220,6 +235,16 @@ impl Record {
             self.count(node, sum, 1, limits);
         }
         self.pods.insert(uid.to_owned(), (node, sum));
+    }
+
+    fn nominated(&mut self, pod: &Value) {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let node = pod["status"]["nominatedNodeName"].as_str().filter(|it| !it.is_empty());
+        let before = self.nominations.get(name).and_then(|it| it.last());
+        let now = Nomination { node: node.map(str::to_owned), by: nominated_by(pod) };
+        if before.map_or(node.is_some(), |before| *before != now) {
+            self.nominations.entry(name.to_owned()).or_default().push(now);
+        }
     }
 
     fn count(&mut self, node: &str, sum: Sum, sign: i64, limits: &Limits) {
@@ -302,6 +327,14 @@ fn nominated_ahead(pod: &Value) -> Option<&str> {
     let node = pod["status"]["nominatedNodeName"].as_str().filter(|it| !it.is_empty())?;
     let mark = pod["metadata"]["annotations"]["sigma.io/ring"].as_str()?;
     mark.starts_with(&format!("ahead/{node}/")).then_some(node)
+}
+
+/// The field manager that owns the pod's nomination.
+fn nominated_by(pod: &Value) -> String {
+    let managers = pod["metadata"]["managedFields"].as_array();
+    let owns = |it: &&Value| !it["fieldsV1"]["f:status"]["f:nominatedNodeName"].is_null();
+    let owner = managers.into_iter().flatten().find(owns);
+    owner.and_then(|it| it["manager"].as_str()).unwrap_or_default().to_owned()
 }
 
 /// What a pod of the cases requests: one container, `…m` and `…Mi`.

@@ -75,6 +75,11 @@ impl Sigma {
         format!("{scheme}://127.0.0.1:{}/sigma", self.listen)
     }
 
+    /// Where its verbs are.
+    pub(crate) fn port(&self) -> u16 {
+        self.listen
+    }
+
     /// Starts it anew after it was killed, on the same ports.
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.process.kill();

@@ -31,9 +31,11 @@ fn whom_a_steer_could_harm_is_not_steered() {
         assert_eq!((answer.steer, answer.unsteered), (None, Some(want)), "{me:?}");
         assert_eq!(answer.refused.map(|it| it.1), Some(Reason::PoolClosed));
         assert!(site.desk.steers().open.is_empty() && site.desk.holds().is_empty());
-        // Nothing is spent by it.
-        site.see([Change::PodGone { uid: me.uid }, seen_pod(&plain())]);
-        site.sent(&plain(), 10);
+        // Nothing is spent by it. (Whoever has ended does not come back.)
+        if !me.terminal {
+            site.see([seen_pod(&Pod { resource_version: 9, ..plain() })]);
+            site.sent(&plain(), 10);
+        }
     }
 }
 
@@ -48,6 +50,19 @@ fn what_a_watch_knows_counts_as_much_as_the_request() {
         let mut site = site(false, &[&known]);
         assert_eq!(site.asked(&me, &WINDOW, ACTS, 0).unsteered, Some(want));
     }
+}
+
+#[test]
+fn who_is_gone_is_not_steered_once_more() {
+    let me = pod(1, 1);
+    let mut site = site(false, &[&me]);
+    site.sent(&me, 0);
+    site.see([Change::PodGone { uid: me.uid }]);
+    // kube-scheduler hears of it later.
+    let answer = site.asked(&me, &WINDOW, ACTS, 20);
+    assert_eq!((answer.steer, answer.unsteered), (None, Some(Unsteered::NotPending)));
+    assert_eq!(site.outcome(&me), Some(SteerOutcome::Gone));
+    assert!(site.is_left_clean());
 }
 
 #[test]

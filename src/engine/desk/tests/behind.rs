@@ -1,0 +1,49 @@
+//! What is not known yet: to us while the watch is lost, to kube-scheduler of a pod that is gone.
+
+use super::*;
+
+#[test]
+fn a_lost_watch_leaves_in_doubt_whether_the_last_attempt_is_dead() {
+    let mut site = site(&["a", "b"]);
+    let (first, second) = (pod(1, 5), pod(2, 5));
+    assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
+    site.see([Change::WatchLost(Kind::Pods)]);
+    // Its binding to `a` may have been carried out and the answer be lost.
+    assert_eq!(site.filter(&first, &["b"], 1), Ok(vec!["b"]));
+    assert_eq!(site.filter(&second, &["a"], 1), Err(Reason::AllocationLimit));
+    assert_eq!(site.filter(&first, &["x"], 1), Err(Reason::UnknownNode));
+    assert_eq!(site.filter(&second, &["a", "b"], 1), Err(Reason::AllocationLimit));
+    site.see([Change::WatchBack(Kind::Pods)]);
+    assert_eq!(site.filter(&second, &["a"], 2), Err(Reason::AllocationLimit));
+    assert_eq!(site.filter(&first, &["b"], 2), Ok(vec!["b"]));
+    assert_eq!(site.filter(&second, &["a"], 2), Ok(vec!["a"]));
+}
+
+#[test]
+fn while_the_watch_is_lost_no_hold_ends_by_its_time() {
+    let mut site = site(&["a"]);
+    let (first, second) = (pod(1, 5), pod(2, 5));
+    assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
+    site.see([Change::WatchLost(Kind::Pods)]);
+    // It may be on `a` for a minute already.
+    assert_eq!(site.desk.expire(&site.world, Tick(60_000)), 0);
+    assert_eq!(site.filter(&second, &["a"], 60_000), Err(Reason::AllocationLimit));
+    site.see([Change::WatchBack(Kind::Pods)]);
+    assert_eq!(site.desk.expire(&site.world, Tick(60_001)), 1);
+    assert_eq!(site.filter(&second, &["a"], 60_001), Ok(vec!["a"]));
+}
+
+#[test]
+fn who_is_gone_holds_nothing_and_waits_for_no_bell() {
+    let mut site = site(&["a"]);
+    let (small, large) = (pod(1, 4), pod(2, 9));
+    site.see([seen_pod(&small), seen_pod(&large)]);
+    site.see([&small, &large].map(|it| Change::PodGone { uid: it.uid }));
+    // kube-scheduler has not heard of it yet.
+    assert_eq!(site.filter(&small, &["a"], 0), Ok(vec!["a"]));
+    assert_eq!(site.filter(&large, &["a"], 0), Err(Reason::AllocationLimit));
+    let ords = site.ords(&["a"]);
+    site.desk.hold(&site.world, &small, &ords, Tick(1));
+    site.desk.refuse(&site.world, &Arc::new(large), &ords, Reason::Overloaded, Tick(1));
+    assert!(site.desk.holds().is_empty() && site.desk.refusals().is_empty());
+}
