@@ -35,6 +35,8 @@ pub struct WatchOptions {
     pub backoff_max: Duration,
     /// Time without failure after which the back-off starts anew.
     pub backoff_reset: Duration,
+    /// How often an optional kind that we may not list is asked for again.
+    pub forbidden_pause: Duration,
     /// A watch that goes on is caught up when the server has paused for so long after a line.
     pub caught_up_pause: Duration,
     /// Longest object. A watch skips a longer one, a list fails.
@@ -52,6 +54,7 @@ impl Default for WatchOptions {
             backoff_min: Duration::from_millis(800),
             backoff_max: Duration::from_secs(30),
             backoff_reset: Duration::from_secs(120),
+            forbidden_pause: Duration::from_secs(60),
             caught_up_pause: Duration::from_millis(100),
             max_object_bytes: 8 << 20,
         }

@@ -1,7 +1,10 @@
 //! Who is steered, and who is not.
 
 use super::*;
-use crate::model::{CannotJudge, Constraints, Is, Kind, NodeTerm, Requirement};
+use crate::model::{
+    BoundClaim, CannotJudge, Constraints, Is, Kind, NodeTerm, ObjectName, Reach, Requirement,
+};
+use crate::testing::claim;
 
 #[test]
 fn whom_a_steer_could_harm_is_not_steered() {
@@ -14,10 +17,12 @@ fn whom_a_steer_could_harm_is_not_steered() {
     };
     let cannot_judge = Some(CannotJudge::Unclear);
     let unclear = Constraints { cannot_judge, ..Constraints::default() };
-    let cases: [(Pod, Helm, Unsteered); 9] = [
+    let claims = [claim("data")].into();
+    let cases: [(Pod, Helm, Unsteered); 10] = [
         (plain(), off, Unsteered::Off),
         (Pod { grouped: true, ..plain() }, ACTS, Unsteered::Grouped),
         (Pod { constraints: Some(Arc::new(unclear)), ..plain() }, ACTS, Unsteered::Constrained),
+        (Pod { claims, ..plain() }, ACTS, Unsteered::Constrained),
         (Pod { gated: true, ..plain() }, ACTS, Unsteered::NotPending),
         (Pod { terminating: true, ..plain() }, ACTS, Unsteered::NotPending),
         (Pod { terminal: true, ..plain() }, ACTS, Unsteered::NotPending),
@@ -35,6 +40,27 @@ fn whom_a_steer_could_harm_is_not_steered() {
         site.see([Change::PodGone { uid: me.uid }, seen_pod(&plain())]);
         site.sent(&plain(), 10);
     }
+}
+
+/// A pod is judged by its volume from when it is known, and by what is known of it then.
+#[test]
+fn a_pod_is_steered_where_its_volume_is() {
+    let me = Pod { claims: [claim("data")].into(), ..pod(1, 1) };
+    let mut site = site(false, &[&me]);
+    assert_eq!(site.asked(&me, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Constrained));
+    let volume = ObjectName(7);
+    let on = |disk: &str| {
+        let asked = Requirement { key: "disk".into(), is: Is::In([disk.into()].into()) };
+        let term = NodeTerm { labels: [asked].into(), ..NodeTerm::default() };
+        let reach = Reach { node_terms: Some([term].into()), ..Reach::default() };
+        Change::VolumeSeen { name: volume, reach: Some(Box::new(reach)) }
+    };
+    let bound = Some(BoundClaim { volume, owner: 0 });
+    site.see([Change::ClaimSeen { name: me.claims[0].name, bound }, on("none")]);
+    assert_eq!(site.asked(&me, &WINDOW, ACTS, 1).unsteered, Some(Unsteered::Nowhere));
+    let anywhere = Change::VolumeSeen { name: volume, reach: Some(Box::default()) };
+    site.see([anywhere]);
+    site.sent(&me, 2);
 }
 
 #[test]
