@@ -119,6 +119,8 @@ mod tests {
     const OLD_ZONE: &str = "failure-domain.beta.kubernetes.io/zone";
     const REGION: &str = "topology.kubernetes.io/region";
 
+    type Labels<'a> = &'a [(&'a str, &'a str)];
+
     fn in_zones(labels: &[(&str, &[&str])]) -> Reach {
         let one = |it: &(&str, &[&str])| -> ZoneLabel {
             (it.0.into(), it.1.iter().map(|value| Box::from(*value)).collect())
@@ -131,7 +133,7 @@ mod tests {
         let new = in_zones(&[(ZONE, &["a", "b"])]);
         let old = in_zones(&[(OLD_ZONE, &["a"])]);
         let both = in_zones(&[(ZONE, &["a"]), (REGION, &["r"])]);
-        let cases: [(&Reach, &[(&str, &str)], bool); 10] = [
+        let cases: [(&Reach, Labels<'_>, bool); 10] = [
             (&new, &[(ZONE, "a")], true),
             (&new, &[(ZONE, "b")], true),
             (&new, &[(ZONE, "c")], false),

@@ -37,18 +37,7 @@ pub(super) async fn feasible() -> Result<Facts> {
     let api = &control_plane.admin;
     let mut rng = Rng::new(11, 0);
     let cluster = objects::cluster(&mut rng);
-    for namespace in &cluster.namespaces {
-        api.post_all(vec![namespace.clone()]).await?;
-    }
-    api.post_all(cluster.nodes.clone()).await?;
-    let mut placed = cluster.pods.clone();
-    for pod in placed.iter_mut().filter_map(|pod| pod["metadata"].as_object_mut()) {
-        pod.remove("resourceVersion");
-    }
-    api.post_all(placed).await?;
-    for it in cluster.claims.iter().chain(&cluster.volumes) {
-        store(api, it).await?;
-    }
+    post(api, &cluster).await?;
     let options = SchedulerOptions {
         name: SCHEDULER,
         extender: None,
@@ -80,13 +69,7 @@ pub(super) async fn feasible() -> Result<Facts> {
         if has_own_claim(&pod) {
             furnish(api, &mut rng, &namespace, &name).await?;
         }
-        let look = async || {
-            let pod = api.pod(&namespace, &name).await?;
-            let refused = refusal_of(&pod).is_some_and(|it| !it.contains("scheduling gates"));
-            let is_judged = node_of(&pod).is_some() || refused;
-            Ok(is_judged.then_some(pod))
-        };
-        let (judged, _) = until("the pod is judged", Duration::from_secs(30), look).await?;
+        let judged = judged(api, &namespace, &name).await?;
         let log = std::fs::read_to_string(&scheduler.process.log)?;
         let real = feasible_nodes(&log, &namespace, &name, node_of(&judged));
         let now = objects_now(&control_plane, &cluster, &name).await?;
@@ -116,6 +99,33 @@ pub(super) async fn feasible() -> Result<Facts> {
         format!("{kind}: {feasible} feasible, {infeasible} not; {invalid} pods are no pods")
     });
     Ok(rows.chain([format!("{num_unjudged} not judged for their claims")]).collect())
+}
+
+/// The pod, once kube-scheduler has bound or refused it.
+async fn judged(api: &Api, namespace: &str, name: &str) -> Result<Value> {
+    let look = async || {
+        let pod = api.pod(namespace, name).await?;
+        let refused = refusal_of(&pod).is_some_and(|it| !it.contains("scheduling gates"));
+        Ok((node_of(&pod).is_some() || refused).then_some(pod))
+    };
+    Ok(until("the pod is judged", Duration::from_secs(30), look).await?.0)
+}
+
+/// All that is there before a pod waits.
+async fn post(api: &Api, cluster: &Cluster) -> Result<()> {
+    for namespace in &cluster.namespaces {
+        api.post_all(vec![namespace.clone()]).await?;
+    }
+    api.post_all(cluster.nodes.clone()).await?;
+    let mut placed = cluster.pods.clone();
+    for pod in placed.iter_mut().filter_map(|pod| pod["metadata"].as_object_mut()) {
+        pod.remove("resourceVersion");
+    }
+    api.post_all(placed).await?;
+    for it in cluster.claims.iter().chain(&cluster.volumes) {
+        store(api, it).await?;
+    }
+    Ok(())
 }
 
 /// Makes the claim to a pod's own volume, as its controller does it, and lets the pod be judged.
