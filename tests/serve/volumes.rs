@@ -127,7 +127,7 @@ fn where_nobody_is_sent_anywhere_neither_is_watched() {
     std::thread::sleep(std::time::Duration::from_millis(1200));
     assert_eq!(asked(&site), 0);
     assert!(!sigma.get("/readyz?verbose").body.contains("persistentvolume"));
-    site.write_policy(policy("{nominateAhead: {}}"));
+    site.write_policy(policy("{nominateAhead: {minBacklog: 3}}"));
     wait("both are", || {
         WATCHED.iter().all(|it| {
             sigma.get("/readyz?verbose").body.contains(&format!("watch {it}: list complete"))
