@@ -1,3 +1,5 @@
+use std::ptr;
+
 use super::*;
 use crate::model::{
     BoundClaim, CannotJudge, Conditions, DomainLevel, Node, Owner, PodClaim, PoolOrd, Reach,
@@ -243,6 +245,9 @@ fn volumes_of_one_zone_share_what_is_kept_of_them() {
         state.apply(Change::VolumeSeen { name, reach: Some(in_zone(&zone)) });
     }
     assert_eq!((state.volume_lists.num_reaches(), state.now.volumes.counts()), (2, (0, 100)));
+    let reach = |at: u8| state.now.volumes.reach(ObjectName::of("", &format!("pv-{at}")));
+    let same = |one, other| reach(one).zip(reach(other)).is_some_and(|it| ptr::eq(it.0, it.1));
+    assert!(same(0, 98) && same(1, 99) && !same(0, 1));
 }
 
 #[test]
