@@ -101,7 +101,7 @@ fn batch(in_turns: bool) -> Vec<Arc<Pod>> {
     let is_plain = |pod: &Pod| {
         let base = pod.requests.base;
         pod.preferences == Preferences::default()
-            && !pod.claims_volumes
+            && !pod.claims_volumes()
             && &*pod.namespace != "kube-system"
             && base.cpu_milli <= 4000
             && base.memory_bytes <= 8 << 30

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::cluster::ClusterState;
 use crate::engine::{Desk, World};
 use crate::model::{
-    Amounts, AppKey, Change, ImageName, LabelSet, Node, NodeImage, NodeOrd, Owner, Pod, PodUid,
-    Preferences, Reason, Requests, Tick,
+    Amounts, AppKey, Change, ImageName, LabelSet, Node, NodeImage, NodeOrd, ObjectName, Owner, Pod,
+    PodClaim, PodUid, Preferences, Reason, Requests, Tick,
 };
 use crate::policy::{Plan, Settings};
 
@@ -57,7 +57,7 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         terminal: false,
         terminating: false,
         gated: false,
-        claims_volumes: false,
+        claims: Box::default(),
         grouped: false,
         never_preempts: false,
         annotated: false,
@@ -68,6 +68,11 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         labels: LabelSet::default(),
         images: Box::default(),
     }
+}
+
+/// A claim of a pod in `default`.
+pub(crate) fn claim(name: &str) -> PodClaim {
+    PodClaim { name: ObjectName::of("default", name), ephemeral: false }
 }
 
 /// The same pod as a replica of an app.

@@ -78,9 +78,9 @@ impl Board {
         self.listed[kind as usize].load(Ordering::Acquire)
     }
 
-    /// True once every kind was listed: decisions are made on the whole cluster.
+    /// True once every kind that is needed was listed: decisions are made on the whole cluster.
     pub fn synced(&self) -> bool {
-        Kind::ALL.into_iter().all(|kind| self.listed(kind))
+        Kind::NEEDED.into_iter().all(|kind| self.listed(kind))
     }
 
     /// The World as last published.
@@ -321,6 +321,7 @@ impl Writer {
 /// Shows the size of what was published.
 pub fn count(metrics: &Metrics, snapshot: &Snapshot) {
     let nodes = snapshot.num_nodes;
+    let (num_claims, num_volumes) = snapshot.volumes.counts();
     for (kind, count) in [
         ("nodes", nodes),
         ("pods", snapshot.num_pods),
@@ -328,6 +329,8 @@ pub fn count(metrics: &Metrics, snapshot: &Snapshot) {
         ("nominations", snapshot.nominees.len()),
         ("apps", snapshot.apps.len()),
         ("namespaces", snapshot.namespaces.len()),
+        ("bound_claims", num_claims),
+        ("volumes", num_volumes),
     ] {
         metrics.state_objects.with_label_values(&[kind]).set(count as i64);
     }

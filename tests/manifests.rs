@@ -26,6 +26,8 @@ const RIGHTS: &[(&str, &str, &str, &str)] = &[
     ("sigma", "", "nodes", "get list watch"),
     ("sigma", "", "pods", "get list watch"),
     ("sigma", "", "namespaces", "get list watch"),
+    ("sigma", "", "persistentvolumeclaims", "get list watch"),
+    ("sigma", "", "persistentvolumes", "get list watch"),
     ("sigma", "", "pods/status", "patch"),
     ("sigma", "", "events", "create"),
     ("sigma-lease", "coordination.k8s.io", "leases", "create"),

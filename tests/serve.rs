@@ -18,6 +18,8 @@ mod start;
 mod reload;
 #[path = "serve/tls.rs"]
 mod tls;
+#[path = "serve/volumes.rs"]
+mod volumes;
 #[path = "serve/stage.rs"]
 mod stage;
 

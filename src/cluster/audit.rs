@@ -13,7 +13,7 @@ use super::cow::Sharded;
 use super::occupancy::{Known, Nominee, PoolUse, claim_of};
 use super::ports::{self, PortRow};
 use super::state::ClusterState;
-use crate::model::{Amounts, NodeOrd, PodUid};
+use crate::model::{Amounts, Kind, NodeOrd, PodUid};
 
 /// A sum that was not what a recount gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,8 +26,10 @@ pub struct Difference {
 
 impl Difference {
     /// Every sum that is recounted.
-    pub const SUMS: [&'static str; 10] =
-        ["node", "extended", "pool", "app", "place", "pods", "nominee", "name", "image", "port"];
+    pub const SUMS: [&'static str; 12] = [
+        "node", "extended", "pool", "app", "place", "pods", "nominee", "name", "image", "port",
+        "claim", "volume",
+    ];
 }
 
 /// Everything that follows from where the pods are.
@@ -74,7 +76,9 @@ impl ClusterState {
             ports.filter(|(key, row)| self.now.host_ports.get(**key).map(|it| &**it) != Some(row));
         let extra = self.now.host_ports.iter().filter(|it| !recount.host_ports.contains_key(&it.0));
         let port = port.count() + extra.count();
-        let rows = [node, extended, pool, app, place, pods, nominee, name, image, port];
+        let (claim, volume) = self.volume_lists.differences(&self.now.volumes);
+        let rows =
+            [node, extended, pool, app, place, pods, nominee, name, image, port, claim, volume];
         Difference::SUMS
             .into_iter()
             .zip(rows)
@@ -118,6 +122,8 @@ impl ClusterState {
             self.now.nominees.insert(uid, nominee);
         }
         self.now.images.repair();
+        let stamps = (self.epochs[Kind::Claims as usize], self.epochs[Kind::Volumes as usize]);
+        self.volume_lists.repair(&self.now.volumes, stamps);
         Arc::make_mut(&mut self.now.touched).note_all();
         self.unused_names().into_iter().for_each(|ord| self.recycle(ord));
         self.dirty = true;

@@ -176,7 +176,7 @@ impl Holds {
         }
         self.sums.fit(snapshot);
         let ttl_ms =
-            if pod.claims_volumes { self.limits.volume_ttl_ms } else { self.limits.ttl_ms };
+            if pod.claims_volumes() { self.limits.volume_ttl_ms } else { self.limits.ttl_ms };
         if self.by_uid.len() >= MAX_HOLDS {
             let first = self.by_uid.iter().min_by_key(|(uid, hold)| (hold.expires, **uid));
             if let Some(uid) = first.map(|(uid, _)| *uid) {

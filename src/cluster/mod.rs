@@ -20,6 +20,7 @@ mod snapshot;
 mod state;
 mod topology;
 mod touched;
+mod volumes;
 
 pub use apps::AppRow;
 pub use audit::Difference;
@@ -35,3 +36,4 @@ pub use snapshot::{Columns, ExtendedColumn, Snapshot};
 pub use state::{Applied, ClusterState, Settled};
 pub use topology::Topology;
 pub use touched::Touched;
+pub use volumes::Volumes;

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::model::{
-    Amounts, AppKey, HostPort, NodeOrd, Nomination, Pod, PodUid, Priority, QosClaim,
+    Amounts, AppKey, HostPort, NodeOrd, Nomination, ObjectName, Pod, PodUid, Priority, QosClaim,
 };
 
 /// Index of an extended resource in the snapshot's extended columns.
@@ -89,19 +89,7 @@ pub struct PoolUse {
 
 /// A hash of `namespace/name` that is the same in every process.
 pub(super) fn name_hash(namespace: &str, name: &str) -> u64 {
-    let bytes = namespace.bytes().chain([b'/']).chain(name.bytes());
-    // FNV-1a, finished with a mixer: the low bits of short names must differ too.
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    mix(hash)
-}
-
-/// Finishes a 64-bit hash (splitmix64): every input bit reaches every output bit.
-pub(super) fn mix(mut hash: u64) -> u64 {
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
+    ObjectName::of(namespace, name).0
 }
 
 /// Amounts that sums can be made of: a hostile `1e30` stays "more than any node has" (256 Ti), and

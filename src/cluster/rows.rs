@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::apps::AppRow;
 use super::cow::Column;
-use super::occupancy::{PodRecord, PoolUse, ResourceOrd, bounded, mix, name_hash, position};
+use super::occupancy::{PodRecord, PoolUse, ResourceOrd, bounded, name_hash, position};
 use super::ports::{self, PortRow};
 use super::snapshot::{Columns, ExtendedColumn};
 use super::state::{ClusterState, Settled};
 use crate::model::{
-    Amounts, DomainLevel, DomainOrd, Kind, LabelSet, Node, NodeOrd, PodUid, PoolOrd, PoolSpec,
+    Amounts, DomainLevel, DomainOrd, Kind, LabelSet, Node, NodeOrd, PodUid, PoolOrd, PoolSpec, mix,
 };
 
 /// Most extended resources that are counted; what comes later is left to kube-scheduler alone.

@@ -11,9 +11,10 @@ use super::occupancy::{Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
 use super::ports::{self, PortRow};
 use super::topology::Topology;
 use super::touched::Touched;
+use super::volumes::Volumes;
 use crate::model::{
-    Amounts, AppKey, Conditions, DomainLevel, DomainOrd, Generation, HostPort, Namespace, Node,
-    NodeOrd, Pod, PodUid, PoolOrd, PoolSpec, Taint,
+    Amounts, AppKey, CannotJudge, Conditions, DomainLevel, DomainOrd, Generation, HostPort,
+    Namespace, Node, NodeOrd, Pod, PodUid, PoolOrd, PoolSpec, Taint,
 };
 
 /// One array per attribute of a node, indexed by ordinal.
@@ -91,6 +92,8 @@ pub struct Snapshot {
     pub host_ports: Sharded<Arc<PortRow>>,
     /// Which nodes have which images.
     pub images: Images,
+    /// What claims are bound to, and where volumes can be used.
+    pub volumes: Volumes,
     /// The pools of the policy in force.
     pub pools: Arc<Vec<PoolSpec>>,
     /// Sums per pool.
@@ -206,6 +209,14 @@ impl Snapshot {
             .filter(|(_, pod)| pod.name_hash == hash)
             .filter(|(_, pod)| pod.namespace.as_deref() == Some(namespace))
             .max_by_key(|(_, pod)| (pod.resource_version, pod.uid))
+    }
+
+    /// Why nobody but kube-scheduler can tell which nodes a pod may go to, if so.
+    pub fn cannot_judge(&self, pod: &Pod) -> Option<CannotJudge> {
+        match self.volumes.of(pod) {
+            None => Some(CannotJudge::Volumes),
+            Some(_) => pod.constraints.as_ref()?.cannot_judge,
+        }
     }
 
     /// The nodes on which a port is taken, or one that conflicts with it.

@@ -23,7 +23,8 @@ use super::occupancy::{
 };
 use super::snapshot::Snapshot;
 use super::topology::Topology;
-use crate::model::{Change, Generation, Kind, NodeOrd, Pod, PodUid, Refusal};
+use super::volumes::VolumeLists;
+use crate::model::{Change, Generation, Kind, NodeOrd, ObjectName, Pod, PodUid, Refusal};
 
 /// Deleted pods are remembered this long (in deletions) so that a late event cannot revive one.
 const MAX_TOMBSTONES: usize = 4096;
@@ -79,10 +80,12 @@ pub struct ClusterState {
     tombstones: VecDeque<PodUid>,
     buried: FxHashSet<PodUid>,
     /// Stamp of the running (or last) list, per kind.
-    pub(super) epochs: [Stamp; 3],
+    pub(super) epochs: [Stamp; Kind::ALL.len()],
     /// Stamps of nodes and namespaces.
     pub(super) seen_nodes: FxHashMap<NodeOrd, Stamp>,
     seen_namespaces: FxHashMap<Box<str>, Stamp>,
+    /// The same of claims and volumes.
+    pub(super) volume_lists: VolumeLists,
     pub(super) dirty: bool,
 }
 
@@ -128,6 +131,15 @@ impl ClusterState {
                 self.pod_gone(uid);
                 0
             }
+            Change::ClaimSeen { .. }
+            | Change::ClaimGone { .. }
+            | Change::VolumeSeen { .. }
+            | Change::VolumeGone { .. } => {
+                if !self.volumes_changed(change) {
+                    return Applied::default();
+                }
+                0
+            }
             Change::Unread { kind, key } => {
                 self.unread(kind, &key);
                 return Applied::default();
@@ -139,6 +151,23 @@ impl ClusterState {
         };
         self.dirty = true;
         Applied { changed: true, swept }
+    }
+
+    /// False when it changes nothing.
+    fn volumes_changed(&mut self, change: Change) -> bool {
+        let (lists, now) = (&mut self.volume_lists, &mut self.now.volumes);
+        match change {
+            Change::ClaimSeen { name, bound } => {
+                lists.claim_seen(now, name, bound, self.epochs[Kind::Claims as usize])
+            }
+            Change::ClaimGone { name } => lists.claim_gone(now, name),
+            Change::VolumeSeen { name, reach } => {
+                let stamp = self.epochs[Kind::Volumes as usize];
+                lists.volume_seen(now, name, reach.as_deref(), stamp)
+            }
+            Change::VolumeGone { name } => lists.volume_gone(now, name),
+            _ => false,
+        }
     }
 
     fn watched(&mut self, kind: Kind, watched: bool) -> Applied {
@@ -245,6 +274,11 @@ impl ClusterState {
                     *seen = stamp;
                 }
             }
+            Kind::Volumes => self.volume_lists.volume_unread(ObjectName::of("", key), stamp),
+            Kind::Claims => {
+                let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+                self.volume_lists.claim_unread(ObjectName::of(namespace, name), stamp);
+            }
         }
     }
 
@@ -324,6 +358,8 @@ impl ClusterState {
                 }
                 gone.len()
             }
+            Kind::Volumes => self.volume_lists.sweep_volumes(&mut self.now.volumes, stamp),
+            Kind::Claims => self.volume_lists.sweep_claims(&mut self.now.volumes, stamp),
         }
     }
 
@@ -343,7 +379,7 @@ impl ClusterState {
 }
 
 /// The one copy of what many records carry.
-fn shared<T>(set: &mut FxHashSet<Arc<T>>, value: &T) -> Arc<T>
+pub(super) fn shared<T>(set: &mut FxHashSet<Arc<T>>, value: &T) -> Arc<T>
 where
     T: Eq + Hash + ToOwned + ?Sized,
     Arc<T>: From<T::Owned>,

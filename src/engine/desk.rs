@@ -452,6 +452,7 @@ fn is_like(world: &World, one: &Pod, other: &Pod) -> bool {
         && one.priority == other.priority
         && one.tolerations == other.tolerations
         && are_alike(one, other)
+        && world.snapshot.volumes.of(one) == world.snapshot.volumes.of(other)
         && (&one.nominated, &other.nominated) == (&None, &None)
         && class(one) == class(other)
 }

@@ -1,5 +1,5 @@
 //! Which nodes kube-scheduler's own required constraints leave for a pod: node affinity, host ports, pod
-//! affinity and anti-affinity, hard topology spread.
+//! affinity and anti-affinity, hard topology spread, bound volumes.
 //!
 //! The nodes of an offer have passed them. This is for choosing among nodes that were not offered: who is
 //! sent to one that kube-scheduler refuses has lost a round. As far as these plugins go it is what they
@@ -16,7 +16,7 @@ pub(super) use self::domains::Keys;
 use self::selects::Selects;
 use self::spread::Spread;
 use crate::cluster::Snapshot;
-use crate::model::{Constraints, HostPort, NodeOrd, Pod, PodTerm};
+use crate::model::{Constraints, HostPort, Node, NodeOrd, Pod, PodTerm};
 
 /// What the constraints of alike pods make of the nodes of one snapshot, and of pods placed since.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ impl InTree {
         let admitted = admitted(snapshot, &constraints);
         let spread = Spread::all(snapshot, pod, &constraints.spread, &admitted, keys);
         let mut is_out: Vec<bool> = admitted.iter().map(|is_in| !is_in).collect();
+        keep_off(snapshot, pod, &mut is_out);
         for port in &pod.host_ports {
             for ord in snapshot.nodes_with_port(*port) {
                 set(&mut is_out, ord);
@@ -185,13 +186,26 @@ fn admitted(snapshot: &Snapshot, constraints: &Constraints) -> Vec<bool> {
     admits.collect()
 }
 
+/// Takes the nodes out on which a volume of the pod cannot be used, as far as that is known.
+fn keep_off(snapshot: &Snapshot, pod: &Pod, is_out: &mut [bool]) {
+    let volumes = snapshot.volumes.of(pod).unwrap_or_default();
+    if volumes.is_empty() {
+        return;
+    }
+    for (node, is_out) in snapshot.nodes.iter().zip(is_out) {
+        let admits =
+            |node: &Node| volumes.iter().all(|it| it.admits(&node.name, |key| node.label(key)));
+        *is_out |= !node.as_deref().is_some_and(admits);
+    }
+}
+
 fn set(is_out: &mut [bool], ord: NodeOrd) {
     if let Some(is_out) = is_out.get_mut(ord.index()) {
         *is_out = true;
     }
 }
 
-/// Pods of one app that no constraint tells apart: what one of them may take, so may the other. Labels by
+/// Pods of one app that no constraint tells apart but what their claims are bound to: what one of them may take, so may the other. Labels by
 /// which an app's replicas differ are of no weight, since no app's are known by them.
 pub(super) fn are_alike(one: &Pod, other: &Pod) -> bool {
     one.app() == other.app()

@@ -92,6 +92,7 @@ impl NoTarget {
     /// What can be said of a pod before any node is looked at, but for what the desk knows of it.
     fn of(world: &World, siblings: &Siblings, pod: &Pod) -> Option<Self> {
         let has = |what| pod.preferences.intersects(what);
+        let unjudged = world.snapshot.cannot_judge(pod);
         let holds = |it: &Self| match it {
             Self::NotPending => !pod.is_pending(),
             Self::Gated => pod.gated,
@@ -99,7 +100,7 @@ impl NoTarget {
             Self::Nominated => pod.nominated.is_some(),
             Self::Group => pod.grouped,
             Self::Named => pod.constraints.as_ref().is_some_and(|it| it.names_nodes()),
-            Self::Unjudged(why) => pod.cannot_judge() == Some(*why),
+            Self::Unjudged(why) => unjudged == Some(*why),
             Self::Choice(ShortlistOff::SoftSpread) => has(Preferences::SPREAD),
             Self::Choice(ShortlistOff::PodAffinity) => has(Preferences::POD_AFFINITY),
             Self::Choice(ShortlistOff::NodeAffinity) => has(Preferences::NODE_AFFINITY),

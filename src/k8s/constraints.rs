@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use super::slim::{
-    Pairs, SlimContainer, SlimPod, SlimPodSpec, count, list, nullable, pairs, present,
-};
+use super::slim::{Pairs, SlimContainer, SlimPod, SlimPodSpec, count, list, nullable, pairs};
 use crate::model::{
     CannotJudge, Constraints, Hashed, HostPort, Is, LabelSet, Namespaces, NodeTerm, PodTerm,
     Protocol, Requirement, Selector, SpreadTerm,
@@ -171,20 +169,9 @@ pub struct SlimPort {
     pub host_ip: String,
 }
 
-/// Of a volume, only whether a claim stands behind it.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SlimVolume {
-    /// Whether `persistentVolumeClaim` is set.
-    #[serde(deserialize_with = "present")]
-    pub persistent_volume_claim: bool,
-    /// Whether `ephemeral` is set.
-    #[serde(deserialize_with = "present")]
-    pub ephemeral: bool,
-}
-
 /// Not understood.
-struct Unclear;
+#[derive(Debug)]
+pub(super) struct Unclear;
 
 /// The pod's labels, for selectors.
 pub(super) fn labels(slim: &SlimPod) -> LabelSet {
@@ -224,9 +211,6 @@ pub(super) fn of(spec: &SlimPodSpec, labels: &LabelSet) -> Option<Arc<Constraint
     if spec.num_resource_claims > 0 {
         constraints.cannot_judge = Some(CannotJudge::ResourceClaims);
     }
-    if spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral) {
-        constraints.cannot_judge = Some(CannotJudge::Volumes);
-    }
     (constraints != Constraints::default()).then(|| Arc::new(constraints))
 }
 
@@ -258,7 +242,8 @@ fn are(pairs: &Pairs) -> impl Iterator<Item = Requirement<Box<str>>> + '_ {
         .map(|(key, value)| Requirement { key: key.clone(), is: Is::In([value.clone()].into()) })
 }
 
-fn node_term(slim: &SlimNodeTerm) -> Result<NodeTerm, Unclear> {
+/// A term of a node selector, of a pod's or a volume's.
+pub(super) fn node_term(slim: &SlimNodeTerm) -> Result<NodeTerm, Unclear> {
     let names = slim.match_fields.iter().map(|it| match &*it.key {
         "metadata.name" => expression(it),
         _ => Err(Unclear),

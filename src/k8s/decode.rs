@@ -15,7 +15,7 @@ use super::slim::{
     SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimTaint,
     SlimToleration,
 };
-use super::{asks, constraints, images, marks, preferences};
+use super::{asks, constraints, images, marks, preferences, volumes};
 
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +72,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         terminal: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
         terminating: meta.deletion_timestamp,
         gated: spec.num_scheduling_gates > 0,
-        claims_volumes: spec.volumes.iter().any(|it| it.persistent_volume_claim || it.ephemeral),
+        claims: volumes::of_pod(slim),
         grouped: meta.labels.marks.group
             || meta.annotations.group
             || spec.scheduling_group
@@ -121,7 +121,7 @@ pub fn namespace(slim: &SlimNamespace) -> Result<Namespace, DecodeError> {
     Ok(Namespace { name: slim.metadata.name.as_str().into(), labels: labels(&slim.metadata) })
 }
 
-fn required(text: &str, field: &'static str) -> Result<(), DecodeError> {
+pub(super) fn required(text: &str, field: &'static str) -> Result<(), DecodeError> {
     if text.is_empty() { Err(DecodeError::Missing { field }) } else { Ok(()) }
 }
 

@@ -44,9 +44,20 @@ pub fn spawn_with(
     let course = Course::new(&options);
     let started = Instant::now();
     let (warnings, failures) = Default::default();
-    let lost = None;
-    let driver =
-        Driver { client, kind, out, health, options, course, started, warnings, failures, lost };
+    let (lost, forbidden) = (None, false);
+    let driver = Driver {
+        client,
+        kind,
+        out,
+        health,
+        options,
+        course,
+        started,
+        warnings,
+        failures,
+        lost,
+        forbidden,
+    };
     tokio::spawn(driver.run())
 }
 
@@ -62,6 +73,8 @@ struct Driver {
     failures: Warnings,
     /// Since when it is said that the watch is lost; `None` once it is back.
     lost: Option<Instant>,
+    /// It was said that we may not list the kind.
+    forbidden: bool,
 }
 
 /// Nobody receives any more.
@@ -100,25 +113,49 @@ impl Driver {
             }
         };
         let Some(end) = end else { return Ok(()) };
-        let wait = self.course.ended(&end, self.started.elapsed(), fastrand::f64());
+        let mut wait = self.course.ended(&end, self.started.elapsed(), fastrand::f64());
         // No pause means that the next request is another one: the server does not stream lists.
         if let End::Failed(failure) = end
             && !wait.is_zero()
         {
-            let retry_ms = wait.as_millis();
-            if let Some(num_unreported) = self.failures.admit_of(&failure.text, Instant::now()) {
-                let kind = self.kind.resource();
-                tracing::warn!(kind, retry_ms, num_unreported, "{}", failure.text);
+            // A server that starts refuses everybody for a moment.
+            let was_listed = self.health.kind(self.kind).listed;
+            if self.kind.is_optional() && !was_listed && failure.code == Some(403) {
+                wait = self.options.forbidden_pause;
+                self.do_without(failure);
+            } else {
+                self.note_failure(failure, wait);
             }
-            self.update(|it| {
-                it.num_failures += 1;
-                it.error = Some(failure.text);
-            });
         }
         tokio::select! {
             () = sleep(wait) => Ok(()),
             () = self.out.closed() => Err(Abandoned),
         }
+    }
+
+    fn note_failure(&mut self, failure: Failure, wait: Duration) {
+        if let Some(num_unreported) = self.failures.admit_of(&failure.text, Instant::now()) {
+            let (kind, retry_ms) = (self.kind.resource(), wait.as_millis());
+            tracing::warn!(kind, retry_ms, num_unreported, "{}", failure.text);
+        }
+        self.update(|it| {
+            it.num_failures += 1;
+            it.error = Some(failure.text);
+        });
+    }
+
+    /// We may not list a kind that is not needed, which is no failure; said once.
+    fn do_without(&mut self, failure: Failure) {
+        if !std::mem::replace(&mut self.forbidden, true) {
+            let kind = self.kind.resource();
+            tracing::warn!(
+                kind,
+                "sigma may not list {kind}, so pods that mount claims are left to kube-scheduler. \
+                 Grant it (deploy/base/rbac), and they are judged: {}",
+                failure.text
+            );
+        }
+        self.update(|it| it.error = Some(failure.text));
     }
 
     /// Reads one page of a list.
@@ -342,6 +379,7 @@ impl Driver {
     async fn listed(&mut self, version: &str) -> Result<(), Abandoned> {
         self.send(Change::RelistEnd(self.kind)).await?;
         self.back().await?;
+        self.forbidden = false;
         self.update(|it| {
             it.listed = true;
             version.clone_into(&mut it.resource_version);
@@ -377,8 +415,8 @@ impl Driver {
         let meta = objects::identity(object).metadata;
         let name = format!("{}/{} (uid {})", meta.namespace, meta.name, meta.uid);
         self.unreadable(name.trim_start_matches('/'), &error.to_string());
-        let key = if self.kind == Kind::Pods { meta.uid } else { meta.name };
-        self.send(Change::Unread { kind: self.kind, key: key.into() }).await
+        let key = objects::key_of(self.kind, meta);
+        self.send(Change::Unread { kind: self.kind, key }).await
     }
 
     fn unreadable(&mut self, name: &str, why: &str) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::model::{Change, Kind};
+use crate::model::{Change, Kind, ObjectName};
 
 use super::fake::{After, Answer, Fake, client_on};
 use super::{WatchHealth, WatchOptions, spawn_with};
@@ -65,6 +65,8 @@ fn brief(change: &Change) -> String {
         Change::NamespaceSeen(namespace) => format!("+{}", namespace.name),
         Change::PodSeen(pod) => format!("+{}", pod.name),
         Change::PodGone { uid } => format!("-{}", uid.0),
+        Change::ClaimSeen { name, .. } | Change::VolumeSeen { name, .. } => format!("+{}", name.0),
+        Change::ClaimGone { name } | Change::VolumeGone { name } => format!("-{}", name.0),
         Change::Unread { key, .. } => format!("?{key}"),
         Change::PoolsSet(_) => "pools".to_owned(),
     }
@@ -262,6 +264,24 @@ async fn missing_rights_are_named_and_waited_for() {
     assert_eq!(rig.take(3).await, ["begin", "+p1", "end"], "a right that is granted later helps");
 }
 
+/// A right that is only useful: it is looked for now and then, and its want is no failure.
+#[tokio::test]
+async fn an_optional_kind_that_may_not_be_listed_is_done_without() {
+    let options = WatchOptions { forbidden_pause: Duration::from_millis(10), ..quick() };
+    let no = || Answer::refusal(403, "no");
+    let fake = Fake::start(vec![no(), no(), no(), refuse_stream(), no(), no()]).await;
+    let mut rig = watch(fake.port(), Kind::Claims, options);
+    fake.wait_for(6).await;
+    let state = rig.health.kind(Kind::Claims);
+    assert_eq!((state.num_failures, state.listed), (0, false));
+    let error = state.error.expect("it is said");
+    assert!(error.starts_with("forbidden: cannot list persistentvolumeclaims"), "{error}");
+    let claim = r#"{"metadata":{"name":"a","namespace":"n"}}"#.to_owned();
+    fake.push(page(5, "", &[claim]));
+    let name = ObjectName::of("n", "a").0;
+    assert_eq!(rig.take(3).await, ["begin", &format!("+{name}"), "end"]);
+}
+
 #[tokio::test]
 async fn an_overloaded_server_is_left_alone_for_a_while() {
     let busy = |headers| Answer::Whole { status: 429, headers, body: "busy".to_owned() };
@@ -410,6 +430,25 @@ async fn every_kind_has_its_gone() {
         .await;
         let mut rig = watch(fake.port(), kind, quick());
         assert_eq!(rig.take(4).await, ["begin", "+a", "end", "-a"]);
+        assert!(fake.seen().iter().all(|it| it.uri.starts_with(path) && it.method == "GET"));
+    }
+    for (kind, path, namespace) in [
+        (Kind::Volumes, "/api/v1/persistentvolumes?", ""),
+        (Kind::Claims, "/api/v1/persistentvolumeclaims?", "n"),
+    ] {
+        let object = format!(r#"{{"metadata":{{"name":"a","namespace":"{namespace}"}}}}"#);
+        let odd = r#"{"metadata":{"name":"b","namespace":"n"},"spec":7}"#.to_owned();
+        let fake = Fake::start(vec![
+            refuse_stream(),
+            page(10, "", &[object.clone(), odd]),
+            lines(&[event("DELETED", &object)], After::Hang),
+        ])
+        .await;
+        let mut rig = watch(fake.port(), kind, quick());
+        let name = ObjectName::of(namespace, "a").0;
+        let odd = if kind == Kind::Claims { "?n/b" } else { "?b" };
+        let want = ["begin", &format!("+{name}"), odd, "end", &format!("-{name}")];
+        assert_eq!(rig.take(5).await, want);
         assert!(fake.seen().iter().all(|it| it.uri.starts_with(path) && it.method == "GET"));
     }
 }

@@ -45,9 +45,9 @@ impl WatchHealth {
         self.lock(kind).clone()
     }
 
-    /// True when every kind was listed completely at least once.
+    /// True when every kind that is needed was listed completely at least once.
     pub fn synced(&self) -> bool {
-        Kind::ALL.into_iter().all(|kind| self.lock(kind).listed)
+        Kind::NEEDED.into_iter().all(|kind| self.lock(kind).listed)
     }
 
     /// How long ago the server was last heard on this kind; `None` before the first word.
@@ -79,9 +79,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn health_is_synced_when_every_kind_is_listed() {
+    fn health_is_synced_when_every_kind_that_is_needed_is_listed() {
         let health = WatchHealth::default();
-        for kind in Kind::ALL {
+        for kind in Kind::NEEDED {
             assert!(!health.synced());
             health.update(kind, |it| it.listed = true);
         }

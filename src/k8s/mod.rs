@@ -33,6 +33,7 @@ mod page;
 pub mod marks;
 mod preferences;
 pub mod slim;
+pub mod volumes;
 mod watch;
 mod wire;
 pub mod writes;

@@ -4,10 +4,11 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Error;
 use serde_json::value::RawValue;
 
-use crate::model::{Change, Kind, PodUid};
+use crate::model::{Change, Kind, ObjectName, PodUid};
 
 use super::decode::{self, DecodeError};
-use super::slim::{SlimIdentity, SlimNamespace, SlimNode, SlimPod};
+use super::slim::{SlimIdentity, SlimIdentityMeta, SlimNamespace, SlimNode, SlimPod};
+use super::volumes::{self, SlimClaim, SlimPersistentVolume};
 
 /// What an object says, and the resource version it carries.
 #[derive(Debug)]
@@ -42,6 +43,16 @@ pub(super) fn first(kind: Kind, text: &[u8]) -> Result<Option<(First, usize)>, E
         }),
         Kind::Pods => seen::<SlimPod>(text, |slim| {
             let change = Change::PodSeen(Box::new(decode::pod(&slim)?));
+            Ok(Read { change, version: slim.metadata.resource_version })
+        }),
+        Kind::Volumes => seen::<SlimPersistentVolume>(text, |slim| {
+            let (name, reach) = volumes::volume(&slim)?;
+            let change = Change::VolumeSeen { name, reach: reach.map(Box::new) };
+            Ok(Read { change, version: slim.metadata.resource_version })
+        }),
+        Kind::Claims => seen::<SlimClaim>(text, |slim| {
+            let (name, bound) = volumes::claim(&slim)?;
+            let change = Change::ClaimSeen { name, bound };
             Ok(Read { change, version: slim.metadata.resource_version })
         }),
     };
@@ -84,17 +95,28 @@ pub(super) fn gone(kind: Kind, object: &RawValue) -> Result<Read, DecodeError> {
     let meta = serde_json::from_str::<SlimIdentity>(object.get())?.metadata;
     let name = || match meta.name.as_str() {
         "" => Err(DecodeError::Missing { field: "metadata.name" }),
-        name => Ok(name.into()),
+        name => Ok(name),
     };
     let change = match kind {
-        Kind::Nodes => Change::NodeGone { name: name()? },
-        Kind::Namespaces => Change::NamespaceGone { name: name()? },
+        Kind::Nodes => Change::NodeGone { name: name()?.into() },
+        Kind::Namespaces => Change::NamespaceGone { name: name()?.into() },
         Kind::Pods => {
             let uid = PodUid::parse(&meta.uid);
             Change::PodGone { uid: uid.ok_or(DecodeError::Missing { field: "metadata.uid" })? }
         }
+        Kind::Volumes => Change::VolumeGone { name: ObjectName::of("", name()?) },
+        Kind::Claims => Change::ClaimGone { name: ObjectName::of(&meta.namespace, name()?) },
     };
     Ok(Read { change, version: meta.resource_version })
+}
+
+/// What [`Change::Unread`] calls an object.
+pub(super) fn key_of(kind: Kind, meta: SlimIdentityMeta) -> Box<str> {
+    match kind {
+        Kind::Pods => meta.uid.into(),
+        Kind::Claims => format!("{}/{}", meta.namespace, meta.name).into(),
+        Kind::Nodes | Kind::Namespaces | Kind::Volumes => meta.name.into(),
+    }
 }
 
 /// Who an object is, as far as that can be read.

@@ -10,9 +10,10 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::constraints::{SlimAffinity, SlimPort, SlimSpreadConstraint, SlimVolume};
+use super::constraints::{SlimAffinity, SlimPort, SlimSpreadConstraint};
 use super::images::{SlimImage, SlimImageName};
 use super::marks::{SlimLabels, SlimMarks};
+use super::volumes::SlimVolume;
 
 /// A pod: from a watch, a list, or the body of an extender call.
 #[derive(Clone, Debug, Default, serde::Deserialize)]

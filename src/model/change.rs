@@ -4,6 +4,7 @@ use super::ids::PodUid;
 use super::node::{Namespace, Node};
 use super::pod::Pod;
 use super::pool::PoolSpec;
+use super::volumes::{BoundClaim, ObjectName, Reach};
 
 /// What a watch is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,11 +15,20 @@ pub enum Kind {
     Namespaces,
     /// Pods of all namespaces.
     Pods,
+    /// Persistent volumes.
+    Volumes,
+    /// Claims of all namespaces to persistent volumes.
+    Claims,
 }
 
 impl Kind {
     /// All kinds, in the order in which they are worth listing.
-    pub const ALL: [Self; 3] = [Self::Nodes, Self::Namespaces, Self::Pods];
+    pub const ALL: [Self; 5] =
+        [Self::Nodes, Self::Namespaces, Self::Pods, Self::Volumes, Self::Claims];
+    /// Those without which nothing is decided.
+    pub const NEEDED: [Self; 3] = [Self::Nodes, Self::Namespaces, Self::Pods];
+    /// Those that tell more of where pods may go. We may lack the right to them, and do without.
+    pub const OPTIONAL: [Self; 2] = [Self::Volumes, Self::Claims];
 
     /// The resource's plural name, as in an API path.
     pub fn resource(self) -> &'static str {
@@ -26,7 +36,14 @@ impl Kind {
             Self::Nodes => "nodes",
             Self::Namespaces => "namespaces",
             Self::Pods => "pods",
+            Self::Volumes => "persistentvolumes",
+            Self::Claims => "persistentvolumeclaims",
         }
+    }
+
+    /// True for one of [`Self::OPTIONAL`].
+    pub fn is_optional(self) -> bool {
+        Self::OPTIONAL.contains(&self)
     }
 }
 
@@ -65,11 +82,35 @@ pub enum Change {
         /// The pod's identity.
         uid: PodUid,
     },
+    /// A claim was listed, added or modified.
+    ClaimSeen {
+        /// The claim.
+        name: ObjectName,
+        /// What it is bound to; `None` while nobody but kube-scheduler can say where that may be.
+        bound: Option<BoundClaim>,
+    },
+    /// A claim was deleted.
+    ClaimGone {
+        /// The claim.
+        name: ObjectName,
+    },
+    /// A volume was listed, added or modified.
+    VolumeSeen {
+        /// The volume.
+        name: ObjectName,
+        /// Where it can be used; `None` where nobody but kube-scheduler can say.
+        reach: Option<Box<Reach>>,
+    },
+    /// A volume was deleted.
+    VolumeGone {
+        /// The volume.
+        name: ObjectName,
+    },
     /// An object was listed that could not be read: what was known of it before stays.
     Unread {
         /// What it is.
         kind: Kind,
-        /// The UID of a pod, the name of anything else.
+        /// The UID of a pod, the name of anything else; of a claim after its namespace and a slash.
         key: Box<str>,
     },
     /// A policy with these pools is in force.

@@ -158,7 +158,7 @@ pub enum Protocol {
 /// Why nobody but kube-scheduler can tell which nodes a pod may go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CannotJudge {
-    /// It mounts a claim, whose volume may be bound to some nodes.
+    /// It mounts a claim of which we do not know to which nodes its volume is bound.
     Volumes,
     /// It has `resourceClaims`: devices that a driver allocates.
     ResourceClaims,
@@ -193,7 +193,7 @@ pub struct Constraints {
     pub apart: Box<[PodTerm]>,
     /// Hard spread.
     pub spread: Box<[SpreadTerm]>,
-    /// What is not told by the rest.
+    /// What is not told by the rest; of volumes, that depends on what their claims are bound to.
     pub cannot_judge: Option<CannotJudge>,
 }
 

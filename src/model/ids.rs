@@ -77,6 +77,13 @@ impl AppKey {
     }
 }
 
+/// Finishes a 64-bit hash (splitmix64): every input bit reaches every output bit.
+pub fn mix(mut hash: u64) -> u64 {
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
 /// A moment in milliseconds of a monotonic clock that the caller owns, real or virtual.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(pub u64);

@@ -15,6 +15,7 @@ mod pool;
 mod quantity;
 mod reason;
 mod requests;
+mod volumes;
 
 pub use bucket::{Pace, TokenBucket};
 pub use change::{Change, Kind};
@@ -22,7 +23,7 @@ pub use constraints::{
     CannotJudge, Constraints, HostPort, Is, Namespaces, NodeTerm, PodTerm, Protocol, Requirement,
     Selector, SpreadTerm,
 };
-pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick};
+pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick, mix};
 pub use image::{ImageName, NodeImage, normalized};
 pub use labels::{Hashed, LabelSet};
 pub use node::{Conditions, DomainLevel, Effect, Namespace, Node, Taint};
@@ -31,3 +32,6 @@ pub use pool::{NodeMatcher, PoolSpec, glob};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};
 pub use reason::Reason;
 pub use requests::{Ask, ContainerKind, PodAsk};
+pub use volumes::{
+    BoundClaim, ObjectName, PodClaim, PodVolume, Reach, ZONE_LABELS, ZoneLabel, owner_of,
+};

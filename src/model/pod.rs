@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::constraints::{CannotJudge, Constraints, HostPort};
+use super::constraints::{Constraints, HostPort};
 use super::ids::{AppKey, PodUid};
 use super::image::ImageName;
 use super::labels::LabelSet;
 use super::node::{Effect, Taint};
 use super::quantity::Requests;
 use super::reason::Reason;
+use super::volumes::PodClaim;
 
 /// `spec.priority`.
 pub type Priority = i32;
@@ -131,8 +132,9 @@ pub struct Pod {
     pub terminating: bool,
     /// Has scheduling gates.
     pub gated: bool,
-    /// Mounts a PersistentVolumeClaim, whose binding may delay the pod's for minutes.
-    pub claims_volumes: bool,
+    /// The claims that it mounts while it has no node, by name: what they are bound to changes, and is looked
+    /// up when the pod is judged.
+    pub claims: Box<[PodClaim]>,
     /// One of a group that its scheduler places together (a gang, a pod group, a workload).
     pub grouped: bool,
     /// `spec.preemptionPolicy` is `Never`: nobody is evicted for it.
@@ -172,12 +174,12 @@ impl Pod {
 
     /// True when some nodes may be out for it by kube-scheduler's own required constraints.
     pub fn is_constrained(&self) -> bool {
-        self.constraints.is_some() || !self.host_ports.is_empty()
+        self.constraints.is_some() || !self.host_ports.is_empty() || self.claims_volumes()
     }
 
-    /// Why nobody but kube-scheduler can tell which nodes it may go to, if so.
-    pub fn cannot_judge(&self) -> Option<CannotJudge> {
-        self.constraints.as_ref()?.cannot_judge
+    /// Mounts a PersistentVolumeClaim, whose binding may delay the pod's for minutes.
+    pub fn claims_volumes(&self) -> bool {
+        !self.claims.is_empty()
     }
 
     /// True when kube-scheduler may still place it.

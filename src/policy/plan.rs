@@ -224,6 +224,11 @@ impl Plan {
         self.classes.iter().any(|class| !class.steering.is_off())
     }
 
+    /// Nodes are chosen that were not offered: for a steer, or ahead.
+    pub fn chooses_anywhere(&self) -> bool {
+        self.steers() || self.nominate_ahead.is_some()
+    }
+
     /// A class by ordinal.
     pub fn class(&self, ord: ClassOrd) -> &Class {
         &self.classes[ord.index().min(self.classes.len() - 1)]

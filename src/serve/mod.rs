@@ -3,7 +3,7 @@
 //! ```text
 //!   verbs thread (one-thread runtime)      background runtime
 //!   ┌────────────────────────────────┐     ┌──────────────────────────────────────────────┐
-//!   │ http::serve ── decide ── Board ◀┼─────┤ writer ◀── watches (nodes, namespaces, pods)  │
+//!   │ http::serve ── decide ── Board ◀┼─────┤ writer ◀── watches (nodes, pods, …)           │
 //!   └────────────────────────────────┘     │ reload · TLS files · actor · audit            │
 //!                              ▲           └──────────────────────────────────────────────┘
 //!                              └────────── admin thread: probes, pages, metrics
@@ -61,6 +61,8 @@ const BIND_WITHIN: Duration = Duration::from_millis(800);
 const LAST_MOMENTS: Duration = Duration::from_secs(1);
 /// How long giving the Lease back may take, which spares the other replicas fifteen seconds.
 const GIVE_BACK: Duration = Duration::from_secs(3);
+/// How often it is looked whether the policy has a use for an optional watch.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// Pause before a background task that panicked starts anew.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
@@ -203,7 +205,13 @@ impl Parts {
         for kind in Kind::ALL {
             let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
             let watch = move || k8s::spawn(client.clone(), kind, changes.clone(), health.clone());
-            self.supervise(kind.resource(), watch);
+            let board = board.clone();
+            match kind.is_optional() {
+                false => self.supervise(kind.resource(), watch),
+                true => self.supervise(kind.resource(), move || {
+                    tokio::spawn(when_of_use(board.clone(), watch.clone()))
+                }),
+            };
         }
         let (shown, to) = ((board.clone(), health.clone(), acting.clone()), metrics.clone());
         self.supervise("status", move || tokio::spawn(status::refresh(shown.clone(), to.clone())));
@@ -299,6 +307,20 @@ fn spawn_admin(
     };
     let thread = std::thread::Builder::new().name("sigma-admin".to_owned()).spawn(run);
     thread.map(drop).context("cannot start the admin thread")
+}
+
+/// Watches what only choosing among nodes that were not offered asks about, from when a policy first lets
+/// us do that: a cluster that is not steered is spared the lists.
+async fn when_of_use(board: Arc<Board>, watch: impl Fn() -> JoinHandle<()>) {
+    while !board.world().plan.chooses_anywhere() {
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    if let Err(error) = watch().await
+        && let Ok(panic) = error.try_into_panic()
+    {
+        // Whoever supervises us starts us anew.
+        std::panic::resume_unwind(panic);
+    }
 }
 
 async fn bind(addr: SocketAddr, flag: &str) -> Result<TcpListener> {

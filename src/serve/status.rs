@@ -28,7 +28,7 @@ pub(super) fn sources(
         Arc::new(move || policy.on_disk())
     };
     let checks = move || {
-        let watches = Kind::ALL.into_iter().map(|kind| watch_check(&board, &health, kind));
+        let watches = shown(&health).map(|kind| watch_check(&board, &health, kind));
         // The last good identity serves, as the last good policy does: never unready.
         let tls = tls.iter().map(|it| Check { name: "tls".into(), ok: true, detail: it.summary() });
         watches.chain([policy_check(&board, &policy)]).chain(tls).collect()
@@ -43,6 +43,15 @@ pub(super) fn sources(
     }
 }
 
+/// The kinds that are watched, and those that we tried to.
+fn shown(health: &WatchHealth) -> impl Iterator<Item = Kind> {
+    let is_tried = |kind: &Kind| {
+        let state = health.kind(*kind);
+        !kind.is_optional() || state.last_heard.is_some() || state.error.is_some()
+    };
+    Kind::ALL.into_iter().filter(is_tried)
+}
+
 fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
     let state = health.kind(kind);
     let behind = health.behind(kind, Instant::now());
@@ -50,8 +59,8 @@ fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
         .map_or("not heard of yet".to_owned(), |it| format!("heard {:.1} s ago", it.as_secs_f64()));
     // Being listed once is enough: stale data serves better than none, and taking every replica out
     // of service helps nobody.
-    let ok = board.listed(kind);
-    let mut detail = match ok {
+    let listed = board.listed(kind);
+    let mut detail = match listed {
         true => format!("list complete, {heard}, at {}", state.resource_version),
         false => format!("list not complete, {} objects so far, {heard}", state.num_objects),
     };
@@ -62,6 +71,7 @@ fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
         let last = state.last_undecodable.unwrap_or_default();
         detail += &format!("; {} undecodable, last {last}", state.num_undecodable);
     }
+    let ok = listed || kind.is_optional();
     Check { name: format!("watch {}", kind.resource()), ok, detail }
 }
 
@@ -82,7 +92,7 @@ pub(super) async fn refresh(
 ) {
     loop {
         let now = Instant::now();
-        for kind in Kind::ALL {
+        for kind in shown(&health) {
             let (label, state) = ([kind.resource()], health.kind(kind));
             let age = health.behind(kind, now).map_or(-1, |it| it.as_secs() as i64);
             metrics.watch_age_seconds.with_label_values(&label).set(age);

@@ -114,6 +114,7 @@ impl Fleet {
         match kind {
             Kind::Nodes => 0..self.num_nodes,
             Kind::Namespaces => 0..NAMESPACES.len() as u64,
+            Kind::Volumes | Kind::Claims => 0..0,
             Kind::Pods => {
                 let rounds = list_version.saturating_sub(BASE) / ROUND;
                 2 * rounds..self.num_pods + 2 * rounds
@@ -130,6 +131,8 @@ impl Fleet {
                 self.namespace.write(out, [name]);
             }
             Kind::Pods => self.write_pod(out, &self.listed(number)),
+            // It has none.
+            Kind::Volumes | Kind::Claims => {}
         }
     }
 

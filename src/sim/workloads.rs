@@ -208,7 +208,7 @@ impl Workload {
             terminal: false,
             terminating: false,
             gated: false,
-            claims_volumes: false,
+            claims: Box::default(),
             grouped: false,
             never_preempts: false,
             annotated: false,

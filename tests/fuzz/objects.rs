@@ -1,10 +1,11 @@
-//! Nodes, namespaces and pods of the API: decoded or refused, and what is decoded can be counted.
+//! Nodes, namespaces, pods, volumes and claims of the API: decoded or refused, and what is decoded can be counted.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sigma::cluster::ClusterState;
 use sigma::k8s::decode::{self, DecodeError};
 use sigma::k8s::slim::{SlimNamespace, SlimNode, SlimPod};
+use sigma::k8s::volumes::{self, SlimClaim, SlimPersistentVolume};
 use sigma::model::{Amounts, Change, ExtendedAmount, Node, NodeMatcher, PoolSpec};
 
 use crate::harness::Target;
@@ -27,6 +28,7 @@ fn count(change: Change, gone: Change) {
     assert_eq!(state.audit(), []);
     let (snapshot, _) = state.publish();
     assert_eq!((snapshot.num_pods, snapshot.pending.len()), (0, 0));
+    assert_eq!(snapshot.volumes.counts(), (0, 0));
     for ord in snapshot.live_nodes() {
         assert!(snapshot.used(ord).is_zero(), "it left a trace");
     }
@@ -62,6 +64,21 @@ fn namespace(slim: &SlimNamespace) -> Result<(), DecodeError> {
     assert!(namespace.labels.is_sorted_by(|a, b| a.0 < b.0));
     let gone = Change::NamespaceGone { name: namespace.name.clone() };
     count(Change::NamespaceSeen(namespace), gone);
+    Ok(())
+}
+
+fn volume(slim: &SlimPersistentVolume) -> Result<(), DecodeError> {
+    let (name, reach) = volumes::volume(slim)?;
+    let zones = reach.iter().flat_map(|it| &it.zones);
+    assert!(zones.flat_map(|it| &it.1).all(|value| !value.is_empty()));
+    count(Change::VolumeSeen { name, reach: reach.map(Box::new) }, Change::VolumeGone { name });
+    Ok(())
+}
+
+fn claim(slim: &SlimClaim) -> Result<(), DecodeError> {
+    let (name, bound) = volumes::claim(slim)?;
+    assert!(bound.is_none() || !slim.spec.volume_name.is_empty());
+    count(Change::ClaimSeen { name, bound }, Change::ClaimGone { name });
     Ok(())
 }
 
@@ -152,6 +169,40 @@ pub(crate) fn nodes() -> Vec<Value> {
 pub(crate) fn namespaces() -> Vec<Value> {
     vec![json!({"metadata": {"name": "shop", "uid": "x", "resourceVersion": "3",
         "labels": {"team": "cart", "kubernetes.io/metadata.name": "shop"}}})]
+}
+
+pub(crate) fn persistent_volumes() -> Vec<Value> {
+    let asked = json!({"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["z1"]});
+    let zonal = json!({"metadata": {"name": "pv-1", "uid": "x", "resourceVersion": "3", "labels": {
+            "topology.kubernetes.io/zone": "z1__z2", "failure-domain.beta.kubernetes.io/region": "r"}},
+        "spec": {"csi": {"driver": "d"}, "nodeAffinity": {"required": {"nodeSelectorTerms": [
+            {"matchExpressions": [asked]}, {"matchFields": null}]}}}});
+    let old = json!({"metadata": {"name": "pv-2"}, "spec": {"cinder": {"volumeID": "v"}}});
+    vec![zonal, old]
+}
+
+pub(crate) fn claims() -> Vec<Value> {
+    let bound = json!({"metadata": {"name": "data", "namespace": "shop", "uid": "x",
+            "resourceVersion": "3", "annotations": {"pv.kubernetes.io/bind-completed": "yes"},
+            "ownerReferences": [{"kind": "Pod", "name": "p", "uid": "u", "controller": true}]},
+        "spec": {"volumeName": "pv-1", "accessModes": ["ReadWriteOnce"]},
+        "status": {"phase": "Bound"}});
+    let open = json!({"metadata": {"name": "log", "namespace": "shop",
+            "deletionTimestamp": "2026-11-11T00:00:00Z"}, "spec": {"accessModes": null}});
+    vec![bound, open]
+}
+
+#[test]
+fn volume_objects() {
+    let check = |input: &[u8]| read(input, volume);
+    let seeds = bytes(&persistent_volumes());
+    Target { name: "volume", seeds, mutants: 8000, check: &check }.run();
+}
+
+#[test]
+fn claim_objects() {
+    let check = |input: &[u8]| read(input, claim);
+    Target { name: "claim", seeds: bytes(&claims()), mutants: 8000, check: &check }.run();
 }
 
 #[test]

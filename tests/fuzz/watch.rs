@@ -20,13 +20,13 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use sigma::cluster::ClusterState;
 use sigma::k8s::{WatchHealth, WatchOptions, spawn_with};
-use sigma::model::{Change, Kind};
+use sigma::model::{Change, Kind, ObjectName};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 use crate::harness::Target;
-use crate::objects::{namespaces, nodes, pods};
+use crate::objects::{claims, namespaces, nodes, persistent_volumes, pods};
 
 const BETWEEN: &[u8] = b"\n====\n";
 /// Nothing here takes this long.
@@ -47,6 +47,8 @@ impl Script {
         let kind = match parts.next() {
             Some(b"nodes") => Kind::Nodes,
             Some(b"namespaces") => Kind::Namespaces,
+            Some(b"persistentvolumes") => Kind::Volumes,
+            Some(b"persistentvolumeclaims") => Kind::Claims,
             _ => Kind::Pods,
         };
         let answers = parts.take(8).map(|part| {
@@ -100,6 +102,8 @@ fn truth(kind: Kind, name: &str) -> Value {
         Kind::Nodes => nodes().swap_remove(0),
         Kind::Namespaces => namespaces().swap_remove(0),
         Kind::Pods => pods().swap_remove(1),
+        Kind::Volumes => persistent_volumes().swap_remove(0),
+        Kind::Claims => claims().swap_remove(0),
     };
     object["metadata"]["name"] = json!(name);
     object["metadata"]["uid"] = json!(name);
@@ -133,6 +137,7 @@ async fn play(input: &[u8]) -> String {
     let health = Arc::new(WatchHealth::default());
     let options = WatchOptions {
         backoff_min: Duration::ZERO,
+        forbidden_pause: Duration::ZERO,
         max_object_bytes: 4096,
         ..WatchOptions::default()
     };
@@ -184,6 +189,14 @@ fn is_true(state: &mut ClusterState, kind: Kind) -> bool {
             snapshot.namespaces.len() == 2 && snapshot.namespaces.contains_key("true-1")
         }
         Kind::Pods => snapshot.num_pods == 2 && snapshot.pending.is_empty(),
+        Kind::Volumes => {
+            let reach = snapshot.volumes.reach(ObjectName::of("", "true-1"));
+            reach.is_some() && snapshot.volumes.counts() == (0, 2)
+        }
+        Kind::Claims => {
+            let claim = snapshot.volumes.claim(ObjectName::of("shop", "true-1"));
+            claim.is_some() && snapshot.volumes.counts() == (2, 0)
+        }
     }
 }
 
@@ -197,7 +210,13 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     let error = event("ERROR", &json!({"kind": "Status", "code": 410, "message": "too old"}));
     let mut seeds = Vec::new();
-    for (name, objects) in [("pods", pods()), ("nodes", nodes()), ("namespaces", namespaces())] {
+    for (name, objects) in [
+        ("pods", pods()),
+        ("nodes", nodes()),
+        ("namespaces", namespaces()),
+        ("persistentvolumes", persistent_volumes()),
+        ("persistentvolumeclaims", claims()),
+    ] {
         let added: String = objects.iter().map(|it| event("ADDED", it)).collect();
         let changed: String = objects.iter().map(|it| event("MODIFIED", it)).collect();
         let deleted: String = objects.iter().map(|it| event("DELETED", it)).collect();

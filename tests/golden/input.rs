@@ -271,7 +271,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         terminal: false,
         terminating: input.terminating,
         gated: false,
-        claims_volumes: false,
+        claims: Box::default(),
         grouped: false,
         never_preempts: false,
         annotated: false,

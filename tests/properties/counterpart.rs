@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{PoolUse, Settled, Snapshot};
 use crate::model::{
-    Amounts, Change, Conditions, DomainLevel, Hashed, HostPort, ImageName, Kind, Namespace, Node,
-    NodeImage, NodeOrd, Nomination, Pod, PodUid, PoolSpec, QosClaim, Taint,
+    Amounts, BoundClaim, Change, Conditions, DomainLevel, Hashed, HostPort, ImageName, Kind,
+    Namespace, Node, NodeImage, NodeOrd, Nomination, ObjectName, Pod, PodUid, PoolSpec, QosClaim,
+    Reach, Taint,
 };
-use crate::server::{all_images, all_ports};
+use crate::server::{all_images, all_ports, object_name};
+
+/// As many claims, and volumes, are there at most.
+const NUM_STORED: u8 = 8;
 
 /// What is known, each with whether the running list has it.
 #[derive(Default)]
@@ -16,6 +20,8 @@ pub(crate) struct Model {
     nodes: BTreeMap<Box<str>, (Node, bool)>,
     namespaces: BTreeMap<Box<str>, (Namespace, bool)>,
     pods: BTreeMap<PodUid, (Pod, bool)>,
+    claims: BTreeMap<ObjectName, (BoundClaim, bool)>,
+    volumes: BTreeMap<ObjectName, (Reach, bool)>,
     /// UIDs that never come back.
     ended: BTreeSet<PodUid>,
     pools: Vec<PoolSpec>,
@@ -45,6 +51,16 @@ impl Model {
             Change::NamespaceGone { name } => drop(self.namespaces.remove(name)),
             Change::PodSeen(pod) => self.pod_seen(pod),
             Change::PodGone { uid } => self.pod_gone(*uid),
+            Change::ClaimSeen { name, bound } => match bound {
+                Some(bound) => drop(self.claims.insert(*name, (*bound, true))),
+                None => drop(self.claims.remove(name)),
+            },
+            Change::ClaimGone { name } => drop(self.claims.remove(name)),
+            Change::VolumeSeen { name, reach } => match reach {
+                Some(reach) => drop(self.volumes.insert(*name, (*reach.clone(), true))),
+                None => drop(self.volumes.remove(name)),
+            },
+            Change::VolumeGone { name } => drop(self.volumes.remove(name)),
             Change::Unread { kind, key } => self.unread(*kind, key),
             Change::PoolsSet(pools) => self.pools.clone_from(pools),
         }
@@ -88,6 +104,8 @@ impl Model {
             Kind::Nodes => self.nodes.values_mut().for_each(|(_, seen)| *seen = false),
             Kind::Namespaces => self.namespaces.values_mut().for_each(|(_, seen)| *seen = false),
             Kind::Pods => self.pods.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::Volumes => self.volumes.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::Claims => self.claims.values_mut().for_each(|(_, seen)| *seen = false),
         }
     }
 
@@ -95,6 +113,8 @@ impl Model {
         match kind {
             Kind::Nodes => self.nodes.retain(|_, (_, seen)| *seen),
             Kind::Namespaces => self.namespaces.retain(|_, (_, seen)| *seen),
+            Kind::Volumes => self.volumes.retain(|_, (_, seen)| *seen),
+            Kind::Claims => self.claims.retain(|_, (_, seen)| *seen),
             Kind::Pods => {
                 let lost = self.pods.iter().filter(|(_, (_, seen))| !*seen);
                 self.told.extend(lost.map(|(uid, _)| Settled::Gone(*uid)));
@@ -107,6 +127,11 @@ impl Model {
         let seen = match kind {
             Kind::Nodes => self.nodes.get_mut(key).map(|it| &mut it.1),
             Kind::Namespaces => self.namespaces.get_mut(key).map(|it| &mut it.1),
+            Kind::Volumes => self.volumes.get_mut(&ObjectName::of("", key)).map(|it| &mut it.1),
+            Kind::Claims => {
+                let (namespace, name) = key.split_once('/').unwrap_or_default();
+                self.claims.get_mut(&ObjectName::of(namespace, name)).map(|it| &mut it.1)
+            }
             Kind::Pods => {
                 PodUid::parse(key).and_then(|it| self.pods.get_mut(&it)).map(|it| &mut it.1)
             }
@@ -138,6 +163,9 @@ impl Model {
             }
         }
         out.namespaces = self.namespaces.values().map(|(it, _)| it.clone()).collect();
+        out.claims = self.claims.iter().map(|(name, it)| (*name, it.0)).collect();
+        out.volumes = self.volumes.iter().map(|(name, it)| (*name, it.0.clone())).collect();
+        out.num_stored = (out.claims.len(), out.volumes.len());
         out
     }
 
@@ -194,6 +222,9 @@ pub(crate) struct Picture {
     apps: BTreeMap<u128, BTreeMap<String, u32>>,
     pools: Vec<(String, PoolUse)>,
     namespaces: Vec<Namespace>,
+    claims: BTreeMap<ObjectName, BoundClaim>,
+    volumes: BTreeMap<ObjectName, Reach>,
+    num_stored: (usize, usize),
     num_pods: usize,
     pods_unwatched: bool,
 }
@@ -293,6 +324,10 @@ pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
         (app, row.nodes().iter().map(|(ord, count)| (name(*ord), *count)).collect())
     });
     let pools = snapshot.pools.iter().zip(snapshot.pool_use.iter());
+    let stored = &snapshot.volumes;
+    let names = |kind| (0..NUM_STORED).map(move |at| object_name(kind, at));
+    let claims = names(Kind::Claims).filter_map(|name| Some((name, stored.claim(name)?)));
+    let volumes = names(Kind::Volumes).filter_map(|it| Some((it, stored.reach(it)?.clone())));
     Picture {
         nodes: nodes.collect(),
         pending: snapshot.pending.iter().map(|(uid, pod)| (uid, (**pod).clone())).collect(),
@@ -300,6 +335,9 @@ pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
         apps: apps.collect(),
         pools: pools.map(|(pool, sums)| (pool.name.clone(), *sums)).collect(),
         namespaces: snapshot.namespaces.values().cloned().collect(),
+        claims: claims.collect(),
+        volumes: volumes.collect(),
+        num_stored: stored.counts(),
         num_pods: snapshot.num_pods,
         pods_unwatched: snapshot.pods_unwatched,
     }

@@ -6,7 +6,7 @@ use crate::cluster::{ClusterState, HoldLimits, Holds, Settled};
 use crate::config;
 use crate::model::{Change, NodeOrd, Pod, PodUid, Tick};
 use crate::server::{node_like, pod_like, pools};
-use crate::testing::{pod, seen_node};
+use crate::testing::{claim, pod, seen_node};
 
 proptest! {
     #![proptest_config(config(256))]
@@ -27,7 +27,8 @@ proptest! {
             match op {
                 HoldOp::Place { uid, look, nodes, now } => {
                     let nodes: Vec<NodeOrd> = nodes.into_iter().map(|at| NodeOrd(at.into())).collect();
-                    let it = Pod { claims_volumes: look % 2 == 0, ..pod_like(uid, look, 5) };
+                    let claims = [claim("data")].into_iter().filter(|_| look % 2 == 0).collect();
+                    let it = Pod { claims, ..pod_like(uid, look, 5) };
                     holds.place(snapshot, &it, &nodes, Tick(now));
                 }
                 HoldOp::Settle(settled) => { holds.settle(settled); }

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sigma::k8s::decode;
+use sigma::k8s::{decode, volumes};
 use sigma::sim::Rng;
 
 use self::documented::Cluster;
 use crate::engine::NoTarget;
-use crate::model::{NodeOrd, Pod, Tick};
+use crate::model::{CannotJudge, Change, NodeOrd, Pod, Tick};
 use crate::policy::Settings;
 use crate::testing::{Site, seen_node, seen_pod};
 
@@ -29,7 +29,7 @@ fn site(cluster: &Cluster) -> Site {
     let mut site = Site::new(&Settings::default());
     let namespaces = cluster.namespaces.iter().map(|json| {
         let slim = serde_json::from_value(json.clone()).expect("a namespace");
-        crate::model::Change::NamespaceSeen(decode::namespace(&slim).expect("a namespace"))
+        Change::NamespaceSeen(decode::namespace(&slim).expect("a namespace"))
     });
     site.see(namespaces);
     site.see(cluster.nodes.iter().map(|json| {
@@ -37,20 +37,48 @@ fn site(cluster: &Cluster) -> Site {
         seen_node(decode::node(&slim).expect("a node"))
     }));
     site.see(cluster.pods.iter().map(|json| seen_pod(&pod(json))));
+    site.see(cluster.claims.iter().map(claim_seen));
+    site.see(cluster.volumes.iter().map(|json| {
+        let slim = serde_json::from_value(json.clone()).expect("a volume");
+        let (name, reach) = volumes::volume(&slim).expect("a volume");
+        Change::VolumeSeen { name, reach: reach.map(Box::new) }
+    }));
     site
+}
+
+fn claim_seen(json: &Value) -> Change {
+    let slim = serde_json::from_value(json.clone()).expect("a claim");
+    let (name, bound) = volumes::claim(&slim).expect("a claim");
+    Change::ClaimSeen { name, bound }
+}
+
+/// What is made for the pod's ephemeral volume, as its controller does it.
+fn furnish(rng: &mut Rng, cluster: &mut Cluster, site: &mut Site, json: &Value) {
+    let claim = objects::claim_of(rng, json);
+    site.see([claim_seen(&claim)]);
+    cluster.claims.retain(|it| it["metadata"]["name"] != claim["metadata"]["name"]);
+    cluster.claims.push(claim);
 }
 
 #[test]
 fn nodes_are_judged_as_documented() {
     let mut counts: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+    let mut num_unjudged = 0;
     for seed in 0..1000 {
         let mut rng = Rng::new(seed, 0);
-        let cluster = objects::cluster(&mut rng);
+        let mut cluster = objects::cluster(&mut rng);
         let mut site = site(&cluster);
         for uid in 0..6 {
             let (kind, json) = objects::pending(&mut rng, uid);
+            furnish(&mut rng, &mut cluster, &mut site, &json);
             let asked = pod(&json);
-            assert_eq!(asked.cannot_judge(), None, "{json}");
+            let unjudged = (!cluster.knows_volumes(&json)).then_some(CannotJudge::Volumes);
+            let found = site.world.snapshot.cannot_judge(&asked);
+            assert_eq!(found, unjudged, "{json}\n{cluster:?}");
+            if unjudged.is_some() {
+                num_unjudged += 1;
+                continue;
+            }
             for (at, node) in cluster.nodes.iter().enumerate() {
                 let name = node["metadata"]["name"].as_str().expect("a name");
                 let ords = site.ords(&[name]);
@@ -66,12 +94,13 @@ fn nodes_are_judged_as_documented() {
         let count = counts.get(&kind).copied().unwrap_or(0);
         assert!(count > 250, "{kind:?}: {count} of {counts:?}");
     }
+    assert!(num_unjudged > 250, "{num_unjudged}");
 }
 
 /// Those of a batch are judged as if those before them were on their targets.
 #[test]
 fn a_batch_is_judged_as_if_each_pod_were_placed() {
-    let (mut num_targets, mut num_without, mut num_named) = (0, 0, 0);
+    let (mut num_targets, mut num_without, mut num_named, mut num_unjudged) = (0, 0, 0, 0);
     for seed in 5000..6000 {
         let mut rng = Rng::new(seed, 0);
         let mut cluster = objects::cluster(&mut rng);
@@ -83,11 +112,20 @@ fn a_batch_is_judged_as_if_each_pod_were_placed() {
                 batch[at] = sibling(&batch[at % 4], at as u64);
             }
         }
+        for json in &batch {
+            furnish(&mut rng, &mut cluster, &mut site, json);
+        }
         let pods: Vec<Arc<Pod>> = batch.iter().map(|json| Arc::new(pod(json))).collect();
         let targets = site.desk.copy_of_holds().targets(&site.world, &pods);
         for ((json, pod), target) in batch.iter().zip(&pods).zip(&targets) {
             if *target == Err(NoTarget::Named) {
                 num_named += 1;
+                continue;
+            }
+            let unjudged = Err(NoTarget::Unjudged(CannotJudge::Volumes));
+            assert_eq!(*target == unjudged, !cluster.knows_volumes(json), "seed {seed}: {json}");
+            if *target == unjudged {
+                num_unjudged += 1;
                 continue;
             }
             let all = 0..cluster.nodes.len();
@@ -115,8 +153,9 @@ fn a_batch_is_judged_as_if_each_pod_were_placed() {
             }
         }
     }
-    let found = [num_targets, num_without, num_named];
-    assert!(num_targets > 4000 && num_without > 500 && num_named > 20, "{found:?}");
+    let found = [num_targets, num_without, num_named, num_unjudged];
+    let enough = num_targets > 4000 && num_without > 500 && num_named > 20 && num_unjudged > 100;
+    assert!(enough, "{found:?}");
 }
 
 /// A pod of the same template.
@@ -260,7 +299,7 @@ fn a_node_that_is_relabelled_is_in_another_domain() {
     site.see([seen_node(decode::node(&slim).expect("a node"))]);
     assert_eq!(site.desk.best_of(&site.world, &asked, &ords), None);
     site.see([
-        crate::model::Change::NodeGone { name: "n1".into() },
+        Change::NodeGone { name: "n1".into() },
         seen_node(crate::testing::node("new", &[("rack", "2")])),
     ]);
     let ords = site.ords(&["new"]);

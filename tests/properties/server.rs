@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use crate::model::{
-    Amounts, Change, Conditions, DomainLevel, Effect, ExtendedAmount, Hashed, HostPort, ImageName,
-    Kind, LabelSet, Namespace, Node, NodeImage, NodeMatcher, Pod, PodUid, PoolSpec, Protocol,
-    Refusal, Taint,
+    Amounts, BoundClaim, Change, Conditions, DomainLevel, Effect, ExtendedAmount, Hashed, HostPort,
+    ImageName, Kind, LabelSet, Namespace, Node, NodeImage, NodeMatcher, ObjectName, Pod, PodUid,
+    PoolSpec, Protocol, Reach, Refusal, Taint, ZoneLabel,
 };
 use crate::testing::{amounts, node, pod, replica, seen_node, seen_pod};
 
@@ -40,6 +40,25 @@ pub(crate) enum Op {
         heard: bool,
     },
     NamespaceDeleted {
+        name: u8,
+        heard: bool,
+    },
+    /// A claim, which is bound when its look names a volume.
+    Claim {
+        name: u8,
+        look: u8,
+        heard: bool,
+    },
+    ClaimDeleted {
+        name: u8,
+        heard: bool,
+    },
+    Volume {
+        name: u8,
+        look: u8,
+        heard: bool,
+    },
+    VolumeDeleted {
         name: u8,
         heard: bool,
     },
@@ -78,9 +97,15 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..3_u8, any::<u8>(), heard())
             .prop_map(|(name, look, heard)| Op::Namespace { name, look, heard }),
         1 => (0..3_u8, heard()).prop_map(|(name, heard)| Op::NamespaceDeleted { name, heard }),
-        1 => (0..3_u8, 0..12_u8).prop_map(|(kind, key)| Op::Unread { kind, key }),
-        1 => (0..3_u8).prop_map(Op::End),
-        1 => (0..3_u8, any::<bool>()).prop_map(|(kind, lost)| Op::Watch { kind, lost }),
+        2 => (0..4_u8, any::<u8>(), heard())
+            .prop_map(|(name, look, heard)| Op::Claim { name, look, heard }),
+        1 => (0..4_u8, heard()).prop_map(|(name, heard)| Op::ClaimDeleted { name, heard }),
+        2 => (0..4_u8, any::<u8>(), heard())
+            .prop_map(|(name, look, heard)| Op::Volume { name, look, heard }),
+        1 => (0..4_u8, heard()).prop_map(|(name, heard)| Op::VolumeDeleted { name, heard }),
+        1 => (0..5_u8, 0..12_u8).prop_map(|(kind, key)| Op::Unread { kind, key }),
+        1 => (0..5_u8).prop_map(Op::End),
+        1 => (0..5_u8, any::<bool>()).prop_map(|(kind, lost)| Op::Watch { kind, lost }),
         4 => any::<prop::sample::Index>().prop_map(Op::Late),
         1 => prop::option::of(0..9_u8).prop_map(|cut| Op::Relist { cut }),
         1 => (0..4_u8).prop_map(Op::Pools),
@@ -194,6 +219,23 @@ pub(crate) fn pools(look: u8) -> Vec<PoolSpec> {
     ["one", "two", "three"].iter().skip(usize::from(look)).map(pool).collect()
 }
 
+/// Names of claims and of volumes, of which there are as many.
+pub(crate) fn object_name(kind: Kind, at: u8) -> ObjectName {
+    let namespace = if kind == Kind::Claims { "default" } else { "" };
+    ObjectName::of(namespace, &name_of(at))
+}
+
+fn bound_like(look: u8) -> Option<BoundClaim> {
+    let volume = object_name(Kind::Volumes, look % 5);
+    (look % 5 < 4).then_some(BoundClaim { volume, owner: u64::from(look % 2) })
+}
+
+fn reach_like(look: u8) -> Option<Box<Reach>> {
+    let zone = |at: u8| -> ZoneLabel { ("zone".into(), [format!("z{at}").into()].into()) };
+    let zones = (0..look % 3).map(zone).collect();
+    (look % 4 < 3).then(|| Box::new(Reach { zones, ..Reach::default() }))
+}
+
 /// The API server: what is true, and every event that was ever sent.
 #[derive(Default)]
 pub(crate) struct Server {
@@ -201,6 +243,8 @@ pub(crate) struct Server {
     nodes: BTreeMap<u8, Node>,
     pods: BTreeMap<u8, Pod>,
     namespaces: BTreeMap<u8, Namespace>,
+    claims: BTreeMap<u8, Option<BoundClaim>>,
+    volumes: BTreeMap<u8, Option<Box<Reach>>>,
     /// UIDs never come back.
     ended: BTreeSet<u8>,
     sent: Vec<Change>,
@@ -240,11 +284,16 @@ impl Server {
                 self.namespaces.remove(&name);
                 self.tell(Change::NamespaceGone { name: name_of(name).into() }, heard)
             }
+            Op::Claim { .. }
+            | Op::ClaimDeleted { .. }
+            | Op::Volume { .. }
+            | Op::VolumeDeleted { .. } => self.storage(op),
             Op::Unread { kind, key } => {
                 let kind = Kind::ALL[usize::from(kind)];
                 let key = match kind {
                     Kind::Pods => format!("00000000-0000-0000-0000-{key:012x}"),
-                    Kind::Nodes | Kind::Namespaces => name_of(key),
+                    Kind::Nodes | Kind::Namespaces | Kind::Volumes => name_of(key),
+                    Kind::Claims => format!("default/{}", name_of(key)),
                 };
                 vec![Change::Unread { kind, key: key.into() }]
             }
@@ -261,6 +310,29 @@ impl Server {
                 vec![self.policy()]
             }
         }
+    }
+
+    fn storage(&mut self, op: &Op) -> Vec<Change> {
+        let (change, heard) = match *op {
+            Op::Claim { name, look, heard } => {
+                self.claims.insert(name, bound_like(look));
+                (claim_seen((&name, &bound_like(look))), heard)
+            }
+            Op::ClaimDeleted { name, heard } => {
+                self.claims.remove(&name);
+                (Change::ClaimGone { name: object_name(Kind::Claims, name) }, heard)
+            }
+            Op::Volume { name, look, heard } => {
+                self.volumes.insert(name, reach_like(look));
+                (volume_seen((&name, &reach_like(look))), heard)
+            }
+            Op::VolumeDeleted { name, heard } => {
+                self.volumes.remove(&name);
+                (Change::VolumeGone { name: object_name(Kind::Volumes, name) }, heard)
+            }
+            _ => return Vec::new(),
+        };
+        self.tell(change, heard)
     }
 
     fn pod(
@@ -304,10 +376,12 @@ impl Server {
         let nodes = self.nodes.values().cloned().map(seen_node);
         let pods = self.pods.values().map(seen_pod);
         let namespaces = self.namespaces.values().cloned().map(Change::NamespaceSeen);
-        let lists: [(Kind, Vec<Change>); 3] = [
+        let lists: [(Kind, Vec<Change>); 5] = [
             (Kind::Nodes, nodes.collect()),
             (Kind::Namespaces, namespaces.collect()),
             (Kind::Pods, pods.collect()),
+            (Kind::Volumes, self.volumes.iter().map(volume_seen).collect()),
+            (Kind::Claims, self.claims.iter().map(claim_seen).collect()),
         ];
         for (kind, objects) in lists {
             let whole = objects.len() <= most;
@@ -319,4 +393,12 @@ impl Server {
         }
         out
     }
+}
+
+fn claim_seen((name, bound): (&u8, &Option<BoundClaim>)) -> Change {
+    Change::ClaimSeen { name: object_name(Kind::Claims, *name), bound: *bound }
+}
+
+fn volume_seen((name, reach): (&u8, &Option<Box<Reach>>)) -> Change {
+    Change::VolumeSeen { name: object_name(Kind::Volumes, *name), reach: reach.clone() }
 }

@@ -272,8 +272,9 @@ fn page(shared: Arc<Shared>, kind: Kind, query: &HashMap<String, String>) -> Res
     );
     let last = end.saturating_sub(1);
     let items = objects(shared.clone(), kind, start..last, ("", ","));
-    let items = items.chain(objects(shared, kind, last.max(start)..end, ("", "]}")));
-    body(stream::iter([Bytes::from(head)]).chain(items))
+    let items = items.chain(objects(shared, kind, last.max(start)..end, ("", "")));
+    let tail = stream::iter([Bytes::from_static(b"]}")]);
+    body(stream::iter([Bytes::from(head)]).chain(items).chain(tail))
 }
 
 /// Listed objects between two texts each, in chunks.

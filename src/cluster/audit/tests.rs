@@ -1,9 +1,12 @@
 use super::*;
 use crate::model::{
-    AppKey, Change, ExtendedAmount, HostPort, ImageName, LabelSet, Node, Pod, PoolSpec, Protocol,
+    AppKey, BoundClaim, Change, ExtendedAmount, HostPort, ImageName, LabelSet, Node, ObjectName,
+    Pod, PoolSpec, Protocol,
 };
 use crate::testing::{image, node, placed, pod, replica, seen_node, seen_pod};
 
+const CLAIM: ObjectName = ObjectName(5);
+const VOLUME: ObjectName = ObjectName(6);
 const PORT: HostPort = HostPort { port: 80, protocol: Protocol::Tcp, ip: None };
 
 fn busy() -> ClusterState {
@@ -20,6 +23,8 @@ fn busy() -> ClusterState {
         seen_pod(&wide),
         seen_pod(&placed(&pod(2, 1), "b")),
         seen_pod(&Pod { nominated: Some("b".into()), ..pod(3, 1) }),
+        Change::ClaimSeen { name: CLAIM, bound: Some(BoundClaim { volume: VOLUME, owner: 0 }) },
+        Change::VolumeSeen { name: VOLUME, reach: Some(Box::default()) },
     ] {
         state.apply(change);
     }
@@ -75,5 +80,7 @@ fn every_corrupted_sum_is_reported_and_repaired() {
     check("port", |it| {
         it.now.host_ports.insert(7, Arc::default());
     });
+    check("claim", |it| it.volume_lists.forget(CLAIM));
+    check("volume", |it| it.volume_lists.forget(VOLUME));
     check("image", |it| it.now.images.lose(ImageName::of("web:1")));
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::cluster::ClusterState;
 use crate::model::{AppKey, Change, ExtendedAmount, Kind, Node, PoolSpec};
-use crate::testing::{amounts, node, placed, pod, replica, seen_node, seen_pod};
+use crate::testing::{amounts, claim, node, placed, pod, replica, seen_node, seen_pod};
 
 fn snapshot(changes: impl IntoIterator<Item = Change>) -> Arc<Snapshot> {
     let mut state = ClusterState::default();
@@ -116,7 +116,7 @@ fn a_hold_expires_after_its_ttl_and_with_volumes_after_theirs() {
     let snapshot = snapshot([]);
     let mut holds = Holds::new(HoldLimits { ttl_ms: 10, volume_ttl_ms: 100 });
     holds.place(&snapshot, &pod(1, 1), &[A], Tick(50));
-    holds.place(&snapshot, &Pod { claims_volumes: true, ..pod(2, 1) }, &[A], Tick(50));
+    holds.place(&snapshot, &Pod { claims: [claim("data")].into(), ..pod(2, 1) }, &[A], Tick(50));
     assert_eq!(holds.expire(Tick(59)), 0);
     assert_eq!(holds.expire(Tick(60)), 1);
     assert!(holds.get(PodUid(2)).is_some() && holds.expire(Tick(149)) == 0);

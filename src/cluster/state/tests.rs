@@ -1,6 +1,11 @@
+use std::ptr;
+
 use super::*;
-use crate::model::{Conditions, DomainLevel, Node, Owner, PoolOrd, Refusal};
-use crate::testing::{amounts, node, placed, pod, replica, seen_node, seen_pod};
+use crate::model::{
+    BoundClaim, CannotJudge, Conditions, DomainLevel, Node, Owner, PodClaim, PoolOrd, Reach,
+    Refusal, owner_of,
+};
+use crate::testing::{amounts, claim, node, placed, pod, replica, seen_node, seen_pod};
 
 fn state(changes: impl IntoIterator<Item = Change>) -> ClusterState {
     let mut state = ClusterState::default();
@@ -143,17 +148,106 @@ fn what_a_list_has_but_cannot_be_read_stays_as_it_was() {
     let mut state = state([seen_node(node("a", &[])), seen_pod(&pods[0]), seen_pod(&pods[1])]);
     let namespace = crate::model::Namespace { name: "shop".into(), ..Default::default() };
     state.apply(Change::NamespaceSeen(namespace));
+    let data = ObjectName::of("default", "data");
+    state.apply(Change::ClaimSeen { name: data, bound: Some(bound("pv")) });
+    let pv = ObjectName::of("", "pv");
+    state.apply(Change::VolumeSeen { name: pv, reach: Some(in_zone("x")) });
     for kind in Kind::ALL {
         state.apply(Change::RelistBegin(kind));
     }
     let (one, two) =
         ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002");
     let pods = [(Kind::Pods, one), (Kind::Pods, two), (Kind::Pods, "nobody"), (Kind::Pods, "")];
-    for (kind, key) in [(Kind::Nodes, "a"), (Kind::Namespaces, "shop")].into_iter().chain(pods) {
+    let others = [
+        (Kind::Nodes, "a"),
+        (Kind::Namespaces, "shop"),
+        (Kind::Volumes, "pv"),
+        (Kind::Claims, "default/data"),
+        (Kind::Claims, "data"),
+    ];
+    for (kind, key) in others.into_iter().chain(pods) {
         assert!(!state.apply(Change::Unread { kind, key: key.into() }).changed);
     }
     let swept = Kind::ALL.map(|kind| state.apply(Change::RelistEnd(kind)).swept);
-    assert_eq!((swept, state.now.num_pods, state.now.pending.len()), ([0, 0, 0], 1, 1));
+    assert_eq!((swept, state.now.num_pods, state.now.pending.len()), ([0; 5], 1, 1));
+    assert_eq!(state.now.volumes.counts(), (1, 1));
+    for kind in Kind::OPTIONAL {
+        state.apply(Change::RelistBegin(kind));
+        assert_eq!(state.apply(Change::RelistEnd(kind)).swept, 1);
+    }
+    assert_eq!((state.now.volumes.counts(), state.audit()), ((0, 0), vec![]));
+}
+
+fn bound(volume: &str) -> BoundClaim {
+    BoundClaim { volume: ObjectName::of("", volume), owner: 0 }
+}
+
+fn in_zone(zone: &str) -> Box<Reach> {
+    Box::new(Reach { zones: [("zone".into(), [zone.into()].into())].into(), ..Reach::default() })
+}
+
+#[test]
+fn a_pod_is_judged_by_its_volumes_once_all_of_them_are_known() {
+    let (mut state, name) = (ClusterState::default(), |name| ObjectName::of("default", name));
+    let volume = |name| ObjectName::of("", name);
+    let asks = Pod { claims: [claim("a"), claim("b")].into(), ..pod(1, 1) };
+    let steps = [
+        Change::ClaimSeen { name: name("a"), bound: Some(bound("pv-a")) },
+        Change::ClaimSeen { name: name("b"), bound: None },
+        Change::VolumeSeen { name: volume("pv-a"), reach: Some(in_zone("x")) },
+        Change::VolumeSeen { name: volume("pv-b"), reach: None },
+        Change::ClaimSeen { name: name("b"), bound: Some(bound("pv-b")) },
+    ];
+    for step in steps {
+        state.apply(step);
+        assert_eq!(state.now.cannot_judge(&asks), Some(CannotJudge::Volumes));
+    }
+    let seen = Change::VolumeSeen { name: volume("pv-b"), reach: Some(in_zone("x")) };
+    assert!(state.apply(seen.clone()).changed);
+    assert_eq!(state.now.cannot_judge(&asks), None);
+    let alike = state.now.volumes.of(&asks).expect("they are known");
+    assert_eq!(alike.len(), 1, "both are in one zone: {alike:?}");
+    // What says nothing new makes no new picture.
+    let (before, _) = state.publish();
+    assert!(!state.apply(seen).changed);
+    assert!(!state.apply(Change::ClaimGone { name: name("c") }).changed);
+    assert_eq!(state.publish().0.generation, before.generation);
+    for (change, is_judged) in [
+        (Change::VolumeSeen { name: volume("pv-b"), reach: None }, false),
+        (Change::VolumeSeen { name: volume("pv-b"), reach: Some(in_zone("y")) }, true),
+        (Change::VolumeGone { name: volume("pv-a") }, false),
+        (Change::VolumeSeen { name: volume("pv-a"), reach: Some(in_zone("y")) }, true),
+        (Change::ClaimSeen { name: name("b"), bound: None }, false),
+        (Change::ClaimSeen { name: name("b"), bound: Some(bound("pv-a")) }, true),
+        (Change::ClaimGone { name: name("a") }, false),
+    ] {
+        assert!(state.apply(change.clone()).changed, "{change:?}");
+        assert_eq!(state.now.volumes.of(&asks).is_some(), is_judged, "{change:?}");
+    }
+    assert!(before.volumes.of(&asks).is_some(), "a picture stays what it was");
+    // One that is made for a pod's own volume must be the pod's.
+    let uid = PodUid(u128::from(u64::MAX) << 64 | 7);
+    let own = PodClaim { ephemeral: true, ..claim("own") };
+    let asks = Pod { uid, claims: [own].into(), ..pod(1, 1) };
+    for (owner, is_judged) in [(0, false), (owner_of(uid), true)] {
+        let bound = BoundClaim { owner, ..bound("pv-a") };
+        state.apply(Change::ClaimSeen { name: own.name, bound: Some(bound) });
+        assert_eq!(state.now.volumes.of(&asks).is_some(), is_judged);
+    }
+}
+
+#[test]
+fn volumes_of_one_zone_share_what_is_kept_of_them() {
+    let mut state = ClusterState::default();
+    for at in 0..100 {
+        let name = ObjectName::of("", &format!("pv-{at}"));
+        let zone = format!("z{}", at % 2);
+        state.apply(Change::VolumeSeen { name, reach: Some(in_zone(&zone)) });
+    }
+    assert_eq!((state.volume_lists.num_reaches(), state.now.volumes.counts()), (2, (0, 100)));
+    let reach = |at: u8| state.now.volumes.reach(ObjectName::of("", &format!("pv-{at}")));
+    let same = |one, other| reach(one).zip(reach(other)).is_some_and(|it| ptr::eq(it.0, it.1));
+    assert!(same(0, 98) && same(1, 99) && !same(0, 1));
 }
 
 #[test]

@@ -174,7 +174,7 @@ impl Desk {
         let told = |pod: &Pod| pod.refusal.is_some_and(|it| it.reason == Some(Reason::Steered));
         let is_leaving = |pod: &Pod| pod.gated || !pod.is_pending();
         // What it would be nominated for is not known to suit it.
-        let is_constrained = pod.cannot_judge().is_some();
+        let is_constrained = world.snapshot.cannot_judge(pod).is_some();
         let is_behind =
             world.snapshot.pods_unwatched || answer.tally.count(Reason::UnknownNode) > 0;
         let spares = helm.preempt_verb || self.steers.was_asked_to_preempt() || pod.never_preempts;

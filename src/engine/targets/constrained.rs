@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cluster::{Extra, Snapshot};
 use crate::engine::in_tree::{InTree, Keys, are_alike};
-use crate::model::{NodeOrd, Pod};
+use crate::model::{NodeOrd, Pod, PodVolume};
 
 /// Most kinds of constraints for one batch: some milliseconds each.
 const MAX_KINDS: usize = 256;
@@ -16,9 +16,10 @@ pub(super) struct Constrained {
     keys: Keys,
 }
 
-/// Pods of one app with the same constraints.
+/// Pods of one app with the same constraints, whose volumes can be used on the same nodes.
 struct Kind {
     pod: Arc<Pod>,
+    volumes: Option<Vec<PodVolume>>,
     in_tree: InTree,
     /// How many of the batch's pods are counted.
     num_followed: usize,
@@ -40,13 +41,16 @@ impl Constrained {
             return Some(None);
         }
         // Whose nominations count depends on the priority.
-        let is_of = |it: &Kind| it.pod.priority == pod.priority && are_alike(&it.pod, pod);
+        let volumes = before.volumes.of(pod);
+        let is_of = |it: &Kind| {
+            it.pod.priority == pod.priority && are_alike(&it.pod, pod) && it.volumes == volumes
+        };
         let at = match self.kinds.iter().position(is_of) {
             Some(known) => known,
             None if self.kinds.len() >= MAX_KINDS => return None,
             None => {
                 let in_tree = InTree::of(before, pod, &extra.replicas, &mut self.keys)?;
-                self.kinds.push(Kind { pod: pod.clone(), in_tree, num_followed: 0 });
+                self.kinds.push(Kind { pod: pod.clone(), volumes, in_tree, num_followed: 0 });
                 self.kinds.len() - 1
             }
         };

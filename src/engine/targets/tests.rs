@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::model::{
-    Constraints, Effect, ExtendedAmount, Is, Node, NodeTerm, PodUid, Requirement, Taint,
+    BoundClaim, Change, Constraints, Effect, ExtendedAmount, Is, Node, NodeTerm, ObjectName,
+    PodUid, Reach, Requirement, Taint,
 };
 use crate::policy::{ClassSettings, Grant, Settings, default_class};
-use crate::testing::{Site, amounts, node, placed, pod, replica, seen_node, seen_pod};
+use crate::testing::{Site, amounts, claim, node, placed, pod, replica, seen_node, seen_pod};
 
 /// Two nodes with room for two pods each, and a class that is exempt.
 fn site() -> Site {
@@ -48,6 +49,7 @@ fn whoever_cannot_be_judged_is_given_no_target() {
     let gpu = ExtendedAmount { name: "gpu".into(), amount: 1 };
     let mut shared = pod(1, 2);
     shared.requests.extended = [gpu].into();
+    let claims = Pod { claims: [claim("data")].into(), ..pod(1, 2) };
     let cases = [
         (None, pod(1, 2)),
         (Some(NoTarget::NotPending), Pod { terminating: true, ..pod(1, 2) }),
@@ -57,7 +59,7 @@ fn whoever_cannot_be_judged_is_given_no_target() {
         (Some(NoTarget::Nominated), Pod { nominated: Some("a".into()), ..pod(1, 2) }),
         (Some(NoTarget::Group), Pod { grouped: true, ..pod(1, 2) }),
         (Some(NoTarget::Named), named),
-        (Some(NoTarget::Unjudged(CannotJudge::Volumes)), unjudged(CannotJudge::Volumes)),
+        (Some(NoTarget::Unjudged(CannotJudge::Volumes)), claims),
         (
             Some(NoTarget::Unjudged(CannotJudge::ResourceClaims)),
             unjudged(CannotJudge::ResourceClaims),
@@ -81,6 +83,44 @@ fn whoever_cannot_be_judged_is_given_no_target() {
     assert!(!site.desk.end_hold(PodUid(1), Tick(held.0 + 1)) && site.desk.is_held(PodUid(1)));
     assert!(site.desk.end_hold(PodUid(1), held));
     assert_eq!(why(&mut site, pod(1, 2)), None);
+}
+
+/// Pods of one app whose volumes are in two zones are of two kinds, and no more.
+#[test]
+fn pods_are_sent_where_their_volumes_are() {
+    const ZONE: &str = "topology.kubernetes.io/zone";
+    let mut site = site();
+    let zoned = |(name, zone): (&str, &str)| {
+        seen_node(Node { resource_version: 2, ..node(name, &[(ZONE, zone)]) })
+    };
+    site.see([("a", "x"), ("b", "y"), ("c", "z")].map(zoned));
+    let in_zone = |zone: &str| {
+        let zones = [(ZONE.into(), [zone.into()].into())].into();
+        Some(Box::new(Reach { zones, ..Reach::default() }))
+    };
+    for at in 0..6_u64 {
+        let volume = ObjectName(100 + at);
+        let name = claim(&format!("data-{at}")).name;
+        let reach = in_zone(["x", "y"][at as usize % 2]);
+        let bound = Some(BoundClaim { volume, owner: 0 });
+        site.see([Change::ClaimSeen { name, bound }, Change::VolumeSeen { name: volume, reach }]);
+    }
+    let asks = |at: u128, more: &[&str]| {
+        let own = format!("data-{at}");
+        let all = [&*own].into_iter().chain(more.iter().copied());
+        Arc::new(Pod { claims: all.map(claim).collect(), ..replica(at + 1, 1, 7) })
+    };
+    let pods: Vec<Arc<Pod>> = (0..6).map(|at| asks(at, &[])).collect();
+    let targets = site.desk.targets(&site.world, &pods);
+    let nodes: Vec<Option<&str>> = targets
+        .iter()
+        .map(|it| it.ok().map(|best| site.world.snapshot.names.name(best.node)))
+        .collect();
+    assert_eq!(nodes, [Some("a"), Some("b")].repeat(3));
+    // Volumes of two zones are together nowhere, and of one that is not known nobody knows.
+    assert_eq!(why(&mut site, Pod::clone(&asks(0, &["data-1"]))), Some(NoTarget::NoNode));
+    let unknown = Pod::clone(&asks(0, &["data-9"]));
+    assert_eq!(why(&mut site, unknown), Some(NoTarget::Unjudged(CannotJudge::Volumes)));
 }
 
 #[test]

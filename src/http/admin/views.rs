@@ -403,7 +403,7 @@ impl Views<'_> {
             nodes_considered: nodes.len(),
             nodes_kept: explained.tally.kept(),
             nodes_left: pod.is_constrained().then_some(explained.num_left),
-            cannot_judge: pod.cannot_judge().map(CannotJudge::name),
+            cannot_judge: snapshot.cannot_judge(pod).map(CannotJudge::name),
             refused: refused.collect(),
             best: best.collect(),
             steer: SteerView::of(desk, pod.uid, self.board.clock.now()),

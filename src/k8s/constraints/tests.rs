@@ -178,9 +178,10 @@ fn what_is_not_understood_is_nothing_that_anybody_judges() {
     }
     let claims = r#"{"resourceClaims":[{"name":"gpu"}],"nodeSelector":{"a":"b"}}"#;
     assert_eq!(constraints(claims).cannot_judge, Some(CannotJudge::ResourceClaims));
+    // Whether a claim can be judged is known when it is, and of what is beside it at once.
     let volumes = r#"{"resourceClaims":[{"name":"gpu"}],
         "volumes":[{"emptyDir":{}},{"persistentVolumeClaim":{"claimName":"c"}}]}"#;
-    assert_eq!(constraints(volumes).cannot_judge, Some(CannotJudge::Volumes));
+    assert_eq!(constraints(volumes).cannot_judge, Some(CannotJudge::ResourceClaims));
 }
 
 #[test]

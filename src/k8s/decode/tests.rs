@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::ExtendedAmount;
+use crate::model::{ExtendedAmount, ObjectName, PodClaim};
 
 const META: &str = r#""metadata":{"uid":"u","name":"p","namespace":"n"}"#;
 
@@ -40,9 +40,11 @@ fn a_full_pod_is_read() {
     let owner = got.owner.as_ref().expect("it has a controller");
     assert_eq!((&*owner.kind, &*owner.name), ("ReplicaSet", "cart-7d9f"));
     assert_eq!(got.tolerations.len(), 2);
+    let claims = [PodClaim { name: ObjectName::of("shop", "data"), ephemeral: false }];
+    assert_eq!(*got.claims, claims);
     assert_eq!((got.node, got.nominated.as_deref()), (None, Some("bm-17")));
     assert_eq!(got.refusal.map(|it| it.reason), Some(Some(Reason::PoolClosed)));
-    assert!(!got.terminal && !got.terminating && !got.gated && got.claims_volumes);
+    assert!(!got.terminal && !got.terminating && !got.gated);
     assert!(got.annotated && !got.nominated_ahead);
 }
 
@@ -196,8 +198,8 @@ fn states_of_a_pod_are_told_apart() {
     }
     assert!(get(r#"{"schedulingGates":[{"name":"g"}]}"#, "{}").gated);
     assert!(!get(r#"{"schedulingGates":[]}"#, "{}").gated);
-    assert!(get(r#"{"volumes":[{"emptyDir":{}},{"ephemeral":{}}]}"#, "{}").claims_volumes);
-    assert!(!get(r#"{"volumes":[{"emptyDir":{},"ephemeral":null}]}"#, "{}").claims_volumes);
+    assert!(get(r#"{"volumes":[{"emptyDir":{}},{"ephemeral":{}}]}"#, "{}").claims_volumes());
+    assert!(!get(r#"{"volumes":[{"emptyDir":{},"ephemeral":null}]}"#, "{}").claims_volumes());
     assert_eq!(get(r#"{"nodeName":"n1"}"#, "{}").node.as_deref(), Some("n1"));
     let text = r#"{"metadata":{"uid":"u","name":"p","namespace":"n","deletionTimestamp":"t"}}"#;
     assert!(read_pod(text).expect("a valid pod").terminating);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::run::{HALF_LABEL, ZONES};
 use crate::harness::api::{Api, path_of};
 use crate::harness::objects::{PodShape, pod};
+use crate::harness::volumes::bound_in_zone;
 
 /// What the backlog is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,7 +51,7 @@ impl Backlog {
         let pods = (0..REPLICAS).flat_map(|replica| apps.iter().map(move |app| app.pod(replica)));
         let pods: Vec<Value> = pods.take(num_pods as usize).collect();
         for it in pods.iter().filter(|it| !it["spec"]["volumes"].is_null()) {
-            volume(api, it).await.context("making a volume")?;
+            bound_volume(api, it).await.context("making a volume")?;
         }
         Ok(pods)
     }
@@ -157,48 +158,11 @@ fn spec_of(kind: &str, app: &str, at: u32) -> Value {
     spec
 }
 
-/// The pod's claim and its volume, bound to each other as kube-controller-manager does it.
-async fn volume(api: &Api, pod: &Value) -> Result<()> {
+/// The pod's claim and its volume, replicas of one app by turns in each zone.
+async fn bound_volume(api: &Api, pod: &Value) -> Result<()> {
     let claim = &pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"];
     let claim = claim.as_str().context("a claim's name")?;
     let replica = &pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"];
     let replica: usize = replica.as_str().context("an index")?.parse()?;
-    let (volume, zone) = (format!("pv-{claim}"), ZONES[replica % ZONES.len()]);
-    let made = json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": {
-            "name": claim, "namespace": "default",
-            "annotations": {
-                "pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes",
-            },
-        },
-        "spec": {
-            "accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": volume,
-            "resources": {"requests": {"storage": "20Gi"}},
-        },
-    });
-    let made = api.post(&path_of(&made)?, &made).await?;
-    let in_zone = json!({"key": ZONE, "operator": "In", "values": [zone]});
-    let disk = json!({
-        "apiVersion": "v1", "kind": "PersistentVolume",
-        "metadata": {"name": volume, "labels": {ZONE: zone}},
-        "spec": {
-            "capacity": {"storage": "20Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
-            "persistentVolumeReclaimPolicy": "Retain",
-            "csi": {"driver": "diskplugin.csi.alibabacloud.com", "volumeHandle": volume},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [in_zone]}]}},
-            "claimRef": {
-                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "default",
-                "name": claim, "uid": made["metadata"]["uid"],
-            },
-        },
-    });
-    api.post(&path_of(&disk)?, &disk).await?;
-    let bound = json!({"status": {"phase": "Bound"}});
-    api.merge(&format!("/api/v1/persistentvolumes/{volume}/status"), &bound).await?;
-    let path = format!("/api/v1/namespaces/default/persistentvolumeclaims/{claim}/status");
-    let bound = json!({"status": {
-        "phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "20Gi"},
-    }});
-    api.merge(&path, &bound).await.map(drop)
+    bound_in_zone(api, claim, ZONES[replica % ZONES.len()]).await
 }

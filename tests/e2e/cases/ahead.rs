@@ -9,16 +9,20 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::Facts;
+use crate::harness::api::Api;
 use crate::harness::control_plane::ControlPlane;
 use crate::harness::objects::{NodeShape, PodShape, node, pod};
 use crate::harness::recorder::{Limits, NodeLimit, Recorder, Sum};
 use crate::harness::scheduler::{Scheduler, SchedulerOptions};
 use crate::harness::sigma::{Sigma, SigmaOptions};
 use crate::harness::until;
+use crate::harness::volumes::bound_in_zone;
 
 const NUM_NODES: usize = 1000;
-/// Of these, every tenth may go to one zone only.
+/// Of these, every tenth may go to one zone only, and another tenth has a volume in one.
 const NUM_PODS: usize = 500;
+/// Whose number ends so has a volume.
+const VOLUMES_AT: usize = 4;
 const ZONES: [&str; 3] = ["cn-hangzhou-h", "cn-hangzhou-i", "cn-hangzhou-j"];
 
 const POLICY: &str = r#"
@@ -54,15 +58,7 @@ pub(super) async fn backlog() -> Result<Facts> {
         node(&name, shape)
     });
     api.post_all(nodes.collect()).await?;
-    let shape = PodShape { scheduler: "ahead", cpu_milli: 1000, ..PodShape::PLAIN };
-    let pods = (0..NUM_PODS).map(|at| {
-        let mut pod = pod(&format!("p-{at:05}"), &shape);
-        if at % 10 == 9 {
-            pod["spec"]["nodeSelector"] = json!({"topology.kubernetes.io/zone": ZONES[0]});
-        }
-        pod
-    });
-    api.post_all(pods.collect()).await?;
+    post_pods(api).await?;
     let recorder = Recorder::start(api, limits).await?;
     let more = ["--lease-namespace=kube-system", "--scheduler-name=ahead"].map(str::to_owned);
     let options =
@@ -70,8 +66,10 @@ pub(super) async fn backlog() -> Result<Facts> {
     let sigma = Sigma::start(&control_plane, options).await?;
     let begun = Instant::now();
     let look = async || {
+        // Whoever is looked at before the lists of volumes are in is looked at again.
+        let unjudged = sigma.metric("sigma_ahead_unplanned_pods", "reason=\"volumes\"").await?;
         let chosen = sigma.metric("sigma_ahead_targets_total", "").await?;
-        Ok((chosen > 0).then_some(()))
+        Ok((chosen > 0 && unjudged == 0).then_some(()))
     };
     until("the first are chosen", Duration::from_secs(10), look).await?;
     let options = SchedulerOptions::new("ahead", &sigma);
@@ -90,6 +88,7 @@ pub(super) async fn backlog() -> Result<Facts> {
     let mut facts = targets(&sigma).await?;
     let violations = recorder.record().violations.clone();
     ensure!(violations.is_empty(), "{violations:?}");
+    facts.push(in_zones(&recorder)?);
     let (calls, seconds) = (sigma.filter_calls().await?, took.as_secs_f64());
     facts.push(format!(
         "{NUM_PODS} pods bound {seconds:.1} s after sigma was ready, {calls} filter calls, {}",
@@ -116,6 +115,50 @@ async fn targets(sigma: &Sigma) -> Result<Facts> {
         sigma.metric("sigma_actions_total", "means=\"nominate_ahead\",outcome=\"written\"").await?;
     let seconds = sigma.metric("sigma_ahead_planning_duration_seconds_count", "").await?;
     Ok(vec![format!("{chosen} targets in {seconds} batches, {written} written, ended: {ends:?}")])
+}
+
+/// The backlog, and the volumes of those that have one.
+async fn post_pods(api: &Api) -> Result<()> {
+    let shape = PodShape { scheduler: "ahead", cpu_milli: 1000, ..PodShape::PLAIN };
+    let pods = (0..NUM_PODS).map(|at| {
+        let mut pod = pod(&format!("p-{at:05}"), &shape);
+        if at % 10 == 9 {
+            pod["spec"]["nodeSelector"] = json!({"topology.kubernetes.io/zone": ZONES[0]});
+        }
+        if at % 10 == VOLUMES_AT {
+            pod["spec"]["volumes"] =
+                json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim_of(at)}}]);
+        }
+        pod
+    });
+    for at in (VOLUMES_AT..NUM_PODS).step_by(10) {
+        bound_in_zone(api, &claim_of(at), zone_of(at)).await?;
+    }
+    api.post_all(pods.collect()).await
+}
+
+fn claim_of(at: usize) -> String {
+    format!("data-{at:05}")
+}
+
+/// The zone of a pod's volume.
+fn zone_of(at: usize) -> &'static str {
+    ZONES[at / 10 % ZONES.len()]
+}
+
+/// Every pod with a volume is in its zone.
+fn in_zones(recorder: &Recorder) -> Result<String> {
+    let (record, mut num_volumes) = (recorder.record(), 0);
+    for it in &record.bindings {
+        let at: usize = it.pod.trim_start_matches("p-").parse()?;
+        if at % 10 == VOLUMES_AT {
+            let node: usize = it.node.trim_start_matches("ecs-").parse()?;
+            ensure!(ZONES[node % ZONES.len()] == zone_of(at), "{} is on {}", it.pod, it.node);
+            num_volumes += 1;
+        }
+    }
+    ensure!(num_volumes == NUM_PODS / 10, "{num_volumes} pods with volumes");
+    Ok(format!("{num_volumes} pods with a volume are in its zone"))
 }
 
 /// How far kube-scheduler's order is from that of creation: 0 for the same, 0.33 for one by lot.

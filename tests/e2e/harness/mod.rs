@@ -10,6 +10,7 @@ pub(crate) mod proxy;
 pub(crate) mod recorder;
 pub(crate) mod scheduler;
 pub(crate) mod sigma;
+pub(crate) mod volumes;
 
 use std::time::Duration;
 

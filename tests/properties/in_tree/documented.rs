@@ -10,6 +10,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Value>,
     pub(crate) namespaces: Vec<Value>,
     pub(crate) pods: Vec<Value>,
+    pub(crate) claims: Vec<Value>,
+    pub(crate) volumes: Vec<Value>,
 }
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -57,6 +59,83 @@ impl Cluster {
             && self.is_apart(pod, node)
             && self.is_together(pod, node)
             && self.is_spread(pod, node)
+            && self.reaches_volumes(pod, node)
+    }
+
+    /// The claim behind a pod's volume, if all that must be known of it is.
+    fn claim(&self, pod: &Value, volume: &Value) -> Option<(&Value, &Value)> {
+        let is_ephemeral = volume["persistentVolumeClaim"].is_null();
+        let own = format!("{}-{}", text(&pod["metadata"]["name"]), text(&volume["name"]));
+        let name = match is_ephemeral {
+            true => &*own,
+            false => text(&volume["persistentVolumeClaim"]["claimName"]),
+        };
+        let namespace = &pod["metadata"]["namespace"];
+        let is_it = |it: &&Value| {
+            it["metadata"]["name"] == *name && it["metadata"]["namespace"] == *namespace
+        };
+        let claim = self.claims.iter().find(is_it)?;
+        let owners = || items(&claim["metadata"]["ownerReferences"]);
+        let is_own =
+            owners().any(|it| it["controller"] == true && it["uid"] == pod["metadata"]["uid"]);
+        let modes = || items(&claim["spec"]["accessModes"]);
+        let is_usable = claim["metadata"]["deletionTimestamp"].is_null()
+            && claim["status"]["phase"] != "Lost"
+            && !claim["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"].is_null()
+            && !modes().any(|mode| mode == "ReadWriteOncePod")
+            && (!is_ephemeral || is_own);
+        let volume =
+            self.volumes.iter().find(|it| it["metadata"]["name"] == claim["spec"]["volumeName"])?;
+        let is_migrated = !volume["spec"]["awsElasticBlockStore"].is_null();
+        (is_usable && !is_migrated).then_some((claim, volume))
+    }
+
+    /// True when of each of the pod's claims it is known where its volume can be used.
+    pub(crate) fn knows_volumes(&self, pod: &Value) -> bool {
+        mounts(pod).all(|it| self.claim(pod, it).is_some())
+    }
+
+    fn reaches_volumes(&self, pod: &Value, node: usize) -> bool {
+        mounts(pod).all(|it| {
+            let Some((_, volume)) = self.claim(pod, it) else { return false };
+            let by_zone = !it["persistentVolumeClaim"].is_null();
+            self.is_affine_to(volume, node) && (!by_zone || self.is_in_zone_of(volume, node))
+        })
+    }
+
+    fn is_affine_to(&self, volume: &Value, node: usize) -> bool {
+        let required = &volume["spec"]["nodeAffinity"]["required"];
+        let labels = &self.nodes[node]["metadata"]["labels"];
+        let holds = |term: &Value| {
+            items(&term["matchExpressions"]).count() > 0
+                && items(&term["matchExpressions"])
+                    .all(|it| meets(it, labels[text(&it["key"])].as_str()))
+        };
+        required.is_null() || items(&required["nodeSelectorTerms"]).any(holds)
+    }
+
+    fn is_in_zone_of(&self, volume: &Value, node: usize) -> bool {
+        const NEW: &str = "topology.kubernetes.io";
+        const OLD: &str = "failure-domain.beta.kubernetes.io";
+        let labels = &self.nodes[node]["metadata"]["labels"];
+        let says = |group: &str| {
+            ["zone", "region"].iter().any(|it| !labels[format!("{group}/{it}")].is_null())
+        };
+        if !says(NEW) && !says(OLD) {
+            return true;
+        }
+        [(NEW, "zone"), (NEW, "region"), (OLD, "zone"), (OLD, "region")].iter().all(
+            |(group, it)| {
+                let asked = text(&volume["metadata"]["labels"][format!("{group}/{it}")]);
+                let values: Vec<&str> = asked.split("__").collect();
+                if values.contains(&"") {
+                    return true;
+                }
+                let own = &labels[format!("{group}/{it}")];
+                let own = if own.is_null() { &labels[format!("{NEW}/{it}")] } else { own };
+                values.iter().any(|value| own == value)
+            },
+        )
     }
 
     fn tolerates(&self, pod: &Value, node: usize) -> bool {
@@ -194,6 +273,13 @@ fn affine(pod: &Value, node: &Value) -> bool {
     };
     pairs.into_iter().all(|(key, value)| labels[key] == *value)
         && (required.is_null() || items(&required["nodeSelectorTerms"]).any(holds))
+}
+
+/// The volumes of a pod behind which a claim stands.
+fn mounts(pod: &Value) -> impl Iterator<Item = &Value> {
+    let is_claimed =
+        |it: &&Value| !it["persistentVolumeClaim"].is_null() || !it["ephemeral"].is_null();
+    items(&pod["spec"]["volumes"]).filter(is_claimed)
 }
 
 /// `(hostPort, protocol, hostIP)`.

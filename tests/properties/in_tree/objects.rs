@@ -6,7 +6,7 @@ use sigma::sim::Rng;
 use super::documented::Cluster;
 
 /// What a pod asks for, by how often.
-pub(crate) const KINDS: [(u32, &str); 9] = [
+pub(crate) const KINDS: [(u32, &str); 10] = [
     (2, "none"),
     (3, "nodeSelector"),
     (4, "nodeAffinity"),
@@ -15,6 +15,7 @@ pub(crate) const KINDS: [(u32, &str); 9] = [
     (4, "together"),
     (5, "spread"),
     (2, "namespaces"),
+    (6, "volumes"),
     (3, "all"),
 ];
 
@@ -44,8 +45,86 @@ pub(crate) fn cluster(rng: &mut Rng) -> Cluster {
         }
         pods.push(bound(&it, node.as_str().unwrap_or_default()));
     }
-    Cluster { nodes, namespaces: namespaces.collect(), pods }
+    let claims = NAMESPACES.iter().flat_map(|namespace| (0..4).map(move |at| (*namespace, at)));
+    let claims = claims.map(|(namespace, at)| claim(rng, namespace, &format!("data-{at}")));
+    let claims = claims.collect::<Vec<_>>();
+    let volumes = (0..6).map(|at| volume(rng, at)).collect();
+    Cluster { nodes, namespaces: namespaces.collect(), pods, claims, volumes }
 }
+
+/// A claim, most often bound; to what need not exist.
+fn claim(rng: &mut Rng, namespace: &str, name: &str) -> Value {
+    let mut it = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": name, "namespace": namespace,
+            "annotations": {"pv.kubernetes.io/bind-completed": "yes"},
+        },
+        "spec": {
+            "volumeName": format!("pv-{}", rng.below(6)), "storageClassName": "",
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+        },
+        "status": {"phase": "Bound"},
+    });
+    match rng.below(36) {
+        0 => it["metadata"]["annotations"] = json!({}),
+        1 => it["metadata"]["deletionTimestamp"] = "2026-11-27T00:00:00Z".into(),
+        2 => it["spec"]["accessModes"] = json!(["ReadWriteOncePod"]),
+        3 => it["status"]["phase"] = "Lost".into(),
+        4 => it["spec"]["volumeName"] = Value::Null,
+        5 => it["spec"]["volumeName"] = "pv-none".into(),
+        _ => {}
+    }
+    it
+}
+
+/// The claim that is made for a pod's volume `scratch`; now and then it is another's.
+pub(crate) fn claim_of(rng: &mut Rng, pod: &Value) -> Value {
+    let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
+    let mut it = claim(rng, text("namespace"), &format!("{}-scratch", text("name")));
+    let uid = if rng.percent(10) { "another" } else { text("uid") };
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": text("name"), "uid": uid, "controller": true});
+    it["metadata"]["ownerReferences"] = json!([owner]);
+    it
+}
+
+/// A volume of some zones, by its labels, by its affinity, or by both, which may disagree.
+fn volume(rng: &mut Rng, at: u64) -> Value {
+    let mut labels = Map::new();
+    for (key, percent) in
+        [(KEYS[1], 40), ("failure-domain.beta.kubernetes.io/zone", 15), (REGION, 10)]
+    {
+        if rng.percent(percent) {
+            let value = one(rng, &["a", "b", "c", "a__b", "b__c"]);
+            labels.insert(key.into(), value.into());
+        }
+    }
+    let mut spec = json!({"csi": {"driver": "disk", "volumeHandle": "x"}});
+    if rng.percent(2) {
+        spec = json!({"awsElasticBlockStore": {"volumeID": "x"}});
+    }
+    spec["capacity"] = json!({"storage": "1Gi"});
+    spec["accessModes"] = json!(["ReadWriteOnce"]);
+    if rng.percent(50) {
+        let terms = (0..rng.between(1, 2)).map(|_| volume_term(rng)).collect::<Vec<_>>();
+        spec["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": terms}});
+    }
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {"name": format!("pv-{at}"), "labels": labels}, "spec": spec,
+    })
+}
+
+fn volume_term(rng: &mut Rng) -> Value {
+    let values = json!([one(rng, &["a", "b", "c"]), one(rng, &["a", "b", "c"])]);
+    let mut expressions = vec![json!({"key": KEYS[1], "operator": "In", "values": values})];
+    if rng.percent(30) {
+        expressions.push(json!({"key": "disk", "operator": one(rng, &["Exists", "DoesNotExist"])}));
+    }
+    json!({"matchExpressions": expressions})
+}
+
+const REGION: &str = "topology.kubernetes.io/region";
 
 fn node(rng: &mut Rng, at: u64) -> Value {
     let name = format!("n{at}");
@@ -56,6 +135,13 @@ fn node(rng: &mut Rng, at: u64) -> Value {
     }
     if rng.percent(70) {
         labels.insert("rack".into(), one(rng, &["1", "2"]).into());
+    }
+    if rng.percent(15) {
+        labels
+            .insert("failure-domain.beta.kubernetes.io/zone".into(), one(rng, &["a", "b"]).into());
+    }
+    if rng.percent(30) {
+        labels.insert(REGION.into(), one(rng, &["a", "b"]).into());
     }
     for key in ["disk", "size"] {
         if rng.percent(60) {
@@ -124,6 +210,20 @@ pub(crate) fn pending(rng: &mut Rng, uid: u64) -> (&'static str, Value) {
     }
     if kind == "hostPorts" || all && rng.percent(30) {
         spec["containers"][0]["ports"] = ports(rng);
+    }
+    if kind == "volumes" || all && rng.percent(30) {
+        let mounted = |rng: &mut Rng, at: u64| match rng.below(5) {
+            0 => json!({"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+            }}}}),
+            _ => {
+                let claim = format!("data-{}", rng.below(4));
+                json!({"name": format!("v{at}"), "persistentVolumeClaim": {"claimName": claim}})
+            }
+        };
+        let mut volumes: Vec<Value> = (0..rng.between(1, 2)).map(|at| mounted(rng, at)).collect();
+        volumes.push(json!({"name": "tmp", "emptyDir": {}}));
+        spec["volumes"] = volumes.into();
     }
     let spread = kind == "spread" || all && rng.percent(50);
     for (kind_of, field) in [("apart", "podAntiAffinity"), ("together", "podAffinity")] {

@@ -1,7 +1,10 @@
 //! Who is steered, and who is not.
 
 use super::*;
-use crate::model::{CannotJudge, Constraints, Is, Kind, NodeTerm, Requirement};
+use crate::model::{
+    BoundClaim, CannotJudge, Constraints, Is, Kind, NodeTerm, ObjectName, Reach, Requirement,
+};
+use crate::testing::claim;
 
 #[test]
 fn whom_a_steer_could_harm_is_not_steered() {
@@ -14,10 +17,12 @@ fn whom_a_steer_could_harm_is_not_steered() {
     };
     let cannot_judge = Some(CannotJudge::Unclear);
     let unclear = Constraints { cannot_judge, ..Constraints::default() };
-    let cases: [(Pod, Helm, Unsteered); 9] = [
+    let claims = [claim("data")].into();
+    let cases: [(Pod, Helm, Unsteered); 10] = [
         (plain(), off, Unsteered::Off),
         (Pod { grouped: true, ..plain() }, ACTS, Unsteered::Grouped),
         (Pod { constraints: Some(Arc::new(unclear)), ..plain() }, ACTS, Unsteered::Constrained),
+        (Pod { claims, ..plain() }, ACTS, Unsteered::Constrained),
         (Pod { gated: true, ..plain() }, ACTS, Unsteered::NotPending),
         (Pod { terminating: true, ..plain() }, ACTS, Unsteered::NotPending),
         (Pod { terminal: true, ..plain() }, ACTS, Unsteered::NotPending),
@@ -37,6 +42,35 @@ fn whom_a_steer_could_harm_is_not_steered() {
             site.sent(&plain(), 10);
         }
     }
+}
+
+/// A pod is judged by its volume from when it is known, and by what is known of it then.
+#[test]
+fn a_pod_is_steered_where_its_volume_is() {
+    let me = Pod { claims: [claim("data")].into(), ..pod(1, 1) };
+    let mut site = site(false, &[&me]);
+    assert_eq!(site.asked(&me, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Constrained));
+    site.see(bound(&me, nowhere()));
+    assert_eq!(site.asked(&me, &WINDOW, ACTS, 1).unsteered, Some(Unsteered::Nowhere));
+    site.see(bound(&me, Reach::default()));
+    site.sent(&me, 2);
+}
+
+/// The reach of a volume that can be used on no node.
+fn nowhere() -> Reach {
+    let asked = Requirement { key: "disk".into(), is: Is::In(["none".into()].into()) };
+    let term = NodeTerm { labels: [asked].into(), ..NodeTerm::default() };
+    Reach { node_terms: Some([term].into()), ..Reach::default() }
+}
+
+/// The pod's claim is bound to a volume with this reach.
+fn bound(pod: &Pod, reach: Reach) -> [Change; 2] {
+    let name = pod.claims[0].name;
+    let volume = ObjectName(name.0 + 1);
+    [
+        Change::ClaimSeen { name, bound: Some(BoundClaim { volume, owner: 0 }) },
+        Change::VolumeSeen { name: volume, reach: Some(Box::new(reach)) },
+    ]
 }
 
 #[test]
@@ -227,4 +261,19 @@ fn a_look_in_vain_for_one_says_nothing_of_those_with_other_constraints() {
     site.see([Change::PodGone { uid: filler.uid }]);
     let rung = site.desk.rings(&site.world, Tick(100), 10, usize::MAX);
     assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [plain.uid]);
+}
+
+#[test]
+fn a_look_in_vain_for_one_says_nothing_of_those_with_other_volumes() {
+    let claims = |pod: Pod, name: &str| Pod { claims: [claim(name)].into(), ..pod };
+    let (one, other) = (claims(replica(1, 2, 7), "one"), claims(replica(2, 2, 7), "other"));
+    let filler = placed(&pod(9, 9), "t");
+    let mut site = site(false, &[&one, &other, &filler]);
+    site.see(bound(&one, nowhere()).into_iter().chain(bound(&other, Reach::default())));
+    for it in [&one, &other] {
+        assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
+    }
+    site.see([Change::PodGone { uid: filler.uid }]);
+    let rung = site.desk.rings(&site.world, Tick(100), 10, usize::MAX);
+    assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [other.uid]);
 }
