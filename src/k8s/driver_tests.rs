@@ -277,9 +277,13 @@ async fn an_optional_kind_that_may_not_be_listed_is_done_without() {
     let error = state.error.expect("it is said");
     assert!(error.starts_with("forbidden: cannot list persistentvolumeclaims"), "{error}");
     let claim = r#"{"metadata":{"name":"a","namespace":"n"}}"#.to_owned();
-    fake.push(page(5, "", &[claim]));
+    // Once it was listed, that is a server that has not read its roles yet.
+    [page(5, "", &[claim]), no(), lines(&[], After::Hang)].map(|answer| fake.push(answer));
     let name = ObjectName::of("n", "a").0;
     assert_eq!(rig.take(3).await, ["begin", &format!("+{name}"), "end"]);
+    assert_eq!([rig.next().await, rig.next().await], ["back", "lost"]);
+    fake.wait_for(9).await;
+    assert_eq!(rig.health.kind(Kind::Claims).num_failures, 1);
 }
 
 #[tokio::test]
