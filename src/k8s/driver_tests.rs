@@ -278,7 +278,9 @@ async fn an_optional_kind_that_may_not_be_listed_is_done_without() {
     assert!(error.starts_with("forbidden: cannot list persistentvolumeclaims"), "{error}");
     let claim = r#"{"metadata":{"name":"a","namespace":"n"}}"#.to_owned();
     // Once it was listed, that is a server that has not read its roles yet.
-    [page(5, "", &[claim]), no(), lines(&[], After::Hang)].map(|answer| fake.push(answer));
+    for answer in [page(5, "", &[claim]), no(), lines(&[], After::Hang)] {
+        fake.push(answer);
+    }
     let name = ObjectName::of("n", "a").0;
     assert_eq!(rig.take(3).await, ["begin", &format!("+{name}"), "end"]);
     assert_eq!([rig.next().await, rig.next().await], ["back", "lost"]);
