@@ -205,8 +205,9 @@ fn set(is_out: &mut [bool], ord: NodeOrd) {
     }
 }
 
-/// Pods of one app that no constraint tells apart but what their claims are bound to: what one of them may take, so may the other. Labels by
-/// which an app's replicas differ are of no weight, since no app's are known by them.
+/// Pods of one app that no constraint tells apart: what one of them may take, so may the other, if their
+/// claims are bound to the same. Labels by which an app's replicas differ are of no weight, since no app's
+/// are known by them.
 pub(super) fn are_alike(one: &Pod, other: &Pod) -> bool {
     one.app() == other.app()
         && one.constraints == other.constraints

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::constraints::{SlimNodeSelector, node_term};
 use super::decode::{DecodeError, required};
-use super::slim::{Pairs, SlimOwner, SlimPod, list, nullable, pairs, present};
+use super::slim::{Pairs, SlimMeta, SlimOwner, SlimPod, list, nullable, present};
 use crate::model::{
     BoundClaim, ObjectName, PodClaim, PodUid, Reach, ZONE_LABELS, ZoneLabel, owner_of,
 };
@@ -185,25 +185,10 @@ pub fn claim(slim: &SlimClaim) -> Result<(ObjectName, Option<BoundClaim>), Decod
 pub struct SlimPersistentVolume {
     /// `metadata`.
     #[serde(deserialize_with = "nullable")]
-    pub metadata: SlimPersistentVolumeMeta,
+    pub metadata: SlimMeta,
     /// `spec`.
     #[serde(deserialize_with = "nullable")]
     pub spec: SlimPersistentVolumeSpec,
-}
-
-/// A volume's metadata.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SlimPersistentVolumeMeta {
-    /// `name`.
-    #[serde(deserialize_with = "nullable")]
-    pub name: String,
-    /// `resourceVersion`.
-    #[serde(deserialize_with = "nullable")]
-    pub resource_version: String,
-    /// `labels`.
-    #[serde(deserialize_with = "pairs")]
-    pub labels: Pairs,
 }
 
 /// A volume's spec. Of where it comes from only whether kube-scheduler takes it for the volume of a CSI
