@@ -51,12 +51,13 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
                 verdicts.iter().map(|verdict| verdict.name().to_owned()).collect()
             }
             Rule::Scorer(scorer) => {
-                let (mut points, mut fills) = (vec![0; nodes.len()], Vec::new());
+                let (mut points, mut fills) = (Vec::new(), Vec::new());
                 Fill::of(&cx, &nodes, &mut fills);
-                let (fills, points, buffer) = (&fills[..], &mut points[..], &mut Vec::new());
-                let scored = Scored { nodes: &nodes, fills, points, buffer };
-                scorer.score(&cx, scored);
-                points.iter().map(u32::to_string).collect()
+                let (fills, points, buffers) = (&fills[..], &mut points, &mut Default::default());
+                scorer.score(&cx, Scored { nodes: &nodes, fills, points, buffers });
+                assert!(points.is_empty() || points.len() == nodes.len());
+                points.resize(nodes.len(), 0);
+                points.iter().map(u16::to_string).collect()
             }
         }
     });

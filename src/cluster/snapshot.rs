@@ -127,6 +127,17 @@ impl Snapshot {
         self.columns.live.get(ord.index()).copied().unwrap_or(false)
     }
 
+    /// True when all of them exist.
+    pub fn are_live(&self, ords: &[NodeOrd]) -> bool {
+        let live: &[bool] = &self.columns.live;
+        if self.num_nodes == live.len() {
+            // No row to look at, and nothing to stop for: several are compared at once.
+            let rows = live.len() as u32;
+            return !ords.iter().fold(false, |any, ord| any | (ord.0 >= rows));
+        }
+        ords.iter().all(|ord| live.get(ord.index()) == Some(&true))
+    }
+
     /// A node's allocatable amounts.
     pub fn allocatable(&self, ord: NodeOrd) -> Amounts {
         let at = |column: &[i64]| column.get(ord.index()).copied().unwrap_or(0);

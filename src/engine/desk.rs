@@ -30,6 +30,7 @@ pub struct Desk {
     scans: Scans,
     pub(super) buffers: Buffers,
     pub(super) plan_generation: u64,
+    num_answers: u64,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +107,11 @@ impl Desk {
         self
     }
 
+    /// How many filters were answered.
+    pub fn num_answers(&self) -> u64 {
+        self.num_answers
+    }
+
     /// The holds.
     pub fn holds(&self) -> &Holds {
         &self.holds
@@ -170,6 +176,7 @@ impl Desk {
         answer: &mut Answer,
     ) {
         self.follow(world);
+        self.num_answers += 1;
         let granted = world.classify(pod);
         let class = world.class(granted.class);
         (answer.class, answer.claimed_more) = (granted.class, granted.claimed_more);
@@ -253,10 +260,10 @@ impl Desk {
         scores: &mut Vec<u32>,
     ) {
         self.follow(world);
-        let is_known = |ord: &NodeOrd| world.snapshot.is_live(*ord);
-        if nodes.iter().all(is_known) {
+        if world.snapshot.are_live(nodes) {
             return self.score(world, pod, nodes, scores);
         }
+        let is_known = |ord: &NodeOrd| world.snapshot.is_live(*ord);
         let known: Vec<NodeOrd> = nodes.iter().copied().filter(is_known).collect();
         let mut of_known = Vec::with_capacity(known.len());
         self.score(world, pod, &known, &mut of_known);
@@ -270,7 +277,7 @@ impl Desk {
     fn score(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd], scores: &mut Vec<u32>) {
         let class = world.classify(pod).class;
         self.seen_with(world, pod, class, nodes.len(), |case, rows, buffers| {
-            buffers.ranker.rank(case, rows, nodes).scores(0..nodes.len(), scores);
+            buffers.ranker.rank(case, rows, nodes).all_scores(scores);
         });
     }
 

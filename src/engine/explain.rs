@@ -68,17 +68,18 @@ pub fn explain(
         let mut ranker = Ranker::default();
         let ranked = ranker.rank(case, None, &kept);
         let mut scores = Vec::new();
-        ranked.scores(0..kept.len(), &mut scores);
+        ranked.all_scores(&mut scores);
         let order = ranked.best(most);
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &world.extended_of(pod) };
         let explained = order.into_iter().map(|at| {
-            let (nodes, mut fills, mut buffer) = ([kept[at]], Vec::new(), Vec::new());
+            let (nodes, mut fills, buffers) = ([kept[at]], Vec::new(), &mut Default::default());
             Fill::of(&cx, &nodes, &mut fills);
             let points = class.scorers.iter().map(|rule| {
-                let mut points = [0];
-                let (fills, points, buffer) = (&fills[..], &mut points[..], &mut buffer);
-                rule.scorer.score(&cx, Scored { nodes: &nodes, fills, points, buffer });
-                RulePoints { rule: rule.name, weight: rule.weight, points: points[0] }
+                let (nodes, fills, mut points) = (&nodes, &fills, Vec::new());
+                let scored = Scored { nodes, fills, points: &mut points, buffers };
+                rule.scorer.score(&cx, scored);
+                let points = points.first().copied().unwrap_or(0);
+                RulePoints { rule: rule.name, weight: rule.weight.into(), points: points.into() }
             });
             NodeExplanation {
                 node: kept[at],

@@ -14,8 +14,8 @@ pub const MAX_SCORE: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Ranker {
     fills: Vec<Fill>,
-    points: Vec<u32>,
-    buffer: Vec<u32>,
+    points: Vec<u16>,
+    buffers: [Vec<u32>; 2],
     totals: Vec<u32>,
 }
 
@@ -50,7 +50,7 @@ impl Ranker {
         let Case { world, class, pod, extra } = case;
         let extended = world.extended_of(pod);
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
-        let Self { fills, points, buffer, totals } = self;
+        let Self { fills, points, buffers, totals } = self;
         fills.clear();
         if local {
             Fill::of(&cx, nodes, fills);
@@ -59,10 +59,9 @@ impl Ranker {
         let scorers = class.scorers.iter().filter(|rule| rule.name != "poolOrder");
         for rule in scorers.filter(|rule| rule.local == local) {
             points.clear();
-            points.resize(nodes.len(), 0);
-            rule.scorer.score(&cx, Scored { nodes, fills, points, buffer });
+            rule.scorer.score(&cx, Scored { nodes, fills, points, buffers });
             for (total, points) in totals.iter_mut().zip(&*points) {
-                *total += *points * rule.weight;
+                *total += u32::from(*points) * u32::from(rule.weight);
             }
         }
     }
@@ -134,19 +133,28 @@ impl Ranked<'_> {
     ///
     /// Pools of an ordered class get disjoint bands of 0..=10, whichever of them are on offer; within
     /// a band the best offered node gets the top and the worst the bottom.
-    pub(super) fn scores(
+    pub(super) fn scores(&self, positions: &[usize], scores: &mut Vec<u32>) {
+        if self.case.class.num_bands() == 1 {
+            let totals = positions.iter().map(|at| self.totals[*at]);
+            return scores_of_one_band(totals, scores);
+        }
+        self.scores_of_bands(positions.iter().copied(), scores);
+    }
+
+    /// The same for all nodes.
+    pub(super) fn all_scores(&self, scores: &mut Vec<u32>) {
+        if self.case.class.num_bands() == 1 {
+            return scores_of_one_band(self.totals.iter().copied(), scores);
+        }
+        self.scores_of_bands(0..self.nodes.len(), scores);
+    }
+
+    fn scores_of_bands(
         &self,
         positions: impl Iterator<Item = usize> + Clone,
         scores: &mut Vec<u32>,
     ) {
         let num_bands = self.case.class.num_bands();
-        if num_bands == 1 {
-            let totals = positions.map(|at| self.totals[at]);
-            let low = totals.clone().min().unwrap_or(0);
-            let high = totals.clone().max().unwrap_or(0);
-            let band = Band { low, high, ..Band::new(0, 1) }.closed();
-            return scores.extend(totals.map(|total| band.score(total)));
-        }
         let mut bands: Vec<Band> = (0..num_bands).map(|band| Band::new(band, num_bands)).collect();
         for at in positions.clone() {
             if let Some(band) = bands.get_mut(self.band(at)) {
@@ -168,6 +176,16 @@ impl Ranked<'_> {
         let pools = &self.case.world.snapshot.columns.pool;
         usize::from(self.case.class.band(pools[self.nodes[at].index()]))
     }
+}
+
+/// The scores of nodes with these points, offered together.
+fn scores_of_one_band(totals: impl Iterator<Item = u32> + Clone, scores: &mut Vec<u32>) {
+    let mut band = Band::new(0, 1);
+    for total in totals.clone() {
+        (band.low, band.high) = (band.low.min(total), band.high.max(total));
+    }
+    let band = band.closed();
+    scores.extend(totals.map(|total| band.score(total)));
 }
 
 /// The scores of a band, and the points of its offered nodes.

@@ -161,7 +161,7 @@ impl Shortlister {
         let mut best = ranked.best_of_zones(most, per_zone);
         best.sort_unstable();
         answer.accepted.extend(best.iter().map(|at| self.positions[*at]));
-        ranked.scores(best.into_iter(), &mut answer.scores);
+        ranked.scores(&best, &mut answer.scores);
     }
 
     fn judge_taints(&mut self, case: Case<'_>) {

@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
-use super::name_list::NameList;
+use super::name_list::{NameList, Short};
 use super::wire::{Name, Victims, write_json};
+use crate::engine::MAX_SCORE;
 use crate::model::Reason;
 
 /// A filter's answer: the names at the accepted positions, or one name with the reason that it stands
@@ -46,34 +47,28 @@ pub(super) fn filter_error(text: &str) -> Vec<u8> {
 
 /// Scores, one for each name.
 pub(super) fn prioritize(names: &NameList<'_>, scores: &[u32]) -> Vec<u8> {
-    const FIRST: &[u8] = br#"[{"Host":"#;
-    const NEXT: &[u8] = br#",{"Host":"#;
-    let mut out = Vec::with_capacity(names.num_bytes() + names.len() * 24 + FIRST.len());
-    out.extend_from_slice(FIRST);
-    names.write_each(&mut out, |at, out| {
-        let score = scores.get(at).copied().unwrap_or(0);
-        match u8::try_from(score) {
-            // Nearly all: what stands between two names is copied in one piece of fixed length.
-            Ok(digit @ 0..=9) => {
-                let mut between = *br#","Score":0},{"Host":"#;
-                between[9] += digit;
-                out.extend_from_slice(&between);
-            }
-            _ => {
-                out.extend_from_slice(br#","Score":"#);
-                write_number(i64::from(score), out);
-                out.push(b'}');
-                out.extend_from_slice(NEXT);
-            }
-        }
-    });
-    match out.len().checked_sub(NEXT.len()).filter(|len| *len > 0) {
-        Some(len) => out.truncate(len),
-        None => out.truncate(1),
-    }
+    let mut out = Vec::with_capacity(names.num_bytes() + names.len() * 24 + 32);
+    out.extend_from_slice(br#"[{"Host":"#);
+    let [.., highest] = &AFTER_NAME;
+    let texts = scores.iter().map(|score| AFTER_NAME.get(*score as usize).unwrap_or(highest));
+    names.write_each(texts, &mut out);
+    out.truncate(out.len().saturating_sub(br#",{"Host":"#.len()).max(1));
     out.push(b']');
     out
 }
+
+/// What stands between two names, by the score of the first.
+static AFTER_NAME: [Short; MAX_SCORE as usize + 1] = {
+    let mut all = [Short::new(*br#","Score":10},{"Host":   "#, 21); MAX_SCORE as usize + 1];
+    let mut score = 0;
+    while score < 10 {
+        let mut text = *br#","Score":0},{"Host":    "#;
+        text[9] += score as u8;
+        all[score] = Short::new(text, 20);
+        score += 1;
+    }
+    all
+};
 
 /// The candidates that stand.
 pub(super) fn preempt<'a>(

@@ -88,7 +88,7 @@ pub struct ClassSettings {
     /// Its own `allocation`, over the pools'.
     pub allocation: Option<Share>,
     /// Weights by scorer name; a scorer that is not named has its default weight.
-    pub weights: Vec<(String, u32)>,
+    pub weights: Vec<(String, u16)>,
     /// How many nodes are named. `None`: as many as for every class of its role.
     pub shortlist: Option<Shortlist>,
     /// What it is steered for. `None`: what every class of its role is.
@@ -123,7 +123,7 @@ pub struct ScorerRule {
     /// As in the catalogue.
     pub name: &'static str,
     /// Its weight, 1..=[`MAX_WEIGHT`].
-    pub weight: u32,
+    pub weight: u16,
     /// As in the catalogue.
     pub local: bool,
     /// The rule.

@@ -37,7 +37,7 @@ pub(super) fn class_of<'c>(
     classes.get_mut(at?)
 }
 
-fn read_weight(entry: &Entry, faults: &mut Faults) -> Option<(String, u32)> {
+fn read_weight(entry: &Entry, faults: &mut Faults) -> Option<(String, u16)> {
     let name = entry.key.as_str();
     let known = CATALOGUE.iter().find(|spec| spec.name == name);
     match known {
@@ -60,5 +60,5 @@ fn read_weight(entry: &Entry, faults: &mut Faults) -> Option<(String, u32)> {
     let range = (0, i64::from(MAX_WEIGHT));
     let weight = integer(&entry.node, "a weight", range, &codes::BAD_WEIGHT, faults)?;
     known.filter(|spec| spec.scores)?;
-    Some((name.to_owned(), u32::try_from(weight).ok()?))
+    Some((name.to_owned(), u16::try_from(weight).ok()?))
 }

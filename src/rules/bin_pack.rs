@@ -36,11 +36,13 @@ fn build(_class: &ClassParams, fuller_is_better: bool) -> Option<Rule> {
 
 impl Scorer for Fullness {
     fn score(&self, _cx: &Cx<'_>, scored: Scored<'_>) {
-        for (fill, points) in scored.fills.iter().zip(scored.points) {
-            if *fill != Fill::FICTION {
-                let fullness = fill.cpu_permille.max(fill.memory_permille);
-                *points = if self.fuller_is_better { fullness } else { MAX_POINTS - fullness };
+        scored.points.extend(scored.fills.iter().map(|fill| {
+            let fullness = fill.cpu_permille.max(fill.memory_permille);
+            match self.fuller_is_better {
+                _ if *fill == Fill::FICTION => 0,
+                true => fullness,
+                false => MAX_POINTS - fullness,
             }
-        }
+        }));
     }
 }

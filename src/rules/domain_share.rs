@@ -3,6 +3,8 @@
 //! With n replicas after this one, a domain may carry ⌈n · share⌉ of them, and always one: an app
 //! must be able to start. A node that does not tell its domain is not judged.
 
+use std::borrow::Cow;
+
 use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec, SpreadKey};
 use crate::cluster::{AppRow, Snapshot};
 use crate::model::{DomainOrd, NodeOrd, Reason};
@@ -79,6 +81,16 @@ impl Replicas {
             replicas.total += 1;
         }
         replicas
+    }
+
+    /// Counts them by node, sorted; what is placed alone is not copied.
+    pub(super) fn by_node<'a>(cx: &Cx<'a>) -> Cow<'a, [(NodeOrd, u32)]> {
+        if cx.extra.replicas.is_empty() && cx.extra.removed_replicas.is_empty() {
+            let row = cx.pod.app().and_then(|app| cx.snapshot.app(app));
+            return row.map_or(&[][..], AppRow::nodes).into();
+        }
+        let by_domain = Self::count(cx, SpreadKey::Node).by_domain;
+        by_domain.into_iter().map(|(domain, here)| (NodeOrd(domain.0), here)).collect()
     }
 
     fn shift(&mut self, domain: DomainOrd, delta: i32) {

@@ -7,14 +7,14 @@ use crate::model::{NodeOrd, PoolOrd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fill {
     /// CPU.
-    pub cpu_permille: u32,
+    pub cpu_permille: u16,
     /// Memory.
-    pub memory_permille: u32,
+    pub memory_permille: u16,
 }
 
 impl Fill {
     /// Of an elastic node: its capacity is fiction and must not be compared with a real one.
-    pub const FICTION: Self = Self { cpu_permille: u32::MAX, memory_permille: u32::MAX };
+    pub const FICTION: Self = Self { cpu_permille: u16::MAX, memory_permille: u16::MAX };
 
     /// Puts the fill of each node into `fills`, by position.
     pub fn of(cx: &Cx<'_>, nodes: &[NodeOrd], fills: &mut Vec<Self>) {
@@ -63,12 +63,12 @@ impl<'a> Resource<'a> {
 
     /// A node without the resource is full.
     #[inline]
-    fn permille(&self, at: usize) -> u32 {
+    fn permille(&self, at: usize) -> u16 {
         let (part, whole) = (self.used[at] + self.extra[at] + self.ask, self.has[at]);
         if whole <= 0 || part >= whole {
             return MAX_POINTS;
         }
         // Below 2^48 by construction, so the product fits.
-        (part.max(0) as u64 * u64::from(MAX_POINTS) / whole as u64) as u32
+        (part.max(0) as u64 * u64::from(MAX_POINTS) / whole as u64) as u16
     }
 }

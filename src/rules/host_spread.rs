@@ -5,9 +5,8 @@
 //! of ours outweighs that, and of what a shortlist leaves out it hears nothing.
 
 use super::domain_share::Replicas;
-use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer, SpreadKey};
+use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer};
 use crate::cluster::{is_in, words_of};
-use crate::model::{DomainOrd, NodeOrd};
 
 /// The catalogue's entry. The first replica on a node costs half of all points: at this weight as much
 /// as `shapeMatch` and `binPack` can give together at theirs.
@@ -31,15 +30,15 @@ impl Scorer for HostSpread {
         if cx.pod.app().is_none() {
             return;
         }
-        scored.points.fill(MAX_POINTS);
-        let replicas = Replicas::count(cx, SpreadKey::Node).by_domain;
+        scored.points.resize(scored.nodes.len(), MAX_POINTS);
+        let replicas = Replicas::by_node(cx);
         // Most nodes have none, and asking for a bit is many times cheaper than looking a node up.
-        let words = words_of(replicas.iter().map(|it| NodeOrd(it.0.0)), scored.buffer);
+        let words = words_of(replicas.iter().map(|it| it.0), &mut scored.buffers[0]);
         for (ord, points) in scored.nodes.iter().zip(scored.points) {
             if is_in(words, *ord) {
-                let at = replicas.binary_search_by_key(&DomainOrd(ord.0), |it| it.0);
+                let at = replicas.binary_search_by_key(ord, |it| it.0);
                 let here = at.ok().and_then(|at| replicas.get(at)).map_or(0, |it| it.1);
-                *points = MAX_POINTS / here.saturating_add(1);
+                *points = (u32::from(MAX_POINTS) / here.saturating_add(1)) as u16;
             }
         }
     }

@@ -37,20 +37,23 @@ impl Scorer for ImageLocality {
         let Some(worth) = worth_of(cx.snapshot, images) else {
             return;
         };
+        let [sums, words] = scored.buffers;
+        sums.clear();
+        sums.resize(scored.nodes.len(), 0);
         for (image, kib) in images.iter().zip(worth) {
             for row in cx.snapshot.images.named(*image) {
-                let words = row.nodes.words(scored.buffer);
-                for (ord, points) in scored.nodes.iter().zip(&mut *scored.points) {
+                let words = row.nodes.words(words);
+                for (ord, sum) in scored.nodes.iter().zip(&mut *sums) {
                     let here = if is_in(words, *ord) { kib } else { 0 };
-                    *points = points.saturating_add(here);
+                    *sum = sum.saturating_add(here);
                 }
             }
         }
         let span = u64::from(most - MIN_KIB);
-        for points in scored.points {
-            let kib = (*points).clamp(MIN_KIB, most) - MIN_KIB;
-            *points = (u64::from(kib) * u64::from(MAX_POINTS) / span) as u32;
-        }
+        scored.points.extend(sums.iter().map(|sum| {
+            let kib = (*sum).clamp(MIN_KIB, most) - MIN_KIB;
+            (u64::from(kib) * u64::from(MAX_POINTS) / span) as u16
+        }));
     }
 }
 

@@ -82,22 +82,23 @@ pub struct Scored<'a> {
     pub nodes: &'a [NodeOrd],
     /// How full each would be, see [`Fill::of`]; empty for a scorer that is not local.
     pub fills: &'a [Fill],
-    /// As long as `nodes`, and zeroed.
-    pub points: &'a mut [u32],
+    /// Empty. Filled with 0..=[`MAX_POINTS`] for each node, or left empty when none gets any.
+    pub points: &'a mut Vec<u16>,
     /// For the scorer's own use; may hold anything.
-    pub buffer: &'a mut Vec<u32>,
+    pub buffers: &'a mut [Vec<u32>; 2],
 }
 
 /// A soft rule.
 pub trait Scorer: Send + Sync {
-    /// Writes 0..=[`MAX_POINTS`] for each node.
+    /// Gives each node its points.
     fn score(&self, cx: &Cx<'_>, scored: Scored<'_>);
 }
 
-/// The most points a scorer gives.
-pub const MAX_POINTS: u32 = 1000;
+/// The most points a scorer gives. Points and weights are of 16 bits, since the commonest processors
+/// multiply eight of those at once, and none of 32.
+pub const MAX_POINTS: u16 = 1000;
 /// The largest weight of a scorer: all weighted points together fit into 32 bits.
-pub const MAX_WEIGHT: u32 = 1000;
+pub const MAX_WEIGHT: u16 = 1000;
 
 /// A rule as built for one class.
 pub enum Rule {
@@ -114,7 +115,7 @@ pub struct RuleSpec {
     /// One line for people.
     pub summary: &'static str,
     /// For a scorer, its weight when the policy does not say; 0 for a filter.
-    pub default_weight: u32,
+    pub default_weight: u16,
     /// Builds the rule for a class; `None` when the class gives it nothing to do.
     pub build: fn(&ClassParams) -> Option<Rule>,
     /// True for a scorer.

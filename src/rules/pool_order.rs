@@ -1,7 +1,7 @@
 //! Score: the first pool of the class's list is worth most, the last one nothing.
 
 use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer};
-use crate::model::PoolOrd;
+use crate::model::{NodeOrd, PoolOrd};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
@@ -14,15 +14,16 @@ pub(super) static SPEC: RuleSpec = RuleSpec {
 };
 
 struct PoolOrder {
-    points: [u32; PoolOrd::MAX_POOLS + 1],
+    points: [u16; PoolOrd::MAX_POOLS + 1],
 }
 
 fn build(class: &ClassParams) -> Option<Rule> {
     let order = class.order.as_ref().filter(|order| order.len() > 1)?;
     let mut points = [0; PoolOrd::MAX_POOLS + 1];
-    let steps = order.len() as u32 - 1;
+    let steps = order.len() - 1;
     for (rank, pool) in order.iter().enumerate() {
-        points[pool.index().min(PoolOrd::MAX_POOLS)] = MAX_POINTS * (steps - rank as u32) / steps;
+        let share = usize::from(MAX_POINTS) * (steps - rank) / steps;
+        points[pool.index().min(PoolOrd::MAX_POOLS)] = share as u16;
     }
     Some(Rule::Scorer(Box::new(PoolOrder { points })))
 }
@@ -30,8 +31,7 @@ fn build(class: &ClassParams) -> Option<Rule> {
 impl Scorer for PoolOrder {
     fn score(&self, cx: &Cx<'_>, scored: Scored<'_>) {
         let pools = &cx.snapshot.columns.pool;
-        for (ord, points) in scored.nodes.iter().zip(scored.points) {
-            *points = self.points[pools[ord.index()].index().min(PoolOrd::MAX_POOLS)];
-        }
+        let of = |ord: &NodeOrd| self.points[pools[ord.index()].index().min(PoolOrd::MAX_POOLS)];
+        scored.points.extend(scored.nodes.iter().map(of));
     }
 }

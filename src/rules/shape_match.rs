@@ -24,10 +24,9 @@ fn build(_class: &ClassParams) -> Option<Rule> {
 
 impl Scorer for ShapeMatch {
     fn score(&self, _cx: &Cx<'_>, scored: Scored<'_>) {
-        for (fill, points) in scored.fills.iter().zip(scored.points) {
-            if *fill != Fill::FICTION {
-                *points = MAX_POINTS - fill.cpu_permille.abs_diff(fill.memory_permille);
-            }
-        }
+        scored.points.extend(scored.fills.iter().map(|fill| match *fill {
+            Fill::FICTION => 0,
+            fill => MAX_POINTS - fill.cpu_permille.abs_diff(fill.memory_permille),
+        }));
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct ClassInput {
     max_share: Option<u32>,
     allocation: Option<ShareInput>,
     #[serde(default)]
-    weights: BTreeMap<String, u32>,
+    weights: BTreeMap<String, u16>,
     /// Nodes named, and of one zone; what its role has when absent.
     shortlist: Option<(u16, u16)>,
 }

@@ -40,10 +40,12 @@ proptest! {
             unreachable!("it is for every class");
         };
         let ords: Vec<_> = snapshot.live_nodes().collect();
-        let (mut points, extra) = (vec![0; ords.len()], Extra::default());
+        let (mut points, extra) = (Vec::new(), Extra::default());
+        let mut buffers = [vec![7; 9], vec![8; 5]];
         let cx = Cx { snapshot: &snapshot, extra: &extra, pod: &pod, extended: &[] };
-        let scored = Scored { nodes: &ords, fills: &[], points: &mut points, buffer: &mut vec![7; 9] };
+        let scored = Scored { nodes: &ords, fills: &[], points: &mut points, buffers: &mut buffers };
         scorer.score(&cx, scored);
+        points.resize(ords.len(), 0);
         let candidates: Vec<usize> = (0..nodes.len()).collect();
         let want = &cluster.scores(&ScoredPod { images, ..Default::default() }, &candidates)
             [&Plugin::ImageLocality];

@@ -52,7 +52,7 @@ fn p02_scores_are_small_integers_whatever_the_weights() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let site = runtime.block_on(Site::new());
     let extreme = || prop_oneof![0..64_i64, Just(i64::MAX), Just(0), Just(1 << 50)];
-    let weight = || prop_oneof![0..200_u32, Just(u32::MAX)];
+    let weight = || prop_oneof![0..200_u16, Just(u16::MAX)];
     let strategy = (
         proptest::collection::vec((extreme(), extreme()), 1..8),
         proptest::collection::vec(weight(), 5),
@@ -60,7 +60,7 @@ fn p02_scores_are_small_integers_whatever_the_weights() {
         0..4_u128,
     );
     let mut version = 1;
-    let run = |(nodes, weights, cpu, uid): (Vec<(i64, i64)>, Vec<u32>, &str, u128)| {
+    let run = |(nodes, weights, cpu, uid): (Vec<(i64, i64)>, Vec<u16>, &str, u128)| {
         version += 1;
         let names: Vec<String> = (0..nodes.len()).map(|at| format!("x{at}")).collect();
         let changes = nodes.iter().zip(&names).enumerate().map(|(at, ((cpu, memory), name))| {

@@ -117,7 +117,7 @@ fn the_best_are_named_by_the_book_whatever_bounds_them() {
                 let named: Vec<_> = answer.accepted.iter().map(|at| nodes[*at as usize]).collect();
                 assert_eq!(named, want, "{num} {per_domain} {num_holds}");
                 let mut scores = Vec::new();
-                ranker.rank(case, None, &named).scores(0..named.len(), &mut scores);
+                ranker.rank(case, None, &named).all_scores(&mut scores);
                 assert!(answer.scores == scores || answer.scores.is_empty());
                 assert_eq!(answer.scores.is_empty(), listed.min(held) > order.len());
                 num_compared += 1;

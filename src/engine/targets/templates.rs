@@ -242,11 +242,10 @@ fn image_points(case: Case<'_>, images: &[ImageName], nodes: &[NodeOrd]) -> Vec<
         return Vec::new();
     };
     let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &[] };
-    let (mut points, mut buffer) = (vec![0; nodes.len()], Vec::new());
-    let scored = Scored { nodes, fills: &[], points: &mut points, buffer: &mut buffer };
+    let (mut points, mut buffers) = (Vec::new(), Default::default());
+    let scored = Scored { nodes, fills: &[], points: &mut points, buffers: &mut buffers };
     rule.scorer.score(&cx, scored);
-    points.iter_mut().for_each(|points| *points *= rule.weight);
-    points
+    points.iter().map(|points| u32::from(*points) * u32::from(rule.weight)).collect()
 }
 
 #[cfg(test)]

@@ -442,7 +442,7 @@ impl Views<'_> {
             scorers: class
                 .scorers
                 .iter()
-                .map(|rule| ScorerView { name: rule.name, weight: rule.weight })
+                .map(|rule| ScorerView { name: rule.name, weight: rule.weight.into() })
                 .collect(),
         }
     }
