@@ -168,6 +168,13 @@ impl<T> Lane<T> {
         self.limits.max_in_flight.saturating_sub(taken)
     }
 
+    /// How many orders begin within so long at its pace, beside those that wait; at least one if none does.
+    pub(super) fn appetite(&self, within_ms: u64) -> usize {
+        let Pace { tokens, period_ms, .. } = self.limits.pace;
+        let begin = (tokens.saturating_mul(within_ms) / period_ms.max(1)).max(1) as usize;
+        begin.saturating_sub(self.waiting.len())
+    }
+
     /// Takes an order. Unless `open`, only one that must be carried out.
     pub(super) fn submit(&mut self, wanted: Wanted<T>, open: bool, now: Tick) -> Turned<T> {
         self.num_submitted += 1;

@@ -187,6 +187,14 @@ impl Actor {
         if on { state.lane.room(now).min(state.breaker.room(now)) } else { 0 }
     }
 
+    /// How many orders of a means begin within so long at its pace, beside those that wait already.
+    pub fn appetite(&self, means: Means, within_ms: u64) -> usize {
+        let queue = self.queue(means);
+        let state = queue.lock();
+        let on = self.why_closed(queue, &state).is_none();
+        if on { state.lane.appetite(within_ms) } else { 0 }
+    }
+
     /// What was written did not have the effect that it is written for: a nomination was not honoured.
     pub fn in_vain(&self, means: Means) {
         self.queue(means).lock().judge(means, false, Sign::Bad, self.clock.now());

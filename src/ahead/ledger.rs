@@ -1,18 +1,19 @@
 //! What was chosen for whom and has not ended. Pure: whoever owns it tells the time and does the rest.
 //!
 //! ```text
-//!            note            written                     bound on the target: honoured
-//!   target ───────▶ ordered ─────────▶ nominated ──────▶ bound elsewhere, or gone: missed
-//!                      │                   │  ▲          somebody changed it: overruled
-//!                      ▼            too old, │ not
-//!                  unwritten        or lost ▼ cleared
-//!                                       clearing ──────▶ stale, lost
+//!          note         order          written                 bound on the target: honoured
+//!   target ─────▶ chosen ─────▶ ordered ───────▶ nominated ─────▶ bound elsewhere, or gone: missed
+//!                   │              │                │  ▲          somebody changed it: overruled
+//!                   ▼              ▼         too old, │ not
+//!             missed, unwritten  unwritten   or lost ▼ cleared
+//!                                               clearing ─────▶ stale, lost
 //! ```
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::look::Place;
 use crate::actor::Outcome;
 use crate::cluster::Snapshot;
 use crate::model::{Pod, PodUid, Tick};
@@ -22,7 +23,7 @@ use crate::model::{Pod, PodUid, Tick};
 pub enum End {
     /// The pod is on it.
     Honoured,
-    /// The pod is on another node, or gone.
+    /// The pod is on another node, or gone, or kube-scheduler came to it before its nomination's turn.
     Missed,
     /// The nomination could not be written, or the pod was nominated or bound before.
     Unwritten,
@@ -59,6 +60,8 @@ impl End {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// To be ordered when its turn comes.
+    Chosen(Place),
     /// To be written.
     Ordered,
     /// Written.
@@ -125,10 +128,43 @@ impl Ledger {
         self.resting.insert(uid, until);
     }
 
-    /// A nomination is ordered, and held until this.
-    pub(super) fn note(&mut self, uid: PodUid, node: &str, held: Tick) {
+    /// A target is chosen, and held until this.
+    pub(super) fn note(&mut self, uid: PodUid, place: Place, node: &str, held: Tick) {
         let (node, held) = (node.into(), Some(held));
-        self.entries.insert(uid, Entry { node, held, stage: Stage::Ordered });
+        self.entries.insert(uid, Entry { node, held, stage: Stage::Chosen(place) });
+    }
+
+    /// The pods whose nominations are to be ordered, and until when their targets are held: in the order
+    /// of the queue, but the first `lead` last, to which kube-scheduler will come before we can.
+    pub(super) fn turn(&self, lead: usize) -> Vec<(PodUid, Tick)> {
+        let chosen = self.entries.iter().filter_map(|(uid, entry)| match entry.stage {
+            Stage::Chosen(place) => Some((place, *uid, entry.held?)),
+            _ => None,
+        });
+        let mut chosen: Vec<_> = chosen.collect();
+        chosen.sort_unstable();
+        let lead = lead.min(chosen.len());
+        chosen.rotate_left(lead);
+        chosen.into_iter().map(|(_, uid, held)| (uid, held)).collect()
+    }
+
+    /// The pod's nomination is ordered. Gives the target.
+    pub(super) fn order(&mut self, uid: PodUid) -> Option<Box<str>> {
+        let entry = self.entries.get_mut(&uid)?;
+        entry.stage = Stage::Ordered;
+        Some(entry.node.clone())
+    }
+
+    /// kube-scheduler came to the pod before its nomination's turn.
+    pub(super) fn came_first(&mut self, uid: PodUid, now: Tick) {
+        self.end(uid, End::Missed, 0, now);
+    }
+
+    /// Nothing is ordered any more: what is chosen is given up.
+    pub(super) fn give_up(&mut self, now: Tick) {
+        for (uid, _) in self.turn(0) {
+            self.end(uid, End::Unwritten, 0, now);
+        }
     }
 
     /// A leader before us has nominated these pods: what becomes of them is ours to follow.

@@ -4,7 +4,17 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::engine::{Desk, NoTarget, World};
-use crate::model::Pod;
+use crate::model::{Pod, PodUid, Priority};
+
+/// A pod's place in the order in which kube-scheduler comes to pods, as far as can be known: by priority,
+/// and then as they were created, which the resource version of a pod tells that nobody has written since.
+/// Those that were refused before wait elsewhere and come last.
+pub(super) type Place = (Reverse<Priority>, bool, u64, PodUid);
+
+/// See [`Place`].
+pub(super) fn place_of(pod: &Pod) -> Place {
+    (Reverse(pod.priority), pod.refusal.is_some(), pod.resource_version, pod.uid)
+}
 
 /// What there is.
 #[derive(Debug, Default)]
@@ -43,15 +53,10 @@ impl Look {
         look
     }
 
-    /// The pods that can be given a target, and how many could not. The pods are in the order in which
-    /// kube-scheduler comes to them, as far as can be known: by priority, and then as they were created,
-    /// which the resource version of a pod tells that nobody has written since. Those that were refused
-    /// before wait elsewhere and come last.
+    /// The pods that can be given a target, by their places, and how many could not.
     pub(super) fn in_order(self) -> (Vec<Arc<Pod>>, Vec<(NoTarget, usize)>) {
         let mut pods = self.waiting;
-        pods.sort_unstable_by_key(|pod| {
-            (Reverse(pod.priority), pod.refusal.is_some(), pod.resource_version, pod.uid)
-        });
+        pods.sort_unstable_by_key(|pod| place_of(pod));
         (pods, self.unplanned)
     }
 }

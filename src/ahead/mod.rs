@@ -2,17 +2,20 @@
 //! has them nominated before kube-scheduler comes to them (DESIGN §4, docs/nominate-ahead.md).
 //!
 //! ```text
-//!   Board ──copy──▶ look: who waits, in which order ─▶ engine: targets ─▶ hold ─▶ actor ─▶ ledger
-//!     ▲                                                                     │        outcome  │
-//!     └─────────────────────────────────────────────────────────────────────┘   ◀─────────────┘
+//!   Board ──copy──▶ look: who waits, in which order ─▶ engine: targets ─▶ hold ─▶ ledger ─▶ actor
+//!     ▲                                                                     │       ▲  outcome │
+//!     └─────────────────────────────────────────────────────────────────────┘       └──────────┘
 //! ```
 //!
 //! Choosing takes milliseconds, so it is done on a copy of what the desk holds. What was chosen is held
-//! until a snapshot shows the nomination, so nothing is promised twice. kube-scheduler stays the judge:
-//! it tries the nominated node first, asking us as always, and else all others.
+//! until a snapshot shows the nomination, so nothing is promised twice. It is ordered a portion at a
+//! time, as fast as the actor writes: whom kube-scheduler comes to meanwhile costs no write.
+//! kube-scheduler stays the judge: it tries the nominated node first, asking us as always, and else all
+//! others.
 
 mod ledger;
 mod look;
+mod pace;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,11 +23,12 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashSet;
 
 use self::ledger::{Ledger, ToClear};
-use self::look::Look;
+use self::look::{Look, place_of};
+use self::pace::Pace;
 use crate::actor::{Actor, Means, Order, WhyOff};
 use crate::engine::{Desk, NoTarget, World};
 use crate::metrics::Metrics;
-use crate::model::{Pod, Reason, Tick};
+use crate::model::{Pod, PodUid, Reason, Tick};
 use crate::policy::NominateAhead;
 use crate::writer::Board;
 
@@ -40,6 +44,8 @@ const AT_ONCE: usize = 64;
 const NO_NODE_REST_MS: u64 = 2000;
 /// How often it is looked at whether targets still take their pods.
 const RECHECK_MS: u64 = 1000;
+/// What the actor begins within so long is ordered now: until the next look, and somewhat longer.
+const PORTION_MS: u64 = 250;
 
 /// The part of a replica that nominates ahead.
 pub struct Ahead {
@@ -49,6 +55,13 @@ pub struct Ahead {
     /// The `schedulerName` of the pods that are ours to nominate.
     schedulers: Vec<String>,
     ledger: Mutex<Ledger>,
+}
+
+/// What is known of the looks before.
+#[derive(Default)]
+struct Looks {
+    rechecked: Rechecked,
+    pace: Pace,
 }
 
 /// When it was looked last at whether targets still take their pods.
@@ -111,15 +124,15 @@ impl Ahead {
 
     /// Nominates for as long as the process runs.
     pub async fn run(self: Arc<Self>) {
-        let mut rechecked = Rechecked::default();
+        let mut looks = Looks::default();
         loop {
             let begun = Instant::now();
-            self.step(&mut rechecked).await;
+            self.step(&mut looks).await;
             tokio::time::sleep(PERIOD.max(begun.elapsed() * DUTY)).await;
         }
     }
 
-    async fn step(self: &Arc<Self>, rechecked: &mut Rechecked) {
+    async fn step(self: &Arc<Self>, looks: &mut Looks) {
         let world = self.board.world();
         let settings = world.plan.nominate_ahead;
         self.actor.switch(Means::NominateAhead, settings.is_some());
@@ -130,12 +143,19 @@ impl Ahead {
         }
         let settings = settings.filter(|_| self.board.synced() && why_off.is_none());
         let this = Arc::clone(self);
-        let recheck = settings.and_then(|_| rechecked.due(&world, self.board.clock.now()));
+        let now = self.board.clock.now();
+        let recheck = settings.and_then(|_| looks.rechecked.due(&world, now));
+        let lead = looks.pace.lead(self.board.decide(|desk, _, _| desk.num_answers()), now);
         // Milliseconds of work, which must not keep a thread of the watches.
         let looked = tokio::task::spawn_blocking(move || {
             this.follow(settings, recheck);
             this.settle();
-            let (backlog, unplanned) = settings.map(|it| this.nominate(it)).unwrap_or_default();
+            let (backlog, unplanned) = settings.map(|it| this.choose(it)).unwrap_or_default();
+            match settings {
+                Some(settings) => this.order(settings, lead),
+                None => this.ledger().give_up(now),
+            }
+            this.settle();
             this.measure(backlog, &unplanned);
         });
         if looked.await.is_err() {
@@ -182,9 +202,9 @@ impl Ahead {
         }
     }
 
-    /// Gives targets to pods that wait. Gives how many pods could have one, those that have one among
+    /// Chooses targets for pods that wait. Gives how many pods could have one, those that have one among
     /// them, and how many could not, by reason.
-    fn nominate(self: &Arc<Self>, settings: NominateAhead) -> (usize, Vec<(NoTarget, usize)>) {
+    fn choose(&self, settings: NominateAhead) -> (usize, Vec<(NoTarget, usize)>) {
         let world = self.board.world();
         let num_open = self.ledger().len();
         // A cheap look first: mostly few wait, and then nothing is copied.
@@ -203,19 +223,12 @@ impl Ahead {
         let most = settings.batch.min(settings.window.saturating_sub(num_open));
         let (waiting, unplanned) = look.in_order();
         if backlog >= settings.min_backlog && most > 0 && !waiting.is_empty() {
-            self.choose(&mut desk, &world, waiting.get(..most).unwrap_or(&waiting), settings, now);
+            self.choose_for(waiting.get(..most).unwrap_or(&waiting), &mut desk, &world, now);
         }
         (backlog, unplanned)
     }
 
-    fn choose(
-        self: &Arc<Self>,
-        desk: &mut Desk,
-        world: &World,
-        pods: &[Arc<Pod>],
-        settings: NominateAhead,
-        now: Tick,
-    ) {
+    fn choose_for(&self, pods: &[Arc<Pod>], desk: &mut Desk, world: &World, now: Tick) {
         let timer = self.metrics.ahead.planning_seconds.start_timer();
         let targets = desk.targets(world, pods);
         timer.observe_duration();
@@ -228,8 +241,39 @@ impl Ahead {
         }
         for some in chosen.chunks(AT_ONCE) {
             for (pod, node, held) in self.hold(some) {
-                self.ledger().note(pod.uid, &node, held);
-                self.order(pod, &node, settings);
+                self.metrics.ahead.chosen.inc();
+                self.ledger().note(pod.uid, place_of(&pod), &node, held);
+            }
+        }
+    }
+
+    /// Orders as many of the chosen nominations as the actor can begin soon, but those to which
+    /// kube-scheduler has come: an answer has replaced what they held.
+    fn order(self: &Arc<Self>, settings: NominateAhead, lead: usize) {
+        let mut most = self.actor.appetite(Means::NominateAhead, PORTION_MS);
+        let turn = self.ledger().turn(lead);
+        for some in turn.chunks(AT_ONCE) {
+            if most == 0 {
+                return;
+            }
+            let some = some.get(..most).unwrap_or(some);
+            let waits = self.board.decide(|desk, world, _| {
+                let waits = |(uid, held): &(PodUid, Tick)| {
+                    let pod = world.snapshot.pending(*uid)?;
+                    desk.is_held_until(*uid, *held).then(|| pod.clone())
+                };
+                some.iter().map(waits).collect::<Vec<_>>()
+            });
+            for ((uid, _), pod) in some.iter().zip(waits) {
+                let Some(pod) = pod else {
+                    self.ledger().came_first(*uid, self.board.clock.now());
+                    continue;
+                };
+                most -= 1;
+                let node = self.ledger().order(*uid);
+                if let Some(node) = node {
+                    self.submit(pod, &node, settings);
+                }
             }
         }
     }
@@ -249,9 +293,8 @@ impl Ahead {
         })
     }
 
-    fn order(self: &Arc<Self>, pod: Arc<Pod>, node: &str, settings: NominateAhead) {
+    fn submit(self: &Arc<Self>, pod: Arc<Pod>, node: &str, settings: NominateAhead) {
         let uid = pod.uid;
-        self.metrics.ahead.chosen.inc();
         let this = Arc::clone(self);
         let order = Order::nominate(Means::NominateAhead, pod, node, "backlog");
         self.actor.submit(order.telling(move |outcome| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ledger::{End, Ended, Ledger, ToClear};
-use super::look::Look;
+use super::look::{Look, place_of};
 use crate::actor::Outcome;
 use crate::engine::NoTarget;
 use crate::model::{Change, Pod, PodUid, Refusal, Tick};
@@ -20,12 +20,21 @@ struct Case {
 }
 
 impl Case {
-    /// The pod's nomination to `a` is ordered.
-    fn ordered() -> Self {
+    /// Node `a` is chosen for the pod.
+    fn chosen() -> Self {
         let mut case = Self { site: Site::new(&Settings::default()), ledger: Ledger::default() };
         case.site.see(["a", "b"].map(|name| seen_node(node(name, &[]))));
         case.sees(&pod(1, 1));
-        case.ledger.note(UID, "a", Tick(77));
+        case.ledger.note(UID, place_of(&pod(1, 1)), "a", Tick(77));
+        case
+    }
+
+    /// The pod's nomination to `a` is ordered.
+    fn ordered() -> Self {
+        let mut case = Self::chosen();
+        assert_eq!(case.ledger.turn(0), [(UID, Tick(77))]);
+        assert_eq!(case.ledger.order(UID).as_deref(), Some("a"));
+        assert_eq!(case.ledger.turn(0), []);
         case
     }
 
@@ -64,7 +73,7 @@ fn nominated(node: &str, resource_version: u64) -> Pod {
 #[test]
 fn a_target_ends_with_its_pod_bound_there_or_elsewhere_or_gone() {
     for (at, want) in [("a", End::Honoured), ("b", End::Missed)] {
-        for mut case in [Case::ordered(), Case::nominated()] {
+        for mut case in [Case::chosen(), Case::ordered(), Case::nominated()] {
             case.sees(&placed(&nominated("a", 5), at));
             assert_eq!(case.follow(1, true), []);
             case.ended(want, true);
@@ -74,6 +83,43 @@ fn a_target_ends_with_its_pod_bound_there_or_elsewhere_or_gone() {
     case.site.see([Change::PodGone { uid: UID }]);
     assert_eq!(case.follow(1, true), []);
     case.ended(End::Missed, true);
+}
+
+#[test]
+fn who_comes_next_is_ordered_last_and_all_others_by_their_places() {
+    let mut ledger = Ledger::default();
+    let pods = [(1, 0, 30), (2, 0, 10), (3, 5, 40), (4, 0, 20), (5, 0, 5)];
+    for (uid, priority, resource_version) in pods {
+        let pod = Pod { priority, resource_version, ..pod(uid, 1) };
+        ledger.note(pod.uid, place_of(&pod), "a", Tick(uid as u64));
+    }
+    ledger.order(PodUid(5));
+    for (lead, want) in [
+        (0, [3, 2, 4, 1]),
+        (1, [2, 4, 1, 3]),
+        (3, [1, 3, 2, 4]),
+        (4, [3, 2, 4, 1]),
+        (99, [3, 2, 4, 1]),
+    ] {
+        let turn = ledger.turn(lead);
+        assert!(turn.iter().map(|it| it.0.0).eq(want), "{lead}: {turn:?}");
+        assert!(turn.iter().all(|it| it.0.0 == u128::from(it.1.0)));
+    }
+}
+
+#[test]
+fn what_is_not_ordered_ends_with_an_answer_or_when_the_means_is_switched_off() {
+    let mut case = Case::chosen();
+    case.ledger.came_first(UID, Tick(10));
+    case.ended(End::Missed, true);
+    let mut case = Case::chosen();
+    case.ledger.give_up(Tick(10));
+    case.ended(End::Unwritten, true);
+    // What is under way is not given up so.
+    for mut case in [Case::ordered(), Case::nominated()] {
+        case.ledger.give_up(Tick(10));
+        assert_eq!((case.ledger.len(), case.ledger.take_ended()), (1, Vec::new()));
+    }
 }
 
 #[test]

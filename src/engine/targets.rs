@@ -134,8 +134,12 @@ impl Desk {
 
     /// Ends what the pod holds if it is what [`Desk::hold_for`] noted, and no answer came after it.
     pub fn end_hold(&mut self, uid: PodUid, expires: Tick) -> bool {
-        let is_it = self.holds.get(uid).is_some_and(|hold| hold.expires == expires);
-        is_it && self.holds.release(uid)
+        self.is_held_until(uid, expires) && self.holds.release(uid)
+    }
+
+    /// What the pod holds is what [`Desk::hold_for`] noted: no answer came after it.
+    pub fn is_held_until(&self, uid: PodUid, expires: Tick) -> bool {
+        self.holds.get(uid).is_some_and(|hold| hold.expires == expires)
     }
 
     /// Why the pod is given no target, as far as it takes no look at a node to know.

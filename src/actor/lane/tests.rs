@@ -113,6 +113,19 @@ fn a_pause_holds_everybody_up_and_is_news_once() {
 }
 
 #[test]
+fn who_orders_as_much_as_there_is_appetite_for_has_all_of_it_begun_in_time() {
+    let mut lane = lane();
+    assert_eq!(lane.appetite(50), 1, "one, however slow the pace");
+    assert_eq!(lane.appetite(300), 3);
+    for order in 1..=3 {
+        lane.submit(wanted(order, order.into(), 0), true, Tick(0));
+    }
+    assert_eq!((lane.appetite(300), lane.appetite(400)), (0, 1));
+    let first = start_all(&mut lane, 0);
+    assert_eq!((first.len(), lane.appetite(300)), (2, 2), "one waits");
+}
+
+#[test]
 fn what_must_be_done_is_neither_turned_away_nor_given_up() {
     let mut lane = lane();
     let closed = lane.submit(wanted(1, 1, 0), false, Tick(0));
