@@ -151,13 +151,17 @@ impl Ledger {
     /// The pod's nomination is ordered. Gives the target.
     pub(super) fn order(&mut self, uid: PodUid) -> Option<Box<str>> {
         let entry = self.entries.get_mut(&uid)?;
-        entry.stage = Stage::Ordered;
-        Some(entry.node.clone())
+        matches!(entry.stage, Stage::Chosen(_)).then(|| {
+            entry.stage = Stage::Ordered;
+            entry.node.clone()
+        })
     }
 
-    /// kube-scheduler came to the pod before its nomination's turn.
-    pub(super) fn came_first(&mut self, uid: PodUid, now: Tick) {
-        self.end(uid, End::Missed, 0, now);
+    /// kube-scheduler came to the pod before its nomination's turn. It rests, since one
+    /// whose class holds nothing would look as if it still waited.
+    pub(super) fn came_first(&mut self, uid: PodUid, rest_ms: u64, now: Tick) {
+        self.end(uid, End::Missed, rest_ms, now);
+        self.rest(uid, now.plus_ms(rest_ms));
     }
 
     /// Nothing is ordered any more: what is chosen is given up.

@@ -40,8 +40,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 const DUTY: u32 = 4;
 /// Pods that are held while the desk is ours: a fraction of a millisecond.
 const AT_ONCE: usize = 64;
-/// A pod that no node takes is not looked at again for so long.
-const NO_NODE_REST_MS: u64 = 2000;
+/// A pod that no node takes is not looked at again for so long, nor one that kube-scheduler came to first.
+const REST_MS: u64 = 2000;
 /// How often it is looked at whether targets still take their pods.
 const RECHECK_MS: u64 = 1000;
 /// What the actor begins within so long is ordered now: until the next look, and somewhat longer.
@@ -145,7 +145,8 @@ impl Ahead {
         let this = Arc::clone(self);
         let now = self.board.clock.now();
         let recheck = settings.and_then(|_| looks.rechecked.due(&world, now));
-        let lead = looks.pace.lead(self.board.decide(|desk, _, _| desk.num_answers()), now);
+        let num_answers = || self.board.decide(|desk, _, _| desk.num_answers());
+        let lead = settings.map_or(0, |_| looks.pace.lead(num_answers(), now));
         // Milliseconds of work, which must not keep a thread of the watches.
         let looked = tokio::task::spawn_blocking(move || {
             this.follow(settings, recheck);
@@ -155,7 +156,6 @@ impl Ahead {
                 Some(settings) => this.order(settings, lead),
                 None => this.ledger().give_up(now),
             }
-            this.settle();
             this.measure(backlog, &unplanned);
         });
         if looked.await.is_err() {
@@ -236,7 +236,7 @@ impl Ahead {
         for (pod, target) in pods.iter().zip(&targets) {
             match target {
                 Ok(best) => chosen.push((pod, world.snapshot.names.name(best.node))),
-                Err(_) => self.ledger().rest(pod.uid, now.plus_ms(NO_NODE_REST_MS)),
+                Err(_) => self.ledger().rest(pod.uid, now.plus_ms(REST_MS)),
             }
         }
         for some in chosen.chunks(AT_ONCE) {
@@ -257,20 +257,21 @@ impl Ahead {
                 return;
             }
             let some = some.get(..most).unwrap_or(some);
-            let waits = self.board.decide(|desk, world, _| {
-                let waits = |(uid, held): &(PodUid, Tick)| {
-                    let pod = world.snapshot.pending(*uid)?;
-                    desk.is_held_until(*uid, *held).then(|| pod.clone())
+            // Who does not wait any more is left for the next look.
+            let pending = self.board.decide(|desk, world, now| {
+                let pending = |(uid, held): &(PodUid, Tick)| {
+                    let pod = world.snapshot.pending(*uid)?.clone();
+                    Some((pod, desk.is_held_until(*uid, *held), now))
                 };
-                some.iter().map(waits).collect::<Vec<_>>()
+                some.iter().filter_map(pending).collect::<Vec<_>>()
             });
-            for ((uid, _), pod) in some.iter().zip(waits) {
-                let Some(pod) = pod else {
-                    self.ledger().came_first(*uid, self.board.clock.now());
+            for (pod, is_held, now) in pending {
+                if !is_held {
+                    self.ledger().came_first(pod.uid, REST_MS, now);
                     continue;
-                };
+                }
                 most -= 1;
-                let node = self.ledger().order(*uid);
+                let node = self.ledger().order(pod.uid);
                 if let Some(node) = node {
                     self.submit(pod, &node, settings);
                 }

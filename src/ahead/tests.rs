@@ -110,8 +110,8 @@ fn who_comes_next_is_ordered_last_and_all_others_by_their_places() {
 #[test]
 fn what_is_not_ordered_ends_with_an_answer_or_when_the_means_is_switched_off() {
     let mut case = Case::chosen();
-    case.ledger.came_first(UID, Tick(10));
-    case.ended(End::Missed, true);
+    case.ledger.came_first(UID, 2000, Tick(10));
+    case.ended(End::Missed, false);
     let mut case = Case::chosen();
     case.ledger.give_up(Tick(10));
     case.ended(End::Unwritten, true);

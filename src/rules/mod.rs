@@ -94,8 +94,8 @@ pub trait Scorer: Send + Sync {
     fn score(&self, cx: &Cx<'_>, scored: Scored<'_>);
 }
 
-/// The most points a scorer gives. Points and weights are of 16 bits, since the commonest processors
-/// multiply eight of those at once, and none of 32.
+/// The most points a scorer gives. Points and weights are of 16 bits: of those every x86-64 processor
+/// multiplies eight at once.
 pub const MAX_POINTS: u16 = 1000;
 /// The largest weight of a scorer: all weighted points together fit into 32 bits.
 pub const MAX_WEIGHT: u16 = 1000;

@@ -176,6 +176,23 @@ fn nobody_is_nominated_while_few_wait_without_a_lease_or_against_the_policy() {
     assert_eq!(http::get(sigma.admin, "/readyz").status, 200);
 }
 
+#[test]
+fn whom_kube_scheduler_comes_to_first_no_nomination_is_written() {
+    let site = site("{minBacklog: 1}");
+    let names: Vec<String> = (0..12).map(|at| format!("pod-{at}")).collect();
+    names.iter().for_each(|name| put(&site, name, "1", |_| {}));
+    // One a second: the last has its turn long after it is asked about.
+    let sigma = site.serve(&[LEASE, "--qps=1"]);
+    wait("all have targets", || sigma.metric("sigma_ahead_targets_total") == 12.0);
+    wait("one is nominated", || names.iter().any(|name| nominated(&site, name).is_some()));
+    let last = site.api.object("pods", "shop/pod-11").expect("a pod");
+    assert!(sigma.filter(&last, &["n1"])["NodeNames"] != json!([]));
+    wait("its target is given up", || ended(&sigma, "missed") == 1.0);
+    assert_eq!(nominated(&site, "pod-11"), None);
+    assert_eq!(ended(&sigma, "unwritten"), 0.0);
+    assert!(sigma.metric("sigma_ahead_targets_open") >= 11.0, "the others have theirs");
+}
+
 /// Row 56, the leader is killed while it nominates: what it has written is known by its mark to the next
 /// leader, who takes it back when it is old. What it had chosen and not written is chosen anew.
 #[test]
