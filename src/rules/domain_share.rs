@@ -143,3 +143,32 @@ pub(super) fn domain_of(snapshot: &Snapshot, key: SpreadKey, ord: NodeOrd) -> Do
         SpreadKey::Node => DomainOrd(ord.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Extra;
+    use crate::policy::Settings;
+    use crate::testing::{Site, node, placed, replica, seen_node, seen_pod};
+
+    #[test]
+    fn replicas_by_node_are_those_by_domain_where_each_node_is_one() {
+        let mut site = Site::new(&Settings::default());
+        site.see(["a", "b", "c"].map(|name| seen_node(node(name, &[]))));
+        let on = [(1, "a"), (2, "a"), (3, "b")];
+        site.see(on.map(|(uid, at)| seen_pod(&placed(&replica(uid, 1, 7), at))));
+        let (snapshot, pod) = (&site.world.snapshot, replica(9, 1, 7));
+        let [a, b, c] = [0, 1, 2].map(NodeOrd);
+        for (coming, leaving, want) in [
+            (vec![], vec![], vec![(a, 2), (b, 1)]),
+            (vec![(0, c), (1, a)], vec![], vec![(a, 3), (b, 1), (c, 1)]),
+            (vec![], vec![a, b], vec![(a, 1), (b, 0)]),
+        ] {
+            let extra = Extra { replicas: coming, removed_replicas: leaving, ..Extra::default() };
+            let cx = Cx { snapshot, extra: &extra, pod: &pod, extended: &[] };
+            assert_eq!(*Replicas::by_node(&cx), want);
+            let by_domain = Replicas::count(&cx, SpreadKey::Node).by_domain;
+            assert!(by_domain.iter().map(|it| (NodeOrd(it.0.0), it.1)).eq(want));
+        }
+    }
+}
