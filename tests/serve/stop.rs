@@ -36,7 +36,7 @@ fn ends_well(signal: &str) {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let Some(reply) = http::exchange(verbs, &request) else {
+                    let Ok(reply) = http::exchange(verbs, &request) else {
                         // Only a connection that came too late is cut unanswered.
                         assert!(signalled.load(Ordering::Relaxed), "cut before the signal");
                         break;
@@ -51,13 +51,13 @@ fn ends_well(signal: &str) {
         signalled.store(true, Ordering::Relaxed);
         sigma.signal(signal);
         wait("it says so", || sigma.logged("stopping: no new requests") == 1);
-        wait("the listener is closed", || http::connect(verbs).is_none());
+        wait("the listener is closed", || http::connect(verbs).is_err());
         slow.write_all(rest).expect("it still reads");
         let reply = http::read(&mut slow).expect("who is under way is answered");
         assert!(reply.status == 200 && reply.head.contains("connection: close"), "{reply:?}");
         assert_eq!(sigma.wait_exit(), Some(0), "{:?}", sigma.lines());
     });
-    assert!(http::connect(sigma.admin).is_none());
+    assert!(http::connect(sigma.admin).is_err());
     assert_eq!(sigma.logged("panicked"), 0, "{:?}", sigma.lines());
 }
 

@@ -1,6 +1,6 @@
 //! The plainest HTTP client there is: one request a connection, unless told otherwise.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::PATIENCE;
@@ -31,31 +31,37 @@ pub(crate) fn post_request(path: &str, body: &[u8], connection: &str) -> Vec<u8>
     [head.as_bytes(), body].concat()
 }
 
-/// Sends bytes and reads to the end; `None` when there is no whole answer.
-pub(crate) fn exchange(addr: SocketAddr, request: &[u8]) -> Option<Reply> {
+/// Sends bytes and reads to the end; an error when there is no whole answer.
+pub(crate) fn exchange(addr: SocketAddr, request: &[u8]) -> io::Result<Reply> {
     let mut stream = connect(addr)?;
     // Whoever is refused for the size of his body may be cut off while he still sends.
     let _ = stream.write_all(request);
     read(&mut stream)
 }
 
-pub(crate) fn connect(addr: SocketAddr) -> Option<TcpStream> {
-    let stream = TcpStream::connect(addr).ok()?;
+pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    Some(stream)
+    Ok(stream)
 }
 
 /// Reads one answer with a `Content-Length`.
-pub(crate) fn read(stream: &mut TcpStream) -> Option<Reply> {
+pub(crate) fn read(stream: &mut TcpStream) -> io::Result<Reply> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 16 << 10];
     loop {
         if let Some(reply) = parse(&bytes) {
-            return Some(reply);
+            return Ok(reply);
         }
         match stream.read(&mut chunk) {
-            Ok(0) | Err(_) => return None,
+            Ok(0) => {
+                let why = format!("closed after {} bytes", bytes.len());
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, why));
+            }
             Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            // Whoever waits with a timeout is told so when the machine was halted meanwhile: signal(7).
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
@@ -28,6 +29,8 @@ pub(crate) fn run<S: AsRef<OsStr>>(args: &[S]) -> Output {
 pub(crate) struct Sigma {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    /// Reads its log, to the end.
+    reader: Option<JoinHandle<()>>,
     pub(crate) verbs: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -39,13 +42,13 @@ impl Sigma {
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let to = log.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 to.lock().expect("no panic").push(line);
             }
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut sigma = Self { child, log, verbs: nowhere, admin: nowhere };
+        let mut sigma = Self { child, log, reader: Some(reader), verbs: nowhere, admin: nowhere };
         let (_, line) = eventually("it serves", || {
             let line = sigma.lines().into_iter().find(|it| it.contains("\"serving\""));
             let ended = sigma.child.try_wait().expect("a child");
@@ -153,7 +156,12 @@ impl Drop for Sigma {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        if !std::thread::panicking() {
+            assert_eq!(self.logged("panicked"), 0, "{:?}", self.lines());
+        } else {
             eprintln!("log of sigma:\n{}", self.lines().join("\n"));
         }
     }
