@@ -114,6 +114,8 @@ pub struct ActorMetrics {
     pub ended: IntCounterVec,
     /// Orders that have not, by means and stage.
     pub open: IntGaugeVec,
+    /// Time of a write to the API server, by means.
+    pub write_seconds: HistogramVec,
     /// 1 while a means acts, by means.
     pub on: IntGaugeVec,
     /// 1 while a breaker is open or half open, by means.
@@ -129,6 +131,11 @@ impl ActorMetrics {
         Ok(Self {
             ended: of.counters("actions_total", "Orders that ended.", &["means", "outcome"])?,
             open: of.gauges("actions_open", "Orders that have not.", &["means", "stage"])?,
+            write_seconds: of.seconds(
+                "action_write_duration_seconds",
+                "A write to the API server.",
+                &["means"],
+            )?,
             on: of.gauges("means_on", "The means acts.", &["means"])?,
             breaker_open: of.gauges("breaker_open", "Writes keep failing.", &["means"])?,
             leader: of.gauge("leader", "This replica leads.")?,

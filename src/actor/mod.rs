@@ -42,7 +42,7 @@ use crate::writer::Clock;
 pub use breaker::BreakerState;
 pub use doorbell::answer as answer_the_door;
 pub use leadership::{Leadership, Leading};
-pub use order::{Means, Order, Outcome, Record, Tell, WhyOff, Write};
+pub use order::{Means, Order, Outcome, Record, Stands, Tell, WhyOff, Write};
 pub use rights::Inquiry;
 
 /// Records kept of each means.
@@ -248,18 +248,24 @@ impl Actor {
 
     async fn carry_out(self: Arc<Self>, means: Means, job: Job<Order>, probes: bool) {
         let (pod, write) = (Arc::clone(&job.order.pod), job.order.write.clone());
+        let stands = job.order.stands.clone();
         let this = Arc::clone(&self);
         // In a task of its own, so that the order ends even if writing it panics.
         let written = tokio::spawn(async move {
             // Asked again here: who was the leader when the order was taken may not be now.
             if this.why_not_leading(means).is_some() {
-                return None;
+                return Err(Outcome::Off);
             }
-            Some(this.write(means, &pod, &write).await)
+            if stands.is_some_and(|stands| !stands()) {
+                return Err(Outcome::Overtaken);
+            }
+            let timer = this.metrics.actor.write_seconds.with_label_values(&[means.name()]);
+            let _timer = timer.start_timer();
+            Ok(this.write(means, &pod, &write).await)
         });
         let written = written.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
-            Some(WriteOutcome::Failed("writing it panicked".to_owned()))
+            Ok(WriteOutcome::Failed("writing it panicked".to_owned()))
         });
         let Order { pod, write, cause, .. } = &job.order;
         let (namespace, name, what) = (&pod.namespace, &pod.name, write.name());
@@ -268,22 +274,23 @@ impl Actor {
         // Whatever holds it up, what must be done will be.
         let again = if job.order.lasting { Verdict::Again(0) } else { Verdict::Over };
         let (outcome, verdict, sign) = match written {
-            None => (Outcome::Off, again, Sign::None),
-            Some(WriteOutcome::Written) => (Outcome::Written, Verdict::Over, Sign::Good),
-            Some(WriteOutcome::Gone) => (Outcome::Gone, Verdict::Over, Sign::Good),
-            Some(WriteOutcome::AlreadyBound) => (Outcome::AlreadyBound, Verdict::Over, Sign::Good),
-            Some(WriteOutcome::Changed(to)) => (Outcome::Changed(to), Verdict::Over, Sign::Good),
-            Some(WriteOutcome::Forbidden(why)) => {
+            Err(Outcome::Off) => (Outcome::Off, again, Sign::None),
+            Err(outcome) => (outcome, Verdict::Over, Sign::None),
+            Ok(WriteOutcome::Written) => (Outcome::Written, Verdict::Over, Sign::Good),
+            Ok(WriteOutcome::Gone) => (Outcome::Gone, Verdict::Over, Sign::Good),
+            Ok(WriteOutcome::AlreadyBound) => (Outcome::AlreadyBound, Verdict::Over, Sign::Good),
+            Ok(WriteOutcome::Changed(to)) => (Outcome::Changed(to), Verdict::Over, Sign::Good),
+            Ok(WriteOutcome::Forbidden(why)) => {
                 self.rights.doubt();
                 (Outcome::Forbidden(why), again, Sign::Bad)
             }
-            Some(WriteOutcome::Busy(asked, why)) => {
+            Ok(WriteOutcome::Busy(asked, why)) => {
                 let pause = asked.clamp(BUSY_PAUSES.0, BUSY_PAUSES.1);
                 self.pause(queue, pause, &why);
                 // It is the server who says for how long.
                 (Outcome::Failed(why), Verdict::Again(pause.as_millis() as u64), Sign::None)
             }
-            Some(WriteOutcome::Failed(why)) => {
+            Ok(WriteOutcome::Failed(why)) => {
                 tracing::warn!(%namespace, %name, "cannot {what}: {why}");
                 (Outcome::Failed(why), Verdict::Again(0), Sign::Bad)
             }

@@ -171,6 +171,9 @@ impl Write {
 /// hold none that this takes.
 pub type Tell = Box<dyn FnOnce(&Outcome) + Send>;
 
+/// Tells whether an order is still to be carried out. The actor holds no lock when it asks.
+pub type Stands = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Something to do about one pod. A newer order of the same means about the same pod replaces it.
 pub struct Order {
     /// The queue that it goes into.
@@ -183,6 +186,8 @@ pub struct Order {
     pub cause: &'static str,
     /// It is tried until it is done, or the pod is gone or bound: for a pod that would sleep without.
     pub lasting: bool,
+    /// Asked before each write begins: an order may wait while the reason for it goes away.
+    pub stands: Option<Stands>,
     /// Who learns the outcome.
     pub tell: Option<Tell>,
 }
@@ -205,13 +210,19 @@ impl Order {
     }
 
     fn new(means: Means, pod: Arc<Pod>, write: Write, cause: &'static str) -> Self {
-        Self { means, pod, write, cause, lasting: false, tell: None }
+        Self { means, pod, write, cause, lasting: false, stands: None, tell: None }
     }
 
     /// The same order, to be carried out however long that takes.
     #[must_use]
     pub fn lasting(self) -> Self {
         Self { lasting: true, ..self }
+    }
+
+    /// The same order, which ends unwritten once this does not hold any more.
+    #[must_use]
+    pub fn while_it(self, stands: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { stands: Some(Arc::new(stands)), ..self }
     }
 
     /// The same order, whose outcome is told. Until it is, the order is still open.
@@ -238,6 +249,8 @@ pub enum Outcome {
     Failed(String),
     /// A newer order about the pod has taken its place.
     Replaced,
+    /// What it was for had come about, or could not any more, before it was written.
+    Overtaken,
     /// Too many were waiting.
     Full,
     /// It was too old before it could begin.
@@ -248,7 +261,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The names of all, for metrics that begin at zero.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "written",
         "gone",
         "already_bound",
@@ -256,6 +269,7 @@ impl Outcome {
         "forbidden",
         "failed",
         "replaced",
+        "overtaken",
         "full",
         "expired",
         "off",
@@ -271,6 +285,7 @@ impl Outcome {
             Self::Forbidden(_) => "forbidden",
             Self::Failed(_) => "failed",
             Self::Replaced => "replaced",
+            Self::Overtaken => "overtaken",
             Self::Full => "full",
             Self::Expired => "expired",
             Self::Off => "off",

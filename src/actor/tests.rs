@@ -13,22 +13,38 @@ fn actor() -> Arc<Actor> {
     Arc::new(Actor::new(writes, metrics, Clock::start(), None))
 }
 
-#[tokio::test]
-async fn whether_we_lead_is_asked_right_before_the_write() {
-    let (actor, means) = (actor(), Means::NominateAhead);
-    let (tell, told) = channel();
-    let order = Order::nominate(means, Arc::new(testing::pod(1, 1000)), "n1", "backlog");
+/// Carries out an order whose turn comes now; gives its outcome, once it has ended.
+async fn outcome(actor: &Arc<Actor>, order: Order) -> Option<Outcome> {
+    let (means, (tell, told)) = (order.means, channel());
     let order = order.telling(move |outcome| tell.send(outcome.clone()).expect("it is awaited"));
     let (uid, priority) = (order.pod.uid, order.pod.priority);
     let wanted = Wanted { order, uid, priority, lasting: false };
     let now = actor.clock.now();
-    // It was taken, and its turn has come, while we led.
     let job = {
         let lane = &mut actor.queue(means).lock().lane;
         assert!(matches!(lane.submit(wanted, true, now), Turned::No));
         if let Next::Start(job) = lane.next(now, true) { Some(job) } else { None }
     };
-    let job = job.expect("it begins");
-    actor.clone().carry_out(means, job, false).await;
-    assert_eq!(told.try_recv(), Ok(Outcome::Off), "one that was sent would be tried again");
+    actor.clone().carry_out(means, job.expect("it begins"), false).await;
+    told.try_recv().ok()
+}
+
+fn order(means: Means) -> Order {
+    Order::nominate(means, Arc::new(testing::pod(1, 1000)), "n1", "backlog")
+}
+
+#[tokio::test]
+async fn whether_we_lead_is_asked_right_before_the_write() {
+    // It was taken, and its turn has come, while we led.
+    let outcome = outcome(&actor(), order(Means::NominateAhead)).await;
+    assert_eq!(outcome, Some(Outcome::Off), "one that was sent would be tried again");
+}
+
+#[tokio::test]
+async fn whether_it_stands_is_asked_right_before_the_write() {
+    let (actor, order) = (actor(), || order(Means::Steer));
+    let overtaken = outcome(&actor, order().while_it(|| false)).await;
+    assert_eq!(overtaken, Some(Outcome::Overtaken));
+    // Nobody listens, so it is tried again.
+    assert_eq!(outcome(&actor, order().while_it(|| true)).await, None);
 }

@@ -18,6 +18,9 @@ use crate::actor::Outcome;
 use crate::cluster::Snapshot;
 use crate::model::{Pod, PodUid, Tick};
 
+/// A pod that no node takes is not looked at again for so long, nor one that kube-scheduler came to first.
+pub(super) const REST_MS: u64 = 2000;
+
 /// How a target ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -159,9 +162,9 @@ impl Ledger {
 
     /// kube-scheduler came to the pod before its nomination's turn. It rests, since one
     /// whose class holds nothing would look as if it still waited.
-    pub(super) fn came_first(&mut self, uid: PodUid, rest_ms: u64, now: Tick) {
-        self.end(uid, End::Missed, rest_ms, now);
-        self.rest(uid, now.plus_ms(rest_ms));
+    pub(super) fn came_first(&mut self, uid: PodUid, now: Tick) {
+        self.end(uid, End::Missed, REST_MS, now);
+        self.rest(uid, now.plus_ms(REST_MS));
     }
 
     /// Nothing is ordered any more: what is chosen is given up.
@@ -191,6 +194,7 @@ impl Ledger {
             Outcome::Written => entry.stage = Stage::Nominated { since: now, seen: false },
             // What became of the pod a snapshot will tell.
             Outcome::Gone | Outcome::AlreadyBound => {}
+            Outcome::Overtaken => self.came_first(uid, now),
             _ => self.end(uid, End::Unwritten, rest_ms, now),
         }
     }

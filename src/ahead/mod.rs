@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashSet;
 
-use self::ledger::{Ledger, ToClear};
+use self::ledger::{Ledger, REST_MS, ToClear};
 use self::look::{Look, place_of};
 use self::pace::Pace;
 use crate::actor::{Actor, Means, Order, WhyOff};
@@ -40,8 +40,6 @@ const PERIOD: Duration = Duration::from_millis(100);
 const DUTY: u32 = 4;
 /// Pods that are held while the desk is ours: a fraction of a millisecond.
 const AT_ONCE: usize = 64;
-/// A pod that no node takes is not looked at again for so long, nor one that kube-scheduler came to first.
-const REST_MS: u64 = 2000;
 /// How often it is looked at whether targets still take their pods.
 const RECHECK_MS: u64 = 1000;
 /// What the actor begins within so long is ordered now: until the next look, and somewhat longer.
@@ -261,19 +259,19 @@ impl Ahead {
             let pending = self.board.decide(|desk, world, now| {
                 let pending = |(uid, held): &(PodUid, Tick)| {
                     let pod = world.snapshot.pending(*uid)?.clone();
-                    Some((pod, desk.is_held_until(*uid, *held), now))
+                    Some((pod, *held, desk.is_held_until(*uid, *held), now))
                 };
                 some.iter().filter_map(pending).collect::<Vec<_>>()
             });
-            for (pod, is_held, now) in pending {
+            for (pod, held, is_held, now) in pending {
                 if !is_held {
-                    self.ledger().came_first(pod.uid, REST_MS, now);
+                    self.ledger().came_first(pod.uid, now);
                     continue;
                 }
                 most -= 1;
                 let node = self.ledger().order(pod.uid);
                 if let Some(node) = node {
-                    self.submit(pod, &node, settings);
+                    self.submit(pod, &node, held, settings);
                 }
             }
         }
@@ -294,10 +292,12 @@ impl Ahead {
         })
     }
 
-    fn submit(self: &Arc<Self>, pod: Arc<Pod>, node: &str, settings: NominateAhead) {
+    /// Orders a nomination, to be written unless kube-scheduler comes to the pod before its turn.
+    fn submit(self: &Arc<Self>, pod: Arc<Pod>, node: &str, held: Tick, settings: NominateAhead) {
         let uid = pod.uid;
-        let this = Arc::clone(self);
-        let order = Order::nominate(Means::NominateAhead, pod, node, "backlog");
+        let (this, board) = (Arc::clone(self), self.board.clone());
+        let order = Order::nominate(Means::NominateAhead, pod, node, "backlog")
+            .while_it(move || board.decide(|desk, _, _| desk.is_held_until(uid, held)));
         self.actor.submit(order.telling(move |outcome| {
             let now = this.board.clock.now();
             this.ledger().written(uid, outcome, settings.ttl_ms, now);

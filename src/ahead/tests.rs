@@ -110,7 +110,7 @@ fn who_comes_next_is_ordered_last_and_all_others_by_their_places() {
 #[test]
 fn what_is_not_ordered_ends_with_an_answer_or_when_the_means_is_switched_off() {
     let mut case = Case::chosen();
-    case.ledger.came_first(UID, 2000, Tick(10));
+    case.ledger.came_first(UID, Tick(10));
     case.ended(End::Missed, false);
     let mut case = Case::chosen();
     case.ledger.give_up(Tick(10));
@@ -131,6 +131,10 @@ fn what_is_not_written_ends_and_its_pod_rests() {
         case.ledger.written(UID, &outcome, TTL_MS, Tick(1000));
         case.ended(End::Unwritten, false);
     }
+    let mut case = Case::ordered();
+    case.ledger.written(UID, &Outcome::Overtaken, TTL_MS, Tick(1000));
+    assert!(!case.ledger.is_free(UID, Tick(2999)) && case.ledger.is_free(UID, Tick(3000)));
+    case.ended(End::Missed, false);
 }
 
 #[test]

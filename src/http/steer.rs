@@ -72,6 +72,7 @@ fn wrote(outcome: &Outcome) -> Wrote {
         | Outcome::Failed(_)
         | Outcome::Replaced
         | Outcome::Full
+        | Outcome::Overtaken
         | Outcome::Expired
         | Outcome::Off => Wrote::Failed,
     }

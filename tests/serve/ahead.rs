@@ -193,6 +193,22 @@ fn whom_kube_scheduler_comes_to_first_no_nomination_is_written() {
     assert!(sigma.metric("sigma_ahead_targets_open") >= 11.0, "the others have theirs");
 }
 
+#[test]
+fn whom_kube_scheduler_comes_to_while_the_order_waits_no_nomination_is_written() {
+    let site = site("{minBacklog: 1}");
+    ["first", "second"].iter().for_each(|name| put(&site, name, "1", |_| {}));
+    let sigma = site.serve(&[LEASE, "--qps=1"]);
+    wait("the second one waits for its turn", || {
+        nominated(&site, "first").is_some()
+            && sigma.metric("sigma_actions_open{means=\"nominate_ahead\",stage=\"waiting\"}") == 1.0
+    });
+    let second = site.api.object("pods", "shop/second").expect("a pod");
+    assert!(sigma.filter(&second, &["n1"])["NodeNames"] != json!([]));
+    sigma.wait_metric("sigma_actions_total{means=\"nominate_ahead\",outcome=\"overtaken\"}", 1.0);
+    wait("its target is given up", || ended(&sigma, "missed") == 1.0);
+    assert_eq!(nominated(&site, "second"), None);
+}
+
 /// Row 56, the leader is killed while it nominates: what it has written is known by its mark to the next
 /// leader, who takes it back when it is old. What it had chosen and not written is chosen anew.
 #[test]
