@@ -348,6 +348,35 @@ fn a_namespace_is_looked_at_when_a_pod_is_judged() {
     }
 }
 
+/// Replicas of one app, of which a term of another's means the one and not the other.
+#[test]
+fn siblings_whom_a_term_tells_apart_are_judged_by_their_own_labels() {
+    let mut cluster = racks();
+    let mut shy = shy("rack");
+    let term = &mut shy["spec"]["affinity"]["podAntiAffinity"][objects::REQUIRED][0];
+    term["labelSelector"] = json!({"matchLabels": {"pod": "p2"}});
+    cluster.pods.push(objects::bound(&shy, "n0"));
+    shy["metadata"]["uid"] = "other".into();
+    shy["metadata"]["name"] = "other".into();
+    cluster.pods.push(objects::bound(&shy, "n2"));
+    for uids in [[1, 2], [2, 1]] {
+        let mut site = site(&cluster);
+        let batch = uids.map(|uid| Arc::new(pod(&apart_from_itself(uid))));
+        let targets = site.desk.targets(&site.world, &batch);
+        assert_eq!(targets.iter().map(Result::is_ok).collect::<Vec<_>>(), uids.map(|it| it == 1));
+        let left = uids.map(|uid| {
+            let all: Vec<_> = site.world.snapshot.live_nodes().collect();
+            let pod = pod(&plain(uid));
+            crate::engine::explain(&mut site.desk, &site.world, &pod, &all, 1).num_left
+        });
+        assert_eq!(
+            left,
+            uids.map(|it| (it == 2).then_some(0)),
+            "it says why, and only of that one"
+        );
+    }
+}
+
 #[test]
 fn siblings_with_other_ports_are_judged_by_their_own() {
     let mut rng = Rng::new(1, 0);
