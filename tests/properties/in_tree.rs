@@ -200,6 +200,7 @@ fn replicas_on_their_way_are_in_the_way() {
     assert!(site.desk.hold_for(&site.world, &one, before, Tick(0)).is_some());
     let other = pod(&apart_from_itself(2));
     assert_eq!(site.desk.best_of(&site.world, &other, &[before]), None);
+    assert!(site.desk.best_of(&site.world, &one, &[before]).is_some(), "it is not in its own way");
     // Where it is to be spread by node, there is one on that node.
     let mut spread = plain(4);
     let selector = json!({"matchLabels": {"app": spread["metadata"]["labels"]["app"]}});
@@ -298,7 +299,6 @@ fn others_that_must_be_apart_from_a_pod_keep_it_off() {
     let ord = site.ords(&["n0"])[0];
     let held = site.desk.hold_for(&site.world, &pod(&shy), ord, Tick(0)).expect("it holds none");
     assert_eq!(open_to(&mut site, &guest), off);
-    assert_eq!(open_to(&mut site, &shy), everywhere, "nobody is in its own way");
     assert!(site.desk.end_hold(pod(&shy).uid, held));
     assert_eq!(open_to(&mut site, &guest), everywhere);
     let mut nominated = shy.clone();
@@ -309,7 +309,12 @@ fn others_that_must_be_apart_from_a_pod_keep_it_off() {
         guest["spec"]["priority"] = priority.into();
         assert_eq!(open_to(&mut site, &guest), want, "{priority}");
     }
-    assert_eq!(open_to(&mut site, &nominated), everywhere, "nobody is in its own way");
+    // Nor is one in its own way.
+    let mut own = apart_from_itself(2);
+    own["status"]["nominatedNodeName"] = "n2".into();
+    site.see([seen_pod(&pod(&own))]);
+    assert_eq!(open_to(&mut site, &own), off);
+    site.see([Change::PodGone { uid: pod(&own).uid }]);
     let mut placed = objects::bound(&shy, "n1");
     site.see([seen_pod(&pod(&placed))]);
     assert_eq!(open_to(&mut site, &guest), off);
