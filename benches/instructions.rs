@@ -194,7 +194,7 @@ fn all_kinds(pod: &Pod) -> Constraints {
         apart: [PodTerm {
             key: "kubernetes.io/hostname".into(),
             selector: Some([Requirement { key: app, is: Is::In([value].into()) }].into()),
-            namespaces: Namespaces::default(),
+            namespaces: Namespaces { named: [Hashed::of(&pod.namespace)].into(), selected: None },
         }]
         .into(),
         spread: [SpreadTerm {

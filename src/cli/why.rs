@@ -139,10 +139,10 @@ fn constraints(answer: &Value) -> String {
     };
     match answer["cannot_judge"].as_str() {
         Some(why) => {
-            format!("at most {left} of them by its own constraints ({why}: kube-scheduler's)\n")
+            format!("at most {left} of them by required constraints ({why}: kube-scheduler's)\n")
         }
         None => {
-            format!("{left} of them by its own constraints, which kube-scheduler judges first\n")
+            format!("{left} of them by required constraints, which kube-scheduler judges first\n")
         }
     }
 }
@@ -271,7 +271,7 @@ mod tests {
             "it was told: sigma: x",
             "not nominated ahead: volumes",
             "1 of 2 nodes",
-            "0 of them by its own constraints, which",
+            "0 of them by required constraints, which",
             "PoolClosed",
             "1.5 of 4.0",
             "1.0 of 8.0 Gi",

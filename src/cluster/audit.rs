@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
+use super::apart::Apart;
 use super::apps::AppRow;
 use super::cow::Sharded;
-use super::occupancy::{Known, Nominee, PoolUse, claim_of};
+use super::occupancy::{Known, Nominee, PoolUse};
 use super::ports::{self, PortRow};
 use super::state::ClusterState;
 use crate::model::{Amounts, Kind, NodeOrd, PodUid};
@@ -26,9 +27,9 @@ pub struct Difference {
 
 impl Difference {
     /// Every sum that is recounted.
-    pub const SUMS: [&'static str; 12] = [
+    pub const SUMS: [&'static str; 13] = [
         "node", "extended", "pool", "app", "place", "pods", "nominee", "name", "image", "port",
-        "claim", "volume",
+        "apart", "claim", "volume",
     ];
 }
 
@@ -39,6 +40,7 @@ struct Recount {
     pools: Vec<PoolUse>,
     apps: BTreeMap<u128, AppRow>,
     host_ports: BTreeMap<u128, PortRow>,
+    apart: Apart,
     /// Pods that the writer does not know where they are, or not at all.
     misplaced: usize,
     nominees: BTreeMap<u128, Arc<Nominee>>,
@@ -76,9 +78,12 @@ impl ClusterState {
             ports.filter(|(key, row)| self.now.host_ports.get(**key).map(|it| &**it) != Some(row));
         let extra = self.now.host_ports.iter().filter(|it| !recount.host_ports.contains_key(&it.0));
         let port = port.count() + extra.count();
+        let apart = self.now.apart.differences(&recount.apart);
         let (claim, volume) = self.volume_lists.differences(&self.now.volumes);
-        let rows =
-            [node, extended, pool, app, place, pods, nominee, name, image, port, claim, volume];
+        let rows = [
+            node, extended, pool, app, place, pods, nominee, name, image, port, apart, claim,
+            volume,
+        ];
         Difference::SUMS
             .into_iter()
             .zip(rows)
@@ -114,6 +119,7 @@ impl ClusterState {
         for (port, row) in recount.host_ports {
             self.now.host_ports.insert(port, Arc::new(row));
         }
+        self.now.apart = recount.apart;
         self.know_all();
         self.now.num_nodes = self.now.live_nodes().count();
         self.now.num_pods = recount.num_pods;
@@ -167,6 +173,7 @@ impl ClusterState {
             pools: vec![PoolUse::default(); self.now.pools.len()],
             apps: BTreeMap::new(),
             host_ports: BTreeMap::new(),
+            apart: Apart::default(),
             misplaced: 0,
             nominees: BTreeMap::new(),
             num_pods: 0,
@@ -184,6 +191,7 @@ impl ClusterState {
                 if let Some(app) = record.spreading_app() {
                     recount.apps.entry(app).or_default().count(ord, self.now.path(ord), 1);
                 }
+                recount.apart.count(record.apart_terms(), ord, 1);
                 for port in &record.host_ports {
                     recount.host_ports.entry(ports::key(port)).or_default().count(ord, *port, 1);
                 }
@@ -202,7 +210,7 @@ impl ClusterState {
             recount.misplaced += usize::from(!is_known(uid, NodeOrd::UNKNOWN));
             let nominated = pod.nominated.as_deref().filter(|_| pod.is_pending());
             if let Some(node) = nominated.and_then(|name| self.now.names.ord(name)) {
-                recount.nominees.insert(uid, Arc::new(Nominee { node, claim: claim_of(pod) }));
+                recount.nominees.insert(uid, Arc::new(Nominee::new(pod, node)));
             }
         }
         recount

@@ -12,16 +12,19 @@
 //! A hold is never the truth: it lives in the memory of the replica that answered, and expires; not
 //! while the watch is interrupted, since nobody else tells of what is bound then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::apart::Apart;
 use super::occupancy::{Nominee, ResourceOrd, bounded, bounded_amount, claim_of, name_hash};
 use super::snapshot::Snapshot;
 use super::state::Settled;
 use super::touched::Touched;
 use crate::model::{
-    Amounts, AppKey, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Refusal, Requests, Tick,
+    Amounts, AppKey, Constraints, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Refusal, Requests,
+    Tick,
 };
 
 /// Most pods that may hold something; beyond it, the hold that would end first ends. A scheduler asks
@@ -143,6 +146,8 @@ pub struct Holds {
     by_name: FxHashMap<u64, PodUid>,
     /// Who holds something, by app: a request looks at its own app's holds only.
     by_app: BTreeSet<(AppKey, PodUid)>,
+    /// Those of them that must be apart from somebody.
+    apart: BTreeMap<PodUid, Arc<Constraints>>,
     sums: Extra,
     touched: Touched,
 }
@@ -206,6 +211,7 @@ impl Holds {
         self.count(&hold, 1);
         self.by_name.insert(hold.name_hash, pod.uid);
         self.by_app.extend(hold.claim.app.map(|app| (app, pod.uid)));
+        self.apart.extend(pod.apart().map(|it| (pod.uid, it.clone())));
         self.by_uid.insert(pod.uid, hold);
     }
 
@@ -239,6 +245,7 @@ impl Holds {
         if let Some(app) = hold.claim.app {
             self.by_app.remove(&(app, uid));
         }
+        self.apart.remove(&uid);
         true
     }
 
@@ -390,6 +397,26 @@ impl Holds {
             }
         }
     }
+
+    /// From whom pods must be apart, placed or on their way: those that hold something wherever they may come
+    /// to, and nominated ones. All of them, or those that `pod` must respect.
+    pub fn apart_with(&self, snapshot: &Snapshot, pod: Option<&Pod>) -> Apart {
+        let mut all = snapshot.apart.clone();
+        let others = self.apart.iter().filter(|(uid, _)| pod.is_none_or(|pod| pod.uid != **uid));
+        for (hold, apart) in others.filter_map(|(uid, it)| Some((self.by_uid.get(uid)?, it))) {
+            hold.nodes.iter().for_each(|ord| all.count(&apart.apart, *ord, 1));
+        }
+        if snapshot.nominees.is_empty() {
+            return all;
+        }
+        for (_, nominee) in snapshot.nominees.iter() {
+            let counts = |pod: &Pod| respects(pod, &nominee.claim);
+            if let Some(apart) = nominee.apart.as_ref().filter(|_| pod.is_none_or(counts)) {
+                all.count(&apart.apart, nominee.node, 1);
+            }
+        }
+        all
+    }
 }
 
 /// A nomination, and where it counts beside its pod's hold.
@@ -406,7 +433,7 @@ fn respects(pod: &Pod, claim: &Nomination) -> bool {
 
 /// Adds (1) or takes away (−1) a nomination; its extended requests are only added, at the end.
 fn shift_claim(sums: &mut Extra, snapshot: &Snapshot, claim: &Claim<'_>, sign: i64) {
-    let Nominee { node, claim: Nomination { requests, .. } } = claim.nominee;
+    let Nominee { node, claim: Nomination { requests, .. }, .. } = claim.nominee;
     if claim.in_pool {
         sums.shift_pool(snapshot.pool(*node), bounded(requests.base), sign);
     }

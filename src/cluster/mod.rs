@@ -4,6 +4,7 @@
 //! [`Snapshot`] of columns; a request reads one snapshot and never waits for the writer.
 //! Nothing here knows an API server, a policy's classes or a clock: time arrives as a `Tick`.
 
+mod apart;
 mod apps;
 mod assume;
 mod audit;
@@ -22,6 +23,7 @@ mod topology;
 mod touched;
 mod volumes;
 
+pub use apart::Apart;
 pub use apps::AppRow;
 pub use audit::Difference;
 pub use cow::{Column, Paged, Sharded};

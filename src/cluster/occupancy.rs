@@ -4,7 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::model::{
-    Amounts, AppKey, HostPort, NodeOrd, Nomination, ObjectName, Pod, PodUid, Priority, QosClaim,
+    Amounts, AppKey, Constraints, HostPort, NodeOrd, Nomination, ObjectName, Pod, PodTerm, PodUid,
+    Priority, QosClaim,
 };
 
 /// Index of an extended resource in the snapshot's extended columns.
@@ -36,12 +37,19 @@ pub struct PodShape {
     pub terminating: bool,
     /// The ports that it takes of its node.
     pub host_ports: Box<[HostPort]>,
+    /// From whom it must be apart, on its way out or not; `None` for most.
+    pub apart: Option<Arc<Constraints>>,
 }
 
 impl PodShape {
     /// The app whose share of a failure domain it counts for.
     pub fn spreading_app(&self) -> Option<u128> {
         (self.app != 0 && !self.terminating).then_some(self.app)
+    }
+
+    /// Its terms of required anti-affinity.
+    pub fn apart_terms(&self) -> &[PodTerm] {
+        self.apart.as_ref().map_or(&[], |it| &it.apart)
     }
 }
 
@@ -74,6 +82,15 @@ pub struct Nominee {
     pub node: NodeOrd,
     /// The claim.
     pub claim: Nomination,
+    /// From whom the pod must be apart; `None` for most.
+    pub apart: Option<Arc<Constraints>>,
+}
+
+impl Nominee {
+    /// A pending pod, nominated to this node.
+    pub(super) fn new(pod: &Pod, node: NodeOrd) -> Self {
+        Self { node, claim: claim_of(pod), apart: pod.apart().cloned() }
+    }
 }
 
 /// Sums over a pool.

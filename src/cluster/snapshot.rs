@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::apart::Apart;
 use super::apps::AppRow;
 use super::cow::{Column, Paged, Sharded};
 use super::images::Images;
@@ -90,6 +91,8 @@ pub struct Snapshot {
     pub apps: Sharded<Arc<AppRow>>,
     /// Which nodes have which ports taken, by port and protocol.
     pub host_ports: Sharded<Arc<PortRow>>,
+    /// From whom placed pods must be apart.
+    pub apart: Apart,
     /// Which nodes have which images.
     pub images: Images,
     /// What claims are bound to, and where volumes can be used.

@@ -18,8 +18,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::known::KnownPods;
 use super::occupancy::{
-    Known, Nominee, PodRecord, PodShape, Stamp, app_of, bounded, bounded_amount, claim_of,
-    name_hash,
+    Known, Nominee, PodRecord, PodShape, Stamp, app_of, bounded, bounded_amount, name_hash,
 };
 use super::snapshot::Snapshot;
 use super::topology::Topology;
@@ -247,8 +246,7 @@ impl ClusterState {
         if let Some(name) = pod.nominated.as_deref().filter(|_| pod.is_pending()) {
             // The node's own event may come later than the claim on it.
             let node = self.intern(name);
-            let nominee = Arc::new(Nominee { node, claim: claim_of(pod) });
-            self.now.nominees.insert(pod.uid.0, nominee);
+            self.now.nominees.insert(pod.uid.0, Arc::new(Nominee::new(pod, node)));
         }
         self.now.pending.insert(pod.uid.0, Arc::new(pod.clone()));
         self.know(pod.uid, NodeOrd::UNKNOWN, pod.resource_version);
@@ -311,6 +309,7 @@ impl ClusterState {
             qos_claim: pod.qos_claim,
             terminating: pod.terminating,
             host_ports: pod.host_ports.clone(),
+            apart: pod.apart().cloned(),
         };
         PodRecord {
             uid: pod.uid.0,

@@ -34,12 +34,13 @@ impl Desk {
     pub fn best_of(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) -> Option<Best> {
         self.follow(world);
         let class = world.classify(pod).class;
+        let apart = self.holds.apart_with(&world.snapshot, Some(pod));
         self.seen_with(world, pod, class, nodes.len(), |case, rows, buffers| {
             judge(case, rows, nodes, &mut buffers.verdicts);
             let Buffers { ranker, verdicts, kept, keys, .. } = buffers;
             let Case { class, world, extra, .. } = case;
             let replicas = &extra.replicas;
-            let in_tree = InTree::of(&world.snapshot, pod, replicas, keys);
+            let in_tree = InTree::of(&world.snapshot, &apart, pod, replicas, keys);
             copy_kept(nodes, verdicts, kept);
             if let Some(in_tree) = &in_tree {
                 kept.retain(|ord| in_tree.admits(*ord));

@@ -15,7 +15,7 @@ use super::scans::{Rows, Scans};
 use super::shortlist::{Naming, Shortlister, Siblings};
 use super::steer::{SteerOrder, Steers, Unsteered};
 use super::{Case, World};
-use crate::cluster::{HoldLimits, Holds, Settled};
+use crate::cluster::{Apart, HoldLimits, Holds, Settled};
 use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
 
 pub use steering::Helm;
@@ -314,6 +314,7 @@ impl Desk {
         let (mut spent, mut exhausted) = (0, false);
         let mut in_vain: Vec<Arc<Pod>> = Vec::new();
         let all: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
+        let apart = self.holds.apart_with(&world.snapshot, None);
         for uid in self.refusals.due(now) {
             let Some(refused) = self.refusals.get(uid) else {
                 continue;
@@ -324,7 +325,7 @@ impl Desk {
                 continue;
             };
             // What a pod itself holds would not count for it, and does for the others.
-            if !self.is_held(uid) && in_vain.iter().any(|it| is_like(world, it, &pod)) {
+            if !self.is_held(uid) && in_vain.iter().any(|it| is_like(world, &apart, it, &pod)) {
                 self.refusals.looked(uid);
                 continue;
             }
@@ -453,13 +454,15 @@ impl Desk {
 }
 
 /// No rule tells these pods apart: where one passes nowhere, nor does the other.
-fn is_like(world: &World, one: &Pod, other: &Pod) -> bool {
+fn is_like(world: &World, apart: &Apart, one: &Pod, other: &Pod) -> bool {
+    let against = |pod| apart.against(pod, &world.snapshot.namespaces).map(|it| it.0);
     let class = |pod| world.classify(pod).class;
     one.requests == other.requests
         && one.priority == other.priority
         && one.tolerations == other.tolerations
         && are_alike(one, other)
         && world.snapshot.volumes.of(one) == world.snapshot.volumes.of(other)
+        && against(one).eq(against(other))
         && (&one.nominated, &other.nominated) == (&None, &None)
         && class(one) == class(other)
 }

@@ -16,8 +16,9 @@ pub struct Explanation {
     pub claimed_more: bool,
     /// Verdicts over all nodes that were looked at.
     pub tally: Tally,
-    /// How many of the nodes that are in kube-scheduler's own required constraints leave.
-    pub num_left: usize,
+    /// How many of the nodes that are in kube-scheduler's own required constraints leave; `None` where
+    /// they say nothing.
+    pub num_left: Option<usize>,
     /// The best nodes, best first, and then examples of refused ones.
     pub nodes: Vec<NodeExplanation>,
 }
@@ -57,14 +58,15 @@ pub fn explain(
     let granted = world.classify(pod);
     let class = world.class(granted.class);
     let mut verdicts = Vec::new();
+    let apart = desk.holds.apart_with(&world.snapshot, Some(pod));
     let (num_left, explained) = desk.seen_by(world, pod, |extra| {
         let case = Case { world, class, pod, extra };
         judge(case, None, nodes, &mut verdicts);
         let kept = nodes.iter().zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
         let kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
-        let in_tree = InTree::of(&world.snapshot, pod, &extra.replicas, &mut Keys::default());
-        let left = kept.iter().filter(|ord| in_tree.as_ref().is_none_or(|it| it.admits(**ord)));
-        let num_left = left.count();
+        let keys = &mut Keys::default();
+        let in_tree = InTree::of(&world.snapshot, &apart, pod, &extra.replicas, keys);
+        let num_left = in_tree.map(|it| kept.iter().filter(|ord| it.admits(**ord)).count());
         let mut ranker = Ranker::default();
         let ranked = ranker.rank(case, None, &kept);
         let mut scores = Vec::new();

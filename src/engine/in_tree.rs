@@ -1,5 +1,5 @@
 //! Which nodes kube-scheduler's own required constraints leave for a pod: node affinity, host ports, pod
-//! affinity and anti-affinity, hard topology spread, bound volumes.
+//! affinity and anti-affinity, of the pod and of others against it, hard topology spread, bound volumes.
 //!
 //! The nodes of an offer have passed them. This is for choosing among nodes that were not offered: who is
 //! sent to one that kube-scheduler refuses has lost a round. As far as these plugins go it is what they
@@ -8,14 +8,16 @@
 //! docs/in-tree-constraints.md says what that leaves out.
 
 mod domains;
+mod repelled;
 mod selects;
 mod spread;
 
 use self::domains::Counted;
 pub(super) use self::domains::Keys;
+use self::repelled::Repelled;
 use self::selects::Selects;
 use self::spread::Spread;
-use crate::cluster::Snapshot;
+use crate::cluster::{Apart, Snapshot};
 use crate::model::{Constraints, HostPort, Node, NodeOrd, Pod, PodTerm};
 
 /// What the constraints of alike pods make of the nodes of one snapshot, and of pods placed since.
@@ -25,22 +27,26 @@ pub(super) struct InTree {
     is_out: Vec<bool>,
     host_ports: Box<[HostPort]>,
     apart: Vec<(Selects, Counted)>,
+    repelled: Repelled,
     together: Option<Together>,
     spread: Vec<Spread>,
 }
 
 impl InTree {
-    /// `None` for a pod that may go anywhere. `replicas` are possible places of its app's replicas that
-    /// no watch has confirmed, as in [`crate::cluster::Extra`].
+    /// `None` for a pod that may go anywhere. `apart` is from whom placed pods, and those on their way, must
+    /// be apart; `replicas` are possible places of its app's replicas that no watch has confirmed, as in
+    /// [`crate::cluster::Extra`].
     pub(super) fn of(
         snapshot: &Snapshot,
+        apart: &Apart,
         pod: &Pod,
         replicas: &[(u32, NodeOrd)],
         keys: &mut Keys,
     ) -> Option<Self> {
-        if !pod.is_constrained() {
+        if !pod.is_constrained() && apart.against(pod, &snapshot.namespaces).next().is_none() {
             return None;
         }
+        let repelled = Repelled::of(snapshot, apart, pod, keys);
         let constraints = pod.constraints.clone().unwrap_or_default();
         let admitted = admitted(snapshot, &constraints);
         let spread = Spread::all(snapshot, pod, &constraints.spread, &admitted, keys);
@@ -51,16 +57,16 @@ impl InTree {
                 set(&mut is_out, ord);
             }
         }
-        let mut apart = Vec::new();
+        let mut own_apart = Vec::new();
         for term in &constraints.apart {
-            let selects = Selects::of(snapshot, pod, term);
+            let selects = Selects::of(snapshot, term);
             let mut counted = Counted::new(keys.domains(snapshot, &term.key));
             selects::placed(snapshot, &[&selects], |ord, pods| counted.add(ord, pods));
-            apart.push((selects, counted));
+            own_apart.push((selects, counted));
         }
         let together = Together::of(snapshot, pod, &constraints.together, keys);
         let host_ports = pod.host_ports.clone();
-        let mut in_tree = Self { is_out, host_ports, apart, together, spread };
+        let mut in_tree = Self { is_out, host_ports, apart: own_apart, repelled, together, spread };
         in_tree.expect(pod, replicas);
         in_tree.respect(snapshot, pod);
         Some(in_tree)
@@ -70,12 +76,14 @@ impl InTree {
     pub(super) fn admits(&self, ord: NodeOrd) -> bool {
         self.is_out.get(ord.index()) == Some(&false)
             && self.apart.iter().all(|(_, counted)| counted.at(ord).is_none_or(|pods| pods == 0))
+            && self.repelled.admits(ord)
             && self.together.as_ref().is_none_or(|it| it.admits(ord))
             && self.spread.iter().all(|it| it.admits(ord))
     }
 
     /// Counts a pod that is on the node from now on.
-    pub(super) fn placed(&mut self, pod: &Pod, ord: NodeOrd) {
+    pub(super) fn placed(&mut self, snapshot: &Snapshot, pod: &Pod, ord: NodeOrd, keys: &mut Keys) {
+        self.repelled.placed(snapshot, pod, ord, keys);
         self.nominated(pod, ord);
         if let Some(together) = &mut self.together {
             together.placed(pod, ord);
@@ -93,7 +101,7 @@ impl InTree {
     }
 
     /// kube-scheduler filters as if pods of this pod's priority and above were where they are nominated.
-    /// Source: `RunFilterPluginsWithNominatedPods`.
+    /// From whom they must be apart is counted already. Source: `RunFilterPluginsWithNominatedPods`.
     fn respect(&mut self, snapshot: &Snapshot, pod: &Pod) {
         for (uid, nominee) in snapshot.nominees.iter() {
             let counts = uid != pod.uid.0 && nominee.claim.priority >= pod.priority;
@@ -142,8 +150,7 @@ impl Together {
         if terms.is_empty() {
             return None;
         }
-        let selected: Vec<Selects> =
-            terms.iter().map(|term| Selects::of(snapshot, pod, term)).collect();
+        let selected: Vec<Selects> = terms.iter().map(|term| Selects::of(snapshot, term)).collect();
         let mut counted: Vec<Counted> =
             terms.iter().map(|term| Counted::new(keys.domains(snapshot, &term.key))).collect();
         let mut found = false;
@@ -206,8 +213,8 @@ fn set(is_out: &mut [bool], ord: NodeOrd) {
 }
 
 /// Pods of one app that no constraint tells apart: what one of them may take, so may the other, if their
-/// claims are bound to the same. Labels by which an app's replicas differ are of no weight, since no app's
-/// are known by them.
+/// claims are bound to the same, and if the same terms of others mean them. For their own terms, labels by which
+/// an app's replicas differ are of no weight, since no app's are known by them.
 pub(super) fn are_alike(one: &Pod, other: &Pod) -> bool {
     one.app() == other.app()
         && one.constraints == other.constraints

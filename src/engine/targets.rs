@@ -161,6 +161,8 @@ impl Desk {
         let mut ahead = Ahead::of(world);
         // Which nominations count depends on the priority alone: none of these pods has its own.
         for run in judged.chunk_by(|a, b| pods[*a].priority == pods[*b].priority) {
+            let apart = self.holds.apart_with(&world.snapshot, Some(&pods[run[0]]));
+            ahead.constrained.see(apart, judged.iter().map(|at| &pods[*at]));
             let replicas = self.replicas_of(&world.snapshot, run.iter().map(|at| &*pods[*at]));
             if !world.snapshot.nominees.is_empty() {
                 ahead.templates.clear();

@@ -199,10 +199,13 @@ pub(super) fn host_ports(spec: &SlimPodSpec) -> Box<[HostPort]> {
     ports.into()
 }
 
-/// What it requires; `None` where any node will do, and for a pod that has one.
+/// What it requires; `None` where any node will do. Of a pod that has one, from whom it must be apart.
 pub(super) fn of(spec: &SlimPodSpec, labels: &LabelSet) -> Option<Arc<Constraints>> {
     if !spec.node_name.is_empty() {
-        return None;
+        // As kube-scheduler has it: terms of which one makes no sense keep nobody off.
+        let apart = pod_terms(&spec.affinity.pod_anti_affinity.required, labels).ok()?;
+        let constraints = Constraints { apart, ..Constraints::default() };
+        return (!constraints.apart.is_empty()).then(|| Arc::new(constraints));
     }
     let mut constraints = read(spec, labels).unwrap_or_else(|Unclear| Constraints {
         cannot_judge: Some(CannotJudge::Unclear),
@@ -220,16 +223,13 @@ fn read(spec: &SlimPodSpec, labels: &LabelSet) -> Result<Constraints, Unclear> {
         .required
         .as_ref()
         .map(|it| it.node_selector_terms.iter().map(node_term).collect::<Result<Box<[_]>, _>>());
-    let pod_terms = |terms: &[SlimPodTerm]| {
-        terms.iter().map(|it| pod_term(it, labels)).collect::<Result<Box<[_]>, _>>()
-    };
     let spread = &spec.topology_spread_constraints;
     let hard = spread.iter().filter(|it| it.when_unsatisfiable != "ScheduleAnyway");
     Ok(Constraints {
         node_selector: are(&spec.node_selector).collect(),
         node_terms: node_terms.transpose()?,
-        together: pod_terms(&pod_affinity.required)?,
-        apart: pod_terms(&pod_anti_affinity.required)?,
+        together: pod_terms(&pod_affinity.required, labels)?,
+        apart: pod_terms(&pod_anti_affinity.required, labels)?,
         spread: hard.map(|it| spread_term(it, labels)).collect::<Result<_, _>>()?,
         cannot_judge: None,
     })
@@ -307,6 +307,10 @@ fn own_labels<'a>(
     })
 }
 
+fn pod_terms(slim: &[SlimPodTerm], labels: &LabelSet) -> Result<Box<[PodTerm]>, Unclear> {
+    slim.iter().map(|it| pod_term(it, labels)).collect()
+}
+
 fn pod_term(slim: &SlimPodTerm, labels: &LabelSet) -> Result<PodTerm, Unclear> {
     let mut asked = slim.label_selector.as_ref().map(selector).transpose()?;
     if let Some(asked) = &mut asked {
@@ -318,7 +322,9 @@ fn pod_term(slim: &SlimPodTerm, labels: &LabelSet) -> Result<PodTerm, Unclear> {
         let expressions = it.match_expressions.iter().map(expression);
         pairs.chain(expressions).collect::<Result<Selector<Box<str>>, _>>()
     });
-    let named = slim.namespaces.iter().map(|name| Hashed::of(name)).collect();
+    let is_at_home = slim.namespaces.is_empty() && slim.namespace_selector.is_none();
+    let home = labels.namespace().filter(|_| is_at_home);
+    let named = slim.namespaces.iter().map(|name| Hashed::of(name)).chain(home).collect();
     Ok(PodTerm {
         key: slim.topology_key.clone(),
         selector: asked.map(Into::into),

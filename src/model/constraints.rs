@@ -6,9 +6,10 @@
 use std::borrow::Borrow;
 
 use super::labels::{Hashed, LabelSet};
+use super::node::Namespace;
 
 /// What the value of a label must be. Source: `k8s.io/apimachinery/pkg/labels`, `Requirement.Matches`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Is<V> {
     /// One of these.
     In(Box<[V]>),
@@ -43,7 +44,7 @@ impl<V> Is<V> {
 }
 
 /// What must hold of one label; of nodes and namespaces by its text, of pods by its hash.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requirement<V> {
     /// The label's key.
     pub key: V,
@@ -88,16 +89,16 @@ impl NodeTerm {
 }
 
 /// Which namespaces a term of pod affinity looks at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespaces {
-    /// Of these names.
+    /// Of these names: the pod's own where the term says nothing.
     pub named: Box<[Hashed]>,
     /// Whose labels are so.
     pub selected: Option<Selector<Box<str>>>,
 }
 
 /// A required term of `podAffinity` or `podAntiAffinity`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodTerm {
     /// `topologyKey`: nodes with one value of this label are one domain.
     pub key: Box<str>,
@@ -105,6 +106,28 @@ pub struct PodTerm {
     pub selector: Option<Selector<Hashed>>,
     /// Where it looks for pods.
     pub namespaces: Namespaces,
+}
+
+impl PodTerm {
+    /// True when it means a pod with these labels; `home` is the pod's namespace, which has no labels while
+    /// it is not known. Source: `framework.AffinityTerm.Matches`.
+    pub fn means(&self, labels: &LabelSet, home: Option<&Namespace>) -> bool {
+        let is_at_home = |asked: &Selector<Box<str>>| {
+            asked.iter().all(|it| it.holds(home.and_then(|home| home.label(&it.key))))
+        };
+        self.selector.as_ref().is_some_and(|all| all.iter().all(|it| it.holds(labels)))
+            && (labels.namespace().is_some_and(|it| self.namespaces.named.contains(&it))
+                || self.namespaces.selected.as_ref().is_some_and(is_at_home))
+    }
+
+    /// A label, key and value, that every pod has which it means; `None` where it asks for none.
+    pub fn common_label(&self) -> Option<(Hashed, Hashed)> {
+        let mut asked = self.selector.as_ref()?.iter();
+        asked.find_map(|it| match &it.is {
+            Is::In(values) if values.len() == 1 => Some((it.key, values[0])),
+            _ => None,
+        })
+    }
 }
 
 /// A topology spread constraint with `whenUnsatisfiable: DoNotSchedule`.
@@ -259,6 +282,43 @@ mod tests {
         assert!(!terms(&[term.clone(), unnamed]).names_nodes() && !terms(&[]).names_nodes());
         let both = Constraints { node_selector: [ssd].into(), ..terms(&[term]) };
         assert!(both.admits("n", label) && !both.admits("n", |_| None));
+    }
+
+    #[test]
+    fn a_term_means_pods_by_their_labels_and_by_their_namespaces() {
+        let hashed =
+            |all: &[&str]| -> Box<[Hashed]> { all.iter().map(|it| Hashed::of(it)).collect() };
+        let asked =
+            |values: &[&str]| Requirement { key: Hashed::of("app"), is: Is::In(hashed(values)) };
+        let term = |selector, named: &[&str], selected: Option<&[Requirement<Box<str>>]>| PodTerm {
+            key: "zone".into(),
+            selector,
+            namespaces: Namespaces { named: hashed(named), selected: selected.map(Into::into) },
+        };
+        let cart: Selector<Hashed> = [asked(&["cart"])].into();
+        let rich = [Requirement { key: "rich".into(), is: Is::Exists }];
+        let poor = [Requirement { key: "rich".into(), is: Is::DoesNotExist }];
+        let bank = Namespace { name: "bank".into(), labels: [("rich".into(), "".into())].into() };
+        let pod = |namespace, app| LabelSet::new(namespace, [(Hashed::of("app"), Hashed::of(app))]);
+        let (at_bank, at_shop) = (pod("bank", "cart"), pod("shop", "cart"));
+        for (term, want) in [
+            (term(Some(cart.clone()), &["bank"], None), [true, false]),
+            (term(Some(cart.clone()), &["shop"], Some(&rich)), [true, true]),
+            (term(Some(cart.clone()), &[], Some(&rich)), [true, false]),
+            // Of a namespace that is not known no label is.
+            (term(Some(cart.clone()), &[], Some(&poor)), [false, true]),
+            (term(Some(cart.clone()), &[], Some(&[])), [true, true]),
+            (term(Some(cart), &[], None), [false, false]),
+            (term(Some([asked(&["song"])].into()), &["bank"], Some(&[])), [false, false]),
+            (term(Some(Box::default()), &["bank"], None), [true, false]),
+            (term(None, &["bank"], Some(&[])), [false, false]),
+        ] {
+            assert_eq!(
+                [term.means(&at_bank, Some(&bank)), term.means(&at_shop, None)],
+                want,
+                "{term:?}"
+            );
+        }
     }
 
     #[test]

@@ -18,6 +18,11 @@ impl Hashed {
         text.hash(&mut hasher);
         Self((hasher.finish() >> 32) as u32)
     }
+
+    /// Both in one number.
+    pub fn with(self, other: Self) -> u64 {
+        u64::from(self.0) << 32 | u64::from(other.0)
+    }
 }
 
 /// `(key, value)` of each label, and the namespace under the empty key, which no label can have; sorted
@@ -41,6 +46,16 @@ impl LabelSet {
     /// A label's value.
     pub fn value(&self, key: Hashed) -> Option<Hashed> {
         self.0.iter().find(|label| label.0 == key).map(|label| label.1)
+    }
+
+    /// The pod's namespace.
+    pub fn namespace(&self) -> Option<Hashed> {
+        self.value(Hashed::of(Self::NAMESPACE))
+    }
+
+    /// `(key, value)` of each, the namespace among them, sorted by key.
+    pub fn pairs(&self) -> &[(Hashed, Hashed)] {
+        &self.0
     }
 
     /// The labels that both have.
@@ -67,6 +82,8 @@ mod tests {
         assert_eq!(value("empty"), Some(Hashed::of("")));
         assert_eq!(value("tier"), None);
         assert_eq!(value(LabelSet::NAMESPACE), Some(Hashed::of("shop")));
+        assert_eq!(labels.namespace(), Some(Hashed::of("shop")));
+        assert_eq!(labels.pairs().len(), 4);
     }
 
     #[test]

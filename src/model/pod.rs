@@ -145,7 +145,8 @@ pub struct Pod {
     pub nominated_ahead: bool,
     /// What it would rather have.
     pub preferences: Preferences,
-    /// What it requires of its node, beside what any rule of ours asks; `None` for a pod that has one.
+    /// What it requires of its node, beside what any rule of ours asks; of a pod that has one, only from whom
+    /// it must be apart, which binds others as well.
     pub constraints: Option<Arc<Constraints>>,
     /// The ports that it takes of its node, sorted.
     pub host_ports: Box<[HostPort]>,
@@ -175,6 +176,11 @@ impl Pod {
     /// True when some nodes may be out for it by kube-scheduler's own required constraints.
     pub fn is_constrained(&self) -> bool {
         self.constraints.is_some() || !self.host_ports.is_empty() || self.claims_volumes()
+    }
+
+    /// What it requires, if it must be apart from somebody: who must then be apart from it.
+    pub fn apart(&self) -> Option<&Arc<Constraints>> {
+        self.constraints.as_ref().filter(|it| !it.apart.is_empty())
     }
 
     /// Mounts a PersistentVolumeClaim, whose binding may delay the pod's for minutes.

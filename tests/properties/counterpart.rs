@@ -9,7 +9,7 @@ use crate::model::{
     Namespace, Node, NodeImage, NodeOrd, Nomination, ObjectName, Pod, PodUid, PoolSpec, QosClaim,
     Reach, Taint,
 };
-use crate::server::{all_images, all_ports, object_name};
+use crate::server::{all_images, all_ports, object_name, one_of_each};
 
 /// As many claims, and volumes, are there at most.
 const NUM_STORED: u8 = 8;
@@ -200,6 +200,12 @@ impl Model {
         }
         let conflicts = |port: &HostPort| pod.host_ports.iter().any(|it| it.conflicts(port));
         row.ports.extend(all_ports().into_iter().filter(conflicts));
+        for term in pod.constraints.iter().flat_map(|it| &it.apart) {
+            let probes = one_of_each().into_iter().enumerate();
+            for (at, _) in probes.filter(|(_, probe)| term.means(&probe.labels, None)) {
+                *row.keeps_off.entry((at, term.key.to_string())).or_default() += 1;
+            }
+        }
         row.pods.insert(pod.uid.0, record);
     }
 
@@ -238,6 +244,8 @@ struct Row {
     pods: BTreeMap<u128, Record>,
     /// That cannot be had any more, of [`all_ports`].
     ports: BTreeSet<HostPort>,
+    /// How many terms of its pods keep one of [`one_of_each`] off, by that and by domains of which label.
+    keeps_off: BTreeMap<(usize, String), u32>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -384,7 +392,20 @@ fn row_of(snapshot: &Snapshot, ord: NodeOrd) -> Row {
         extended: used.filter(|(_, amount)| *amount != 0).collect(),
         pods: pods.collect(),
         ports: all_ports().into_iter().filter(|it| has(snapshot, *it, ord)).collect(),
+        keeps_off: keeps_off(snapshot, ord),
     }
+}
+
+fn keeps_off(snapshot: &Snapshot, ord: NodeOrd) -> BTreeMap<(usize, String), u32> {
+    let mut counts = BTreeMap::new();
+    for (at, probe) in one_of_each().iter().enumerate() {
+        for (term, places) in snapshot.apart.against(probe, &snapshot.namespaces) {
+            let here = places.iter().filter(|it| it.0 == ord).map(|it| it.1);
+            *counts.entry((at, term.key.to_string())).or_default() += here.sum::<u32>();
+        }
+    }
+    counts.retain(|_, count| *count > 0);
+    counts
 }
 
 fn has(snapshot: &Snapshot, port: HostPort, ord: NodeOrd) -> bool {

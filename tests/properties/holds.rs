@@ -1,11 +1,14 @@
 //! Holds give back exactly what they took, whatever becomes of pods and nodes.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
-use crate::cluster::{ClusterState, HoldLimits, Holds, Settled};
+use crate::cluster::{Apart, ClusterState, HoldLimits, Holds, Settled, Snapshot};
 use crate::config;
-use crate::model::{Change, NodeOrd, Pod, PodUid, Tick};
-use crate::server::{node_like, pod_like, pools};
+use crate::model::{Change, Constraints, NodeOrd, Pod, PodUid, Tick};
+use crate::server::{node_like, one_of_each, pod_like, pools};
 use crate::testing::{claim, pod, seen_node};
 
 proptest! {
@@ -23,6 +26,7 @@ proptest! {
         });
         let mut snapshot = &snapshots[0];
         let mut holds = Holds::new(HoldLimits { ttl_ms: 10, volume_ttl_ms: 50 });
+        let mut last = BTreeMap::new();
         for op in ops {
             match op {
                 HoldOp::Place { uid, look, nodes, now } => {
@@ -30,6 +34,7 @@ proptest! {
                     let claims = [claim("data")].into_iter().filter(|_| look % 2 == 0).collect();
                     let it = Pod { claims, ..pod_like(uid, look, 5) };
                     holds.place(snapshot, &it, &nodes, Tick(now));
+                    last.insert(it.uid, it.constraints);
                 }
                 HoldOp::Settle(settled) => { holds.settle(settled); }
                 HoldOp::Expire(now) => { holds.expire(Tick(now)); }
@@ -41,6 +46,7 @@ proptest! {
                     holds.seen_by(snapshot, &pod_like(uid, look, 5), |_| ());
                 }
             }
+            prop_assert!(keeps_off(&holds, snapshot, &last), "{holds:?}");
         }
         for uid in 0..8 {
             holds.release(PodUid(uid));
@@ -54,6 +60,28 @@ proptest! {
             assert!(extra.extended.is_empty() && extra.replicas.is_empty(), "{extra:?}");
         });
     }
+}
+
+/// Pods are kept off by those that hold something, where they do, by what they were when they were answered.
+fn keeps_off(
+    holds: &Holds,
+    snapshot: &Snapshot,
+    last: &BTreeMap<PodUid, Option<Arc<Constraints>>>,
+) -> bool {
+    let mut want = Apart::default();
+    for (uid, constraints) in last {
+        let nodes = holds.get(*uid).map_or(&[][..], |hold| &hold.nodes);
+        for (constraints, ord) in
+            constraints.iter().flat_map(|it| nodes.iter().map(move |ord| (it, ord)))
+        {
+            want.count(&constraints.apart, *ord, 1);
+        }
+    }
+    let found = holds.apart_with(snapshot, None);
+    one_of_each().iter().all(|probe| {
+        let [found, want] = [&found, &want].map(|it| it.against(probe, &snapshot.namespaces));
+        found.eq(want)
+    })
 }
 
 #[derive(Clone, Debug)]

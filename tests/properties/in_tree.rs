@@ -200,6 +200,7 @@ fn replicas_on_their_way_are_in_the_way() {
     assert!(site.desk.hold_for(&site.world, &one, before, Tick(0)).is_some());
     let other = pod(&apart_from_itself(2));
     assert_eq!(site.desk.best_of(&site.world, &other, &[before]), None);
+    assert!(site.desk.best_of(&site.world, &one, &[before]).is_some(), "it is not in its own way");
     // Where it is to be spread by node, there is one on that node.
     let mut spread = plain(4);
     let selector = json!({"matchLabels": {"app": spread["metadata"]["labels"]["app"]}});
@@ -254,6 +255,131 @@ fn nominated_pods_are_in_the_way() {
     // Nobody is with it before it is there: the first of a series may still go anywhere.
     assert_eq!(free(&mut site, 5), [false, false, false, true]);
     assert_eq!(free(&mut site, 6), [true; 4]);
+}
+
+/// A pod that must be apart from those that [`plain`] makes, and is none of them.
+fn shy(key: &str) -> Value {
+    let mut it = plain(20);
+    let selector = json!({"matchLabels": {"app": it["metadata"]["labels"]["app"]}});
+    let homes = json!([it["metadata"]["namespace"]]);
+    let term = json!({"topologyKey": key, "labelSelector": selector, "namespaces": homes});
+    it["spec"]["affinity"]["podAntiAffinity"] = json!({objects::REQUIRED: [term]});
+    it["spec"]["priority"] = 5.into();
+    it["metadata"]["labels"] = json!({"app": "hermit"});
+    it["metadata"]["namespace"] = "bank".into();
+    it["metadata"]["ownerReferences"][0]["uid"] = "hermit".into();
+    it
+}
+
+/// Nodes without pods, the first and the second in one rack.
+fn racks() -> Cluster {
+    let cluster = objects::cluster(&mut Rng::new(3, 0));
+    let mut cluster = Cluster { pods: Vec::new(), ..cluster };
+    for (at, node) in cluster.nodes.iter_mut().enumerate() {
+        node["metadata"]["labels"]["rack"] = if at < 2 { "1" } else { "2" }.into();
+    }
+    cluster
+}
+
+/// On which of the first three nodes this pod may be.
+fn open_to(site: &mut Site, json: &Value) -> [bool; 3] {
+    ["n0", "n1", "n2"].map(|name| {
+        let ords = site.ords(&[name]);
+        site.desk.best_of(&site.world, &pod(json), &ords).is_some()
+    })
+}
+
+/// Whoever must be apart from a pod keeps it off: placed, held or nominated, as long as it is.
+#[test]
+fn others_that_must_be_apart_from_a_pod_keep_it_off() {
+    let mut site = site(&racks());
+    let (guest, shy) = (plain(1), shy("rack"));
+    let (everywhere, off) = ([true; 3], [false, false, true]);
+    assert_eq!(open_to(&mut site, &guest), everywhere);
+    let ord = site.ords(&["n0"])[0];
+    let held = site.desk.hold_for(&site.world, &pod(&shy), ord, Tick(0)).expect("it holds none");
+    assert_eq!(open_to(&mut site, &guest), off);
+    assert!(site.desk.end_hold(pod(&shy).uid, held));
+    assert_eq!(open_to(&mut site, &guest), everywhere);
+    let mut nominated = shy.clone();
+    nominated["status"]["nominatedNodeName"] = "n0".into();
+    site.see([seen_pod(&pod(&nominated))]);
+    for (priority, want) in [(5, off), (6, everywhere)] {
+        let mut guest = guest.clone();
+        guest["spec"]["priority"] = priority.into();
+        assert_eq!(open_to(&mut site, &guest), want, "{priority}");
+    }
+    // Nor is one in its own way.
+    let mut own = apart_from_itself(2);
+    own["status"]["nominatedNodeName"] = "n2".into();
+    site.see([seen_pod(&pod(&own))]);
+    assert_eq!(open_to(&mut site, &own), off);
+    site.see([Change::PodGone { uid: pod(&own).uid }]);
+    let mut placed = objects::bound(&shy, "n1");
+    site.see([seen_pod(&pod(&placed))]);
+    assert_eq!(open_to(&mut site, &guest), off);
+    // Whom no term means, nobody keeps off.
+    let mut stranger = guest.clone();
+    stranger["metadata"]["labels"]["app"] = "stranger".into();
+    assert_eq!(open_to(&mut site, &stranger), everywhere);
+    placed["metadata"]["deletionTimestamp"] = "2026-11-27T00:00:00Z".into();
+    placed["metadata"]["resourceVersion"] = "10".into();
+    site.see([seen_pod(&pod(&placed))]);
+    assert_eq!(open_to(&mut site, &guest), off, "until it is gone");
+    site.see([Change::PodGone { uid: pod(&shy).uid }]);
+    assert_eq!(open_to(&mut site, &guest), everywhere);
+}
+
+/// A namespace that gets other labels is selected, or no more, from then on.
+#[test]
+fn a_namespace_is_looked_at_when_a_pod_is_judged() {
+    let mut cluster = racks();
+    let mut shy = shy("rack");
+    let term = &mut shy["spec"]["affinity"]["podAntiAffinity"][objects::REQUIRED][0];
+    term["namespaces"] = Value::Null;
+    term["namespaceSelector"] = json!({"matchLabels": {"quiet": "yes"}});
+    cluster.pods.push(objects::bound(&shy, "n0"));
+    let mut site = site(&cluster);
+    let guest = plain(1);
+    for (labels, want) in [
+        (json!({}), [true; 3]),
+        (json!({"quiet": "yes"}), [false, false, true]),
+        (json!({"quiet": "no"}), [true; 3]),
+    ] {
+        let json = json!({"metadata": {"name": guest["metadata"]["namespace"], "labels": labels}});
+        let slim = serde_json::from_value(json).expect("a namespace");
+        site.see([Change::NamespaceSeen(decode::namespace(&slim).expect("a namespace"))]);
+        assert_eq!(open_to(&mut site, &guest), want, "{labels}");
+    }
+}
+
+/// Replicas of one app, of which a term of another's means the one and not the other.
+#[test]
+fn siblings_whom_a_term_tells_apart_are_judged_by_their_own_labels() {
+    let mut cluster = racks();
+    let mut shy = shy("rack");
+    let term = &mut shy["spec"]["affinity"]["podAntiAffinity"][objects::REQUIRED][0];
+    term["labelSelector"] = json!({"matchLabels": {"pod": "p2"}});
+    cluster.pods.push(objects::bound(&shy, "n0"));
+    shy["metadata"]["uid"] = "other".into();
+    shy["metadata"]["name"] = "other".into();
+    cluster.pods.push(objects::bound(&shy, "n2"));
+    for uids in [[1, 2], [2, 1]] {
+        let mut site = site(&cluster);
+        let batch = uids.map(|uid| Arc::new(pod(&apart_from_itself(uid))));
+        let targets = site.desk.targets(&site.world, &batch);
+        assert_eq!(targets.iter().map(Result::is_ok).collect::<Vec<_>>(), uids.map(|it| it == 1));
+        let left = uids.map(|uid| {
+            let all: Vec<_> = site.world.snapshot.live_nodes().collect();
+            let pod = pod(&plain(uid));
+            crate::engine::explain(&mut site.desk, &site.world, &pod, &all, 1).num_left
+        });
+        assert_eq!(
+            left,
+            uids.map(|it| (it == 2).then_some(0)),
+            "it says why, and only of that one"
+        );
+    }
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! An API server as a source of changes, and everything that may happen between it and us.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use crate::model::{
-    Amounts, BoundClaim, Change, Conditions, DomainLevel, Effect, ExtendedAmount, Hashed, HostPort,
-    ImageName, Kind, LabelSet, Namespace, Node, NodeImage, NodeMatcher, ObjectName, Pod, PodUid,
-    PoolSpec, Protocol, Reach, Refusal, Taint, ZoneLabel,
+    Amounts, BoundClaim, Change, Conditions, Constraints, DomainLevel, Effect, ExtendedAmount,
+    Hashed, HostPort, ImageName, Is, Kind, LabelSet, Namespace, Namespaces, Node, NodeImage,
+    NodeMatcher, ObjectName, Pod, PodTerm, PodUid, PoolSpec, Protocol, Reach, Refusal, Requirement,
+    Taint, ZoneLabel,
 };
 use crate::testing::{amounts, node, pod, replica, seen_node, seen_pod};
 
@@ -191,7 +193,35 @@ pub(crate) fn pod_like(uid: u8, look: u8, resource_version: u64) -> Pod {
     }
     it.host_ports = all_ports().into_iter().skip(usize::from(look % 4)).take(2).collect();
     it.labels = labels_of(&it);
+    let [zone, rack] = [DomainLevel::Zone, DomainLevel::Rack].map(DomainLevel::label);
+    it.constraints = match look % 9 {
+        1 => apart_from(&[(zone, &["1"])]),
+        2 => apart_from(&[(rack, &["0", "2"])]),
+        4 => apart_from(&[(rack, &["1"]), (zone, &[]), (rack, &["1"])]),
+        _ => None,
+    };
     it
+}
+
+/// To be in no domain of this label with pods of one of these apps of `default`, or of any app at all.
+pub(crate) fn apart_from(terms: &[(&str, &[&str])]) -> Option<Arc<Constraints>> {
+    let term = |(key, apps): &(&str, &[&str])| {
+        let values = apps.iter().map(|app| Hashed::of(app)).collect();
+        let asked = Requirement { key: Hashed::of("app"), is: Is::In(values) };
+        let namespaces = match apps.is_empty() {
+            true => Namespaces { named: Box::default(), selected: Some(Box::default()) },
+            false => Namespaces { named: [Hashed::of("default")].into(), selected: None },
+        };
+        let selector = (!apps.is_empty()).then_some(asked).into_iter().collect();
+        PodTerm { key: (*key).into(), selector: Some(selector), namespaces }
+    };
+    let apart = terms.iter().map(term).collect();
+    Some(Arc::new(Constraints { apart, ..Constraints::default() }))
+}
+
+/// One of each app, and one of none.
+pub(crate) fn one_of_each() -> [Pod; 3] {
+    [pod(0, 1), replica(0, 1, 1), replica(0, 1, 2)].map(|it| Pod { labels: labels_of(&it), ..it })
 }
 
 /// Those of a pod, which tell its app and itself.

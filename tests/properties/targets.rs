@@ -10,10 +10,11 @@ use crate::config;
 use crate::decisions::{Land, Law, lands, laws};
 use crate::engine::{Best, Desk, NoTarget, World};
 use crate::model::{
-    CannotJudge, Constraints, Effect, NodeOrd, Pod, PodUid, Preferences, Taint, Tick, Toleration,
+    AppKey, CannotJudge, Constraints, DomainLevel, Effect, NodeOrd, Pod, PodUid, Preferences,
+    Taint, Tick, Toleration,
 };
 use crate::scans::Twins;
-use crate::server::{Server, ops, pod_like};
+use crate::server::{Server, apart_from, labels_of, ops, pod_like};
 use crate::testing::{node, pod, replica, seen_node};
 
 /// The slow way: each pod gets the best node of all, and holds it.
@@ -88,13 +89,29 @@ fn unclear() -> Arc<Constraints> {
     Arc::new(Constraints { cannot_judge, ..Constraints::default() })
 }
 
+/// A pod, of an app or of none. Those of one app must be apart from another's, and those of one from each
+/// other.
+fn of_app(uid: u128, cpu: i64, app: u8) -> Pod {
+    let it = if app == 0 { pod(uid, cpu) } else { replica(uid, cpu, app.into()) };
+    let constraints = match app {
+        2 => apart_from(&[(DomainLevel::Zone.label(), &["1"])]),
+        3 => apart_from(&[("pool", &["3"])]),
+        _ => None,
+    };
+    Pod { labels: labels_of(&it), constraints, ..it }
+}
+
 /// Pods of a few templates, with what nobody judges now and then.
 fn waiting(uid: u128, cpu: i64, app: u8, look: u8) -> Arc<Pod> {
-    let it = if app == 0 { pod(uid, cpu) } else { replica(uid, cpu, app.into()) };
+    let it = of_app(uid, cpu, app);
     let unjudged = look.is_multiple_of(13);
     Arc::new(Pod {
         priority: [9, 9, 8, 10][usize::from(look % 4)],
-        constraints: (unjudged && look.is_multiple_of(2)).then(unclear),
+        constraints: if unjudged && look.is_multiple_of(2) {
+            Some(unclear())
+        } else {
+            it.constraints
+        },
         preferences: Preferences(if unjudged { look % 32 } else { 0 }),
         nominated: look.is_multiple_of(17).then(|| "node-0".into()),
         gated: look.is_multiple_of(19),
@@ -115,14 +132,16 @@ fn targets_on_equal_nodes_are_what_pods_get_one_by_one() {
             let names: Vec<String> = land.names();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             for (at, (cpu, app)) in held.into_iter().enumerate() {
-                let it = if app == 0 { pod(0, cpu) } else { replica(0, cpu, app.into()) };
-                let it = Pod { uid: PodUid(2000 + at as u128), priority: 9, ..it };
+                let it = Pod { priority: 9, ..of_app(2000 + at as u128, cpu, app) };
                 // Refused or not: those that are not hold several nodes.
                 let _ = site.filter(&it, &names, 0);
             }
             let pods = asked.into_iter().zip(1000..);
-            let pods: Vec<_> =
+            let mut pods: Vec<_> =
                 pods.map(|((cpu, app, look), uid)| waiting(uid, cpu, app, look)).collect();
+            // What others hold tells nothing of their labels: none of these comes after one that it must be
+            // apart from. tests::in_tree has them in any order.
+            pods.sort_by_key(|pod| pod.app() != Some(AppKey(2)));
             let targets = compare(&site.desk, &site.world, &pods)?;
             found.note(&targets);
             Ok(())
@@ -150,8 +169,9 @@ fn targets_among_everything_that_may_happen_are_what_pods_get_one_by_one() {
                 uid: PodUid(5000 + u128::from(uid)),
                 terminal: false,
                 tolerations,
-                // What others hold tells nothing of their ports; tests::in_tree is for these.
+                // What others hold tells nothing of their ports and labels; tests::in_tree is for these.
                 host_ports: Box::default(),
+                constraints: None,
                 ..it
             })
         });

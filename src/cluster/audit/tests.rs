@@ -1,13 +1,18 @@
 use super::*;
 use crate::model::{
-    AppKey, BoundClaim, Change, ExtendedAmount, HostPort, ImageName, LabelSet, Node, ObjectName,
-    Pod, PoolSpec, Protocol,
+    AppKey, BoundClaim, Change, Constraints, ExtendedAmount, HostPort, ImageName, LabelSet,
+    Namespaces, Node, ObjectName, Pod, PodTerm, PoolSpec, Protocol,
 };
 use crate::testing::{image, node, placed, pod, replica, seen_node, seen_pod};
 
 const CLAIM: ObjectName = ObjectName(5);
 const VOLUME: ObjectName = ObjectName(6);
 const PORT: HostPort = HostPort { port: 80, protocol: Protocol::Tcp, ip: None };
+
+fn shy() -> Constraints {
+    let term = PodTerm { key: "host".into(), selector: None, namespaces: Namespaces::default() };
+    Constraints { apart: [term].into(), ..Constraints::default() }
+}
 
 fn busy() -> ClusterState {
     let mut state = ClusterState::default();
@@ -21,7 +26,7 @@ fn busy() -> ClusterState {
         seen_node(Node { extended: gpu(), ..node("a", &[]) }),
         seen_node(Node { images: [image("web:1", 1)].into(), ..node("b", &[]) }),
         seen_pod(&wide),
-        seen_pod(&placed(&pod(2, 1), "b")),
+        seen_pod(&placed(&Pod { constraints: Some(Arc::new(shy())), ..pod(2, 1) }, "b")),
         seen_pod(&Pod { nominated: Some("b".into()), ..pod(3, 1) }),
         Change::ClaimSeen { name: CLAIM, bound: Some(BoundClaim { volume: VOLUME, owner: 0 }) },
         Change::VolumeSeen { name: VOLUME, reach: Some(Box::default()) },
@@ -80,6 +85,8 @@ fn every_corrupted_sum_is_reported_and_repaired() {
     check("port", |it| {
         it.now.host_ports.insert(7, Arc::default());
     });
+    check("apart", |it| it.now.apart = Apart::default());
+    check("apart", |it| it.now.apart.count(&shy().apart, NodeOrd(0), 1));
     check("claim", |it| it.volume_lists.forget(CLAIM));
     check("volume", |it| it.volume_lists.forget(VOLUME));
     check("image", |it| it.now.images.lose(ImageName::of("web:1")));

@@ -406,7 +406,7 @@ fn explain_agrees_with_filter_and_counts_all() {
     let nodes = site.ords(&["a", "b", "v", "missing"]);
     let it = pod(1, 1);
     let told = explain(&mut site.desk, &site.world, &it, &nodes, 10);
-    assert_eq!(told.class, "default");
+    assert_eq!((told.class.as_str(), told.num_left), ("default", None));
     let verdicts: Vec<Reason> = told.nodes.iter().map(|node| node.verdict).collect();
     let want = [Reason::Kept, Reason::UnknownNode, Reason::PoolClosed, Reason::AllocationLimit];
     assert_eq!(verdicts, want);

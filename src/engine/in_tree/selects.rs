@@ -14,11 +14,10 @@ pub(super) struct Selects {
 }
 
 impl Selects {
-    /// Of a pod's term: in its own namespace, unless the term names others.
-    pub(super) fn of(snapshot: &Snapshot, pod: &Pod, term: &PodTerm) -> Self {
+    /// Of a term.
+    pub(super) fn of(snapshot: &Snapshot, term: &PodTerm) -> Self {
         let named = &term.namespaces.named;
         let namespaces = match &term.namespaces.selected {
-            None if named.is_empty() => return Self::at_home(pod, term.selector.as_ref()),
             None => Some(named.clone()),
             Some(asked) if asked.is_empty() => None,
             Some(asked) => {

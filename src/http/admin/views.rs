@@ -147,7 +147,7 @@ pub(super) struct ExplainView {
     requests: Option<AmountsView>,
     nodes_considered: usize,
     nodes_kept: u32,
-    /// Of these, those that the pod's own constraints leave; null where they say nothing.
+    /// Of these, those that kube-scheduler's own constraints leave; null where they say nothing.
     nodes_left: Option<usize>,
     /// Why that number is not the whole truth; null: it is.
     cannot_judge: Option<&'static str>,
@@ -402,7 +402,7 @@ impl Views<'_> {
             requests: Some(pod.requests.base.into()),
             nodes_considered: nodes.len(),
             nodes_kept: explained.tally.kept(),
-            nodes_left: pod.is_constrained().then_some(explained.num_left),
+            nodes_left: explained.num_left,
             cannot_judge: snapshot.cannot_judge(pod).map(CannotJudge::name),
             refused: refused.collect(),
             best: best.collect(),

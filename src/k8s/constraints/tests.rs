@@ -38,7 +38,7 @@ fn who_asks_for_nothing_has_no_constraints() {
         r#"{"volumes":[{"emptyDir":{}},{"persistentVolumeClaim":null}]}"#,
         r#"{"topologySpreadConstraints":[{"maxSkew":1,"whenUnsatisfiable":"ScheduleAnyway"}]}"#,
         // It has its node.
-        r#"{"nodeName":"a","nodeSelector":{"disk":"ssd"}}"#,
+        r#"{"nodeName":"a","nodeSelector":{"disk":"ssd"},"resourceClaims":[{"name":"gpu"}]}"#,
     ] {
         let pod = pod(spec).expect("a pod");
         assert!(!pod.is_constrained(), "{spec}: {pod:?}");
@@ -105,13 +105,39 @@ fn pod_terms_are_read_with_what_their_label_keys_add() {
     ];
     let [one, other] = &*read.apart else { unreachable!("{read:?}") };
     assert_eq!((&*one.key, one.selector.as_deref()), ("zone", Some(&own[..])));
-    assert_eq!(one.namespaces, Namespaces::default());
+    assert_eq!(one.namespaces, Namespaces { named: hashed(["n"]), selected: None });
     let everywhere = Namespaces { named: hashed(["x"]), selected: Some(Box::default()) };
     assert_eq!((&other.selector, &other.namespaces), (&None, &everywhere));
     let [with] = &*read.together else { unreachable!("{read:?}") };
     assert_eq!(with.selector.as_deref(), Some(&[asks("tier", Is::Exists)][..]));
     let rich = Requirement { key: "rich".into(), is: Is::In(["yes".into()].into()) };
     assert_eq!(with.namespaces.selected.as_deref(), Some(&[rich][..]));
+}
+
+/// It keeps others off; where it may go itself is settled.
+#[test]
+fn of_a_pod_that_has_its_node_only_anti_affinity_is_of_weight() {
+    let spec = |operator: &str| {
+        let terms = format!(
+            r#"[{{"topologyKey":"zone","labelSelector":{{"matchLabels":{{"app":"cart"}}}}}},
+                {{"topologyKey":"host","labelSelector":{{"matchExpressions":[
+                    {{"key":"tier","operator":"{operator}"}}]}}}}]"#
+        );
+        let affinity = format!(
+            r#"{{"podAffinity":{{"{REQUIRED}":{terms}}},"podAntiAffinity":{{"{REQUIRED}":{terms}}}}}"#
+        );
+        format!(r#"{{"nodeName":"a","nodeSelector":{{"disk":"ssd"}},"affinity":{affinity}}}"#)
+    };
+    let term = |key: &str, asked| PodTerm {
+        key: key.into(),
+        selector: Some([asked].into()),
+        namespaces: Namespaces { named: hashed(["n"]), selected: None },
+    };
+    let cart = term("zone", asks("app", Is::In(hashed(["cart"]))));
+    let apart = [cart, term("host", asks("tier", Is::Exists))].into();
+    assert_eq!(constraints(&spec("Exists")), Constraints { apart, ..Constraints::default() });
+    let unclear = pod(&spec("Near")).expect("a pod");
+    assert_eq!(unclear.constraints, None);
 }
 
 #[test]

@@ -164,7 +164,7 @@ impl Site {
             ..PodShape::PLAIN
         };
         let mut first = pod(FIRST, &shape);
-        first["metadata"]["labels"] = json!({"app": FIRST});
+        first["spec"]["volumes"] = disk();
         self.api.post("/api/v1/namespaces/online/pods", &first).await?;
         let look = async || {
             let seen = self.api.pod("online", FIRST).await?;
@@ -257,8 +257,15 @@ fn furniture() -> Vec<Value> {
     nodes.chain([priority_class("guard", 5000)]).collect()
 }
 
-/// An empty node of the pool, whose one pod does not want the pod of high priority beside it. That is for
-/// kube-scheduler alone to know: anti-affinity of running pods.
+/// A disk without a claim, of which no two pods can be on one node. That is for kube-scheduler alone to know
+/// (plugin VolumeRestrictions).
+fn disk() -> Value {
+    let disk =
+        json!({"targetPortal": "10.0.0.1:3260", "iqn": "iqn.2026-11.example:disk", "lun": 0});
+    json!([{"name": "disk", "iscsi": disk}])
+}
+
+/// An empty node of the pool, but for one pod with the disk of the pod of high priority.
 fn decoy() -> Vec<Value> {
     let shape = PodShape {
         namespace: "online",
@@ -269,12 +276,7 @@ fn decoy() -> Vec<Value> {
         ..PodShape::PLAIN
     };
     let mut guard = pod("guard", &shape);
-    guard["spec"]["affinity"] = json!({"podAntiAffinity": {
-        "requiredDuringSchedulingIgnoredDuringExecution": [{
-            "labelSelector": {"matchLabels": {"app": FIRST}},
-            "topologyKey": "kubernetes.io/hostname",
-        }],
-    }});
+    guard["spec"]["volumes"] = disk();
     // It is there before anybody hears of the node.
     vec![guard, plain_node("decoy", ("pool", Some("home")))]
 }

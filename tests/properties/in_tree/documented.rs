@@ -57,6 +57,7 @@ impl Cluster {
             && affine(pod, &self.nodes[node])
             && self.has_ports(pod, node)
             && self.is_apart(pod, node)
+            && self.is_left_apart(pod, node)
             && self.is_together(pod, node)
             && self.is_spread(pod, node)
             && self.reaches_volumes(pod, node)
@@ -198,6 +199,19 @@ impl Cluster {
             let here = self.label(node, &term["topologyKey"]);
             let same = |at: &usize| self.label(*at, &term["topologyKey"]) == here;
             here.is_none() || !places.iter().any(same)
+        })
+    }
+
+    /// No placed pod, on its way out or not, must be apart from this one.
+    fn is_left_apart(&self, pod: &Value, node: usize) -> bool {
+        (0..self.nodes.len()).all(|at| {
+            self.on(at).all(|other| {
+                items(&other["spec"]["affinity"]["podAntiAffinity"][REQUIRED]).all(|term| {
+                    let here = self.label(node, &term["topologyKey"]);
+                    let same = here.is_some() && here == self.label(at, &term["topologyKey"]);
+                    !same || !self.term_selects(other, term, pod)
+                })
+            })
         })
     }
 

@@ -43,6 +43,12 @@ pub(crate) fn cluster(rng: &mut Rng) -> Cluster {
         if rng.percent(30) {
             it["spec"]["containers"][0]["ports"] = ports(rng);
         }
+        if rng.percent(15) {
+            let namespaced = rng.percent(30);
+            let terms = (0..rng.between(1, 2)).map(|_| pod_term(rng, namespaced));
+            it["spec"]["affinity"]["podAntiAffinity"] =
+                json!({REQUIRED: terms.collect::<Vec<_>>()});
+        }
         pods.push(bound(&it, node.as_str().unwrap_or_default()));
     }
     let claims = NAMESPACES.iter().flat_map(|namespace| (0..4).map(move |at| (*namespace, at)));

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::model::{
-    BoundClaim, CannotJudge, Constraints, Is, Kind, NodeTerm, ObjectName, Reach, Requirement,
+    BoundClaim, CannotJudge, Constraints, Hashed, Is, Kind, LabelSet, Namespaces, NodeTerm,
+    ObjectName, PodTerm, Reach, Requirement,
 };
 use crate::testing::claim;
 
@@ -276,4 +277,56 @@ fn a_look_in_vain_for_one_says_nothing_of_those_with_other_volumes() {
     site.see([Change::PodGone { uid: filler.uid }]);
     let rung = site.desk.rings(&site.world, Tick(100), 10, usize::MAX);
     assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [other.uid]);
+}
+
+/// The same pod, of this app.
+fn of_app(pod: Pod, app: &str) -> Pod {
+    let labels = LabelSet::new(&pod.namespace, [(Hashed::of("app"), Hashed::of(app))]);
+    Pod { labels, ..pod }
+}
+
+/// The same pod, which must be in no pool with one of this app.
+fn shy_of(pod: Pod, app: &str) -> Pod {
+    let asked = Requirement { key: Hashed::of("app"), is: Is::In([Hashed::of(app)].into()) };
+    let named = [Hashed::of(&pod.namespace)].into();
+    let term = PodTerm {
+        key: "pool".into(),
+        selector: Some([asked].into()),
+        namespaces: Namespaces { named, selected: None },
+    };
+    let constraints = Constraints { apart: [term].into(), ..Constraints::default() };
+    Pod { constraints: Some(Arc::new(constraints)), ..pod }
+}
+
+#[test]
+fn nobody_is_sent_to_one_that_must_be_apart_from_it() {
+    let shy = shy_of(pod(9, 1), "cart");
+    let (cart, song) = (of_app(pod(1, 1), "cart"), of_app(pod(2, 1), "song"));
+    let there = placed(&shy, "t");
+    for (is_there, seen) in [(true, &there), (false, &shy)] {
+        let mut site = site(false, &[&cart, &song, seen]);
+        if !is_there {
+            // It was sent there itself, a moment ago.
+            site.sent(&shy, 0);
+        }
+        assert_eq!(site.asked(&cart, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
+        assert_eq!(&*site.sent(&song, 0).node, "t");
+        site.see([Change::PodGone { uid: shy.uid }]);
+        assert_eq!(&*site.sent(&cart, 1).node, "t");
+    }
+}
+
+#[test]
+fn a_look_in_vain_for_one_says_nothing_of_those_whom_nobody_must_be_apart_from() {
+    let (cart, song) = (of_app(pod(1, 2), "cart"), of_app(pod(2, 2), "song"));
+    let (filler, shy) = (placed(&pod(9, 9), "t"), shy_of(pod(8, 1), "cart"));
+    for seen in [placed(&shy, "t"), nominated(&shy, "t")] {
+        let mut site = site(false, &[&cart, &song, &filler, &seen]);
+        for it in [&cart, &song] {
+            assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
+        }
+        site.see([Change::PodGone { uid: filler.uid }]);
+        let rung = site.desk.rings(&site.world, Tick(100), 10, usize::MAX);
+        assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [song.uid]);
+    }
 }
