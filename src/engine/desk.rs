@@ -15,7 +15,7 @@ use super::scans::{Rows, Scans};
 use super::shortlist::{Naming, Shortlister, Siblings};
 use super::steer::{SteerOrder, Steers, Unsteered};
 use super::{Case, World};
-use crate::cluster::{Apart, HoldLimits, Holds, Settled};
+use crate::cluster::{Apart, HoldLimits, Holds, Settled, Watch};
 use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
 
 pub use steering::Helm;
@@ -147,10 +147,13 @@ impl Desk {
         self.holds.settle(settled);
     }
 
-    /// Ends holds that have lived too long; gives their number. None while the watch is interrupted:
-    /// what has been bound meanwhile is counted by its hold alone.
+    /// Ends holds that have lived too long; gives their number. None while the watch is silent or
+    /// interrupted: what has been bound meanwhile is counted by its hold alone.
     pub fn expire(&mut self, world: &World, now: Tick) -> usize {
-        if world.snapshot.pods_unwatched { 0 } else { self.holds.expire(now) }
+        match world.snapshot.pods_watch {
+            Watch::Telling => self.holds.expire(now),
+            Watch::Silent | Watch::Lost => 0,
+        }
     }
 
     /// Which of the offered nodes may take the pod; notes holds and refusals.

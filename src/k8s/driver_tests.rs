@@ -41,7 +41,7 @@ impl Rig {
         let mut taken = Vec::new();
         while taken.len() < count {
             let change = self.next().await;
-            taken.extend(Some(change).filter(|it| !["lost", "back"].contains(&&**it)));
+            taken.extend(Some(change).filter(|it| !["silent", "lost", "back"].contains(&&**it)));
         }
         taken
     }
@@ -58,6 +58,7 @@ fn brief(change: &Change) -> String {
     match change {
         Change::RelistBegin(_) => "begin".to_owned(),
         Change::RelistEnd(_) => "end".to_owned(),
+        Change::WatchSilent(_) => "silent".to_owned(),
         Change::WatchLost(_) => "lost".to_owned(),
         Change::WatchBack(_) => "back".to_owned(),
         Change::NodeSeen(node) => format!("+{}", node.name),
@@ -349,17 +350,53 @@ async fn a_server_that_restarts_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_bookmark_says_that_a_watch_has_caught_up() {
-    let never_paused = WatchOptions { caught_up_pause: Duration::from_secs(3600), ..quick() };
+async fn an_open_watch_that_says_nothing_is_told_of_before_it_is_given_up() {
+    let options = WatchOptions { silent_after: Duration::from_millis(300), ..quick() };
     let mut script = listed();
-    script.push(lines(&[event("ADDED", &pod(2, 11))], After::End));
-    let missed = [event("ADDED", &pod(3, 12)), event("ADDED", &pod(4, 13)), bookmark(13, false)];
-    let later = event("ADDED", &pod(5, 14));
-    script.push(lines(&[&missed[..], &[later]].concat(), After::Hang));
+    script.push(lines(&[event("ADDED", &pod(2, 11))], After::Hang));
     let fake = Fake::start(script).await;
-    let mut rig = watch(fake.port(), Kind::Pods, never_paused);
+    let mut rig = watch(fake.port(), Kind::Pods, options);
     assert_eq!(rig.take(4).await, ["begin", "+p1", "end", "+p2"]);
-    for want in ["lost", "+p3", "+p4", "back", "+p5"] {
+    assert_eq!(rig.next().await, "silent");
+    assert_eq!((fake.seen().len(), rig.health.kind(Kind::Pods).num_failures), (3, 0));
+}
+
+#[tokio::test]
+async fn a_watch_that_nobody_answers_is_as_good_as_silent() {
+    let options = WatchOptions { silent_after: Duration::from_millis(300), ..quick() };
+    let mut script = listed();
+    script.push(Answer::Silence);
+    let fake = Fake::start(script).await;
+    let mut rig = watch(fake.port(), Kind::Pods, options);
+    assert_eq!(rig.take(3).await, ["begin", "+p1", "end"]);
+    assert_eq!([rig.next().await, rig.next().await], ["back", "lost"]);
+}
+
+#[tokio::test]
+async fn a_watch_that_closes_after_a_bookmark_is_not_lost() {
+    let mut script = listed();
+    script.push(lines(&[bookmark(11, false)], After::End));
+    script.push(lines(&[event("ADDED", &pod(2, 12))], After::Hang));
+    let fake = Fake::start(script).await;
+    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    assert_eq!(rig.take(3).await, ["begin", "+p1", "end"]);
+    for want in ["back", "silent", "+p2", "back"] {
+        assert_eq!(rig.next().await, want);
+    }
+}
+
+#[tokio::test]
+async fn what_happens_during_a_list_is_told_before_the_watch_is_back() {
+    let options = WatchOptions { caught_up_pause: Duration::from_millis(300), ..quick() };
+    let mut script = listed();
+    script.push(lines(&[event("ADDED", &pod(2, 11))], After::Hang));
+    script.push(page(20, "", &[pod(2, 11)]));
+    script.push(lines(&[event("ADDED", &pod(3, 21)), event("ADDED", &pod(4, 22))], After::Hang));
+    let fake = Fake::start(script).await;
+    let mut rig = watch(fake.port(), Kind::Pods, options);
+    assert_eq!(rig.take(4).await, ["begin", "+p1", "end", "+p2"]);
+    rig.health.request_relist(Kind::Pods);
+    for want in ["lost", "begin", "+p2", "end", "+p3", "+p4", "back"] {
         assert_eq!(rig.next().await, want);
     }
 }
