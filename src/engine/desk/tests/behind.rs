@@ -35,6 +35,18 @@ fn while_the_watch_is_silent_or_lost_no_hold_ends_by_its_time() {
     }
 }
 
+#[test]
+fn a_process_that_was_stopped_ends_no_hold_before_it_has_read_what_waited() {
+    let mut site = site(&["a"]);
+    assert_eq!(site.filter(&pod(1, 5), &["a"], 0), Ok(vec!["a"]));
+    let mut ended = |ms| site.desk.expire(&site.world, Tick(ms));
+    assert_eq!([15_001, 30_000].map(&mut ended), [0, 1]);
+    assert_eq!(site.filter(&pod(2, 5), &["a"], 30_000), Ok(vec!["a"]));
+    let mut ended = |ms| site.desk.expire(&site.world, Tick(ms));
+    // It stands still for half a minute.
+    assert_eq!([60_000, 60_050, 60_999, 61_000].map(&mut ended), [0, 0, 0, 1]);
+}
+
 /// Which is what a small cluster is, most of the time.
 #[test]
 fn a_silent_watch_leaves_nothing_else_in_doubt() {
