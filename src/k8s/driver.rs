@@ -106,14 +106,11 @@ impl Driver {
         let ask = self.course.next();
         let end = match &ask {
             Ask::Page { after } => self.page(&ask, after.is_none()).await?,
-            Ask::Stream | Ask::Watch { .. } => {
-                let end = self.follow(&ask).await?;
-                let word = self.sight.ended(Instant::now(), &end);
-                self.say(word).await?;
-                Some(end)
-            }
+            Ask::Stream | Ask::Watch { .. } => Some(self.follow(&ask).await?),
         };
         let Some(end) = end else { return Ok(()) };
+        let word = self.sight.ended(Instant::now(), &end);
+        self.say(word).await?;
         let mut wait = self.course.ended(&end, self.started.elapsed(), fastrand::f64());
         // No pause means that the next request is another one: the server does not stream lists.
         if let End::Failed(failure) = end

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!          nothing heard for long,               the connection
-//!          or closed as agreed                   is lost
+//!          closed as agreed, or for a list       is lost
 //!   Clear ────────────────────────> Silent ─────────────────────> Lost <── Clear
 //!     ▲                               │                            │
 //!     └────────── caught up ──────────┴────────────────────────────┘
@@ -129,11 +129,17 @@ impl Sight {
         None
     }
 
-    /// The connection ended.
+    /// The connection ended, or there is no page.
     pub(super) fn ended(&mut self, now: Instant, end: &End) -> Option<Word> {
-        // The server had told all when it closed, and is asked again at once.
-        let as_agreed = matches!(end, End::Closed { .. });
-        if std::mem::take(&mut self.marked) && self.state == State::Clear && as_agreed {
+        let marked = std::mem::take(&mut self.marked);
+        let had_told = match end {
+            // All, right after a bookmark; and it is asked again at once.
+            End::Closed { .. } => marked,
+            // We have closed it, not for any doubt of it.
+            End::Relist => true,
+            End::Overdue | End::Failed(_) => false,
+        };
+        if had_told && self.state == State::Clear {
             self.sure = now;
             return self.doubt(State::Silent);
         }

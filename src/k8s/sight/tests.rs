@@ -18,10 +18,11 @@ enum Step {
     Passed,
     ClosedAsAgreed,
     Overdue,
+    Relist,
     Broken,
 }
 
-use Step::{Bookmark, Broken, ClosedAsAgreed, Line, Listed, Opened, Overdue, Passed};
+use Step::{Bookmark, Broken, ClosedAsAgreed, Line, Listed, Opened, Overdue, Passed, Relist};
 
 /// Takes the steps, each with its time and what is said at it.
 fn check(steps: &[(u64, Step, Option<Word>)]) -> Run {
@@ -53,6 +54,7 @@ impl Run {
                 self.sight.ended(now, &End::Closed { lived: Duration::ZERO, num_lines: 1 })
             }
             Overdue => self.sight.ended(now, &End::Overdue),
+            Relist => self.sight.ended(now, &End::Relist),
             Broken => {
                 let failure = Failure { code: None, retry_after: None, text: String::new() };
                 self.sight.ended(now, &End::Failed(failure))
@@ -126,6 +128,16 @@ fn a_watch_that_closes_as_agreed_is_only_silent_until_it_tells_more() {
     check(&[(10, Bookmark, None), (12, ClosedAsAgreed, SILENT), (13, Broken, LOST)]);
     let mute = [(12, ClosedAsAgreed, SILENT), (13, Opened, None), (14, ClosedAsAgreed, LOST)];
     check(&[&[(10, Bookmark, None)], &mute[..]].concat());
+}
+
+#[test]
+fn a_watch_that_we_close_for_a_list_is_silent_until_that_has_caught_up() {
+    let list = [(0, Listed(0), None), (100, Line, None), (110, Relist, SILENT)];
+    check(&[&list[..], &[(400, Listed(110), None), (401, Passed, BACK)]].concat());
+    check(&[&list[..], &[(120, Broken, LOST), (400, Listed(130), None)]].concat());
+    // That it was closed is no news where it is lost, and it had not told all where it was silent.
+    check(&[(0, Listed(0), None), (20, Broken, LOST), (30, Relist, None)]);
+    check(&[(0, Listed(0), None), (150, Passed, SILENT), (160, Relist, LOST)]);
 }
 
 #[test]
