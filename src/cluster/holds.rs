@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A hold is never the truth: it lives in the memory of the replica that answered, and expires; not
-//! while the watch is interrupted, since nobody else tells of what is bound then.
+//! while the watch is silent or interrupted, since nobody else tells of what is bound then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 
 use super::apart::Apart;
 use super::occupancy::{Nominee, ResourceOrd, bounded, bounded_amount, claim_of, name_hash};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, Watch};
 use super::state::Settled;
 use super::touched::Touched;
 use crate::model::{
@@ -30,6 +30,10 @@ use crate::model::{
 /// Most pods that may hold something; beyond it, the hold that would end first ends. A scheduler asks
 /// a few hundred times a second, so only a caller gone wild gets here.
 const MAX_HOLDS: usize = 1 << 14;
+
+/// How long the watch of pods may say nothing before it is taken for dead, as far as holds go. A
+/// pod's binding would have been told within the rest of a hold's time.
+pub const MAX_SILENCE_MS: u64 = 15_000;
 
 /// How long a hold may live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +209,7 @@ impl Holds {
             expires: now.plus_ms(ttl_ms),
             resource_version: newest.resource_version,
             refusal: newest.refusal,
-            in_doubt: snapshot.pods_unwatched,
+            in_doubt: snapshot.pods_watch == Watch::Lost,
             name_hash: name_hash(&pod.namespace, &pod.name),
         };
         self.count(&hold, 1);
@@ -221,7 +225,7 @@ impl Holds {
     /// Not so while the watch is interrupted: the earlier binding may have been carried out and only
     /// its answer be lost. Then the nodes are given back for the caller to hold on to.
     pub fn supersede(&mut self, snapshot: &Snapshot, pod: &Pod) -> Vec<NodeOrd> {
-        if snapshot.pods_unwatched {
+        if snapshot.pods_watch == Watch::Lost {
             let nodes = self.get(pod.uid).map(|hold| hold.nodes.clone());
             self.release(pod.uid);
             return nodes.unwrap_or_default();

@@ -62,6 +62,18 @@ pub struct ExtendedColumn {
     pub used: Column<i64>,
 }
 
+/// Whether a watch tells what happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// As far as can be known.
+    #[default]
+    Telling,
+    /// It has said nothing for long: nothing happens, or it is dead.
+    Silent,
+    /// It is interrupted.
+    Lost,
+}
+
 /// An immutable picture of the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -109,8 +121,8 @@ pub struct Snapshot {
     pub num_nodes: usize,
     /// Number of placed pods.
     pub num_pods: usize,
-    /// The watch of pods is interrupted: there may be bindings that this picture does not show.
-    pub pods_unwatched: bool,
+    /// Whether the watch of pods told all: there may be bindings that this picture does not show.
+    pub pods_watch: Watch,
 }
 
 impl Snapshot {

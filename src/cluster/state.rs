@@ -20,7 +20,7 @@ use super::known::KnownPods;
 use super::occupancy::{
     Known, Nominee, PodRecord, PodShape, Stamp, app_of, bounded, bounded_amount, name_hash,
 };
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, Watch};
 use super::topology::Topology;
 use super::volumes::VolumeLists;
 use crate::model::{Change, Generation, Kind, NodeOrd, ObjectName, Pod, PodUid, Refusal};
@@ -97,8 +97,9 @@ impl ClusterState {
                 return Applied::default();
             }
             Change::RelistEnd(kind) => self.sweep(kind),
-            Change::WatchLost(kind) => return self.watched(kind, false),
-            Change::WatchBack(kind) => return self.watched(kind, true),
+            Change::WatchSilent(kind) => return self.watch(kind, Watch::Silent),
+            Change::WatchLost(kind) => return self.watch(kind, Watch::Lost),
+            Change::WatchBack(kind) => return self.watch(kind, Watch::Telling),
             Change::NodeSeen(node) => {
                 if !self.node_seen(*node) {
                     return Applied::default();
@@ -169,9 +170,14 @@ impl ClusterState {
         }
     }
 
-    fn watched(&mut self, kind: Kind, watched: bool) -> Applied {
-        let changed = kind == Kind::Pods && self.now.pods_unwatched == watched;
-        self.now.pods_unwatched ^= changed;
+    fn watch(&mut self, kind: Kind, watch: Watch) -> Applied {
+        let known = &mut self.now.pods_watch;
+        // One that is interrupted says nothing, which is no better.
+        let worse = *known == Watch::Lost && watch == Watch::Silent;
+        let changed = kind == Kind::Pods && *known != watch && !worse;
+        if changed {
+            *known = watch;
+        }
         self.dirty |= changed;
         Applied { changed, swept: 0 }
     }

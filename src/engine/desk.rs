@@ -15,10 +15,13 @@ use super::scans::{Rows, Scans};
 use super::shortlist::{Naming, Shortlister, Siblings};
 use super::steer::{SteerOrder, Steers, Unsteered};
 use super::{Case, World};
-use crate::cluster::{Apart, HoldLimits, Holds, Settled};
+use crate::cluster::{Apart, HoldLimits, Holds, MAX_SILENCE_MS, Settled, Watch};
 use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
 
 pub use steering::Helm;
+
+/// How long nothing ends after a stop of the process: what waited meanwhile is read within it.
+const WAKING_MS: u64 = 1000;
 
 /// Holds, refusals and buffers of one replica.
 #[derive(Debug, Default)]
@@ -31,6 +34,9 @@ pub struct Desk {
     pub(super) buffers: Buffers,
     pub(super) plan_generation: u64,
     num_answers: u64,
+    /// When [`Desk::expire`] was called last.
+    looked: Option<Tick>,
+    awake_from: Tick,
 }
 
 #[derive(Debug, Default)]
@@ -147,10 +153,18 @@ impl Desk {
         self.holds.settle(settled);
     }
 
-    /// Ends holds that have lived too long; gives their number. None while the watch is interrupted:
-    /// what has been bound meanwhile is counted by its hold alone.
+    /// Ends holds that have lived too long; gives their number. None while the watch is silent or
+    /// interrupted: what has been bound meanwhile is counted by its hold alone. Nor when nobody has
+    /// called for as long: the process was stopped, and the watch may have been, unsaid.
     pub fn expire(&mut self, world: &World, now: Tick) -> usize {
-        if world.snapshot.pods_unwatched { 0 } else { self.holds.expire(now) }
+        let looked = self.looked.replace(now).unwrap_or(now);
+        if now.since_ms(looked) >= MAX_SILENCE_MS {
+            self.awake_from = now.plus_ms(WAKING_MS);
+        }
+        match world.snapshot.pods_watch {
+            Watch::Telling if now >= self.awake_from => self.holds.expire(now),
+            Watch::Telling | Watch::Silent | Watch::Lost => 0,
+        }
     }
 
     /// Which of the offered nodes may take the pod; notes holds and refusals.

@@ -17,6 +17,7 @@ use super::decode::DecodeError;
 use super::health::WatchHealth;
 use super::objects::{self, First, Read};
 use super::page::{Page, Part};
+use super::sight::{Sight, Word};
 use super::watch::{Ask, Course, End, Failure, WatchOptions};
 use super::wire::{self, Line, Lines, RawEvent, RawStatus};
 
@@ -43,8 +44,8 @@ pub fn spawn_with(
 ) -> JoinHandle<()> {
     let course = Course::new(&options);
     let started = Instant::now();
+    let sight = Sight::new(&options, started);
     let (warnings, failures) = Default::default();
-    let (lost, forbidden) = (None, false);
     let driver = Driver {
         client,
         kind,
@@ -52,11 +53,12 @@ pub fn spawn_with(
         health,
         options,
         course,
+        sight,
         started,
+        begun: started,
         warnings,
         failures,
-        lost,
-        forbidden,
+        forbidden: false,
     };
     tokio::spawn(driver.run())
 }
@@ -68,11 +70,12 @@ struct Driver {
     health: Arc<WatchHealth>,
     options: WatchOptions,
     course: Course,
+    sight: Sight,
     started: Instant,
+    /// When the last list was asked for.
+    begun: Instant,
     warnings: Warnings,
     failures: Warnings,
-    /// Since when it is said that the watch is lost; `None` once it is back.
-    lost: Option<Instant>,
     /// It was said that we may not list the kind.
     forbidden: bool,
 }
@@ -84,8 +87,8 @@ struct Abandoned;
 enum Heard {
     /// Nothing.
     Going,
-    /// A bookmark: whatever the server had for us came before it.
-    CaughtUp,
+    /// What the server had for us when it sent this came before it.
+    Bookmark,
     /// The list is complete; from here on the connection is a watch.
     Listed,
     /// The server ends it.
@@ -103,16 +106,11 @@ impl Driver {
         let ask = self.course.next();
         let end = match &ask {
             Ask::Page { after } => self.page(&ask, after.is_none()).await?,
-            Ask::Stream | Ask::Watch { .. } => {
-                let end = self.follow(&ask).await?;
-                if self.lost.is_none() {
-                    self.lost = Some(Instant::now());
-                    self.send(Change::WatchLost(self.kind)).await?;
-                }
-                Some(end)
-            }
+            Ask::Stream | Ask::Watch { .. } => Some(self.follow(&ask).await?),
         };
         let Some(end) = end else { return Ok(()) };
+        let word = self.sight.ended(Instant::now(), &end);
+        self.say(word).await?;
         let mut wait = self.course.ended(&end, self.started.elapsed(), fastrand::f64());
         // No pause means that the next request is another one: the server does not stream lists.
         if let End::Failed(failure) = end
@@ -161,7 +159,8 @@ impl Driver {
     /// Reads one page of a list.
     async fn page(&mut self, ask: &Ask, is_first: bool) -> Result<Option<End>, Abandoned> {
         let limit = self.options.page_timeout;
-        let deadline = Instant::now() + limit;
+        let asked = Instant::now();
+        let deadline = asked + limit;
         let late = format!("no page within {limit:?}");
         let mut page = match timeout_at(deadline, self.open_page(ask)).await {
             Ok(Ok(page)) => page,
@@ -169,6 +168,7 @@ impl Driver {
             Err(_) => return Ok(Some(self.failed(&late))),
         };
         if is_first {
+            self.begun = asked;
             self.begin().await?;
         }
         let meta = loop {
@@ -205,21 +205,26 @@ impl Driver {
         let window = self.options.watch_timeout + self.options.silence_margin;
         let opened = Instant::now();
         let mut deadline = opened + window;
-        let mut lines = match timeout_at(deadline, self.open(ask)).await {
+        let mut is_list = *ask == Ask::Stream;
+        // A watch that nobody answers is no better than a silent one, and nobody would say so.
+        let clear_until = self.sight.clear_until().filter(|_| !is_list);
+        let answer_by = clear_until.unwrap_or(deadline).min(deadline);
+        let mut lines = match timeout_at(answer_by, self.open(ask)).await {
             Ok(Ok(lines)) => lines,
             Ok(Err(failure)) => return Ok(End::Failed(failure)),
-            Err(_) => return Ok(self.failed(&format!("no answer within {window:?}"))),
+            Err(_) => return Ok(self.failed(&format!("no answer within {:?}", answer_by - opened))),
         };
-        let mut is_list = *ask == Ask::Stream;
         if is_list {
+            self.begun = opened;
             self.begin().await?;
         }
-        let (mut num_lines, mut paused, back_by) = (0, deadline, self.back_by());
-        let mut relist_by = None;
+        self.sight.opened(Instant::now());
+        let (mut num_lines, mut relist_by) = (0, None);
         loop {
             if relist_by.is_some_and(|by| Instant::now() >= by) {
                 return Ok(End::Relist);
             }
+            let next = self.sight.next();
             let heard = tokio::select! {
                 biased;
                 () = self.health.relist_requested(self.kind), if !is_list && relist_by.is_none() => {
@@ -232,8 +237,9 @@ impl Driver {
                     return Ok(End::Relist);
                 }
                 // Only once there is no line: a pause of ours is none of the server's.
-                () = sleep_until(paused), if self.lost.is_some() && !is_list && num_lines > 0 => {
-                    self.back().await?;
+                () = sleep_until(next.unwrap_or(deadline)), if next.is_some() => {
+                    let word = self.sight.passed(Instant::now());
+                    self.say(word).await?;
                     continue;
                 }
             };
@@ -241,18 +247,19 @@ impl Driver {
                 Ok(Ok(Some(line))) => line,
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Ok(End::Failed(self.failure(&error))),
-                // We were sent events but no end: the window is over by our clock, so take it.
-                Err(_) if num_lines > 0 && !is_list => break,
+                Err(_) if num_lines > 0 && !is_list => return Ok(End::Overdue),
                 Err(_) => return Ok(self.failed(&format!("silent for {window:?}"))),
             };
             num_lines += 1;
-            match self.hear(line).await? {
+            let heard = self.hear(line).await?;
+            match heard {
                 // A list may take its time as long as it goes on; a watch has one window.
-                Heard::Going | Heard::CaughtUp if is_list => deadline = Instant::now() + window,
-                Heard::Going if Instant::now() < back_by => {
-                    paused = Instant::now() + self.options.caught_up_pause;
+                Heard::Going | Heard::Bookmark if is_list => deadline = Instant::now() + window,
+                Heard::Going | Heard::Bookmark => {
+                    let is_bookmark = matches!(heard, Heard::Bookmark);
+                    let word = self.sight.heard(Instant::now(), is_bookmark);
+                    self.say(word).await?;
                 }
-                Heard::Going | Heard::CaughtUp => self.back().await?,
                 Heard::Listed => {
                     is_list = false;
                     deadline = Instant::now() + window;
@@ -346,7 +353,7 @@ impl Driver {
             return Ok(Heard::Listed);
         }
         self.advance(&meta.resource_version);
-        Ok(Heard::CaughtUp)
+        Ok(Heard::Bookmark)
     }
 
     fn error_event(&self, object: &RawValue) -> Failure {
@@ -362,23 +369,20 @@ impl Driver {
         self.send(Change::RelistBegin(self.kind)).await
     }
 
-    /// When a watch that is open now has caught up at the latest, where events come without a pause:
-    /// what happened while we were away does not take the server as long again to send.
-    fn back_by(&self) -> Instant {
-        let away = self.lost.map_or(Duration::ZERO, |since| since.elapsed());
-        Instant::now() + away.max(self.options.caught_up_pause)
-    }
-
-    async fn back(&mut self) -> Result<(), Abandoned> {
-        if self.lost.take().is_some() {
-            self.send(Change::WatchBack(self.kind)).await?;
-        }
-        Ok(())
+    async fn say(&self, word: Option<Word>) -> Result<(), Abandoned> {
+        let change = match word {
+            None => return Ok(()),
+            Some(Word::Silent) => Change::WatchSilent(self.kind),
+            Some(Word::Lost) => Change::WatchLost(self.kind),
+            Some(Word::Back) => Change::WatchBack(self.kind),
+        };
+        self.send(change).await
     }
 
     async fn listed(&mut self, version: &str) -> Result<(), Abandoned> {
         self.send(Change::RelistEnd(self.kind)).await?;
-        self.back().await?;
+        let word = self.sight.listed(self.begun, Instant::now());
+        self.say(word).await?;
         self.forbidden = false;
         self.update(|it| {
             it.listed = true;

@@ -1,6 +1,8 @@
 //! The driver against a scripted API server over real HTTP. Expectations are what arrives and what
 //! was asked, never how long it took.
 
+mod standing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +43,16 @@ impl Rig {
         let mut taken = Vec::new();
         while taken.len() < count {
             let change = self.next().await;
-            taken.extend(Some(change).filter(|it| !["lost", "back"].contains(&&**it)));
+            taken.extend(Some(change).filter(|it| !["silent", "lost", "back"].contains(&&**it)));
         }
         taken
+    }
+
+    /// Awaits these, and nothing else between them.
+    async fn says(&mut self, wanted: &[&str]) {
+        for want in wanted {
+            assert_eq!(self.next().await, *want);
+        }
     }
 
     async fn next(&mut self) -> String {
@@ -58,6 +67,7 @@ fn brief(change: &Change) -> String {
     match change {
         Change::RelistBegin(_) => "begin".to_owned(),
         Change::RelistEnd(_) => "end".to_owned(),
+        Change::WatchSilent(_) => "silent".to_owned(),
         Change::WatchLost(_) => "lost".to_owned(),
         Change::WatchBack(_) => "back".to_owned(),
         Change::NodeSeen(node) => format!("+{}", node.name),
@@ -324,64 +334,6 @@ async fn silence_is_noticed_everywhere() {
     assert_eq!(rig.take(7).await, want);
     assert_eq!(rig.health.kind(Kind::Pods).num_failures, 5);
     assert!(fake.seen()[8].uri.contains("resourceVersion=11&"));
-}
-
-#[tokio::test]
-async fn a_server_that_restarts_is_found_again() {
-    let mut script = listed();
-    script.push(lines(&[event("ADDED", &pod(2, 11))], After::Hang));
-    let fake = Fake::start(script).await;
-    let port = fake.port();
-    let mut rig = watch(port, Kind::Pods, quick());
-    assert_eq!(rig.take(4).await, ["begin", "+p1", "end", "+p2"]);
-    fake.stop().await;
-    // Long enough for attempts that are refused by the empty port.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let error = rig.health.kind(Kind::Pods).error.expect("nobody is there");
-    assert!(error.contains("watch pods"), "{error}");
-    let missed = [event("DELETED", &pod(1, 12)), event("ADDED", &pod(3, 13))];
-    let again = vec![Answer::Cut, lines(&missed, After::Hang)];
-    let fake = Fake::start_on(port, again).await;
-    assert_eq!([rig.next().await, rig.next().await, rig.next().await], ["lost", "-1", "+p3"]);
-    assert_eq!(rig.next().await, "back", "what was missed comes first, all of it");
-    assert!(fake.seen()[1].uri.contains("resourceVersion=11&"));
-    assert_eq!(rig.health.kind(Kind::Pods).error, None);
-}
-
-#[tokio::test]
-async fn a_bookmark_says_that_a_watch_has_caught_up() {
-    let never_paused = WatchOptions { caught_up_pause: Duration::from_secs(3600), ..quick() };
-    let mut script = listed();
-    script.push(lines(&[event("ADDED", &pod(2, 11))], After::End));
-    let missed = [event("ADDED", &pod(3, 12)), event("ADDED", &pod(4, 13)), bookmark(13, false)];
-    let later = event("ADDED", &pod(5, 14));
-    script.push(lines(&[&missed[..], &[later]].concat(), After::Hang));
-    let fake = Fake::start(script).await;
-    let mut rig = watch(fake.port(), Kind::Pods, never_paused);
-    assert_eq!(rig.take(4).await, ["begin", "+p1", "end", "+p2"]);
-    for want in ["lost", "+p3", "+p4", "back", "+p5"] {
-        assert_eq!(rig.next().await, want);
-    }
-}
-
-#[tokio::test]
-async fn events_without_a_pause_do_not_keep_a_watch_lost() {
-    let options = WatchOptions { caught_up_pause: Duration::from_millis(20), ..quick() };
-    let mut script = listed();
-    script.push(lines(&[], After::End));
-    let busy: Vec<String> = (2..400).map(|at| event("ADDED", &pod(at, 10 + at))).collect();
-    script.push(lines(&busy, After::Hang));
-    let fake = Fake::start(script).await;
-    let mut rig = watch(fake.port(), Kind::Pods, options);
-    assert_eq!(rig.take(3).await, ["begin", "+p1", "end"]);
-    assert_eq!([rig.next().await, rig.next().await], ["back", "lost"]);
-    let mut before = Vec::new();
-    while before.last().is_none_or(|it| it != "back") {
-        // Each line has been there for long when the one before it is taken.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        before.push(rig.next().await);
-    }
-    assert!(before.len() < 300, "{} changes, then the watch is back", before.len());
 }
 
 #[tokio::test]

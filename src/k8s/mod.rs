@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! driver ─── asks ───> watch     (what next: pure)
+//!   ├──── tells ──> sight        (whether all was told: pure)
 //!   ├──── wire, client           (requests, lines, errors)
 //!   ├──── health                 (what /readyz and the metrics read)
 //!   └──── page, objects ──> slim ──> decode ──> model
@@ -32,6 +33,7 @@ mod objects;
 mod page;
 pub mod marks;
 mod preferences;
+mod sight;
 pub mod slim;
 pub mod volumes;
 mod watch;

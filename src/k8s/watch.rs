@@ -15,6 +15,8 @@
 
 use std::time::Duration;
 
+use crate::cluster::MAX_SILENCE_MS;
+
 /// Times and sizes of a watch.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
@@ -27,6 +29,9 @@ pub struct WatchOptions {
     pub watch_timeout: Duration,
     /// How much longer than `watch_timeout` we wait before we call a connection dead.
     pub silence_margin: Duration,
+    /// A watch that has said nothing for so long may be dead: nothing that rests on its having told
+    /// all is done until it speaks.
+    pub silent_after: Duration,
     /// How long the server is asked to keep a streamed list open.
     pub stream_timeout: Duration,
     /// Back-off after the first failure.
@@ -53,6 +58,7 @@ impl Default for WatchOptions {
             page_timeout: Duration::from_secs(60),
             watch_timeout: Duration::from_secs(45),
             silence_margin: Duration::from_secs(5),
+            silent_after: Duration::from_millis(MAX_SILENCE_MS),
             stream_timeout: Duration::from_secs(300),
             backoff_min: Duration::from_millis(800),
             backoff_max: Duration::from_secs(30),
@@ -90,8 +96,10 @@ pub(super) struct Failure {
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// As agreed: the server's time was up, or ours.
+    /// As agreed: the time was up, and the server closed it.
     Closed { lived: Duration, num_lines: u64 },
+    /// The time was up and the server has not closed it, though it had sent something: we have.
+    Overdue,
     /// We were asked for a fresh list.
     Relist,
     /// Otherwise.
@@ -184,6 +192,10 @@ impl Course {
                 self.after_close(*num_lines);
                 let brief = *lived < MIN_LIFE;
                 if brief { self.backoff.delay(now, Duration::MAX, jitter) } else { Duration::ZERO }
+            }
+            End::Overdue => {
+                self.num_quiet = 0;
+                Duration::ZERO
             }
             End::Relist => {
                 self.relist();

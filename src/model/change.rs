@@ -57,6 +57,9 @@ pub enum Change {
     RelistBegin(Kind),
     /// A list is complete.
     RelistEnd(Kind),
+    /// The watch has said nothing for long, or begins anew as agreed: if it is dead, the server knows
+    /// what we do not.
+    WatchSilent(Kind),
     /// The watch is interrupted: the server may know what we do not.
     WatchLost(Kind),
     /// The watch goes on where it was, and what the server had kept for us meanwhile was sent.

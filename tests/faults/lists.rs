@@ -42,11 +42,14 @@ impl Follower {
         self.state.publish().0
     }
 
-    /// Applies what comes until `check` holds.
+    /// Applies what comes, one by one, until `check` holds.
     pub(super) fn until(&mut self, what: &str, mut check: impl FnMut(&mut Self) -> bool) {
         wait(what, || {
             while let Ok(change) = self.changes.try_recv() {
                 self.state.apply(change);
+                if check(self) {
+                    return true;
+                }
             }
             check(self)
         });

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{PoolUse, Settled, Snapshot};
+use crate::cluster::{PoolUse, Settled, Snapshot, Watch};
 use crate::model::{
     Amounts, BoundClaim, Change, Conditions, DomainLevel, Hashed, HostPort, ImageName, Kind,
     Namespace, Node, NodeImage, NodeOrd, Nomination, ObjectName, Pod, PodUid, PoolSpec, QosClaim,
@@ -25,7 +25,7 @@ pub(crate) struct Model {
     /// UIDs that never come back.
     ended: BTreeSet<PodUid>,
     pools: Vec<PoolSpec>,
-    pods_unwatched: bool,
+    pods_watch: Watch,
     /// What holds must be told, recycled ordinals apart: the model has none.
     told: Vec<Settled>,
 }
@@ -35,9 +35,11 @@ impl Model {
         match change {
             Change::RelistBegin(kind) => self.mark(*kind),
             Change::RelistEnd(kind) => self.sweep(*kind),
-            Change::WatchLost(Kind::Pods) => self.pods_unwatched = true,
-            Change::WatchBack(Kind::Pods) => self.pods_unwatched = false,
-            Change::WatchLost(_) | Change::WatchBack(_) => {}
+            Change::WatchSilent(Kind::Pods) if self.pods_watch == Watch::Lost => {}
+            Change::WatchSilent(Kind::Pods) => self.pods_watch = Watch::Silent,
+            Change::WatchLost(Kind::Pods) => self.pods_watch = Watch::Lost,
+            Change::WatchBack(Kind::Pods) => self.pods_watch = Watch::Telling,
+            Change::WatchSilent(_) | Change::WatchLost(_) | Change::WatchBack(_) => {}
             Change::NodeSeen(node) => match self.nodes.get_mut(&node.name) {
                 Some((known, seen)) if known.resource_version > node.resource_version => {
                     *seen = true;
@@ -143,7 +145,7 @@ impl Model {
 
     /// Counts everything.
     pub(crate) fn picture(&self) -> Picture {
-        let mut out = Picture { pods_unwatched: self.pods_unwatched, ..Picture::default() };
+        let mut out = Picture { pods_watch: self.pods_watch, ..Picture::default() };
         for pool in &self.pools {
             out.pools.push((pool.name.clone(), PoolUse::default()));
         }
@@ -232,7 +234,7 @@ pub(crate) struct Picture {
     volumes: BTreeMap<ObjectName, Reach>,
     num_stored: (usize, usize),
     num_pods: usize,
-    pods_unwatched: bool,
+    pods_watch: Watch,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -347,7 +349,7 @@ pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
         volumes: volumes.collect(),
         num_stored: stored.counts(),
         num_pods: snapshot.num_pods,
-        pods_unwatched: snapshot.pods_unwatched,
+        pods_watch: snapshot.pods_watch,
     }
 }
 

@@ -77,10 +77,10 @@ pub(crate) enum Op {
     },
     /// A list of this kind ends that nobody saw begin.
     End(u8),
-    /// The watch of this kind is interrupted, or goes on.
+    /// The watch of this kind goes on, is silent, or is interrupted.
     Watch {
         kind: u8,
-        lost: bool,
+        how: u8,
     },
     Pools(u8),
 }
@@ -107,7 +107,7 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..4_u8, heard()).prop_map(|(name, heard)| Op::VolumeDeleted { name, heard }),
         1 => (0..5_u8, 0..12_u8).prop_map(|(kind, key)| Op::Unread { kind, key }),
         1 => (0..5_u8).prop_map(Op::End),
-        1 => (0..5_u8, any::<bool>()).prop_map(|(kind, lost)| Op::Watch { kind, lost }),
+        1 => (0..5_u8, 0..3_u8).prop_map(|(kind, how)| Op::Watch { kind, how }),
         4 => any::<prop::sample::Index>().prop_map(Op::Late),
         1 => prop::option::of(0..9_u8).prop_map(|cut| Op::Relist { cut }),
         1 => (0..4_u8).prop_map(Op::Pools),
@@ -328,9 +328,9 @@ impl Server {
                 vec![Change::Unread { kind, key: key.into() }]
             }
             Op::End(kind) => vec![Change::RelistEnd(Kind::ALL[usize::from(kind)])],
-            Op::Watch { kind, lost } => {
-                let change = if lost { Change::WatchLost } else { Change::WatchBack };
-                vec![change(Kind::ALL[usize::from(kind)])]
+            Op::Watch { kind, how } => {
+                let all = [Change::WatchBack, Change::WatchSilent, Change::WatchLost];
+                vec![all[usize::from(how)](Kind::ALL[usize::from(kind)])]
             }
             Op::Late(ref at) if !self.sent.is_empty() => vec![at.get(&self.sent).clone()],
             Op::Late(_) => Vec::new(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Answer, Desk};
+use crate::cluster::Watch;
 use crate::engine::steer::{Comeback, Course, Seen, SteerRecord, Steers, Turn, Unsteered, Wrote};
 use crate::engine::{Naming, World};
 use crate::model::{NodeOrd, Pod, PodUid, Reason, Tick};
@@ -176,7 +177,7 @@ impl Desk {
         // What it would be nominated for is not known to suit it.
         let is_constrained = world.snapshot.cannot_judge(pod).is_some();
         let is_behind =
-            world.snapshot.pods_unwatched || answer.tally.count(Reason::UnknownNode) > 0;
+            world.snapshot.pods_watch == Watch::Lost || answer.tally.count(Reason::UnknownNode) > 0;
         let spares = helm.preempt_verb || self.steers.was_asked_to_preempt() || pod.never_preempts;
         let obstacles = [
             (!helm.acts, Unsteered::Off),

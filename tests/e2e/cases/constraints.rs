@@ -141,7 +141,7 @@ async fn furnish(api: &Api, rng: &mut Rng, namespace: &str, name: &str) -> Resul
 }
 
 /// Makes a claim or a volume what it is.
-async fn store(api: &Api, object: &Value) -> Result<()> {
+pub(super) async fn store(api: &Api, object: &Value) -> Result<()> {
     let mut first = object.clone();
     first["status"] = json!({});
     if let Some(meta) = first["metadata"].as_object_mut() {

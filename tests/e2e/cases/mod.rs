@@ -19,6 +19,7 @@ mod replicas;
 mod steer;
 mod steer_broken;
 mod steer_lost;
+mod steer_volume;
 mod tls;
 
 use std::pin::Pin;
@@ -52,6 +53,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("filter_latency_under_faults", || Box::pin(latency::under_faults())),
     ("steer_killed", || Box::pin(steer_broken::killed())),
     ("steer_target_lost", || Box::pin(steer_lost::lost())),
+    ("steer_to_its_volume", || Box::pin(steer_volume::into_its_zone())),
     ("two_schedulers_two_replicas", || Box::pin(replicas::two())),
     ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),

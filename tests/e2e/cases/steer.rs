@@ -232,7 +232,7 @@ pub(super) fn plain_node(name: &str, (label, value): (&str, Option<&str>)) -> Va
 }
 
 /// A pool and a class for each home.
-fn homes(count: usize, more: &str) -> String {
+pub(super) fn homes(count: usize, more: &str) -> String {
     let mut text = String::from(
         "apiVersion: sigma.io/v1alpha1\nkind: SchedulingPolicy\nmetadata: {name: homes}\npools:\n",
     );

@@ -20,17 +20,46 @@ fn a_lost_watch_leaves_in_doubt_whether_the_last_attempt_is_dead() {
 }
 
 #[test]
-fn while_the_watch_is_lost_no_hold_ends_by_its_time() {
+fn while_the_watch_is_silent_or_lost_no_hold_ends_by_its_time() {
+    for doubt in [Change::WatchSilent, Change::WatchLost] {
+        let mut site = site(&["a"]);
+        let (first, second) = (pod(1, 5), pod(2, 5));
+        assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
+        site.see([doubt(Kind::Pods)]);
+        // It may be on `a` for a minute already.
+        assert_eq!(site.desk.expire(&site.world, Tick(60_000)), 0);
+        assert_eq!(site.filter(&second, &["a"], 60_000), Err(Reason::AllocationLimit));
+        site.see([Change::WatchBack(Kind::Pods)]);
+        assert_eq!(site.desk.expire(&site.world, Tick(60_001)), 1);
+        assert_eq!(site.filter(&second, &["a"], 60_001), Ok(vec!["a"]));
+    }
+}
+
+#[test]
+fn a_process_that_was_stopped_ends_no_hold_before_it_has_read_what_waited() {
     let mut site = site(&["a"]);
+    assert_eq!(site.filter(&pod(1, 5), &["a"], 0), Ok(vec!["a"]));
+    let mut ended = |ms| site.desk.expire(&site.world, Tick(ms));
+    assert_eq!([15_001, 30_000].map(&mut ended), [0, 1]);
+    assert_eq!(site.filter(&pod(2, 5), &["a"], 30_000), Ok(vec!["a"]));
+    let mut ended = |ms| site.desk.expire(&site.world, Tick(ms));
+    // It stands still for half a minute.
+    assert_eq!([60_000, 60_050, 60_999, 61_000].map(&mut ended), [0, 0, 0, 1]);
+}
+
+/// Which is what a small cluster is, most of the time.
+#[test]
+fn a_silent_watch_leaves_nothing_else_in_doubt() {
+    let mut site = site(&["a", "b"]);
     let (first, second) = (pod(1, 5), pod(2, 5));
+    site.see([Change::WatchSilent(Kind::Pods)]);
     assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
-    site.see([Change::WatchLost(Kind::Pods)]);
-    // It may be on `a` for a minute already.
-    assert_eq!(site.desk.expire(&site.world, Tick(60_000)), 0);
-    assert_eq!(site.filter(&second, &["a"], 60_000), Err(Reason::AllocationLimit));
-    site.see([Change::WatchBack(Kind::Pods)]);
-    assert_eq!(site.desk.expire(&site.world, Tick(60_001)), 1);
-    assert_eq!(site.filter(&second, &["a"], 60_001), Ok(vec!["a"]));
+    // Its attempt is dead.
+    assert_eq!(site.filter(&first, &["b"], 1), Ok(vec!["b"]));
+    assert_eq!(site.filter(&second, &["a"], 1), Ok(vec!["a"]));
+    let refusal = Some(Refusal::default());
+    site.see([seen_pod(&Pod { resource_version: 2, refusal, ..second.clone() })]);
+    assert!(!site.desk.is_held(second.uid));
 }
 
 #[test]
