@@ -57,6 +57,9 @@ pub(crate) struct BenchArgs {
     /// sigma's --qps: nominations a second, at most [default: sigma's own].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     qps: Option<u32>,
+    /// The most nodes that sigma names for a pod; 0: all [default: sigma's own].
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    shortlist: Option<u32>,
     /// Draws pods a second to a file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -97,14 +100,17 @@ impl Means {
         self.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// sigma's policy.
-    fn policy(self) -> Option<&'static str> {
-        match self {
-            Self::SigmaAll => Some(include_str!("all.yaml")),
-            Self::SigmaShortlist => Some(include_str!("shortlist.yaml")),
-            Self::SigmaAhead | Self::SigmaNominated => Some(include_str!("ahead.yaml")),
-            Self::None | Self::GoEcho => None,
-        }
+    /// sigma's policy, with shortlists of this length.
+    fn policy(self, shortlist: Option<u32>) -> Option<String> {
+        let (policy, more) = match self {
+            Self::SigmaAll => return Some(include_str!("all.yaml").to_owned()),
+            Self::SigmaShortlist => (include_str!("shortlist.yaml"), "steering:\n"),
+            // It ends with what there is of steering.
+            Self::SigmaAhead | Self::SigmaNominated => (include_str!("ahead.yaml"), ""),
+            Self::None | Self::GoEcho => return None,
+        };
+        let length = shortlist.map(|most| format!("{more}  default: {{shortlist: {most}}}\n"));
+        Some(format!("{policy}{}", length.unwrap_or_default()))
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) struct Site {
     pods: Vec<Value>,
     percentage: Option<u32>,
     qps: Option<u32>,
+    shortlist: Option<u32>,
 }
 
 /// What a run measured.
@@ -104,8 +105,8 @@ impl Site {
         api.post_all(nodes).await.context("making nodes")?;
         let pods = args.backlog.furnish(api, args.pods).await.context("what pods refer to")?;
         let start = Start::new(&api.0);
-        let BenchArgs { nodes: num_nodes, percentage, qps, .. } = *args;
-        Ok(Self { start, num_nodes, pods, percentage, qps, control_plane })
+        let BenchArgs { nodes: num_nodes, percentage, qps, shortlist, .. } = *args;
+        Ok(Self { start, num_nodes, pods, percentage, qps, shortlist, control_plane })
     }
 
     /// A run from an empty cluster to an empty cluster.
@@ -180,8 +181,8 @@ impl Site {
     }
 
     async fn extender(&self, means: Means) -> Result<Extender> {
-        if let Some(policy) = means.policy() {
-            let mut options = SigmaOptions::new(&self.control_plane, &means.name(), policy);
+        if let Some(policy) = means.policy(self.shortlist) {
+            let mut options = SigmaOptions::new(&self.control_plane, &means.name(), &policy);
             if matches!(means, Means::SigmaAhead | Means::SigmaNominated) {
                 options.more = ["--lease-namespace=kube-system", "--scheduler-name=sigma"]
                     .map(str::to_owned)
