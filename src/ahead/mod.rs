@@ -24,8 +24,8 @@ use rustc_hash::FxHashSet;
 
 use self::ledger::{Ledger, REST_MS, ToClear};
 use self::look::{Look, place_of};
-use self::pace::Pace;
-use crate::actor::{Actor, Means, Order, WhyOff};
+use self::pace::{Delay, Pace};
+use crate::actor::{Actor, Means, Order, Outcome, WhyOff};
 use crate::engine::{Desk, NoTarget, World};
 use crate::metrics::Metrics;
 use crate::model::{Pod, PodUid, Reason, Tick};
@@ -53,6 +53,7 @@ pub struct Ahead {
     /// The `schedulerName` of the pods that are ours to nominate.
     schedulers: Vec<String>,
     ledger: Mutex<Ledger>,
+    delay: Delay,
 }
 
 /// What is known of the looks before.
@@ -108,7 +109,14 @@ impl Ahead {
         for why in NoTarget::ALL {
             metrics.ahead.unplanned.with_label_values(&[why.name()]);
         }
-        Self { board, actor, metrics, schedulers, ledger: Mutex::default() }
+        Self {
+            board,
+            actor,
+            metrics,
+            schedulers,
+            ledger: Mutex::default(),
+            delay: Delay::default(),
+        }
     }
 
     /// How a pending pod stands; `None`: the policy does not nominate ahead.
@@ -144,7 +152,8 @@ impl Ahead {
         let now = self.board.clock.now();
         let recheck = settings.and_then(|_| looks.rechecked.due(&world, now));
         let num_answers = || self.board.decide(|desk, _, _| desk.num_answers());
-        let lead = settings.map_or(0, |_| looks.pace.lead(num_answers(), now));
+        let lead_ms = self.delay.lead_ms();
+        let lead = settings.map_or(0, |_| looks.pace.lead(num_answers(), lead_ms, now));
         // Milliseconds of work, which must not keep a thread of the watches.
         let looked = tokio::task::spawn_blocking(move || {
             this.follow(settings, recheck);
@@ -296,10 +305,14 @@ impl Ahead {
     fn submit(self: &Arc<Self>, pod: Arc<Pod>, node: &str, held: Tick, settings: NominateAhead) {
         let uid = pod.uid;
         let (this, board) = (Arc::clone(self), self.board.clone());
+        let ordered = board.clock.now();
         let order = Order::nominate(Means::NominateAhead, pod, node, "backlog")
             .while_it(move || board.decide(|desk, _, _| desk.is_held_until(uid, held)));
         self.actor.submit(order.telling(move |outcome| {
             let now = this.board.clock.now();
+            if *outcome == Outcome::Written {
+                this.delay.note(now.since_ms(ordered));
+            }
             this.ledger().written(uid, outcome, settings.ttl_ms, now);
         }));
     }
