@@ -119,6 +119,7 @@ impl Actor {
             Means::ALL.iter().flat_map(|it| Outcome::NAMES.map(|name| (it, name)))
         {
             metrics.actor.ended.with_label_values(&[means.name(), outcome]);
+            metrics.actor.write_seconds.with_label_values(&[means.name()]);
         }
         let (verb, resource, subresource) = ("patch", "pods", "status");
         let right = Right { verb, resource, subresource, ..Right::default() };

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::look::Place;
+use super::pace::Delay;
 use crate::actor::Outcome;
 use crate::cluster::Snapshot;
 use crate::model::{Pod, PodUid, Tick};
@@ -65,8 +66,8 @@ impl End {
 enum Stage {
     /// To be ordered when its turn comes.
     Chosen(Place),
-    /// To be written.
-    Ordered,
+    /// To be written, since then.
+    Ordered(Tick),
     /// Written.
     Nominated {
         since: Tick,
@@ -108,12 +109,18 @@ pub(super) struct Ledger {
     entries: FxHashMap<PodUid, Entry>,
     resting: FxHashMap<PodUid, Tick>,
     ended: Vec<Ended>,
+    delay: Delay,
 }
 
 impl Ledger {
     /// How many targets have not ended.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How long before kube-scheduler comes to a pod its nomination must be ordered, in milliseconds.
+    pub(super) fn lead_ms(&self) -> u64 {
+        self.delay.lead_ms()
     }
 
     /// The pod may be given a target.
@@ -152,10 +159,10 @@ impl Ledger {
     }
 
     /// The pod's nomination is ordered. Gives the target.
-    pub(super) fn order(&mut self, uid: PodUid) -> Option<Box<str>> {
+    pub(super) fn order(&mut self, uid: PodUid, now: Tick) -> Option<Box<str>> {
         let entry = self.entries.get_mut(&uid)?;
         matches!(entry.stage, Stage::Chosen(_)).then(|| {
-            entry.stage = Stage::Ordered;
+            entry.stage = Stage::Ordered(now);
             entry.node.clone()
         })
     }
@@ -163,7 +170,7 @@ impl Ledger {
     /// kube-scheduler came to the pod before its nomination's turn. It rests, since one
     /// whose class holds nothing would look as if it still waited.
     pub(super) fn came_first(&mut self, uid: PodUid, now: Tick) {
-        self.end(uid, End::Missed, REST_MS, now);
+        self.end(uid, End::Missed, 0, now);
         self.rest(uid, now.plus_ms(REST_MS));
     }
 
@@ -187,11 +194,17 @@ impl Ledger {
 
     /// The order to nominate has ended.
     pub(super) fn written(&mut self, uid: PodUid, outcome: &Outcome, rest_ms: u64, now: Tick) {
-        let Some(entry) = self.entries.get_mut(&uid).filter(|it| it.stage == Stage::Ordered) else {
+        let Some(entry) = self.entries.get_mut(&uid) else {
+            return;
+        };
+        let Stage::Ordered(ordered) = entry.stage else {
             return;
         };
         match outcome {
-            Outcome::Written => entry.stage = Stage::Nominated { since: now, seen: false },
+            Outcome::Written => {
+                self.delay.note(now.since_ms(ordered));
+                entry.stage = Stage::Nominated { since: now, seen: false };
+            }
             // What became of the pod a snapshot will tell.
             Outcome::Gone | Outcome::AlreadyBound => {}
             Outcome::Overtaken => self.came_first(uid, now),
@@ -232,7 +245,10 @@ impl Ledger {
                 continue;
             };
             let is_shown = pod.nominated.as_deref() == Some(&*entry.node);
-            if entry.stage == Stage::Ordered && is_shown {
+            if let Stage::Ordered(ordered) = entry.stage
+                && is_shown
+            {
+                self.delay.note(now.since_ms(ordered));
                 entry.stage = Stage::Nominated { since: now, seen: true };
             }
             let Stage::Nominated { since, seen } = &mut entry.stage else {

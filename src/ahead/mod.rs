@@ -24,8 +24,8 @@ use rustc_hash::FxHashSet;
 
 use self::ledger::{Ledger, REST_MS, ToClear};
 use self::look::{Look, place_of};
-use self::pace::{Delay, Pace};
-use crate::actor::{Actor, Means, Order, Outcome, WhyOff};
+use self::pace::Pace;
+use crate::actor::{Actor, Means, Order, WhyOff};
 use crate::engine::{Desk, NoTarget, World};
 use crate::metrics::Metrics;
 use crate::model::{Pod, PodUid, Reason, Tick};
@@ -53,7 +53,6 @@ pub struct Ahead {
     /// The `schedulerName` of the pods that are ours to nominate.
     schedulers: Vec<String>,
     ledger: Mutex<Ledger>,
-    delay: Delay,
 }
 
 /// What is known of the looks before.
@@ -109,14 +108,7 @@ impl Ahead {
         for why in NoTarget::ALL {
             metrics.ahead.unplanned.with_label_values(&[why.name()]);
         }
-        Self {
-            board,
-            actor,
-            metrics,
-            schedulers,
-            ledger: Mutex::default(),
-            delay: Delay::default(),
-        }
+        Self { board, actor, metrics, schedulers, ledger: Mutex::default() }
     }
 
     /// How a pending pod stands; `None`: the policy does not nominate ahead.
@@ -152,7 +144,7 @@ impl Ahead {
         let now = self.board.clock.now();
         let recheck = settings.and_then(|_| looks.rechecked.due(&world, now));
         let num_answers = || self.board.decide(|desk, _, _| desk.num_answers());
-        let lead_ms = self.delay.lead_ms();
+        let lead_ms = self.ledger().lead_ms();
         let lead = settings.map_or(0, |_| looks.pace.lead(num_answers(), lead_ms, now));
         // Milliseconds of work, which must not keep a thread of the watches.
         let looked = tokio::task::spawn_blocking(move || {
@@ -278,7 +270,7 @@ impl Ahead {
                     continue;
                 }
                 most -= 1;
-                let node = self.ledger().order(pod.uid);
+                let node = self.ledger().order(pod.uid, now);
                 if let Some(node) = node {
                     self.submit(pod, &node, held, settings);
                 }
@@ -305,14 +297,10 @@ impl Ahead {
     fn submit(self: &Arc<Self>, pod: Arc<Pod>, node: &str, held: Tick, settings: NominateAhead) {
         let uid = pod.uid;
         let (this, board) = (Arc::clone(self), self.board.clone());
-        let ordered = board.clock.now();
         let order = Order::nominate(Means::NominateAhead, pod, node, "backlog")
             .while_it(move || board.decide(|desk, _, _| desk.is_held_until(uid, held)));
         self.actor.submit(order.telling(move |outcome| {
             let now = this.board.clock.now();
-            if *outcome == Outcome::Written {
-                this.delay.note(now.since_ms(ordered));
-            }
             this.ledger().written(uid, outcome, settings.ttl_ms, now);
         }));
     }

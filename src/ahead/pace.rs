@@ -1,7 +1,6 @@
 //! How fast kube-scheduler goes through its queue, and how long a nomination takes to get ahead of it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::Tick;
 
@@ -21,21 +20,19 @@ pub(super) struct Pace {
     seen: VecDeque<(Tick, u64)>,
 }
 
-/// How long nominations take lately, from the order to the answer: the mean of the last few, in milliseconds.
+/// How long nominations take lately, from the order to the write: the mean of the last few, in milliseconds.
 #[derive(Debug, Default)]
-pub(super) struct Delay(AtomicU64);
+pub(super) struct Delay(u64);
 
 impl Delay {
-    pub(super) fn note(&self, took_ms: u64) {
-        // One that is lost to another thread's is no loss.
-        let mean = self.0.load(Ordering::Relaxed);
-        self.0.store((7 * mean + took_ms.min(MOST_LEAD_MS)).div_ceil(8), Ordering::Relaxed);
+    pub(super) fn note(&mut self, took_ms: u64) {
+        self.0 = (7 * self.0 + took_ms.min(MOST_LEAD_MS)).div_ceil(8);
     }
 
     /// How long before kube-scheduler comes to a pod its nomination must be ordered: until it is written, and
     /// kube-scheduler has seen it.
     pub(super) fn lead_ms(&self) -> u64 {
-        (self.0.load(Ordering::Relaxed) + SEEN_MS).clamp(LEAST_LEAD_MS, MOST_LEAD_MS)
+        (self.0 + SEEN_MS).clamp(LEAST_LEAD_MS, MOST_LEAD_MS)
     }
 }
 
@@ -88,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_lead_is_as_long_as_nominations_take_within_bounds() {
-        let delay = Delay::default();
+        let mut delay = Delay::default();
         assert_eq!(delay.lead_ms(), 300);
         for (took_ms, want) in [(5, 300), (800, 900), (9999, 3000), (600, 700), (5, 300)] {
             (0..40).for_each(|_| delay.note(took_ms));

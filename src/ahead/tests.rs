@@ -33,7 +33,7 @@ impl Case {
     fn ordered() -> Self {
         let mut case = Self::chosen();
         assert_eq!(case.ledger.turn(0), [(UID, Tick(77))]);
-        assert_eq!(case.ledger.order(UID).as_deref(), Some("a"));
+        assert_eq!(case.ledger.order(UID, Tick(0)).as_deref(), Some("a"));
         assert_eq!(case.ledger.turn(0), []);
         case
     }
@@ -93,7 +93,7 @@ fn who_comes_next_is_ordered_last_and_all_others_by_their_places() {
         let pod = Pod { priority, resource_version, ..pod(uid, 1) };
         ledger.note(pod.uid, place_of(&pod), "a", Tick(uid as u64));
     }
-    ledger.order(PodUid(5));
+    ledger.order(PodUid(5), Tick(0));
     for (lead, want) in [
         (0, [3, 2, 4, 1]),
         (1, [2, 4, 1, 3]),
@@ -104,6 +104,30 @@ fn who_comes_next_is_ordered_last_and_all_others_by_their_places() {
         let turn = ledger.turn(lead);
         assert!(turn.iter().map(|it| it.0.0).eq(want), "{lead}: {turn:?}");
         assert!(turn.iter().all(|it| it.0.0 == u128::from(it.1.0)));
+    }
+}
+
+/// By the answer to the write, or by a snapshot that shows it before that.
+#[test]
+fn orders_begin_as_far_ahead_as_writing_takes() {
+    for by_answer in [true, false] {
+        let mut case = Case::chosen();
+        assert_eq!(case.ledger.lead_ms(), 300);
+        for at in 0..40 {
+            let start = 10_000 * at;
+            case.ledger.forget();
+            case.sees(&Pod { resource_version: 10 * at + 1, ..pod(1, 1) });
+            case.ledger.note(UID, place_of(&pod(1, 1)), "a", Tick(77));
+            case.ledger.order(UID, Tick(start));
+            if by_answer {
+                case.ledger.written(UID, &Outcome::Written, TTL_MS, Tick(start + 800));
+            }
+            case.sees(&nominated("a", 10 * at + 2));
+            assert_eq!(case.follow(start + 800, true), []);
+            // It is noted once.
+            case.ledger.written(UID, &Outcome::Written, TTL_MS, Tick(start + 9000));
+        }
+        assert!((880..=920).contains(&case.ledger.lead_ms()), "{}", case.ledger.lead_ms());
     }
 }
 
