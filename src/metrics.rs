@@ -196,6 +196,8 @@ pub struct AheadMetrics {
     pub ended: IntCounterVec,
     /// Time to choose the targets of a batch.
     pub planning_seconds: Histogram,
+    /// For how long answers have waited for nominations.
+    pub waited_ms: IntCounter,
 }
 
 impl AheadMetrics {
@@ -208,6 +210,10 @@ impl AheadMetrics {
             ended: of.counters("ahead_targets_ended_total", "Targets that ended.", &["end"])?,
             planning_seconds: of
                 .duration("ahead_planning_duration_seconds", "Choosing for a batch.")?,
+            waited_ms: of.counter(
+                "ahead_head_start_milliseconds_total",
+                "For how long answers have waited for nominations to be written.",
+            )?,
         })
     }
 }

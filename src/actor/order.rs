@@ -79,11 +79,11 @@ impl Means {
                 backoff: Backoff { first_ms: 50, most_ms: 1000 },
                 max_age_ms: 2000,
             },
-            // Below what API priority and fairness lets one client have of a small control plane.
+            // As many at once as API priority and fairness lets one client have of a small control plane.
             Self::NominateAhead => LaneLimits {
                 max_waiting: 10_000,
                 max_in_flight: 32,
-                pace: Pace { tokens: 400, period_ms: 1000, burst: 50 },
+                pace: Pace { tokens: 1000, period_ms: 1000, burst: 125 },
                 max_attempts: 3,
                 backoff: Backoff { first_ms: 200, most_ms: 2000 },
                 max_age_ms: 30_000,

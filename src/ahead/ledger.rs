@@ -9,15 +9,17 @@
 //!                                               clearing ─────▶ stale, lost
 //! ```
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::head_start::HeadStart;
 use super::look::Place;
 use super::pace::Delay;
 use crate::actor::Outcome;
 use crate::cluster::Snapshot;
-use crate::model::{Pod, PodUid, Tick};
+use crate::model::{Pod, PodUid, Priority, Tick};
 
 /// A pod that no node takes is not looked at again for so long, nor one that kube-scheduler came to first.
 pub(super) const REST_MS: u64 = 2000;
@@ -81,9 +83,17 @@ enum Stage {
 #[derive(Clone, Debug)]
 struct Entry {
     node: Box<str>,
+    /// The pod's.
+    priority: Priority,
     /// When its hold ends; `None` where a leader before us had chosen it.
     held: Option<Tick>,
     stage: Stage,
+}
+
+impl Entry {
+    fn is_unwritten(&self) -> bool {
+        matches!(self.stage, Stage::Chosen(_) | Stage::Ordered(_))
+    }
 }
 
 /// A target that has ended.
@@ -110,6 +120,7 @@ pub(super) struct Ledger {
     resting: FxHashMap<PodUid, Tick>,
     ended: Vec<Ended>,
     delay: Delay,
+    head_start: HeadStart,
 }
 
 impl Ledger {
@@ -140,8 +151,36 @@ impl Ledger {
 
     /// A target is chosen, and held until this.
     pub(super) fn note(&mut self, uid: PodUid, place: Place, node: &str, held: Tick) {
-        let (node, held) = (node.into(), Some(held));
-        self.entries.insert(uid, Entry { node, held, stage: Stage::Chosen(place) });
+        let (node, held, Reverse(priority)) = (node.into(), Some(held), place.0);
+        self.entries.insert(uid, Entry { node, priority, held, stage: Stage::Chosen(place) });
+    }
+
+    /// A nomination is worth keeping kube-scheduler waiting for so long.
+    pub(super) fn grant_head_start(&mut self, each_ms: u64) {
+        self.head_start.grant(each_ms);
+    }
+
+    /// kube-scheduler may be kept waiting, and there is something to wait for.
+    pub(super) fn is_pressing(&self) -> bool {
+        self.head_start.is_left() && self.entries.values().any(Entry::is_unwritten)
+    }
+
+    /// kube-scheduler has come to the pod. If its nomination is not written yet it will not be; gives the
+    /// pod's priority then.
+    pub(super) fn give_way(&mut self, uid: PodUid, now: Tick) -> Option<Priority> {
+        let entry = self.entries.get(&uid).filter(|entry| entry.is_unwritten())?;
+        let priority = entry.priority;
+        self.came_first(uid, now);
+        Some(priority)
+    }
+
+    /// Takes at most so much of the head start while nominations of this priority or a higher one are to be
+    /// written yet. Gives how much.
+    pub(super) fn take_head_start(&mut self, priority: Priority, most_ms: u64) -> u64 {
+        let unwritten = self.entries.values().filter(|entry| entry.is_unwritten());
+        let num_unwritten = unwritten.clone().count();
+        let is_for_it = unwritten.clone().any(|entry| entry.priority >= priority);
+        if is_for_it { self.head_start.take(most_ms, num_unwritten) } else { 0 }
     }
 
     /// The pods whose nominations are to be ordered, and until when their targets are held: in the order
@@ -185,8 +224,8 @@ impl Ledger {
     pub(super) fn adopt<'a>(&mut self, pods: impl Iterator<Item = &'a Arc<Pod>>, now: Tick) {
         for pod in pods.filter(|pod| pod.nominated_ahead && pod.is_pending()) {
             if let Some(node) = &pod.nominated {
-                let stage = Stage::Nominated { since: now, seen: true };
-                let entry = || Entry { node: node.clone(), held: None, stage };
+                let (priority, stage) = (pod.priority, Stage::Nominated { since: now, seen: true });
+                let entry = || Entry { node: node.clone(), priority, held: None, stage };
                 self.entries.entry(pod.uid).or_insert_with(entry);
             }
         }
@@ -277,6 +316,7 @@ impl Ledger {
     pub(super) fn forget(&mut self) {
         self.entries.clear();
         self.resting.clear();
+        self.head_start.end();
     }
 
     /// How targets have ended since this was asked last.

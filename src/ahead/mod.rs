@@ -13,10 +13,12 @@
 //! kube-scheduler stays the judge: it tries the nominated node first, asking us as always, and else all
 //! others.
 
+mod head_start;
 mod ledger;
 mod look;
 mod pace;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +55,8 @@ pub struct Ahead {
     /// The `schedulerName` of the pods that are ours to nominate.
     schedulers: Vec<String>,
     ledger: Mutex<Ledger>,
+    /// Nominations are to be written, and kube-scheduler may be kept waiting for them.
+    is_pressing: AtomicBool,
 }
 
 /// What is known of the looks before.
@@ -108,7 +112,8 @@ impl Ahead {
         for why in NoTarget::ALL {
             metrics.ahead.unplanned.with_label_values(&[why.name()]);
         }
-        Self { board, actor, metrics, schedulers, ledger: Mutex::default() }
+        let (ledger, is_pressing) = (Mutex::default(), AtomicBool::new(false));
+        Self { board, actor, metrics, schedulers, ledger, is_pressing }
     }
 
     /// How a pending pod stands; `None`: the policy does not nominate ahead.
@@ -156,6 +161,7 @@ impl Ahead {
                 None => this.ledger().give_up(now),
             }
             this.measure(backlog, &unplanned);
+            this.press();
         });
         if looked.await.is_err() {
             self.metrics.panics.inc();
@@ -222,12 +228,18 @@ impl Ahead {
         let most = settings.batch.min(settings.window.saturating_sub(num_open));
         let (waiting, unplanned) = look.in_order();
         if backlog >= settings.min_backlog && most > 0 && !waiting.is_empty() {
-            self.choose_for(waiting.get(..most).unwrap_or(&waiting), &mut desk, &world, now);
+            let waiting = waiting.get(..most).unwrap_or(&waiting);
+            self.choose_for(waiting, settings.head_start_ms, (&mut desk, &world, now));
         }
         (backlog, unplanned)
     }
 
-    fn choose_for(&self, pods: &[Arc<Pod>], desk: &mut Desk, world: &World, now: Tick) {
+    fn choose_for(
+        &self,
+        pods: &[Arc<Pod>],
+        head_start_ms: u64,
+        (desk, world, now): (&mut Desk, &World, Tick),
+    ) {
         let timer = self.metrics.ahead.planning_seconds.start_timer();
         let targets = desk.targets(world, pods);
         timer.observe_duration();
@@ -241,9 +253,16 @@ impl Ahead {
         for some in chosen.chunks(AT_ONCE) {
             for (pod, node, held) in self.hold(some) {
                 self.metrics.ahead.chosen.inc();
-                self.ledger().note(pod.uid, place_of(&pod), &node, held);
+                let mut ledger = self.ledger();
+                ledger.note(pod.uid, place_of(&pod), &node, held);
+                ledger.grant_head_start(head_start_ms);
             }
         }
+    }
+
+    /// Says whether answers may wait.
+    fn press(&self) {
+        self.is_pressing.store(self.ledger().is_pressing(), Ordering::Relaxed);
     }
 
     /// Orders as many of the chosen nominations as the actor can begin soon, but those to which

@@ -131,6 +131,40 @@ fn orders_begin_as_far_ahead_as_writing_takes() {
     }
 }
 
+/// Until its own pod's answer, and for nobody of lower priority.
+#[test]
+fn kube_scheduler_waits_while_there_is_a_head_start_and_something_to_write() {
+    let mut ledger = Ledger::default();
+    for (uid, priority) in [(1, 0), (2, 0), (3, 5), (4, 0)] {
+        let pod = Pod { priority, ..pod(uid, 1) };
+        ledger.note(pod.uid, place_of(&pod), "a", Tick(77));
+        assert_eq!(ledger.is_pressing(), uid > 1);
+        ledger.grant_head_start(10);
+    }
+    assert_eq!(ledger.give_way(PodUid(9), Tick(0)), None, "it has no target");
+    ledger.order(PodUid(2), Tick(0));
+    for uid in [1, 2] {
+        assert_eq!(ledger.give_way(PodUid(uid), Tick(0)), Some(0));
+        assert_eq!(ledger.give_way(PodUid(uid), Tick(0)), None, "it is not nominated any more");
+        let (uid, held, why) = (PodUid(uid), None, End::Missed);
+        assert_eq!(ledger.take_ended(), [Ended { uid, held, why }]);
+        assert!(!ledger.is_free(uid, Tick(1500)));
+    }
+    assert_eq!(ledger.take_head_start(6, 5), 0, "those that are left are less important");
+    assert_eq!(ledger.take_head_start(5, 5), 5);
+    assert_eq!(ledger.take_head_start(0, 50), 15, "of two that are left");
+    assert!(!ledger.is_pressing());
+    ledger.grant_head_start(10);
+    assert!(ledger.is_pressing());
+    for uid in [3, 4] {
+        ledger.order(PodUid(uid), Tick(0));
+        ledger.written(PodUid(uid), &Outcome::Written, TTL_MS, Tick(0));
+        assert_eq!(ledger.give_way(PodUid(uid), Tick(0)), None, "it is nominated");
+    }
+    assert!(!ledger.is_pressing());
+    assert_eq!(ledger.take_head_start(0, 5), 0, "all is written");
+}
+
 #[test]
 fn what_is_not_ordered_ends_with_an_answer_or_when_the_means_is_switched_off() {
     let mut case = Case::chosen();

@@ -103,10 +103,10 @@ pub(super) struct ServeArgs {
         value_name = "NAME"
     )]
     scheduler_name: Vec<String>,
-    /// Nominations ahead a second, at most. The default keeps below what API priority and fairness lets
-    /// one client have of a small control plane.
+    /// Nominations ahead a second, at most. Never more than 32 are on their way, which keeps below what API
+    /// priority and fairness lets one client have of a small control plane.
     #[arg(
-        long, env = "SIGMA_QPS", default_value_t = 400, value_name = "NUMBER",
+        long, env = "SIGMA_QPS", default_value_t = 1000, value_name = "NUMBER",
         value_parser = clap::value_parser!(u32).range(1..=10_000)
     )]
     qps: u32,

@@ -15,6 +15,9 @@ use super::body::{self, BodyLimits, Budget};
 use super::fast_paths::FastPaths;
 use super::scratch::SharedScratch;
 use super::steer::Steerage;
+use super::wire::{self, PodArgs};
+use crate::ahead::Ahead;
+use crate::k8s::decode;
 use crate::metrics::Metrics;
 use crate::writer::Board;
 
@@ -44,6 +47,8 @@ pub struct ExtenderOptions {
     pub bind_within: Duration,
     /// Who writes steers; `None`: nobody is steered.
     pub steerage: Option<Steerage>,
+    /// Who nominates ahead, and may let answers wait; `None`: nobody.
+    pub ahead: Option<Arc<Ahead>>,
     /// Shortcuts that filter and prioritize take.
     pub fast_paths: FastPaths,
 }
@@ -57,6 +62,7 @@ impl Default for ExtenderOptions {
             binder: None,
             bind_within: Duration::from_millis(800),
             steerage: None,
+            ahead: None,
             fast_paths: FastPaths::ALL,
         }
     }
@@ -110,13 +116,15 @@ pub(super) struct Outcome {
     content_type: &'static str,
     body: Bytes,
     quality: Quality,
+    /// On purpose, before anything was done.
+    waited: Duration,
 }
 
 impl Outcome {
     /// A JSON reply.
     pub(super) fn reply(quality: Quality, body: Vec<u8>) -> Self {
         let (status, content_type) = (StatusCode::OK, "application/json");
-        Self { status, content_type, body: body.into(), quality }
+        Self { status, content_type, body: body.into(), quality, waited: Duration::ZERO }
     }
 
     /// Its bytes.
@@ -128,7 +136,8 @@ impl Outcome {
     pub(super) fn text(status: StatusCode, text: &str) -> Self {
         let content_type = "text/plain; charset=utf-8";
         let body = format!("{text}\n").into();
-        Self { status, content_type, body, quality: Quality::Error }
+        let (quality, waited) = (Quality::Error, Duration::ZERO);
+        Self { status, content_type, body, quality, waited }
     }
 
     fn into_response(self) -> Response<Full<Bytes>> {
@@ -181,7 +190,7 @@ impl Extender {
         };
         self.metrics.verb_results.with_label_values(&[verb.name(), result]).inc();
         let seconds = self.metrics.verb_seconds.with_label_values(&[verb.name()]);
-        seconds.observe(arrived.elapsed().as_secs_f64());
+        seconds.observe(arrived.elapsed().saturating_sub(outcome.waited).as_secs_f64());
         outcome.into_response()
     }
 
@@ -217,10 +226,26 @@ impl Extender {
             }
         };
         match verb {
-            Verb::Filter => self.filter(&body, arrived),
+            Verb::Filter => {
+                let waited = self.give_way(&body).await;
+                Outcome { waited, ..self.filter(&body, arrived + waited) }
+            }
             Verb::Prioritize => self.prioritize(&body, arrived),
             Verb::Preempt => self.preempt(&body, arrived),
             Verb::Bind => self.bind(&body).await,
+        }
+    }
+
+    /// Nominations that are being written get a head start on a pod that has none. Gives how long the answer
+    /// has waited for them.
+    async fn give_way(&self, body: &[u8]) -> Duration {
+        let Some(ahead) = self.options.ahead.as_ref().filter(|it| it.is_pressing()) else {
+            return Duration::ZERO;
+        };
+        match wire::read::<PodArgs>(body).map(|args| args.pod.map(|pod| decode::pod(&pod))) {
+            Ok(Some(Ok(pod))) => ahead.give_way(pod.uid).await,
+            // Whoever answers it says so.
+            _ => Duration::ZERO,
         }
     }
 

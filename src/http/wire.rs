@@ -29,6 +29,13 @@ pub(super) struct Args<'a> {
     pub has_nodes: bool,
 }
 
+/// The pod of any arguments.
+#[derive(Debug, Default)]
+pub(super) struct PodArgs {
+    /// The pod.
+    pub pod: Option<SlimPod>,
+}
+
 /// The arguments of preempt.
 #[derive(Debug, Default)]
 pub(super) struct PreemptArgs<'a> {
@@ -242,6 +249,19 @@ impl<'de> Fields<'de> for Args<'de> {
             self.node_names = list.map(|list| NameList::Read(list.0));
         } else if key.eq_ignore_ascii_case("Nodes") {
             self.has_nodes = map.next_value::<Option<IgnoredAny>>()?.is_some();
+        } else {
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Fields<'de> for PodArgs {
+    const WHAT: &'static str = "ExtenderArgs";
+
+    fn take<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        if key.eq_ignore_ascii_case("Pod") {
+            self.pod = map.next_value()?;
         } else {
             map.next_value::<IgnoredAny>()?;
         }

@@ -13,6 +13,8 @@ pub(super) const KEY: &str = "nominateAhead";
 pub(super) const MAX_PODS: i64 = 10_000;
 /// A nomination may be so old, in seconds.
 pub(super) const TTL_SECONDS: (i64, i64) = (5, 3600);
+/// So long may kube-scheduler be kept waiting for each nomination, in milliseconds.
+pub(super) const HEAD_START_MS: (i64, i64) = (0, 20);
 
 /// When pods that wait are nominated ahead, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +27,13 @@ pub struct NominateAhead {
     pub window: usize,
     /// A nomination that is older is taken back, in milliseconds.
     pub ttl_ms: u64,
+    /// kube-scheduler may be kept waiting for so long for each pod that is chosen, in milliseconds; 0: never.
+    pub head_start_ms: u64,
 }
 
 impl Default for NominateAhead {
     fn default() -> Self {
-        Self { min_backlog: 200, batch: 1000, window: 2000, ttl_ms: 60_000 }
+        Self { min_backlog: 200, batch: 1000, window: 2000, ttl_ms: 60_000, head_start_ms: 1 }
     }
 }
 
@@ -60,5 +64,7 @@ pub(super) fn read(steering: &Node, faults: &mut Faults) -> Option<NominateAhead
     );
     let ttl_ms = number("ttlSeconds", TTL_SECONDS).and_then(|it| u64::try_from(it).ok());
     let ttl_ms = ttl_ms.map_or(usual.ttl_ms, |seconds| seconds * 1000);
-    Some(NominateAhead { min_backlog, batch, window, ttl_ms })
+    let head_start_ms = number("headStartMs", HEAD_START_MS).and_then(|it| u64::try_from(it).ok());
+    let head_start_ms = head_start_ms.unwrap_or(usual.head_start_ms);
+    Some(NominateAhead { min_backlog, batch, window, ttl_ms, head_start_ms })
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::classes::domain_labels;
 use super::compile::{API_VERSION, KIND};
-use super::nominate_ahead::{MAX_PODS, TTL_SECONDS};
+use super::nominate_ahead::{HEAD_START_MS, MAX_PODS, TTL_SECONDS};
 use super::steering::{MAX_SHORTLIST, MAX_STEERS, OFF};
 use crate::rules::{CATALOGUE, MAX_WEIGHT};
 
@@ -222,6 +222,9 @@ struct NominateAhead {
     window: Option<NumPods>,
     /// A nomination that is older is taken back. Default: 60.
     ttl_seconds: Option<TtlSeconds>,
+    /// kube-scheduler may be kept waiting for so many milliseconds for each pod that is chosen; 0: never.
+    /// Default: 1.
+    head_start_ms: Option<HeadStartMs>,
 }
 
 /// How many of the nodes that may take a pod are named to kube-scheduler, the best ones; and when a pod
@@ -339,6 +342,9 @@ scalars! {
     NumPods = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_PODS});
     TtlSeconds = json_schema!({
         "type": "integer", "minimum": TTL_SECONDS.0, "maximum": TTL_SECONDS.1
+    });
+    HeadStartMs = json_schema!({
+        "type": "integer", "minimum": HEAD_START_MS.0, "maximum": HEAD_START_MS.1
     });
     Domain = json_schema!({"type": "string", "enum": domain_labels()});
 }

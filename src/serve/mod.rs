@@ -259,6 +259,7 @@ impl Parts {
             binder: config.bind.then(|| Arc::new(self.writes.clone()) as Arc<dyn Binder>),
             bind_within: BIND_WITHIN,
             steerage: Some(Steerage { actor, preempt_verb }),
+            ahead: Some(self.ahead.clone()),
             fast_paths: config.fast_paths,
         };
         let app = Extender::new(self.board.clone(), self.metrics.clone(), options);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::site::{Site, node, pod};
+use crate::site::{Site, accepted, node, pod};
 use crate::support::process::Sigma;
 use crate::support::{http, wait};
 
@@ -230,4 +230,49 @@ fn the_next_leader_goes_on_where_the_last_one_was() {
     wait("others are nominated", || {
         all().len() == 2 && second.metric("sigma_ahead_targets_total") > 1.0
     });
+}
+
+/// A filter call about each of these pods; gives how long their answers have waited, each.
+fn waits(site: &Site, sigma: &Sigma, names: &[String]) -> Vec<f64> {
+    let waited = || sigma.metric("sigma_ahead_head_start_milliseconds_total");
+    let ask = |name: &String| {
+        let before = waited();
+        let pod = site.api.object("pods", &format!("shop/{name}")).expect("a pod");
+        assert_eq!(accepted(&sigma.filter(&pod, &["n1", "n2"])), ["n1", "n2"]);
+        waited() - before
+    };
+    names.iter().map(ask).collect()
+}
+
+#[test]
+fn answers_wait_while_others_are_nominated_and_are_no_later_for_it() {
+    let site = site("{minBacklog: 10, headStartMs: 20}");
+    let names: Vec<String> = (0..60).map(|at| format!("pod-{at:02}")).collect();
+    names.iter().for_each(|name| put(&site, name, "10m", |_| {}));
+    put(&site, "foreign", "10m", |pod| pod["spec"]["schedulerName"] = "other".into());
+    let sigma = site.serve(&[LEASE, "--qps", "1", "--deadline", "90ms"]);
+    let ok = || sigma.metric("sigma_verb_results_total{result=\"ok\",verb=\"filter\"}");
+    let took = || sigma.metric("sigma_verb_duration_seconds_sum{verb=\"filter\"}");
+    wait("all have a target", || sigma.metric("sigma_ahead_targets_open") == 60.0);
+    assert_eq!(waits(&site, &sigma, &["foreign".to_owned()]), [0.0]);
+    // The clock of a busy machine may be later than the deadline once, not always.
+    let is_in_time = |name: &String| {
+        let (oks, began) = (ok(), took());
+        let waited = waits(&site, &sigma, std::slice::from_ref(name))[0];
+        waited > 90.0 && ok() > oks && took() - began < 0.09
+    };
+    assert!(names.iter().rev().take(8).any(is_in_time), "waiting is not lateness");
+    let nominated: Vec<String> =
+        names.iter().filter(|name| nominated(&site, name).is_some()).cloned().collect();
+    assert!(waits(&site, &sigma, &nominated).iter().all(|waited| *waited == 0.0), "{nominated:?}");
+}
+
+#[test]
+fn without_a_head_start_nobody_waits() {
+    let site = site("{minBacklog: 10, headStartMs: 0}");
+    let names: Vec<String> = (0..30).map(|at| format!("pod-{at:02}")).collect();
+    names.iter().for_each(|name| put(&site, name, "10m", |_| {}));
+    let sigma = site.serve(&[LEASE, "--qps", "1"]);
+    wait("all have a target", || sigma.metric("sigma_ahead_targets_open") == 30.0);
+    assert!(waits(&site, &sigma, &names).iter().all(|waited| *waited == 0.0));
 }

@@ -42,7 +42,7 @@ fn help_tells_every_default_and_every_variable() {
         ("--lease-namespace", ""),
         ("--lease-name", "sigma"),
         ("--scheduler-name", "default-scheduler"),
-        ("--qps", "400"),
+        ("--qps", "1000"),
         ("--bind", "off"),
         ("--deadline", "50ms"),
         ("--without", ""),
