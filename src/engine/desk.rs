@@ -5,6 +5,7 @@ mod steering;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use super::anywhere::Anywhere;
 use super::filter::{Tally, judge};
 use super::gone::Gone;
 use super::in_tree::{Keys, are_alike};
@@ -30,7 +31,8 @@ pub struct Desk {
     refusals: Refusals,
     steers: Steers,
     gone: Gone,
-    scans: Scans,
+    pub(super) scans: Scans,
+    pub(super) anywhere: Anywhere,
     pub(super) buffers: Buffers,
     pub(super) plan_generation: u64,
     num_answers: u64,
@@ -110,6 +112,7 @@ impl Desk {
     #[must_use]
     pub fn without_scans(mut self) -> Self {
         self.scans.switch_off();
+        self.anywhere.switch_off();
         self
     }
 
@@ -450,7 +453,7 @@ impl Desk {
     pub(super) fn follow(&mut self, world: &World) {
         if self.plan_generation != world.plan_generation {
             self.plan_generation = world.plan_generation;
-            self.scans.clear();
+            self.forget_looks();
             self.steers.forget_budgets();
             // From now on a pod may go where it was not offered.
             if world.plan.steers() {
@@ -462,7 +465,7 @@ impl Desk {
 
     /// Sums the holds anew, after a decision broke off in the middle.
     pub fn recover(&mut self, world: &World) {
-        self.scans.clear();
+        self.forget_looks();
         self.holds.repool(&world.snapshot);
     }
 

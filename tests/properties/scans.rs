@@ -77,6 +77,8 @@ pub(crate) struct Twins {
     num_scanned: u64,
     /// Of these, how many left nodes out by a shortlist.
     num_shortened: u64,
+    /// How often there was a best node of all.
+    num_best: u64,
 }
 
 impl Twins {
@@ -94,6 +96,7 @@ impl Twins {
             next_uid: 1000,
             num_scanned: 0,
             num_shortened: 0,
+            num_best: 0,
         }
     }
 
@@ -152,6 +155,9 @@ impl Twins {
                 self.looking.prioritize(&self.world, &pod, &nodes)
             );
         }
+        let best = self.scanning.best_anywhere(&self.world, &pod);
+        prop_assert_eq!(best, self.looking.best_anywhere(&self.world, &pod));
+        self.num_best += u64::from(best.is_some());
         prop_assert_eq!(
             self.scanning.expire(&self.world, now),
             self.looking.expire(&self.world, now)
@@ -168,6 +174,7 @@ impl Twins {
 #[test]
 fn a_desk_that_scans_answers_as_one_that_looks() {
     let (num_scanned, num_shortened) = (Cell::new(0), Cell::new(0));
+    let num_best = Cell::new(0);
     let asks = prop::collection::vec((any::<u8>(), any::<bool>()), 120);
     let tested = TestRunner::new(config(256)).run(&(ops(), asks), |(ops, asks)| {
         let (mut server, mut twins) = (Server::default(), Twins::new());
@@ -177,10 +184,12 @@ fn a_desk_that_scans_answers_as_one_that_looks() {
         }
         num_scanned.set(num_scanned.get() + twins.num_scanned);
         num_shortened.set(num_shortened.get() + twins.num_shortened);
+        num_best.set(num_best.get() + twins.num_best);
         Ok(())
     });
     let failed = tested.err().map(|it| it.to_string());
     assert!(failed.is_none(), "{}", failed.unwrap_or_default());
     assert!(num_scanned.get() > 1000, "only {} answers from a scan", num_scanned.get());
     assert!(num_shortened.get() > 100, "only {} lists from a scan", num_shortened.get());
+    assert!(num_best.get() > 1000, "only {} best nodes", num_best.get());
 }
