@@ -327,8 +327,7 @@ impl Desk {
     /// like one that no node of the cluster would take costs nothing: a backlog is of few apps.
     pub fn rings(&mut self, world: &World, now: Tick, most: usize, budget: usize) -> Vec<Ring> {
         self.follow(world);
-        let mut rings = Vec::new();
-        let due = self.refusals.due(now);
+        let (mut rings, due) = (Vec::new(), self.refusals.due(now));
         // Mostly nobody waits, and this is asked 20 times a second.
         if due.is_empty() {
             return rings;
