@@ -19,7 +19,7 @@ e2e *cases:
 
 # Steers and nominations ahead beside kube-scheduler of other minor versions: builds each once (2 to 4 minutes),
 # then some two minutes each. `just e2e-matrix 1.33` takes one.
-e2e-matrix *minors="1.30 1.33 1.34 1.35":
+e2e-matrix *minors="1.30 1.33 1.34 1.35 1.36":
     #!/usr/bin/env bash
     set -euo pipefail
     failed=

@@ -105,7 +105,7 @@ impl Scheduler {
     }
 }
 
-/// The minor version of the kube-scheduler that the cases run beside: 36 of `Kubernetes v1.36.2`.
+/// The minor version of the kube-scheduler that the cases run beside: 37 of `Kubernetes v1.37.2`.
 pub(crate) fn minor() -> Result<u32> {
     let out = Command::new(binary("kube-scheduler")?).arg("--version").output()?;
     let text = String::from_utf8_lossy(&out.stdout);
