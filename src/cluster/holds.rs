@@ -6,8 +6,11 @@
 //!
 //! ```text
 //!   filter answers ──▶ held ──▶ released by: a snapshot that counts the pod · its next filter ·
-//!                               a new PodScheduled=False · deletion · TTL
+//!                               deletion · TTL
 //! ```
+//!
+//! No condition of the pod ends a hold. `PodScheduled=False` does not name the attempt that failed:
+//! kube-scheduler may write the condition of one attempt after we have answered the next one.
 //!
 //! A hold is never the truth: it lives in the memory of the replica that answered, and expires; not
 //! while the watch is silent or interrupted, since nobody else tells of what is bound then.
@@ -23,8 +26,7 @@ use super::snapshot::{Snapshot, Watch};
 use super::state::Settled;
 use super::touched::Touched;
 use crate::model::{
-    Amounts, AppKey, Constraints, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Refusal, Requests,
-    Tick,
+    Amounts, AppKey, Constraints, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Requests, Tick,
 };
 
 /// Most pods that may hold something; beyond it, the hold that would end first ends. A scheduler asks
@@ -63,12 +65,6 @@ pub struct Hold {
     pub extended: Vec<(ResourceOrd, i64)>,
     /// When it ends by itself.
     pub expires: Tick,
-    /// Of the pod as it was in the request, or newer if we knew better.
-    pub resource_version: u64,
-    /// What its last attempt had failed for by then.
-    pub refusal: Option<Refusal>,
-    /// The watch was interrupted then: what attempts before this one failed for may be told yet.
-    pub in_doubt: bool,
     /// Of the pod's namespace and name.
     name_hash: u64,
 }
@@ -192,9 +188,6 @@ impl Holds {
                 self.release(uid);
             }
         }
-        // kube-scheduler's own watch may be behind ours.
-        let known = snapshot.pending(pod.uid).map(|it| &**it);
-        let newest = known.filter(|it| it.resource_version > pod.resource_version).unwrap_or(pod);
         let mut claim = claim_of(pod);
         claim.requests.base = bounded(claim.requests.base);
         // A request that offers a node twice still means one place on it.
@@ -207,9 +200,6 @@ impl Holds {
             extended: extended_of(snapshot, &claim.requests),
             claim,
             expires: now.plus_ms(ttl_ms),
-            resource_version: newest.resource_version,
-            refusal: newest.refusal,
-            in_doubt: snapshot.pods_watch == Watch::Lost,
             name_hash: name_hash(&pod.namespace, &pod.name),
         };
         self.count(&hold, 1);
@@ -257,17 +247,6 @@ impl Holds {
     pub fn settle(&mut self, settled: Settled) -> bool {
         match settled {
             Settled::Placed(uid) | Settled::Gone(uid) => self.release(uid),
-            Settled::Refused { uid, resource_version, refusal } => {
-                // The condition of an earlier attempt may reach us after the answer of this one; and
-                // who changes something else of the pod, as we do by a ring or a nomination, brings it
-                // along once more.
-                let ends = |hold: &Hold| {
-                    resource_version > hold.resource_version
-                        && hold.refusal != Some(refusal)
-                        && !hold.in_doubt
-                };
-                self.by_uid.get(&uid).is_some_and(ends) && self.release(uid)
-            }
             Settled::Recycled(ord) => {
                 let sums = &mut self.sums;
                 self.touched.note(ord);

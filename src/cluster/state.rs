@@ -23,7 +23,7 @@ use super::occupancy::{
 use super::snapshot::{Snapshot, Watch};
 use super::topology::Topology;
 use super::volumes::VolumeLists;
-use crate::model::{Change, Generation, Kind, NodeOrd, ObjectName, Pod, PodUid, Refusal};
+use crate::model::{Change, Generation, Kind, NodeOrd, ObjectName, Pod, PodUid};
 
 /// Deleted pods are remembered this long (in deletions) so that a late event cannot revive one.
 const MAX_TOMBSTONES: usize = 4096;
@@ -35,16 +35,6 @@ pub enum Settled {
     Placed(PodUid),
     /// The pod is gone or has ended.
     Gone(PodUid),
-    /// The API server says `PodScheduled=False` as of this resource version. Whatever changes a pod that
-    /// was refused once says so again.
-    Refused {
-        /// The pod.
-        uid: PodUid,
-        /// Of the event that said so.
-        resource_version: u64,
-        /// What it says.
-        refusal: Refusal,
-    },
     /// The ordinal will be used for another node.
     Recycled(NodeOrd),
 }
@@ -245,10 +235,6 @@ impl ClusterState {
     }
 
     fn put_pending(&mut self, pod: &Pod) {
-        if let Some(refusal) = pod.refusal {
-            let Pod { uid, resource_version, .. } = *pod;
-            self.settled.push(Settled::Refused { uid, resource_version, refusal });
-        }
         if let Some(name) = pod.nominated.as_deref().filter(|_| pod.is_pending()) {
             // The node's own event may come later than the claim on it.
             let node = self.intern(name);

@@ -1,8 +1,8 @@
 //! The desk: what a replica remembers between calls, and the decisions that use it.
 
+mod adoption;
 mod steering;
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::anywhere::Anywhere;
@@ -147,11 +147,9 @@ impl Desk {
                 self.refusals.forget(uid);
                 self.steers.settle(uid, matches!(settled, Settled::Placed(_)));
             }
-            // It is the refusal that the steer began with, and what is held is the target.
-            Settled::Refused { uid, .. } if self.steers.holds(uid) => return,
             // A refusal keeps a recycled ordinal: if it becomes another node that would take the pod,
             // ringing is right.
-            Settled::Recycled(_) | Settled::Refused { .. } => {}
+            Settled::Recycled(_) => {}
         }
         self.holds.settle(settled);
     }
@@ -217,9 +215,11 @@ impl Desk {
         answer.refused = self.note_refusal(world, pod, nodes, &answer.tally, now);
     }
 
-    /// Holds what a pod may take by an answer given elsewhere (a degraded one), which bears limits.
+    /// Holds what a pod may take by an answer given elsewhere (a degraded one), which bears limits. Its steer
+    /// is over: what becomes of an earlier round's write does not end this hold.
     pub fn hold(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd], now: Tick) {
         self.follow(world);
+        self.steers.answered_by_role(pod.uid);
         let before = self.holds.supersede(&world.snapshot, pod);
         if self.may_wait(world, pod) {
             let held = [&before, nodes].concat();
@@ -228,7 +228,8 @@ impl Desk {
     }
 
     /// Notes a refusal decided elsewhere (a degraded answer), so that the pod is rung later. Gives the
-    /// reason to be named, which is the one that the pod was told before if it was told one.
+    /// reason to be named, which is the one that the pod was told before if it was told one. Its steer is
+    /// over: if it is not offered its target in the rest of this attempt, kube-scheduler is not to blame.
     pub fn refuse(
         &mut self,
         world: &World,
@@ -237,28 +238,15 @@ impl Desk {
         why: Reason,
         now: Tick,
     ) -> Reason {
+        if self.steers.answered_by_role(pod.uid) {
+            self.holds.release(pod.uid);
+        }
         let generation = world.plan_generation;
         let reason = self.refusals.sticky_reason(pod.uid, why, |_| true, generation, now);
         if self.may_wait(world, pod) {
             self.refusals.note(pod, Some(nodes.into()), reason, generation, now);
         }
         reason
-    }
-
-    /// After a restart: pods whose `PodScheduled` message names a reason of ours wait for our bell.
-    /// Where there are more than can be remembered, those of the highest priority do.
-    pub fn adopt_refusals(&mut self, world: &World, now: Tick) -> usize {
-        let pending = world.snapshot.pending.iter().map(|(_, pod)| pod);
-        let waiting = pending.filter(|pod| pod.is_pending() && !pod.gated);
-        let refused = waiting.filter_map(|pod| Some((pod, pod.refusal?.reason?)));
-        let mut refused: Vec<_> =
-            refused.filter(|(pod, _)| self.refusals.get(pod.uid).is_none()).collect();
-        refused.sort_unstable_by_key(|(pod, _)| (Reverse(pod.priority), pod.uid));
-        refused.truncate(self.refusals.room());
-        for (pod, reason) in &refused {
-            self.refusals.note(pod, None, *reason, world.plan_generation, now);
-        }
-        refused.len()
     }
 
     /// Scores 0..=10 for the offered nodes, by position.

@@ -151,7 +151,7 @@ impl Steers {
         self.open.get(&uid).is_some_and(|steer| !steer.is_accepted())
     }
 
-    /// What the pod holds is the steer's: a newer refusal does not end it.
+    /// The pod has a steer, under way or just accepted.
     pub(super) fn holds(&self, uid: PodUid) -> bool {
         self.open.contains_key(&uid)
     }
@@ -289,6 +289,17 @@ impl Steers {
         };
         self.end(uid, outcome);
         Turn::Over
+    }
+
+    /// The pod was answered without the rules. True when that ends a steer that was under way.
+    pub(super) fn answered_by_role(&mut self, uid: PodUid) -> bool {
+        let was_open = self.is_open(uid);
+        if was_open {
+            self.end(uid, SteerOutcome::Lost);
+        } else {
+            self.close(uid);
+        }
+        was_open
     }
 
     /// What became of a write. Gives the pod if its steer is over and it may still be waiting.

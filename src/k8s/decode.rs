@@ -1,10 +1,6 @@
 //! From narrow JSON types to the vocabulary. An object that makes no sense is refused here, with
 //! the field that makes none; nothing is guessed.
 
-use std::hash::BuildHasher;
-
-use rustc_hash::FxBuildHasher;
-
 use crate::model::{
     Amounts, AppKey, Conditions, Effect, Namespace, Node, Owner, Pod, PodUid, QosClaim,
     QuantityError, Reason, Refusal, Taint, Toleration,
@@ -159,10 +155,7 @@ fn owner(meta: &SlimPodMeta) -> Option<Owner> {
 
 fn refusal(conditions: &[SlimCondition]) -> Option<Refusal> {
     let scheduled = conditions.iter().find(|it| it.kind == "PodScheduled")?;
-    (scheduled.status == "False").then(|| Refusal {
-        reason: Reason::find_in(&scheduled.message),
-        text: FxBuildHasher.hash_one((&scheduled.reason, &scheduled.message)),
-    })
+    (scheduled.status == "False").then(|| Refusal { reason: Reason::find_in(&scheduled.message) })
 }
 
 /// A toleration that sigma does not understand (a new operator, a new effect) tolerates nothing:

@@ -59,13 +59,12 @@ pub enum QosClaim {
     Online,
 }
 
-/// `PodScheduled=False`. kube-scheduler writes it anew for an attempt that fails otherwise than the last.
+/// `PodScheduled=False`. The condition does not name its attempt: kube-scheduler may write it after the
+/// next attempt has begun. So it never proves that an answer of ours is dead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Refusal {
     /// The reason of ours that the condition's message names, if it names one.
     pub reason: Option<Reason>,
-    /// The condition's `reason` and `message`, hashed; the same within a process.
-    pub text: u64,
 }
 
 /// What a pod would rather have, which kube-scheduler's own plugins score and we do not: a set of

@@ -2,7 +2,7 @@
 //!
 //! Every case has a control plane of its own, and asserts on what the API server says. They run one
 //! after the other; arguments choose cases by a part of their names. With `bench` first, nothing is
-//! asserted but measured (`just bench-e2e`).
+//! asserted but measured (`just bench-e2e`); with `soak` first, pods come and go for minutes (`just soak`).
 
 mod bench;
 mod cases;
@@ -33,16 +33,17 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut args = std::env::args().skip(1);
-    if args.next().is_some_and(|it| it == "bench") {
-        let args = bench::BenchArgs::parse_from(std::iter::once("bench".to_owned()).chain(args));
-        return match runtime.block_on(bench::bench(args)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                ExitCode::FAILURE
-            }
-        };
+    // The first argument says which program this is, and so is its name.
+    let args = std::env::args().skip(1);
+    match std::env::args().nth(1).as_deref() {
+        Some("bench") => {
+            return ended(runtime.block_on(bench::bench(bench::BenchArgs::parse_from(args))));
+        }
+        Some("soak") => {
+            let args = cases::soak::SoakArgs::parse_from(args);
+            return ended(runtime.block_on(cases::soak::soak(args)));
+        }
+        _ => {}
     }
     let (mut passed, mut failed) = (0, 0);
     let started = Instant::now();
@@ -67,4 +68,14 @@ fn main() -> ExitCode {
     let result = if failed == 0 { "ok" } else { "FAILED" };
     println!("\ntest result: {result}. {passed} passed; {failed} failed; in {took:.0} s");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn ended(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -87,11 +87,8 @@ impl Model {
         if pod.terminal {
             return self.pod_gone(pod.uid);
         }
-        let (uid, resource_version) = (pod.uid, pod.resource_version);
-        self.told.extend(match pod.node {
-            Some(_) => (!was_placed).then_some(Settled::Placed(uid)),
-            None => pod.refusal.map(|refusal| Settled::Refused { uid, resource_version, refusal }),
-        });
+        let uid = pod.uid;
+        self.told.extend((pod.node.is_some() && !was_placed).then_some(Settled::Placed(uid)));
         self.pods.insert(uid, (pod.clone(), true));
     }
 

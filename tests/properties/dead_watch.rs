@@ -1,4 +1,5 @@
-//! No limit is overrun by what a scheduler binds, however late the watch tells of it, or dead it is.
+//! No limit is overrun by what a scheduler binds, however late the watch tells of it, or dead it is, and
+//! however late the scheduler writes why an attempt failed.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use proptest::prelude::*;
 use super::{Land, Law, Place, lands, laws, name_of, online, refs};
 use crate::cluster::MAX_SILENCE_MS;
 use crate::config;
-use crate::model::{Change, Kind, Pod, Refusal, Tick};
+use crate::model::{Change, Kind, Pod, PodUid, Refusal, Tick};
 use crate::testing::{Site, placed, seen_pod};
 
 /// The node that a scheduler takes: the best score, and among those the last in the order of `salt`.
@@ -23,11 +24,13 @@ fn top(site: &mut Site, pod: &Pod, accepted: &[&str], salt: usize) -> String {
 #[derive(Clone, Debug)]
 enum Step {
     /// A pod is filtered and, unless its attempt fails, bound.
-    Pod { cpu: i64, app: u8, fails: bool, salt: usize },
+    Pod { cpu: i64, app: u8, fate: Fate, salt: usize },
     /// The watch catches up with this many of what happened.
     Watch(usize),
-    /// A pod that failed is tried again; before it is bound, somebody changes something of it.
-    Again { at: usize, touched: bool },
+    /// A pod that failed is tried again.
+    Again { at: usize, fate: Fate },
+    /// The condition of an attempt that failed is written, however many came after it.
+    Condition(usize),
     /// So many seconds pass. A watch that lives tells meanwhile what happens.
     Wait(u64),
     /// The watch stays open, and is dead from now on.
@@ -36,12 +39,31 @@ enum Step {
     Lives,
 }
 
+/// What becomes of an attempt.
+#[derive(Clone, Copy, Debug)]
+struct Fate {
+    /// It fails behind our answer.
+    fails: bool,
+    /// Why it failed is written before anything else happens.
+    at_once: bool,
+    /// Somebody changes something of the pod after our answer.
+    touched: bool,
+    /// The conditions of the pod's earlier attempts are written right after our answer to this one.
+    late: bool,
+}
+
+fn fate(fails: f64) -> impl Strategy<Value = Fate> {
+    let flags = (prop::bool::weighted(fails), any::<[bool; 3]>());
+    flags.prop_map(|(fails, [at_once, touched, late])| Fate { fails, at_once, touched, late })
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        6 => (0..6_i64, 0..3_u8, prop::bool::weighted(0.2), any::<usize>())
-            .prop_map(|(cpu, app, fails, salt)| Step::Pod { cpu, app, fails, salt }),
+        6 => (0..6_i64, 0..3_u8, fate(0.2), any::<usize>())
+            .prop_map(|(cpu, app, fate, salt)| Step::Pod { cpu, app, fate, salt }),
         2 => (1..4_usize).prop_map(Step::Watch),
-        1 => any::<(usize, bool)>().prop_map(|(at, touched)| Step::Again { at, touched }),
+        2 => (any::<usize>(), fate(0.3)).prop_map(|(at, fate)| Step::Again { at, fate }),
+        1 => any::<usize>().prop_map(Step::Condition),
         2 => (1..40_u64).prop_map(Step::Wait),
         1 => Just(Step::Dies),
         1 => Just(Step::Lives),
@@ -56,40 +78,62 @@ struct Scheduler {
     unseen: Vec<Change>,
     bound: Vec<(Pod, String)>,
     failed: Vec<Pod>,
+    /// Pods as the API server has them.
+    stored: BTreeMap<u128, Pod>,
+    /// Pods whose attempt has failed, each once for an attempt of which no condition tells yet.
+    unwritten: Vec<PodUid>,
     now_ms: u64,
     /// Since when the watch is dead, and nobody can tell.
     dead_since: Option<u64>,
 }
 
-struct Fate {
-    fails: bool,
-    touched: bool,
-}
-
 impl Scheduler {
     fn on(site: Site, names: Vec<String>) -> Self {
         let (unseen, bound, failed) = Default::default();
-        Self { site, names, unseen, bound, failed, now_ms: 0, dead_since: None }
+        let (stored, unwritten, now_ms, dead_since) = Default::default();
+        Self { site, names, unseen, bound, failed, stored, unwritten, now_ms, dead_since }
     }
 
-    fn attempt(&mut self, mut pod: Pod, fate: Fate, salt: usize) {
+    /// The API server has another version of a pod, of which the watch will tell.
+    fn change(&mut self, uid: PodUid, what: impl FnOnce(&mut Pod)) {
+        let Some(pod) = self.stored.get_mut(&uid.0) else { return };
+        pod.resource_version += 1;
+        what(pod);
+        self.unseen.push(seen_pod(pod));
+    }
+
+    /// The scheduler writes why an attempt failed, into the pod as it is by now.
+    fn write_condition(&mut self, at: usize) {
+        if !self.unwritten.is_empty() {
+            let uid = self.unwritten.remove(at % self.unwritten.len());
+            self.change(uid, |pod| pod.refusal = Some(Refusal::default()));
+        }
+    }
+
+    /// The pod is asked about as the scheduler knows it, which is as it was before the conditions of its
+    /// earlier attempts.
+    fn attempt(&mut self, pod: &Pod, fate: Fate, salt: usize) {
         let names = refs(&self.names);
-        let Ok(accepted) = self.site.filter(&pod, &names, self.now_ms) else {
+        let Ok(accepted) = self.site.filter(pod, &names, self.now_ms) else {
             return;
         };
-        let node = top(&mut self.site, &pod, &accepted, salt);
+        let node = top(&mut self.site, pod, &accepted, salt);
+        self.stored.entry(pod.uid.0).or_insert_with(|| pod.clone());
         if fate.touched {
-            pod.resource_version += 1;
-            self.unseen.push(seen_pod(&pod));
+            self.change(pod.uid, |_| ());
+        }
+        while let Some(at) = self.unwritten.iter().position(|it| fate.late && *it == pod.uid) {
+            self.write_condition(at);
         }
         if fate.fails {
-            let refusal = Some(Refusal::default());
-            let pod = Pod { resource_version: pod.resource_version + 1, refusal, ..pod };
-            self.unseen.push(seen_pod(&pod));
-            self.failed.push(pod);
+            self.unwritten.push(pod.uid);
+            if fate.at_once {
+                self.write_condition(self.unwritten.len() - 1);
+            }
+            self.failed.push(pod.clone());
         } else {
-            self.unseen.push(seen_pod(&placed(&pod, &node)));
-            self.bound.push((pod, node));
+            self.change(pod.uid, |it| *it = placed(it, &node));
+            self.bound.push((pod.clone(), node));
         }
     }
 
@@ -175,9 +219,9 @@ proptest! {
         let mut it = Scheduler::on(land.site(&law, false), land.names());
         for (uid, step) in (1000_u128..).zip(steps) {
             match step {
-                Step::Pod { cpu, app, fails, salt } => {
+                Step::Pod { cpu, app, fate, salt } => {
                     let before = it.bound.len();
-                    it.attempt(online(uid, cpu, app), Fate { fails, touched: false }, salt);
+                    it.attempt(&online(uid, cpu, app), fate, salt);
                     assert_within_limits(&law, &land, &it.bound);
                     if it.bound.len() > before {
                         let held = |pod: &&Pod| it.site.desk.is_held(pod.uid);
@@ -186,13 +230,14 @@ proptest! {
                     }
                 }
                 Step::Watch(most) => it.told(most),
-                Step::Again { at, touched } if !it.failed.is_empty() => {
+                Step::Again { at, fate } if !it.failed.is_empty() => {
                     let at = at % it.failed.len();
                     let pod = it.failed.swap_remove(at);
-                    it.attempt(pod, Fate { fails: false, touched }, at);
+                    it.attempt(&pod, fate, at);
                     assert_within_limits(&law, &land, &it.bound);
                 }
                 Step::Again { .. } => {}
+                Step::Condition(at) => it.write_condition(at),
                 Step::Wait(seconds) => it.wait(seconds),
                 Step::Dies => it.dead_since = it.dead_since.or(Some(it.now_ms)),
                 Step::Lives => it.lives(),

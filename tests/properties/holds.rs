@@ -98,11 +98,6 @@ fn hold_op() -> impl Strategy<Value = HoldOp> {
     let settled = prop_oneof![
         uid().prop_map(Settled::Placed),
         uid().prop_map(Settled::Gone),
-        (uid(), 4..7_u64).prop_map(|(uid, resource_version)| Settled::Refused {
-            uid,
-            resource_version,
-            refusal: sigma::model::Refusal::default(),
-        }),
         (0..5_u32).prop_map(|at| Settled::Recycled(NodeOrd(at))),
     ];
     prop_oneof![

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cluster::ClusterState;
-use crate::model::{AppKey, Change, ExtendedAmount, Kind, Node, PoolSpec};
+use crate::model::{AppKey, Change, ExtendedAmount, Node, PoolSpec};
 use crate::testing::{amounts, claim, node, placed, pod, replica, seen_node, seen_pod};
 
 fn snapshot(changes: impl IntoIterator<Item = Change>) -> Arc<Snapshot> {
@@ -63,52 +63,22 @@ fn a_hold_counts_on_every_node_and_once_per_pool() {
 }
 
 #[test]
-fn a_hold_ends_by_placement_deletion_and_a_new_refusal_only() {
+fn a_publication_ends_a_hold_by_placement_and_deletion_only() {
     let snapshot = snapshot([]);
     let uid = PodUid(1);
-    let refusal = |text| Refusal { text, ..Refusal::default() };
-    let refused =
-        |resource_version, text| Settled::Refused { uid, resource_version, refusal: refusal(text) };
     for (settled, ends) in [
         (Settled::Placed(uid), true),
         (Settled::Gone(uid), true),
-        (refused(11, 2), true),
-        // The condition of an earlier attempt, seen late.
-        (refused(10, 2), false),
-        (refused(9, 2), false),
-        // Somebody changed the pod, and it says still what it said when it was asked about.
-        (refused(11, 1), false),
         (Settled::Placed(PodUid(2)), false),
         (Settled::Recycled(C), false),
     ] {
         let mut holds = Holds::default();
-        let asked = Pod { resource_version: 10, refusal: Some(refusal(1)), ..pod(1, 2) };
-        holds.place(&snapshot, &asked, &[A, C], Tick(0));
+        holds.place(&snapshot, &pod(1, 2), &[A, C], Tick(0));
         assert_eq!(holds.settle(settled), ends, "{settled:?}");
         assert_eq!(holds.is_empty(), ends, "{settled:?}");
         holds.release(uid);
         assert_nothing_held(&holds);
     }
-}
-
-#[test]
-fn a_refusal_that_may_be_an_earlier_attempts_ends_no_hold() {
-    let uid = PodUid(1);
-    let refusal = |text| Refusal { text, ..Refusal::default() };
-    let refused =
-        |resource_version, text| Settled::Refused { uid, resource_version, refusal: refusal(text) };
-    let asked = || Pod { resource_version: 10, ..pod(1, 2) };
-    // kube-scheduler has not heard yet why its last attempt failed, and we have.
-    let known = Pod { resource_version: 11, refusal: Some(refusal(1)), ..asked() };
-    let mut holds = Holds::default();
-    holds.place(&snapshot([seen_pod(&known)]), &asked(), &[A], Tick(0));
-    assert!(!holds.settle(refused(11, 1)) && !holds.settle(refused(12, 1)));
-    assert!(holds.settle(refused(13, 2)));
-    // Nor have we, while the watch is interrupted.
-    holds.place(&snapshot([Change::WatchLost(Kind::Pods)]), &asked(), &[A], Tick(0));
-    assert!(!holds.settle(refused(12, 1)));
-    assert!(holds.settle(Settled::Placed(uid)));
-    assert_nothing_held(&holds);
 }
 
 #[test]

@@ -389,7 +389,6 @@ fn what_settles_is_told_once_and_in_order() {
     state.apply(Change::PodGone { uid: PodUid(1) });
     let uid = PodUid(1);
     let want = [
-        Settled::Refused { uid, resource_version: 1, refusal: Refusal::default() },
         Settled::Placed(uid),
         Settled::Recycled(NodeOrd(0)),
         Settled::Recycled(NodeOrd(0)),

@@ -48,7 +48,8 @@ pub enum SteerOutcome {
     Failed,
     /// The nomination was not written yet when the pod came back, and offered nodes would do.
     Late,
-    /// The pod came back without its nomination as often as it may, or was bound without us.
+    /// The pod came back without its nomination as often as it may, or was bound without us, or was
+    /// answered without the rules.
     Lost,
     /// The pod did not come back.
     Expired,

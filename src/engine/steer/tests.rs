@@ -98,7 +98,7 @@ fn nominated(pod: &Pod, node: &str) -> Pod {
 
 /// As its watch event shows it after the first refusal.
 fn told(pod: &Pod, reason: Reason) -> Pod {
-    let refusal = Some(Refusal { reason: Some(reason), ..Refusal::default() });
+    let refusal = Some(Refusal { reason: Some(reason) });
     Pod { refusal, resource_version: pod.resource_version + 1, ..pod.clone() }
 }
 

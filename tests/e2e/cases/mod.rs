@@ -16,6 +16,7 @@ mod outage;
 mod preempt;
 mod preempt_nomination;
 mod replicas;
+pub(crate) mod soak;
 mod steer;
 mod steer_broken;
 mod steer_lost;
@@ -35,6 +36,7 @@ pub(crate) type Case = fn() -> Pin<Box<dyn Future<Output = Result<Facts>>>>;
 pub(crate) const ALL: &[(&str, Case)] = &[
     ("a_fill_every_node_offered", || Box::pin(fill::every_node_offered())),
     ("a_fill_default_sampling", || Box::pin(fill::default_sampling())),
+    ("a_churn", || Box::pin(soak::short())),
     ("b_closed_policy_E01_E02_E03_F02", || Box::pin(closed::idle_then_open())),
     ("b_doorbell", || Box::pin(doorbell::late_watch())),
     ("c_sigma_killed_under_load", || Box::pin(outage::sigma_killed())),

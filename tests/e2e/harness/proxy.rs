@@ -1,5 +1,6 @@
 //! A bad network between sigma and the API server: speaks plain HTTP to sigma and HTTPS with
-//! sigma's own token to the server, delays pod events, and swallows chosen deletions.
+//! sigma's own token to the server, delays pod events, and swallows chosen deletions. It may stand before
+//! kube-scheduler, too, and delay what that writes into the status of pods.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use futures_util::{AsyncBufReadExt, TryStreamExt, stream};
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -29,6 +30,10 @@ use super::api::Api;
 pub(crate) struct Faults {
     /// Every pod event arrives this much later.
     pub(crate) delay_ms: AtomicU64,
+    /// Patches of a pod's status arrive later, by up to this much: each by another time.
+    pub(crate) late_status_ms: AtomicU64,
+    /// Status patches so far.
+    num_patches: AtomicU64,
     /// Pods whose deletion never arrives.
     pub(crate) lose_deletes_of: Mutex<HashSet<String>>,
     /// Deletions swallowed so far.
@@ -97,6 +102,9 @@ async fn forward(
     parts.headers.remove(header::AUTHORIZATION);
     parts.headers.remove(header::ACCEPT_ENCODING);
     parts.uri = path.parse().unwrap_or_default();
+    if parts.method == Method::PATCH && path.contains("/status") {
+        tokio::time::sleep(faults.status_delay()).await;
+    }
     let request = Request::from_parts(parts, kube::client::Body::from(body.to_bytes()));
     let response = match upstream.0.send(request).await {
         Ok(response) => response,
@@ -137,6 +145,13 @@ fn disturbed(body: kube::client::Body, faults: Arc<Faults>) -> Body {
 }
 
 impl Faults {
+    /// How late the next status patch is.
+    fn status_delay(&self) -> Duration {
+        let most = self.late_status_ms.load(Ordering::Relaxed);
+        let draw = self.num_patches.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9) >> 8;
+        Duration::from_millis(draw % (most + 1))
+    }
+
     fn swallows(&self, line: &str) -> bool {
         let chosen = self.lose_deletes_of.lock().unwrap_or_else(PoisonError::into_inner);
         if chosen.is_empty() || !line.starts_with("{\"type\":\"DELETED\"") {

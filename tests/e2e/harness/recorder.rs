@@ -78,6 +78,15 @@ pub(crate) struct Nomination {
     pub(crate) by: String,
 }
 
+/// A binding that has filled a node beyond what may be allocated.
+#[derive(Clone, Debug)]
+pub(crate) struct Beyond {
+    pub(crate) node: String,
+    /// CPU requested on the node, with the new pod.
+    pub(crate) cores: f64,
+    pub(crate) limit: f64,
+}
+
 /// Before a watch is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -87,6 +96,8 @@ pub(crate) struct Record {
     pub(crate) bindings: Vec<Binding>,
     /// Whatever must never be.
     pub(crate) violations: Vec<String>,
+    /// Those of them that are a node's.
+    pub(crate) beyond: Vec<Beyond>,
     pub(crate) nodes: HashMap<String, Sum>,
     pub(crate) pools: HashMap<&'static str, Sum>,
     pub(crate) num_events: u64,
@@ -264,6 +275,12 @@ impl Record {
             if namespace != "kube-system" && !on_node.fits(sum, limit.allocation) {
                 let text = format!("{name} on {node}: {on_node:?} + {sum:?} > {limit:?}");
                 self.violations.push(text);
+                let cores = |milli: i64| milli as f64 / 1000.0;
+                self.beyond.push(Beyond {
+                    node: node.to_owned(),
+                    cores: cores(on_node.cpu + sum.cpu),
+                    limit: cores(limit.allocation.cpu),
+                });
             }
             let in_pool = self.pools.get(limit.pool).copied().unwrap_or_default();
             if limits.pools.get(limit.pool).is_some_and(|limit| !in_pool.fits(sum, *limit)) {

@@ -105,12 +105,19 @@ impl Scheduler {
     }
 }
 
-/// The minor version of the kube-scheduler that the cases run beside: 37 of `Kubernetes v1.37.2`.
-pub(crate) fn minor() -> Result<u32> {
+/// The version of the kube-scheduler that the cases run beside: `1.37.2`.
+pub(crate) fn version() -> Result<String> {
     let out = Command::new(binary("kube-scheduler")?).arg("--version").output()?;
     let text = String::from_utf8_lossy(&out.stdout);
-    let minor = text.trim().strip_prefix("Kubernetes v1.").and_then(|it| it.split('.').next());
-    minor.and_then(|it| it.parse().ok()).with_context(|| format!("no version in {text:?}"))
+    let version = text.trim().strip_prefix("Kubernetes v");
+    version.map(str::to_owned).with_context(|| format!("no version in {text:?}"))
+}
+
+/// The minor version of it: 37 of `1.37.2`.
+pub(crate) fn minor() -> Result<u32> {
+    let version = version()?;
+    let minor = version.strip_prefix("1.").and_then(|it| it.split('.').next());
+    minor.and_then(|it| it.parse().ok()).with_context(|| format!("no minor in {version:?}"))
 }
 
 /// The shipped configuration with this case's addresses and names in it.

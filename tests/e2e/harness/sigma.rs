@@ -162,9 +162,10 @@ fn spawn(dir: &Path, options: &SigmaOptions, listen: u16, admin: u16) -> Result<
         args.push(format!("--scheduler-config={}", path.display()));
     }
     args.extend_from_slice(&options.more);
-    let program = Path::new(env!("CARGO_BIN_EXE_sigma"));
+    let other = std::env::var_os("SIGMA_E2E_PROGRAM").map(PathBuf::from);
+    let program = other.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_sigma")));
     let level = std::env::var("SIGMA_E2E_LOG").unwrap_or_else(|_| "info".to_owned());
-    Process::start(dir, &options.name, program, &args, &[("RUST_LOG", &level)])
+    Process::start(dir, &options.name, &program, &args, &[("RUST_LOG", &level)])
 }
 
 /// The arguments about TLS that the Service overlay has, with its Secret in a folder of ours.

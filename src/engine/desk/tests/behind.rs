@@ -57,8 +57,7 @@ fn a_silent_watch_leaves_nothing_else_in_doubt() {
     // Its attempt is dead.
     assert_eq!(site.filter(&first, &["b"], 1), Ok(vec!["b"]));
     assert_eq!(site.filter(&second, &["a"], 1), Ok(vec!["a"]));
-    let refusal = Some(Refusal::default());
-    site.see([seen_pod(&Pod { resource_version: 2, refusal, ..second.clone() })]);
+    site.see([Change::PodGone { uid: second.uid }]);
     assert!(!site.desk.is_held(second.uid));
 }
 

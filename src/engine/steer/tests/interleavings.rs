@@ -1,12 +1,13 @@
-//! All orders of what can happen: calls, writes and their outcomes, kube-scheduler's status patch,
-//! watch events, somebody else, switches. In none of them a pod sleeps, is steered twice for one
-//! cause, or holds anything for ever.
+//! All orders of what can happen: calls, writes and their outcomes, kube-scheduler's status patches,
+//! which may be those of earlier attempts, watch events, somebody else, switches. In none of them a pod
+//! sleeps, is steered twice for one cause, holds anything for ever, or loses what its last answer holds.
 
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::cluster::HoldLimits;
 
 /// What may happen next. Whatever does not apply is passed over.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +15,12 @@ enum Step {
     /// kube-scheduler asks about the pod if it is awake; true: the next write is there before it
     /// handles its failure, which clears the nomination.
     Call { written_within: bool },
-    /// kube-scheduler's own patch of the condition arrives, if there is one.
-    StatusPatch,
+    /// One of kube-scheduler's own patches arrives, if any is on its way: not always the oldest.
+    StatusPatch(usize),
+    /// Something in the cluster wakes the pod, whatever kube-scheduler has not written yet.
+    Woken,
+    /// The pod is asked about and answered without the rules: past the deadline, over load.
+    Degraded { accepts: bool },
     /// The oldest order is written, or fails unless it must be carried out.
     Write { fails: bool },
     /// The desk learns the oldest outcome that it was not told.
@@ -37,7 +42,9 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => any::<bool>().prop_map(|written_within| Step::Call { written_within }),
-        4 => Just(Step::StatusPatch),
+        4 => (0..3_usize).prop_map(Step::StatusPatch),
+        1 => Just(Step::Woken),
+        1 => any::<bool>().prop_map(|accepts| Step::Degraded { accepts }),
         4 => any::<bool>().prop_map(|fails| Step::Write { fails }),
         4 => Just(Step::Told),
         2 => Just(Step::Watched),
@@ -60,8 +67,10 @@ struct Rig {
     /// It is in a queue from which kube-scheduler takes it.
     awake: bool,
     bound: bool,
-    /// A patch of the condition that is on its way.
-    status_patch: Option<Reason>,
+    /// Patches that are on their way, one an attempt: a text, and whether the nomination is cleared.
+    status_patches: Vec<(Reason, bool)>,
+    /// Its last answer was one by role, which accepted it: what that holds ends then.
+    answered_by_role: Option<Tick>,
     orders: VecDeque<SteerOrder>,
     outcomes: VecDeque<((PodUid, u32), Wrote)>,
     fits_in_tree: bool,
@@ -81,7 +90,8 @@ impl Rig {
             text: None,
             awake: true,
             bound: false,
-            status_patch: None,
+            status_patches: Vec::new(),
+            answered_by_role: None,
             orders: VecDeque::new(),
             outcomes: VecDeque::new(),
             fits_in_tree: true,
@@ -95,14 +105,9 @@ impl Rig {
     fn take(&mut self, step: Step) {
         match step {
             Step::Call { written_within } => self.call(&WINDOW, written_within),
-            Step::StatusPatch => {
-                if let Some(text) = self.status_patch.take() {
-                    // One that changes nothing is not sent, and wakes nobody.
-                    self.awake |= self.text != Some(text);
-                    self.text = Some(text);
-                    self.changed();
-                }
-            }
+            Step::StatusPatch(at) => self.status_patched(at),
+            Step::Woken => self.awake |= !self.bound,
+            Step::Degraded { accepts } => self.degraded(accepts),
             Step::Write { fails } => self.write(fails),
             Step::Told => {
                 if let Some((round, wrote)) = self.outcomes.pop_front() {
@@ -136,8 +141,44 @@ impl Rig {
 
     fn changed(&mut self) {
         self.pod.resource_version += 1;
-        self.pod.refusal =
-            self.text.map(|reason| Refusal { reason: Some(reason), ..Refusal::default() });
+        self.pod.refusal = self.text.map(|reason| Refusal { reason: Some(reason) });
+    }
+
+    fn status_patched(&mut self, at: usize) {
+        if self.status_patches.is_empty() {
+            return;
+        }
+        let (text, clears) = self.status_patches.remove(at % self.status_patches.len());
+        let clears = clears && self.pod.nominated.is_some();
+        // One that changes nothing wakes nobody.
+        if clears || self.text != Some(text) {
+            self.pod.nominated = self.pod.nominated.take().filter(|_| !clears);
+            self.text = Some(text);
+            self.awake |= !self.bound;
+            self.changed();
+        }
+    }
+
+    /// An attempt that is answered by role. What it accepts is held, and fails behind the answer.
+    fn degraded(&mut self, accepts: bool) {
+        if self.bound || !self.awake {
+            return;
+        }
+        self.awake = false;
+        let (world, now) = (self.site.world.clone(), Tick(self.now_ms));
+        let pod = Arc::new(self.pod.clone());
+        if accepts {
+            let nodes = self.site.ords(&WINDOW);
+            self.site.desk.hold(&world, &pod, &nodes, now);
+            self.answered_by_role = Some(now.plus_ms(HoldLimits::default().ttl_ms));
+            // After a back-off.
+            self.awake = true;
+        } else {
+            let any = [NodeOrd::UNKNOWN];
+            let text = self.site.desk.refuse(&world, &pod, &any, Reason::Overloaded, now);
+            self.answered_by_role = None;
+            self.failed(text);
+        }
     }
 
     fn watched(&mut self) {
@@ -164,7 +205,7 @@ impl Rig {
         if self.bound || !self.awake {
             return;
         }
-        self.awake = false;
+        (self.awake, self.answered_by_role) = (false, None);
         let as_asked = self.pod.clone();
         let nominee = as_asked.nominated.as_deref();
         let fits = nominee.is_some_and(|node| node != "t" || self.fits_in_tree);
@@ -176,11 +217,15 @@ impl Rig {
         let offered = window.iter().copied().filter(|node| *node != "t" || self.fits_in_tree);
         let offered: Vec<&str> = offered.collect();
         let Some(text) = self.answered(&as_asked, &offered, written_within) else { return };
-        // The failure is handled: what it was nominated for is cleared, the condition is written.
-        if self.pod.nominated.take().is_some() {
-            self.changed();
+        self.failed(text);
+    }
+
+    /// A failure is handled: one patch clears what the pod is nominated for by now, and says why it failed.
+    fn failed(&mut self, text: Reason) {
+        let clears = self.pod.nominated.is_some();
+        if clears || self.text != Some(text) {
+            self.status_patches.push((text, clears));
         }
-        self.status_patch = (self.text != Some(text)).then_some(text);
     }
 
     /// The text of a refusal, or nothing if the pod is bound.
@@ -207,7 +252,7 @@ impl Rig {
         if answer.accepted.is_empty() {
             return Some(answer.refused.expect("one is named").1);
         }
-        (self.bound, self.awake, self.status_patch) = (true, false, None);
+        (self.bound, self.awake) = (true, false);
         None
     }
 
@@ -239,8 +284,10 @@ impl Rig {
             self.take(step);
         }
         for _ in 0..120 {
-            for step in [Step::StatusPatch, Step::Write { fails: false }, Step::Told, Step::Watched]
-            {
+            while !self.status_patches.is_empty() {
+                self.take(Step::StatusPatch(0));
+            }
+            for step in [Step::Write { fails: false }, Step::Told, Step::Watched] {
                 self.take(step);
             }
             self.call(window, false);
@@ -258,6 +305,9 @@ proptest! {
         for step in steps {
             rig.take(step);
             prop_assert!(rig.num_begun <= 1, "steered twice for one cause");
+            let is_held = rig.site.desk.is_held(rig.pod.uid);
+            let must_hold = rig.answered_by_role.is_some_and(|until| Tick(rig.now_ms) < until);
+            prop_assert!(is_held || !must_hold, "it may be bound by its last answer");
         }
         // A target that kube-scheduler did not want is nothing to ring for: its pod is refused as any
         // other is, and woken by what changes in the nodes that it was refused by.
@@ -279,7 +329,7 @@ proptest! {
         for kind in order {
             rig.take(match kind {
                 0 => Step::Call { written_within: false },
-                1 => Step::StatusPatch,
+                1 => Step::StatusPatch(0),
                 2 => Step::Write { fails: false },
                 3 => Step::Told,
                 _ => Step::Watched,

@@ -12,10 +12,7 @@ fn whom_a_steer_could_harm_is_not_steered() {
     let plain = || pod(1, 1);
     let off = Helm { acts: false, ..ACTS };
     let unproven = Helm { preempt_verb: false, ..ACTS };
-    let told = Pod {
-        refusal: Some(Refusal { reason: Some(Reason::Steered), ..Refusal::default() }),
-        ..plain()
-    };
+    let told = Pod { refusal: Some(Refusal { reason: Some(Reason::Steered) }), ..plain() };
     let cannot_judge = Some(CannotJudge::Unclear);
     let unclear = Constraints { cannot_judge, ..Constraints::default() };
     let claims = [claim("data")].into();

@@ -1,0 +1,30 @@
+//! Refusals of an earlier life, found again in the conditions of pods.
+
+use std::cmp::Reverse;
+
+use super::Desk;
+use crate::engine::World;
+use crate::model::Tick;
+
+impl Desk {
+    /// After a restart: pods whose `PodScheduled` message names a reason of ours wait for our bell.
+    /// Where there are more than can be remembered, those of the highest priority do.
+    ///
+    /// The message may be of an earlier attempt than the last. A pod that holds something or is being
+    /// steered has had an answer of ours since, so it is left out. A condition may also come late, so this
+    /// is called for some time after a start.
+    pub fn adopt_refusals(&mut self, world: &World, now: Tick) -> usize {
+        let pending = world.snapshot.pending.iter().map(|(_, pod)| pod);
+        let waiting = pending.filter(|pod| pod.is_pending() && !pod.gated);
+        let refused = waiting.filter_map(|pod| Some((pod, pod.refusal?.reason?)));
+        let is_answered =
+            |uid| self.refusals.get(uid).is_some() || self.is_held(uid) || self.steers.holds(uid);
+        let mut refused: Vec<_> = refused.filter(|(pod, _)| !is_answered(pod.uid)).collect();
+        refused.sort_unstable_by_key(|(pod, _)| (Reverse(pod.priority), pod.uid));
+        refused.truncate(self.refusals.room());
+        for (pod, reason) in &refused {
+            self.refusals.note(pod, None, *reason, world.plan_generation, now);
+        }
+        refused.len()
+    }
+}

@@ -1,0 +1,193 @@
+//! One run: a cluster of its own, the load, and what is wrong meanwhile.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::churn::Churn;
+use super::{SoakArgs, Variant};
+use crate::harness::api::Api;
+use crate::harness::control_plane::ControlPlane;
+use crate::harness::objects::{NodeShape, node};
+use crate::harness::proxy::Proxy;
+use crate::harness::recorder::{Beyond, Limits, NodeLimit, Recorder, Sum};
+use crate::harness::scheduler::{Scheduler, SchedulerOptions};
+use crate::harness::sigma::{Sigma, SigmaOptions};
+
+const POLICY: &str = r#"
+apiVersion: sigma.io/v1alpha1
+kind: SchedulingPolicy
+metadata: {name: soak}
+pools:
+- name: metal
+  match: {instanceTypes: ["ecs.ebm*"]}
+  allocation: {cpu: 90%, memory: 90%}
+- name: ecs
+  match: {instanceTypes: ["ecs.*"]}
+  allocation: {cpu: 80%, memory: 80%}
+classes:
+- name: online
+  grant: {priorityClasses: ["prod-*"], namespaces: {matchLabels: {tier: production}}}
+  pools: [metal, ecs]
+- name: offline
+  grant: {priorityClasses: ["batch-*"], namespaces: {matchLabels: {tier: batch}}}
+  pools: [ecs, metal]
+"#;
+
+/// Pool, number of nodes for so many pods, instance type, cores, percent of them that may be requested.
+const POOLS: [(&str, usize, &str, i64, i64); 2] =
+    [("metal", 30, "ecs.ebmg7.16xlarge", 64, 90), ("ecs", 120, "ecs.g7.4xlarge", 16, 80)];
+const FOR_PODS: usize = 1700;
+const ZONES: [&str; 3] = ["cn-hangzhou-h", "cn-hangzhou-i", "cn-hangzhou-j"];
+/// Status patches are at most this late.
+const LATE_MS: u64 = 3000;
+const SIGMA_KILLED_EACH: Duration = Duration::from_secs(30);
+const APISERVER_KILLED_EACH: Duration = Duration::from_secs(75);
+/// How long the API server is away.
+const DOWN: Duration = Duration::from_secs(2);
+/// After the last pod is made: bindings that are on their way arrive.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Calls that sigma has answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Calls {
+    pub(super) filter: u64,
+    /// Filter calls answered by role.
+    pub(super) degraded: u64,
+    /// Calls of any verb answered by an error.
+    pub(super) errors: u64,
+}
+
+impl Calls {
+    /// Adds what the running sigma has counted.
+    async fn add(&mut self, sigma: &Sigma) -> Result<()> {
+        let results = "sigma_verb_results_total";
+        self.filter += sigma.filter_calls().await?;
+        self.degraded += sigma.metric(results, "result=\"degraded\",verb=\"filter\"").await?;
+        self.errors += sigma.metric(results, "result=\"error\"").await?;
+        Ok(())
+    }
+}
+
+/// What a run has shown.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    pub(super) took: Duration,
+    pub(super) num_made: usize,
+    pub(super) num_deleted: usize,
+    pub(super) num_bindings: usize,
+    pub(super) num_beyond: usize,
+    /// The most cores beyond a limit.
+    pub(super) worst: Option<Beyond>,
+    pub(super) calls: Calls,
+    pub(super) num_kills: usize,
+    /// Whatever must never be.
+    pub(super) violations: Vec<String>,
+}
+
+fn nodes(num_pods: usize) -> (Vec<Value>, Limits) {
+    let (mut nodes, mut limits) = (Vec::new(), Limits::default());
+    for (pool, count, instance_type, cores, percent) in POOLS {
+        for at in 0..(count * num_pods).div_ceil(FOR_PODS) {
+            let name = format!("{pool}-{at:03}");
+            let (cpu_milli, memory_mib) = (cores * 1000, cores * 4096);
+            let zone = ZONES[at % ZONES.len()];
+            let virtual_kubelet = false;
+            let shape = NodeShape { instance_type, zone, cpu_milli, memory_mib, virtual_kubelet };
+            nodes.push(node(&name, shape));
+            let allocation = Sum {
+                cpu: cpu_milli * percent / 100,
+                memory: memory_mib * percent / 100,
+                pods: 110,
+            };
+            limits.nodes.insert(name, NodeLimit { pool, allocation });
+        }
+    }
+    (nodes, limits)
+}
+
+/// One run of a variant.
+pub(super) async fn soak_once(args: &SoakArgs, variant: Variant) -> Result<Run> {
+    let mut control_plane = ControlPlane::start().await?;
+    let api = control_plane.admin.clone();
+    let (nodes, limits) = nodes(args.alive);
+    api.post_all(nodes).await?;
+    let mut options = SigmaOptions::new(&control_plane, "sigma", POLICY);
+    if variant == Variant::SigmaKilled {
+        // Where a limit matters more than an answer: before sigma has its lists, nobody is placed.
+        options.more.push("--not-ready=reject".to_owned());
+    }
+    let mut sigma = Sigma::start(&control_plane, options).await?;
+    let recorder = Recorder::start(&api, limits).await?;
+    let proxy = late_proxy(&control_plane).await?;
+    let mut options = SchedulerOptions::new("sigma", &sigma);
+    // kube-scheduler's own default.
+    options.percentage = None;
+    if variant == Variant::LateStatus {
+        options.kubeconfig = Some(control_plane.kubeconfig_by("scheduler", &proxy.url)?);
+    }
+    let mut scheduler = Scheduler::start(&control_plane, &options).await?;
+
+    let mut run = Run::default();
+    let mut churn = Churn::default();
+    if args.prefill {
+        churn.fill(&api, args.alive).await?;
+    }
+    let began = Instant::now();
+    let until = began + Duration::from_secs(args.seconds);
+    let faults = async {
+        match variant {
+            Variant::Plain | Variant::LateStatus => Ok(()),
+            Variant::SigmaKilled => kill_sigma(&mut sigma, &mut run, until).await,
+            Variant::ApiserverKilled => kill_apiserver(&mut control_plane, &mut run, until).await,
+        }
+    };
+    tokio::try_join!(churn.run(&api, args, until), faults)?;
+    sleep(SETTLE).await;
+    run.took = began.elapsed();
+    sigma.process.check()?;
+    scheduler.process.check()?;
+    run.calls.add(&sigma).await?;
+    (run.num_made, run.num_deleted) = (churn.num_made, churn.num_deleted);
+    let record = recorder.record();
+    run.num_bindings = record.bindings.len();
+    run.num_beyond = record.beyond.len();
+    let excess = |it: &&Beyond| ((it.cores - it.limit) * 1000.0) as i64;
+    run.worst = record.beyond.iter().max_by_key(excess).cloned();
+    run.violations.clone_from(&record.violations);
+    Ok(run)
+}
+
+/// A way to the API server on which kube-scheduler's status patches are late.
+async fn late_proxy(control_plane: &ControlPlane) -> Result<Proxy> {
+    let upstream = Api::from_kubeconfig(&control_plane.kubeconfig("scheduler")).await?;
+    let proxy = Proxy::start(upstream).await?;
+    proxy.faults.late_status_ms.store(LATE_MS, Ordering::Relaxed);
+    Ok(proxy)
+}
+
+async fn kill_sigma(sigma: &mut Sigma, run: &mut Run, until: Instant) -> Result<()> {
+    while Instant::now() + SIGMA_KILLED_EACH < until {
+        sleep(SIGMA_KILLED_EACH).await;
+        run.calls.add(sigma).await?;
+        sigma.restart().await?;
+        run.num_kills += 1;
+    }
+    Ok(())
+}
+
+async fn kill_apiserver(
+    control_plane: &mut ControlPlane,
+    run: &mut Run,
+    until: Instant,
+) -> Result<()> {
+    while Instant::now() + APISERVER_KILLED_EACH < until {
+        sleep(APISERVER_KILLED_EACH).await;
+        control_plane.restart_apiserver(DOWN).await?;
+        run.num_kills += 1;
+    }
+    Ok(())
+}
