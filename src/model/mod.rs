@@ -27,7 +27,10 @@ pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd,
 pub use image::{ImageName, NodeImage, normalized};
 pub use labels::{Hashed, LabelSet};
 pub use node::{Conditions, DomainLevel, Effect, Namespace, Node, Taint};
-pub use pod::{Nomination, Owner, Pod, Preferences, Priority, QosClaim, Refusal, Toleration};
+pub use pod::{
+    Nomination, Owner, Pod, Preferences, Priority, QosClaim, Refusal, TaintValue, Toleration,
+    decimal,
+};
 pub use pool::{NodeMatcher, PoolSpec, glob};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};
 pub use reason::Reason;

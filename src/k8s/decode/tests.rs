@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{ExtendedAmount, ObjectName, PodClaim};
+use crate::model::{CannotJudge, ExtendedAmount, ObjectName, PodClaim};
 
 const META: &str = r#""metadata":{"uid":"u","name":"p","namespace":"n"}"#;
 
@@ -242,18 +242,54 @@ fn labels_claim_a_class_and_only_a_controller_owns() {
 }
 
 #[test]
-fn tolerations_that_are_not_understood_tolerate_nothing() {
-    let spec = r#"{"tolerations":[{"operator":"Exists"},{"key":"a","value":"b"},
-        {"key":"a","operator":"Equal","value":"c","effect":"NoSchedule"},
-        {"key":"a","operator":"Gt","value":"5"},{"key":"a","effect":"NoBreathing"}]}"#;
-    let got = shaped(spec, "{}").expect("a valid pod").tolerations;
-    let want = |key: &str, value: Option<&str>, effect| Toleration {
-        key: key.into(),
-        value: value.map(Into::into),
-        effect,
-    };
-    let third = want("a", Some("c"), Some(Effect::NoSchedule));
-    assert_eq!(*got, [want("", None, None), want("a", Some("b"), None), third]);
+fn tolerations_are_read_and_what_is_not_understood_is_marked() {
+    let equal = |value: &str| TaintValue::Equal(value.into());
+    let (soft, hard) = (Some(Effect::PreferNoSchedule), Some(Effect::NoSchedule));
+    let cases = [
+        (r#"{"operator":"Exists"}"#, Some(("", TaintValue::Any, None))),
+        (r#"{"key":"a","value":"b"}"#, Some(("a", equal("b"), None))),
+        (
+            r#"{"key":"a","operator":"Equal","value":"c","effect":"NoSchedule","tolerationSeconds":3}"#,
+            Some(("a", equal("c"), hard)),
+        ),
+        (r#"{"key":"a","operator":"Gt","value":"5"}"#, Some(("a", TaintValue::Above(5), None))),
+        (
+            r#"{"key":"a","operator":"Lt","value":"-5","effect":"PreferNoSchedule"}"#,
+            Some(("a", TaintValue::Below(-5), soft)),
+        ),
+        // Compared with what is no number, nothing is tolerated.
+        (r#"{"key":"a","operator":"Gt","value":"much"}"#, None),
+        (r#"{"key":"a","operator":"Lt"}"#, None),
+        (
+            r#"{"key":"a","operator":"Near","value":"5","effect":"NoSchedule"}"#,
+            Some(("a", TaintValue::Unclear, hard)),
+        ),
+        (r#"{"key":"a","effect":"NoBreathing"}"#, Some(("a", TaintValue::Unclear, None))),
+        (r#"{"key":"a","values":["b"]}"#, Some(("a", TaintValue::Unclear, None))),
+        (r#"{"key":"a","value":"b","values":null}"#, Some(("a", equal("b"), None))),
+    ];
+    for (json, want) in cases {
+        let pod = shaped(&format!(r#"{{"tolerations":[{json}]}}"#), "{}").expect("a valid pod");
+        let want = want.map(|(key, value, effect)| Toleration { key: key.into(), value, effect });
+        assert_eq!(pod.tolerations.first(), want.as_ref(), "{json}");
+        let is_unclear = want.is_some_and(|it| it.value == TaintValue::Unclear);
+        let judged = pod.constraints.as_ref().and_then(|it| it.cannot_judge);
+        assert_eq!(judged, is_unclear.then_some(CannotJudge::Unclear), "{json}");
+    }
+    // Of a pod that has its node nobody asks.
+    let placed = r#"{"nodeName":"n","tolerations":[{"key":"a","operator":"Near"}]}"#;
+    assert_eq!(shaped(placed, "{}").expect("a valid pod").constraints, None);
+}
+
+#[test]
+fn a_taint_whose_effect_is_not_known_is_kept() {
+    let taints = r#"{"metadata":{"name":"n"},"spec":{"taints":[{"key":"a","effect":"NoBreathing"},
+        {"key":"b","value":"c","effect":"NoExecute"},{"key":"d"},null]}}"#;
+    let got = read_node(taints).expect("a valid node").taints;
+    let want = [("a", "", Effect::Unclear), ("b", "c", Effect::NoExecute)];
+    let want =
+        want.map(|(key, value, effect)| Taint { key: key.into(), value: value.into(), effect });
+    assert_eq!(*got, want);
 }
 
 #[test]
@@ -267,7 +303,8 @@ fn nodes_are_read() {
     let huge = ExtendedAmount { name: "hugepages-1Gi".into(), amount: 0 };
     assert_eq!(*got.extended, [huge, gpu]);
     assert_eq!(got.conditions, Conditions::CORDONED.with(Conditions::DISK_PRESSURE));
-    assert_eq!(got.taints.len(), 1);
+    let effects: Vec<Effect> = got.taints.iter().map(|it| it.effect).collect();
+    assert_eq!(effects, [Effect::NoSchedule, Effect::Unclear]);
     assert_eq!(got.label("topology.kubernetes.io/zone"), Some("cn-hangzhou-h"));
     assert!(got.labels.is_sorted());
 }
