@@ -34,7 +34,7 @@ pub use pod::{
 pub use pool::{NodeMatcher, PoolSpec, glob};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};
 pub use reason::Reason;
-pub use requests::{Ask, ContainerKind, PodAsk};
+pub use requests::{Ask, ContainerKind, PodAsk, is_pod_level};
 pub use volumes::{
     BoundClaim, ObjectName, PodClaim, PodVolume, Reach, ZONE_LABELS, ZoneLabel, owner_of,
 };

@@ -174,6 +174,56 @@ fn a_resize_in_place_counts_the_larger_figure() {
     check_cpu(whole, r#"{"resources":{},"allocatedResources":{"cpu":"2500m"}}"#, 2500);
 }
 
+/// Whatever may be asked for on the pod level, of a pod that waits and of one that is placed.
+#[test]
+fn requests_on_the_pod_level_count_for_every_resource_that_is_allowed_there() {
+    let spec = |node: &str, requests: &str| {
+        format!(
+            r#"{{{node}"overhead":{{"hugepages-2Mi":"2Mi"}},"resources":{{"requests":{{{requests}}}}},
+            "containers":[{{"name":"c","resources":{{"requests":
+                {{"cpu":"1","hugepages-2Mi":"4Mi","ephemeral-storage":"1Gi","a.com/x":"1"}}}}}}],
+            "initContainers":[{{"name":"i","resources":{{"requests":{{"hugepages-2Mi":"6Mi"}}}}}}]}}"#
+        )
+    };
+    let get = |node: &str, requests: &str, status: &str| -> Vec<(String, i64)> {
+        let pod = shaped(&spec(node, requests), status).expect("a valid pod");
+        let base =
+            [("cpu", pod.requests.base.cpu_milli), ("disk", pod.requests.base.ephemeral_bytes)];
+        let extended = pod.requests.extended.iter().map(|it| (&*it.name, it.amount));
+        base.into_iter().chain(extended).map(|(name, amount)| (name.to_owned(), amount)).collect()
+    };
+    let (mib, gib) = (1 << 20, 1 << 30);
+    let want = |cpu, big, small, x| {
+        let all = [("cpu", cpu), ("disk", gib), ("a.com/x", x), ("hugepages-1Gi", big)];
+        let all = all.into_iter().chain([("hugepages-2Mi", small)]).filter(|it| it.1 > 0);
+        all.map(|(name, amount)| (name.to_owned(), amount)).collect::<Vec<_>>()
+    };
+    let pages = r#""cpu":"2","hugepages-2Mi":"10Mi","hugepages-1Gi":"3Gi""#;
+    for node in ["", r#""nodeName":"n","#] {
+        assert_eq!(get(node, "", "null"), want(1000, 0, 8 * mib, 1));
+        assert_eq!(get(node, pages, "null"), want(2000, 3 * gib, 12 * mib, 1));
+        // Names that are not supported there count for nothing.
+        let odd = r#""ephemeral-storage":"9Gi","a.com/x":"9""#;
+        assert_eq!(get(node, odd, "null"), want(1000, 0, 8 * mib, 1));
+        assert_eq!(get(node, &format!("{pages},{odd}"), "null"), want(2000, 3 * gib, 12 * mib, 1));
+    }
+    // A resize under way, and one that the node has refused.
+    let more =
+        r#""resources":{"requests":{"cpu":"3","hugepages-2Mi":"14Mi","ephemeral-storage":"9Gi"}}"#;
+    let placed = r#""nodeName":"n","#;
+    let resizing = format!("{{{more}}}");
+    assert_eq!(get(placed, pages, &resizing), want(3000, 3 * gib, 16 * mib, 1));
+    let refused =
+        format!(r#"{{{more},"conditions":[{{"type":"PodResizePending","reason":"Infeasible"}}]}}"#);
+    assert_eq!(get(placed, pages, &refused), want(3000, 0, 16 * mib, 1));
+    // What the kubelet reports of a pod without requests of its own on that level.
+    let whole =
+        r#"{"resources":{"requests":{"cpu":"5"}},"allocatedResources":{"cpu":"4","a.com/x":"2"}}"#;
+    assert_eq!(get(placed, "", whole), want(5000, 0, 8 * mib, 2));
+    let half = r#"{"resources":{"requests":{"cpu":"5"}}}"#;
+    assert_eq!(get(placed, "", half), want(1000, 0, 8 * mib, 1));
+}
+
 #[test]
 fn an_object_without_an_identity_is_refused() {
     let cases = [
