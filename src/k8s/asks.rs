@@ -1,13 +1,14 @@
 //! Resource lists as written, turned into amounts; and which of them a pod's request is made of.
 
 use crate::model::{
-    Amounts, Ask, ContainerKind, ExtendedAmount, PodAsk, Requests, parse_milli, parse_value,
+    Amounts, Ask, ContainerKind, ExtendedAmount, PodAsk, Requests, is_pod_level, parse_milli,
+    parse_value,
 };
 
 use super::decode::DecodeError;
 use super::slim::{SlimAmounts, SlimContainer, SlimContainerStatus, SlimPod, SlimQuantity};
 
-/// What a pod asks for, counted as kube-scheduler 1.36 counts it.
+/// What a pod asks for, counted as kube-scheduler 1.37 counts it.
 pub(super) fn requests(pod: &SlimPod) -> Result<Requests, DecodeError> {
     let infeasible = resize_is_infeasible(pod);
     let mut containers = Vec::new();
@@ -31,8 +32,9 @@ pub(super) fn requests(pod: &SlimPod) -> Result<Requests, DecodeError> {
         containers.push((ContainerKind::Regular, ask));
     }
     let overhead = ask(&pod.spec.overhead, &|| "spec.overhead".to_owned())?;
+    let reported = reported(pod)?;
     let pod_level = pod_level(pod, infeasible)?;
-    Ok(PodAsk { containers, pod_level, overhead: Some(overhead) }.total())
+    Ok(PodAsk { containers, reported, pod_level, overhead: Some(overhead) }.total())
 }
 
 /// A node's amounts; everything that is not one of the four base resources, sorted by name.
@@ -68,15 +70,32 @@ fn container_ask(
 }
 
 fn pod_level(pod: &SlimPod, infeasible: bool) -> Result<Option<Ask>, DecodeError> {
-    let wanted = ask(&pod.spec.resources.requests, &|| "spec.resources.requests".to_owned())?;
-    if wanted == Ask::default() {
+    let wanted = &pod.spec.resources.requests;
+    let ask_of_pod = ask(wanted, &|| "spec.resources.requests".to_owned())?.of_pod_level();
+    if !wanted.0.iter().any(|(name, _)| is_pod_level(name)) {
         return Ok(None);
     }
-    let Some(actual) = &pod.status.resources else { return Ok(Some(wanted)) };
+    let Some((actual, allocated)) = status_of_pod(pod)? else { return Ok(Some(ask_of_pod)) };
+    let given = (actual.of_pod_level(), allocated.of_pod_level());
+    Ok(Some(effective(ask_of_pod, given.0, &given.1, infeasible)))
+}
+
+/// What a kubelet of 1.36 and later says the pod has in all, where it says both.
+fn reported(pod: &SlimPod) -> Result<Option<Ask>, DecodeError> {
+    let is_there = |amounts: &SlimAmounts| !amounts.0.is_empty();
+    let actual = pod.status.resources.as_ref().map(|it| &it.requests);
+    if !actual.is_some_and(is_there) || !is_there(&pod.status.allocated_resources) {
+        return Ok(None);
+    }
+    Ok(status_of_pod(pod)?.map(|(actual, allocated)| actual.max(&allocated)))
+}
+
+/// What the pod's status says it has, and was given; `None` where it does not say.
+fn status_of_pod(pod: &SlimPod) -> Result<Option<(Ask, Ask)>, DecodeError> {
+    let Some(actual) = &pod.status.resources else { return Ok(None) };
     let actual = ask(&actual.requests, &|| "status.resources.requests".to_owned())?;
     let path = || "status.allocatedResources".to_owned();
-    let allocated = ask(&pod.status.allocated_resources, &path)?;
-    Ok(Some(effective(wanted, actual, &allocated, infeasible)))
+    Ok(Some((actual, ask(&pod.status.allocated_resources, &path)?)))
 }
 
 /// Of a request that is being resized the largest figure counts, except that a wish which the node

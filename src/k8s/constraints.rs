@@ -3,7 +3,10 @@
 //! kube-scheduler judges what it offers; this is for nodes that it has not offered. So what is not
 //! understood is no error: it makes the pod one that nobody here can judge.
 
+use std::fmt;
 use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::slim::{Pairs, SlimContainer, SlimPod, SlimPodSpec, count, list, nullable, pairs};
 use crate::model::{
@@ -24,6 +27,9 @@ pub struct SlimAffinity {
     /// `podAntiAffinity`.
     #[serde(deserialize_with = "nullable")]
     pub pod_anti_affinity: SlimPodAffinity,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// A node affinity; of what it prefers, only whether there is any.
@@ -39,6 +45,9 @@ pub struct SlimNodeAffinity {
     /// `requiredDuringSchedulingIgnoredDuringExecution`.
     #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
     pub required: Option<SlimNodeSelector>,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// A node selector: terms of which one must hold.
@@ -48,6 +57,9 @@ pub struct SlimNodeSelector {
     /// `nodeSelectorTerms`.
     #[serde(deserialize_with = "list")]
     pub node_selector_terms: Vec<SlimNodeTerm>,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// A term of a node selector.
@@ -60,6 +72,9 @@ pub struct SlimNodeTerm {
     /// `matchFields`.
     #[serde(deserialize_with = "list")]
     pub match_fields: Vec<SlimExpression>,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// What must hold of one label or field.
@@ -75,6 +90,9 @@ pub struct SlimExpression {
     /// `values`.
     #[serde(deserialize_with = "list")]
     pub values: Vec<Box<str>>,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// Pod affinity or anti-affinity; of what it prefers, only whether there is any.
@@ -90,6 +108,9 @@ pub struct SlimPodAffinity {
     /// `requiredDuringSchedulingIgnoredDuringExecution`.
     #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution", deserialize_with = "list")]
     pub required: Vec<SlimPodTerm>,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// A term of pod affinity.
@@ -112,6 +133,9 @@ pub struct SlimPodTerm {
     /// `mismatchLabelKeys`.
     #[serde(deserialize_with = "list")]
     pub mismatch_label_keys: Vec<String>,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// A label selector.
@@ -124,6 +148,9 @@ pub struct SlimSelector {
     /// `matchExpressions`.
     #[serde(deserialize_with = "list")]
     pub match_expressions: Vec<SlimExpression>,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// A topology spread constraint.
@@ -152,6 +179,9 @@ pub struct SlimSpreadConstraint {
     /// `nodeTaintsPolicy`.
     #[serde(deserialize_with = "nullable")]
     pub node_taints_policy: String,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// A port of a container.
@@ -167,6 +197,41 @@ pub struct SlimPort {
     /// `hostIP`.
     #[serde(rename = "hostIP", deserialize_with = "nullable")]
     pub host_ip: String,
+}
+
+/// Whether an object has fields that are not known here: what it means with them only kube-scheduler can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others(pub bool);
+
+impl Others {
+    fn none(self) -> Result<(), Unclear> {
+        if self.0 { Err(Unclear) } else { Ok(()) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Others {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OthersReader)
+    }
+}
+
+struct OthersReader;
+
+impl<'de> Visitor<'de> for OthersReader {
+    type Value = Others;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("further fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Others, A::Error> {
+        let mut others = Others(false);
+        while let Some((_, value)) = map.next_entry::<IgnoredAny, Option<IgnoredAny>>()? {
+            // To Go, `null` is as good as absent.
+            others.0 |= value.is_some();
+        }
+        Ok(others)
+    }
 }
 
 /// Not understood.
@@ -200,7 +265,12 @@ pub(super) fn host_ports(spec: &SlimPodSpec) -> Box<[HostPort]> {
 }
 
 /// What it requires; `None` where any node will do. Of a pod that has one, from whom it must be apart.
-pub(super) fn of(spec: &SlimPodSpec, labels: &LabelSet) -> Option<Arc<Constraints>> {
+/// `is_unclear`: its tolerations are in words that are not known here.
+pub(super) fn of(
+    spec: &SlimPodSpec,
+    labels: &LabelSet,
+    is_unclear: bool,
+) -> Option<Arc<Constraints>> {
     if !spec.node_name.is_empty() {
         // As kube-scheduler has it: terms of which one makes no sense keep nobody off.
         let apart = pod_terms(&spec.affinity.pod_anti_affinity.required, labels).ok()?;
@@ -211,18 +281,34 @@ pub(super) fn of(spec: &SlimPodSpec, labels: &LabelSet) -> Option<Arc<Constraint
         cannot_judge: Some(CannotJudge::Unclear),
         ..Constraints::default()
     });
+    if is_unclear || containers_are_unclear(spec) {
+        constraints.cannot_judge = Some(CannotJudge::Unclear);
+    }
     if spec.num_resource_claims > 0 {
         constraints.cannot_judge = Some(CannotJudge::ResourceClaims);
     }
     (constraints != Constraints::default()).then(|| Arc::new(constraints))
 }
 
+/// A container says in words that are not known here whether it stays, or which ports it takes.
+fn containers_are_unclear(spec: &SlimPodSpec) -> bool {
+    let known = |it: &SlimContainer| {
+        matches!(it.restart_policy.as_str(), "" | "Always" | "OnFailure" | "Never")
+    };
+    let containers = || spec.init_containers.iter().chain(&spec.containers);
+    let mut ports = containers().flat_map(|it| &it.ports).filter(|it| it.host_port > 0);
+    !spec.init_containers.iter().all(known)
+        || ports.any(|it| !matches!(it.protocol.as_str(), "" | "TCP" | "UDP" | "SCTP"))
+}
+
 fn read(spec: &SlimPodSpec, labels: &LabelSet) -> Result<Constraints, Unclear> {
-    let SlimAffinity { node_affinity, pod_affinity, pod_anti_affinity } = &spec.affinity;
-    let node_terms = node_affinity
-        .required
-        .as_ref()
-        .map(|it| it.node_selector_terms.iter().map(node_term).collect::<Result<Box<[_]>, _>>());
+    let SlimAffinity { node_affinity, pod_affinity, pod_anti_affinity, others } = &spec.affinity;
+    let all = [*others, node_affinity.others, pod_affinity.others, pod_anti_affinity.others];
+    all.into_iter().try_for_each(Others::none)?;
+    let node_terms = node_affinity.required.as_ref().map(|it| {
+        it.others.none()?;
+        it.node_selector_terms.iter().map(node_term).collect::<Result<Box<[_]>, _>>()
+    });
     let spread = &spec.topology_spread_constraints;
     let hard = spread.iter().filter(|it| it.when_unsatisfiable != "ScheduleAnyway");
     Ok(Constraints {
@@ -244,6 +330,7 @@ fn are(pairs: &Pairs) -> impl Iterator<Item = Requirement<Box<str>>> + '_ {
 
 /// A term of a node selector, of a pod's or a volume's.
 pub(super) fn node_term(slim: &SlimNodeTerm) -> Result<NodeTerm, Unclear> {
+    slim.others.none()?;
     let names = slim.match_fields.iter().map(|it| match &*it.key {
         "metadata.name" => expression(it),
         _ => Err(Unclear),
@@ -256,6 +343,7 @@ pub(super) fn node_term(slim: &SlimNodeTerm) -> Result<NodeTerm, Unclear> {
 }
 
 fn expression(slim: &SlimExpression) -> Result<Requirement<Box<str>>, Unclear> {
+    slim.others.none()?;
     let values = || -> Box<[Box<str>]> { slim.values.clone().into() };
     let number = || match &*slim.values {
         [value] => value.parse().map_err(|_| Unclear),
@@ -275,6 +363,7 @@ fn expression(slim: &SlimExpression) -> Result<Requirement<Box<str>>, Unclear> {
 
 /// A selector of pods.
 fn selector(slim: &SlimSelector) -> Result<Vec<Requirement<Hashed>>, Unclear> {
+    slim.others.none()?;
     let hashed = |values: Box<[Box<str>]>| values.iter().map(|it| Hashed::of(it)).collect();
     let mut asked: Vec<_> = are(&slim.match_labels).collect();
     for it in &slim.match_expressions {
@@ -312,12 +401,14 @@ fn pod_terms(slim: &[SlimPodTerm], labels: &LabelSet) -> Result<Box<[PodTerm]>, 
 }
 
 fn pod_term(slim: &SlimPodTerm, labels: &LabelSet) -> Result<PodTerm, Unclear> {
+    slim.others.none()?;
     let mut asked = slim.label_selector.as_ref().map(selector).transpose()?;
     if let Some(asked) = &mut asked {
         asked.extend(own_labels(&slim.match_label_keys, labels, Is::In));
         asked.extend(own_labels(&slim.mismatch_label_keys, labels, Is::NotIn));
     }
     let selected = slim.namespace_selector.as_ref().map(|it| {
+        it.others.none()?;
         let pairs = are(&it.match_labels).map(Ok);
         let expressions = it.match_expressions.iter().map(expression);
         pairs.chain(expressions).collect::<Result<Selector<Box<str>>, _>>()
@@ -333,6 +424,7 @@ fn pod_term(slim: &SlimPodTerm, labels: &LabelSet) -> Result<PodTerm, Unclear> {
 }
 
 fn spread_term(slim: &SlimSpreadConstraint, labels: &LabelSet) -> Result<SpreadTerm, Unclear> {
+    slim.others.none()?;
     let mut asked = slim.label_selector.as_ref().map(selector).transpose()?;
     if let Some(asked) = &mut asked {
         asked.extend(own_labels(&slim.match_label_keys, labels, Is::In));

@@ -3,7 +3,7 @@
 
 use crate::model::{
     Amounts, AppKey, Conditions, Effect, Namespace, Node, Owner, Pod, PodUid, QosClaim,
-    QuantityError, Reason, Refusal, Taint, Toleration,
+    QuantityError, Reason, Refusal, Taint, TaintValue, Toleration, decimal,
 };
 
 use super::marks::SlimMarks;
@@ -49,6 +49,8 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
     required(&meta.namespace, "metadata.namespace")?;
     let (spec, status) = (&slim.spec, &slim.status);
     let labels = constraints::labels(slim);
+    let tolerations: Box<[Toleration]> = spec.tolerations.iter().filter_map(toleration).collect();
+    let is_unclear = tolerations.iter().any(|it| it.value == TaintValue::Unclear);
     Ok(Pod {
         uid,
         uid_text: meta.uid.as_str().into(),
@@ -61,7 +63,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         scheduler: spec.scheduler_name.as_str().into(),
         qos_claim: qos_claim(&meta.labels.marks),
         owner: owner(meta),
-        tolerations: spec.tolerations.iter().filter_map(toleration).collect(),
+        tolerations,
         node: filled(&spec.node_name),
         nominated: filled(&status.nominated_node_name),
         refusal: refusal(&status.conditions),
@@ -77,7 +79,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         annotated: meta.annotations.present,
         nominated_ahead: marks::is_nominated_ahead(slim),
         preferences: preferences::of(spec),
-        constraints: constraints::of(spec, &labels),
+        constraints: constraints::of(spec, &labels, is_unclear),
         host_ports: constraints::host_ports(spec),
         labels,
         images: images::of_pod(spec),
@@ -158,32 +160,43 @@ fn refusal(conditions: &[SlimCondition]) -> Option<Refusal> {
     (scheduled.status == "False").then(|| Refusal { reason: Reason::find_in(&scheduled.message) })
 }
 
-/// A toleration that sigma does not understand (a new operator, a new effect) tolerates nothing:
-/// the pod then stays away from some nodes, which is the mistake that can be undone.
+/// `None` for a toleration that compares with something that is no number: it tolerates nothing.
 fn toleration(slim: &SlimToleration) -> Option<Toleration> {
+    let key = slim.key.as_str().into();
+    if slim.others.0 {
+        return Some(Toleration { key, value: TaintValue::Unclear, effect: None });
+    }
     let value = match slim.operator.as_str() {
-        "" | "Equal" => Some(slim.value.as_str().into()),
-        "Exists" => None,
-        _ => return None,
+        "" | "Equal" => TaintValue::Equal(slim.value.as_str().into()),
+        "Exists" => TaintValue::Any,
+        "Gt" => TaintValue::Above(decimal(&slim.value)?),
+        "Lt" => TaintValue::Below(decimal(&slim.value)?),
+        _ => TaintValue::Unclear,
     };
     let effect = match slim.effect.as_str() {
         "" => None,
-        text => Some(effect(text)?),
+        text => match effect(text) {
+            Effect::Unclear => {
+                return Some(Toleration { key, value: TaintValue::Unclear, effect: None });
+            }
+            known => Some(known),
+        },
     };
-    Some(Toleration { key: slim.key.as_str().into(), value, effect })
+    Some(Toleration { key, value, effect })
 }
 
+/// `None` for a taint without an effect, which has none.
 fn taint(slim: &SlimTaint) -> Option<Taint> {
-    let effect = effect(&slim.effect)?;
+    let effect = (!slim.effect.is_empty()).then(|| effect(&slim.effect))?;
     Some(Taint { key: slim.key.as_str().into(), value: slim.value.as_str().into(), effect })
 }
 
-fn effect(text: &str) -> Option<Effect> {
+fn effect(text: &str) -> Effect {
     match text {
-        "NoSchedule" => Some(Effect::NoSchedule),
-        "PreferNoSchedule" => Some(Effect::PreferNoSchedule),
-        "NoExecute" => Some(Effect::NoExecute),
-        _ => None,
+        "NoSchedule" => Effect::NoSchedule,
+        "PreferNoSchedule" => Effect::PreferNoSchedule,
+        "NoExecute" => Effect::NoExecute,
+        _ => Effect::Unclear,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::model::Preferences;
 
 /// What a pod would rather have.
 pub(super) fn of(spec: &SlimPodSpec) -> Preferences {
-    let SlimAffinity { node_affinity, pod_affinity, pod_anti_affinity } = &spec.affinity;
+    let SlimAffinity { node_affinity, pod_affinity, pod_anti_affinity, .. } = &spec.affinity;
     let mut spread = spec.topology_spread_constraints.iter();
     let found = [
         (spread.any(|it| it.when_unsatisfiable == "ScheduleAnyway"), Preferences::SPREAD),

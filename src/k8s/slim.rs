@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::constraints::{SlimAffinity, SlimPort, SlimSpreadConstraint};
+use super::constraints::{Others, SlimAffinity, SlimPort, SlimSpreadConstraint};
 use super::images::{SlimImage, SlimImageName};
 use super::marks::{SlimLabels, SlimMarks};
 use super::volumes::SlimVolume;
@@ -225,6 +225,12 @@ pub struct SlimToleration {
     /// `effect`; empty means every effect.
     #[serde(deserialize_with = "nullable")]
     pub effect: String,
+    /// `tolerationSeconds`: for how long a pod stays; of no concern here.
+    #[serde(rename = "tolerationSeconds")]
+    pub seconds: IgnoredAny,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// A pod's status.

@@ -27,11 +27,14 @@ pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd,
 pub use image::{ImageName, NodeImage, normalized};
 pub use labels::{Hashed, LabelSet};
 pub use node::{Conditions, DomainLevel, Effect, Namespace, Node, Taint};
-pub use pod::{Nomination, Owner, Pod, Preferences, Priority, QosClaim, Refusal, Toleration};
+pub use pod::{
+    Nomination, Owner, Pod, Preferences, Priority, QosClaim, Refusal, TaintValue, Toleration,
+    decimal,
+};
 pub use pool::{NodeMatcher, PoolSpec, glob};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};
 pub use reason::Reason;
-pub use requests::{Ask, ContainerKind, PodAsk};
+pub use requests::{Ask, ContainerKind, PodAsk, is_pod_level};
 pub use volumes::{
     BoundClaim, ObjectName, PodClaim, PodVolume, Reach, ZONE_LABELS, ZoneLabel, owner_of,
 };

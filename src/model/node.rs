@@ -12,6 +12,15 @@ pub enum Effect {
     PreferNoSchedule,
     /// New pods stay away, running ones are evicted.
     NoExecute,
+    /// A word that this version does not know. kube-scheduler may know it.
+    Unclear,
+}
+
+impl Effect {
+    /// True when new pods that do not tolerate it stay away for certain.
+    pub fn keeps_off(self) -> bool {
+        matches!(self, Self::NoSchedule | Self::NoExecute)
+    }
 }
 
 /// A node's taint.

@@ -14,13 +14,48 @@ use super::volumes::PodClaim;
 /// `spec.priority`.
 pub type Priority = i32;
 
+/// The values of a taint that a toleration covers. Source: `k8s.io/api/core/v1`, `Toleration.ToleratesTaint`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TaintValue {
+    /// All: operator `Exists`.
+    Any,
+    /// This one: operator `Equal`.
+    Equal(Box<str>),
+    /// A whole number above this one: operator `Gt`.
+    Above(i64),
+    /// A whole number below this one: operator `Lt`.
+    Below(i64),
+    /// The toleration has an operator or an effect that this version does not know. It covers every value:
+    /// a node that kube-scheduler has accepted is not refused for a word that only kube-scheduler knows. Of
+    /// nodes that were not offered, such a pod [cannot be judged](super::CannotJudge::Unclear).
+    Unclear,
+}
+
+impl TaintValue {
+    fn covers(&self, value: &str) -> bool {
+        match self {
+            Self::Any | Self::Unclear => true,
+            Self::Equal(it) => **it == *value,
+            Self::Above(bound) => decimal(value).is_some_and(|it| it > *bound),
+            Self::Below(bound) => decimal(value).is_some_and(|it| it < *bound),
+        }
+    }
+}
+
+/// A whole number in canonical form, as the operators `Gt` and `Lt` of tolerations read it: no plus sign, no
+/// leading zeros. Source: `validate/content.IsDecimalInteger`.
+pub fn decimal(text: &str) -> Option<i64> {
+    let number: i64 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
 /// A toleration. An empty key tolerates every taint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Toleration {
     /// The taint's key, empty for all.
     pub key: Box<str>,
-    /// `Some` for operator `Equal`, `None` for `Exists`.
-    pub value: Option<Box<str>>,
+    /// The values that it covers.
+    pub value: TaintValue,
     /// The effect it is limited to, `None` for all.
     pub effect: Option<Effect>,
 }
@@ -35,7 +70,7 @@ impl Toleration {
     pub fn covers(&self, key: &str, value: &str, effect: Effect) -> bool {
         self.effect.is_none_or(|it| it == effect)
             && (self.key.is_empty() || *self.key == *key)
-            && self.value.as_ref().is_none_or(|it| **it == *value)
+            && self.value.covers(value)
     }
 }
 
@@ -213,18 +248,46 @@ mod tests {
     #[test]
     fn tolerations_match_as_kubernetes_matches_them() {
         let taint = Taint { key: "k".into(), value: "v".into(), effect: Effect::NoSchedule };
+        let equal = |value: &str| TaintValue::Equal(value.into());
         let cases = [
-            ("", None, None, true),
-            ("k", None, None, true),
-            ("k", Some("v"), None, true),
-            ("k", Some("w"), None, false),
-            ("other", None, None, false),
-            ("k", None, Some(Effect::NoSchedule), true),
-            ("k", None, Some(Effect::NoExecute), false),
+            ("", TaintValue::Any, None, true),
+            ("k", TaintValue::Any, None, true),
+            ("k", equal("v"), None, true),
+            ("k", equal("w"), None, false),
+            ("other", TaintValue::Any, None, false),
+            ("k", TaintValue::Any, Some(Effect::NoSchedule), true),
+            ("k", TaintValue::Any, Some(Effect::NoExecute), false),
+            ("k", TaintValue::Unclear, Some(Effect::NoSchedule), true),
+            ("other", TaintValue::Unclear, None, false),
+            // The taint's value is no number.
+            ("k", TaintValue::Above(0), None, false),
+            ("k", TaintValue::Below(9), None, false),
         ];
         for (key, value, effect, want) in cases {
-            let toleration = Toleration { key: key.into(), value: value.map(Into::into), effect };
+            let toleration = Toleration { key: key.into(), value, effect };
             assert_eq!(toleration.tolerates(&taint), want, "{toleration:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_taints_are_compared_in_canonical_form() {
+        let cases = [
+            (TaintValue::Above(5), "6", true),
+            (TaintValue::Above(5), "5", false),
+            (TaintValue::Above(-7), "-6", true),
+            (TaintValue::Below(5), "4", true),
+            (TaintValue::Below(5), "5", false),
+            (TaintValue::Below(i64::MAX), "-9223372036854775808", true),
+            // Not what `IsDecimalInteger` calls a number.
+            (TaintValue::Above(5), "+6", false),
+            (TaintValue::Above(5), "06", false),
+            (TaintValue::Above(5), "6.0", false),
+            (TaintValue::Below(5), "-0", false),
+            (TaintValue::Below(5), "", false),
+            (TaintValue::Above(5), "9223372036854775808", false),
+        ];
+        for (covers, value, want) in cases {
+            assert_eq!(covers.covers(value), want, "{covers:?} {value:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a pod asks of a node, summed as kube-scheduler 1.36 sums it
+//! What a pod asks of a node, summed as kube-scheduler 1.37 sums it
 //! (`k8s.io/component-helpers/resource.PodRequests` with `UseStatusResources`).
 
 use super::quantity::{Amounts, ExtendedAmount, Requests};
@@ -29,7 +29,10 @@ pub struct PodAsk {
     /// Each container in order, init containers first. For a container that is being resized in
     /// place the ask is the larger of spec, actual and allocated: see [`Ask::max`].
     pub containers: Vec<(ContainerKind, Ask)>,
-    /// `spec.resources.requests`: overrides the containers' sum for what it names.
+    /// What the kubelet reports for the pod as a whole: the containers' sum is no less.
+    pub reported: Option<Ask>,
+    /// `spec.resources.requests`: overrides the containers' sum for what it names. Names that are not
+    /// [supported there](is_pod_level) are left out.
     pub pod_level: Option<Ask>,
     /// `spec.overhead`, added at the end.
     pub overhead: Option<Ask>,
@@ -64,7 +67,7 @@ impl Ask {
         self.extended.iter_mut().find(|it| *it.name == *name)
     }
 
-    /// Pod-level requests replace the sum of what they name (cpu, memory; 0 counts as "not named").
+    /// Pod-level requests replace the sum of what they name; 0 counts as "not named".
     fn overridden_by(mut self, pod_level: &Self) -> Self {
         if pod_level.base.cpu_milli > 0 {
             self.base.cpu_milli = pod_level.base.cpu_milli;
@@ -72,8 +75,28 @@ impl Ask {
         if pod_level.base.memory_bytes > 0 {
             self.base.memory_bytes = pod_level.base.memory_bytes;
         }
+        for theirs in pod_level.extended.iter().filter(|it| it.amount > 0) {
+            match self.find(&theirs.name) {
+                Some(mine) => mine.amount = theirs.amount,
+                None => self.extended.push(theirs.clone()),
+            }
+        }
         self
     }
+
+    /// The same without what cannot be asked for on the pod level.
+    #[must_use]
+    pub fn of_pod_level(mut self) -> Self {
+        self.base.ephemeral_bytes = 0;
+        self.extended.retain(|it| is_pod_level(&it.name));
+        self
+    }
+}
+
+/// True for a resource that a pod may ask for as a whole: cpu, memory, huge pages of any size. Source:
+/// `k8s.io/component-helpers/resource.IsSupportedPodLevelResource`, the same from 1.34 to 1.37.
+pub fn is_pod_level(name: &str) -> bool {
+    matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
 
 impl PodAsk {
@@ -98,6 +121,9 @@ impl PodAsk {
             }
         }
         let mut total = running.max(&starting);
+        if let Some(reported) = &self.reported {
+            total = total.max(reported);
+        }
         if let Some(pod_level) = &self.pod_level {
             total = total.overridden_by(pod_level);
         }
@@ -143,11 +169,46 @@ mod tests {
     fn pod_level_requests_override_and_overhead_adds() {
         let ask = PodAsk {
             containers: vec![(ContainerKind::Regular, cpu(100))],
+            reported: Some(cpu(500)),
             pod_level: Some(cpu(1000)),
             overhead: Some(cpu(10)),
         };
         assert_eq!(ask.total().base.cpu_milli, 1010);
         assert_eq!(ask.total().base.pods, 1);
+        let ask = PodAsk { pod_level: None, ..ask };
+        assert_eq!(ask.total().base.cpu_milli, 510);
+    }
+
+    #[test]
+    fn a_pod_asks_as_a_whole_for_cpu_memory_and_huge_pages() {
+        let names = ["cpu", "memory", "hugepages-2Mi", "hugepages-1Gi", "hugepages-64Ki"];
+        assert!(names.into_iter().all(is_pod_level));
+        for name in
+            ["ephemeral-storage", "pods", "nvidia.com/gpu", "a.com/hugepages-2Mi", "hugepages"]
+        {
+            assert!(!is_pod_level(name), "{name}");
+        }
+        let pages = |name: &str, amount| ExtendedAmount { name: name.into(), amount };
+        let gpu = pages("nvidia.com/gpu", 1);
+        let asks =
+            |extended: &[ExtendedAmount]| Ask { extended: extended.into(), ..Ask::default() };
+        let of_pod =
+            [pages("hugepages-2Mi", 8), pages("hugepages-1Gi", 4), pages("nvidia.com/gpu", 9)];
+        let of_pod =
+            Ask { base: Amounts { ephemeral_bytes: 7, ..Amounts::default() }, ..asks(&of_pod) };
+        let ask = PodAsk {
+            containers: vec![
+                (ContainerKind::Init, asks(&[pages("hugepages-2Mi", 3)])),
+                (ContainerKind::Regular, asks(&[pages("hugepages-2Mi", 2), gpu.clone()])),
+            ],
+            pod_level: Some(of_pod.of_pod_level()),
+            overhead: Some(asks(&[pages("hugepages-2Mi", 1)])),
+            ..PodAsk::default()
+        };
+        let total = ask.total();
+        // The containers' gpu stays, and nothing is made of what cannot be asked for there.
+        assert_eq!(*total.extended, [pages("hugepages-1Gi", 4), pages("hugepages-2Mi", 9), gpu]);
+        assert_eq!(total.base.ephemeral_bytes, 0);
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Filter for NodeState {
 }
 
 fn keeps_off(pod: &Pod, taint: &Taint) -> bool {
-    taint.effect != Effect::PreferNoSchedule
+    taint.effect.keeps_off()
         && !pod.tolerations.iter().any(|toleration| toleration.tolerates(taint))
 }
 

@@ -217,7 +217,7 @@ impl Scheduler {
     }
 
     fn tolerated(&self, pod: &Pod) -> Vec<bool> {
-        let keeps_out = |taint: &&Taint| taint.effect != Effect::PreferNoSchedule;
+        let keeps_out = |taint: &&Taint| taint.effect.keeps_off();
         let tolerates = |taint: &Taint| pod.tolerations.iter().any(|it| it.tolerates(taint));
         let sets = self.taint_sets.iter();
         sets.map(|set| set.iter().filter(keeps_out).all(tolerates)).collect()

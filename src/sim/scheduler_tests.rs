@@ -1,7 +1,7 @@
 //! Cases from the protocol page and from kube-scheduler's own sources.
 
 use super::*;
-use crate::model::Toleration;
+use crate::model::{TaintValue, Toleration};
 use crate::sim::{PodStream, cluster};
 
 const OPTIONS: SchedulerOptions =
@@ -83,7 +83,8 @@ fn nodes_are_refused_as_in_tree_plugins_refuse_them() {
     let mut asks = pod(4000, 8);
     let window = scheduler.find_feasible(&asks);
     assert_eq!((window.feasible, window.refused), (vec![0, 4], [1, 1, 1]));
-    asks.tolerations = Box::new([Toleration { key: "".into(), value: None, effect: None }]);
+    asks.tolerations =
+        Box::new([Toleration { key: "".into(), value: TaintValue::Any, effect: None }]);
     assert_eq!(scheduler.find_feasible(&asks).feasible, [0, 2, 3, 4]);
     scheduler.assume(&asks, 0);
     let window = scheduler.find_feasible(&asks);

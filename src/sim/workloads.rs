@@ -9,7 +9,7 @@ use super::rng::Rng;
 use super::synthetic::{NAMESPACES, Tier, VIRTUAL_NODE_TAINT};
 use crate::model::{
     Amounts, AppKey, Effect, Hashed, ImageName, LabelSet, Owner, Pod, PodUid, Preferences,
-    QosClaim, Requests, Toleration,
+    QosClaim, Requests, TaintValue, Toleration,
 };
 
 /// What each pod's container runs; no node has it.
@@ -275,10 +275,16 @@ fn tolerations(kind: Kind, rng: &mut Rng) -> Box<[Toleration]> {
         Kind::Plain => 10,
         Kind::System => 0,
     });
-    let virtual_node =
-        Toleration { key: key.into(), value: Some(value.into()), effect: Some(Effect::NoSchedule) };
-    let lost_node =
-        |key: &str| Toleration { key: key.into(), value: None, effect: Some(Effect::NoExecute) };
+    let virtual_node = Toleration {
+        key: key.into(),
+        value: TaintValue::Equal(value.into()),
+        effect: Some(Effect::NoSchedule),
+    };
+    let lost_node = |key: &str| Toleration {
+        key: key.into(),
+        value: TaintValue::Any,
+        effect: Some(Effect::NoExecute),
+    };
     let by_admission =
         ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(lost_node);
     bursts.then_some(virtual_node).into_iter().chain(by_admission).collect()

@@ -8,7 +8,7 @@ use sigma::cluster::{ClusterState, Snapshot};
 use sigma::model::{
     Amounts, AppKey, Change, Conditions, DomainLevel, Effect, ExtendedAmount, ImageName, LabelSet,
     Node, NodeImage, NodeMatcher, Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests,
-    Taint, Toleration, parse_milli, parse_value,
+    Taint, TaintValue, Toleration, parse_milli, parse_value,
 };
 use sigma::policy::{
     ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
@@ -233,6 +233,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         .iter()
         .map(|text| {
             let (key, value, effect) = parts(text);
+            let value = value.map_or(TaintValue::Any, TaintValue::Equal);
             Toleration { key, value, effect }
         })
         .collect();

@@ -10,7 +10,9 @@ use sigma::rules::{Share, SpreadKey, SpreadParams};
 use crate::cluster::ClusterState;
 use crate::config;
 use crate::engine::{Answer, Desk, Naming, World};
-use crate::model::{Change, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Tick, Toleration};
+use crate::model::{
+    Change, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, TaintValue, Tick, Toleration,
+};
 use crate::policy::{
     ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
 };
@@ -133,7 +135,7 @@ impl Twins {
         let like = pod_like(1, [7, 7, 7, 3, 2, 6, 5, 1, 0][usize::from(look % 9)], u64::from(look));
         let name = format!("asked-{uid}").into();
         // Nodes here are mostly cordoned, not ready or tainted: who minds sees nothing of other rules.
-        let all = Toleration { key: "".into(), value: None, effect: None };
+        let all = Toleration { key: "".into(), value: TaintValue::Any, effect: None };
         let tolerations = if look % 9 < 4 { [all].into() } else { Box::default() };
         let pod = Pod { uid: PodUid(uid), name, terminal: false, tolerations, ..like };
         // Named more than once, so that a few nodes are many names: else no template is scanned.

@@ -11,7 +11,7 @@ use crate::decisions::{Land, Law, lands, laws};
 use crate::engine::{Best, Desk, NoTarget, World};
 use crate::model::{
     AppKey, CannotJudge, Constraints, DomainLevel, Effect, NodeOrd, Pod, PodUid, Preferences,
-    Taint, Tick, Toleration,
+    Taint, TaintValue, Tick, Toleration,
 };
 use crate::scans::Twins;
 use crate::server::{Server, apart_from, labels_of, ops, pod_like};
@@ -163,7 +163,7 @@ fn targets_among_everything_that_may_happen_are_what_pods_get_one_by_one() {
         let pods = asked.iter().zip(100_u8..).map(|(look, uid)| {
             // Few are so absurd or so odd that no node has room.
             let it = pod_like(uid, if look % 4 == 0 { *look } else { look % 12 }, u64::from(*look));
-            let all = Toleration { key: "".into(), value: None, effect: None };
+            let all = Toleration { key: "".into(), value: TaintValue::Any, effect: None };
             let tolerations = if look % 9 < 6 { [all].into() } else { Box::default() };
             Arc::new(Pod {
                 uid: PodUid(5000 + u128::from(uid)),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::model::{Effect, Pod, QosClaim, Toleration};
+use crate::model::{Effect, Pod, QosClaim, TaintValue, Toleration};
 use crate::sim::IMAGE;
 
 /// A filter answer. A key may be in any case to Go; ours is written by sigma, whose case is fixed.
@@ -132,14 +132,22 @@ fn toleration(out: &mut String, it: &Toleration) {
     out.push_str(r#"{"key":"#);
     out.push_str(&quoted(&it.key));
     match &it.value {
-        Some(value) => {
+        TaintValue::Equal(value) => {
             text_field(out, "operator", "Equal");
             text_field(out, "value", value);
         }
-        None => text_field(out, "operator", "Exists"),
+        TaintValue::Above(value) => {
+            text_field(out, "operator", "Gt");
+            text_field(out, "value", &value.to_string());
+        }
+        TaintValue::Below(value) => {
+            text_field(out, "operator", "Lt");
+            text_field(out, "value", &value.to_string());
+        }
+        TaintValue::Any | TaintValue::Unclear => text_field(out, "operator", "Exists"),
     }
     match it.effect {
-        None => {}
+        None | Some(Effect::Unclear) => {}
         Some(Effect::NoSchedule) => text_field(out, "effect", "NoSchedule"),
         Some(Effect::PreferNoSchedule) => text_field(out, "effect", "PreferNoSchedule"),
         Some(Effect::NoExecute) => {

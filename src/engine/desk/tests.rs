@@ -1,7 +1,8 @@
 use super::*;
 use crate::engine::{MAX_HELD_NODES, degraded, explain};
 use crate::model::{
-    Change, Conditions, ExtendedAmount, Kind, Node, NodeMatcher, PoolOrd, QosClaim, Refusal,
+    Change, Conditions, Effect, ExtendedAmount, Kind, Node, NodeMatcher, PoolOrd, QosClaim,
+    Refusal, Taint, TaintValue, Toleration,
 };
 use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
 use crate::rules::{Share, SpreadKey, SpreadParams};
@@ -116,6 +117,32 @@ fn every_end_of_a_hold_lets_the_next_pod_in() {
     assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
     assert_eq!([29_999, 30_000].map(|ms| site.desk.expire(&site.world, Tick(ms))), [0, 1]);
     assert_eq!(site.filter(&second, &["a"], 30_000), Ok(vec!["a"]));
+}
+
+/// kube-scheduler has accepted what it offers: a word that sigma does not know refuses none of it.
+#[test]
+fn words_that_are_not_known_refuse_no_offered_node() {
+    let mut site = site(&[]);
+    let tainted = |name, value: &str, effect| {
+        let taint = Taint { key: "k".into(), value: value.into(), effect };
+        seen_node(Node { taints: [taint].into(), ..node(name, &[("pool", "ecs")]) })
+    };
+    let names = ["hard", "five", "unclear"];
+    site.see([
+        tainted("hard", "v", Effect::NoSchedule),
+        tainted("five", "5", Effect::NoExecute),
+        tainted("unclear", "v", Effect::Unclear),
+    ]);
+    for (value, want) in [
+        (None, Ok(vec!["unclear"])),
+        (Some(TaintValue::Unclear), Ok(vec!["hard", "five", "unclear"])),
+        (Some(TaintValue::Above(4)), Ok(vec!["five", "unclear"])),
+        (Some(TaintValue::Below(5)), Ok(vec!["unclear"])),
+    ] {
+        let toleration = value.map(|value| Toleration { key: "k".into(), value, effect: None });
+        let it = Pod { tolerations: toleration.into_iter().collect(), ..pod(1, 1) };
+        assert_eq!(site.filter(&it, &names, 0), want, "{:?}", it.tolerations);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::domains::{Counted, Keys};
 use super::selects::{self, Selects};
 use crate::cluster::Snapshot;
-use crate::model::{Effect, NodeOrd, Pod, SpreadTerm};
+use crate::model::{NodeOrd, Pod, SpreadTerm};
 
 /// One constraint.
 #[derive(Debug)]
@@ -117,6 +117,6 @@ impl Spread {
 }
 
 fn tolerates(pod: &Pod, taints: &[crate::model::Taint]) -> bool {
-    let hard = taints.iter().filter(|it| it.effect != Effect::PreferNoSchedule);
+    let hard = taints.iter().filter(|it| it.effect.keeps_off());
     hard.into_iter().all(|taint| pod.tolerations.iter().any(|it| it.tolerates(taint)))
 }

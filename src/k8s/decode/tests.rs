@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{ExtendedAmount, ObjectName, PodClaim};
+use crate::model::{CannotJudge, ExtendedAmount, ObjectName, PodClaim};
 
 const META: &str = r#""metadata":{"uid":"u","name":"p","namespace":"n"}"#;
 
@@ -174,6 +174,56 @@ fn a_resize_in_place_counts_the_larger_figure() {
     check_cpu(whole, r#"{"resources":{},"allocatedResources":{"cpu":"2500m"}}"#, 2500);
 }
 
+/// Whatever may be asked for on the pod level, of a pod that waits and of one that is placed.
+#[test]
+fn requests_on_the_pod_level_count_for_every_resource_that_is_allowed_there() {
+    let spec = |node: &str, requests: &str| {
+        format!(
+            r#"{{{node}"overhead":{{"hugepages-2Mi":"2Mi"}},"resources":{{"requests":{{{requests}}}}},
+            "containers":[{{"name":"c","resources":{{"requests":
+                {{"cpu":"1","hugepages-2Mi":"4Mi","ephemeral-storage":"1Gi","a.com/x":"1"}}}}}}],
+            "initContainers":[{{"name":"i","resources":{{"requests":{{"hugepages-2Mi":"6Mi"}}}}}}]}}"#
+        )
+    };
+    let get = |node: &str, requests: &str, status: &str| -> Vec<(String, i64)> {
+        let pod = shaped(&spec(node, requests), status).expect("a valid pod");
+        let base =
+            [("cpu", pod.requests.base.cpu_milli), ("disk", pod.requests.base.ephemeral_bytes)];
+        let extended = pod.requests.extended.iter().map(|it| (&*it.name, it.amount));
+        base.into_iter().chain(extended).map(|(name, amount)| (name.to_owned(), amount)).collect()
+    };
+    let (mib, gib) = (1 << 20, 1 << 30);
+    let want = |cpu, big, small, x| {
+        let all = [("cpu", cpu), ("disk", gib), ("a.com/x", x), ("hugepages-1Gi", big)];
+        let all = all.into_iter().chain([("hugepages-2Mi", small)]).filter(|it| it.1 > 0);
+        all.map(|(name, amount)| (name.to_owned(), amount)).collect::<Vec<_>>()
+    };
+    let pages = r#""cpu":"2","hugepages-2Mi":"10Mi","hugepages-1Gi":"3Gi""#;
+    for node in ["", r#""nodeName":"n","#] {
+        assert_eq!(get(node, "", "null"), want(1000, 0, 8 * mib, 1));
+        assert_eq!(get(node, pages, "null"), want(2000, 3 * gib, 12 * mib, 1));
+        // Names that are not supported there count for nothing.
+        let odd = r#""ephemeral-storage":"9Gi","a.com/x":"9""#;
+        assert_eq!(get(node, odd, "null"), want(1000, 0, 8 * mib, 1));
+        assert_eq!(get(node, &format!("{pages},{odd}"), "null"), want(2000, 3 * gib, 12 * mib, 1));
+    }
+    // A resize under way, and one that the node has refused.
+    let more =
+        r#""resources":{"requests":{"cpu":"3","hugepages-2Mi":"14Mi","ephemeral-storage":"9Gi"}}"#;
+    let placed = r#""nodeName":"n","#;
+    let resizing = format!("{{{more}}}");
+    assert_eq!(get(placed, pages, &resizing), want(3000, 3 * gib, 16 * mib, 1));
+    let refused =
+        format!(r#"{{{more},"conditions":[{{"type":"PodResizePending","reason":"Infeasible"}}]}}"#);
+    assert_eq!(get(placed, pages, &refused), want(3000, 0, 16 * mib, 1));
+    // What the kubelet reports of a pod without requests of its own on that level.
+    let whole =
+        r#"{"resources":{"requests":{"cpu":"5"}},"allocatedResources":{"cpu":"4","a.com/x":"2"}}"#;
+    assert_eq!(get(placed, "", whole), want(5000, 0, 8 * mib, 2));
+    let half = r#"{"resources":{"requests":{"cpu":"5"}}}"#;
+    assert_eq!(get(placed, "", half), want(1000, 0, 8 * mib, 1));
+}
+
 #[test]
 fn an_object_without_an_identity_is_refused() {
     let cases = [
@@ -242,18 +292,54 @@ fn labels_claim_a_class_and_only_a_controller_owns() {
 }
 
 #[test]
-fn tolerations_that_are_not_understood_tolerate_nothing() {
-    let spec = r#"{"tolerations":[{"operator":"Exists"},{"key":"a","value":"b"},
-        {"key":"a","operator":"Equal","value":"c","effect":"NoSchedule"},
-        {"key":"a","operator":"Gt","value":"5"},{"key":"a","effect":"NoBreathing"}]}"#;
-    let got = shaped(spec, "{}").expect("a valid pod").tolerations;
-    let want = |key: &str, value: Option<&str>, effect| Toleration {
-        key: key.into(),
-        value: value.map(Into::into),
-        effect,
-    };
-    let third = want("a", Some("c"), Some(Effect::NoSchedule));
-    assert_eq!(*got, [want("", None, None), want("a", Some("b"), None), third]);
+fn tolerations_are_read_and_what_is_not_understood_is_marked() {
+    let equal = |value: &str| TaintValue::Equal(value.into());
+    let (soft, hard) = (Some(Effect::PreferNoSchedule), Some(Effect::NoSchedule));
+    let cases = [
+        (r#"{"operator":"Exists"}"#, Some(("", TaintValue::Any, None))),
+        (r#"{"key":"a","value":"b"}"#, Some(("a", equal("b"), None))),
+        (
+            r#"{"key":"a","operator":"Equal","value":"c","effect":"NoSchedule","tolerationSeconds":3}"#,
+            Some(("a", equal("c"), hard)),
+        ),
+        (r#"{"key":"a","operator":"Gt","value":"5"}"#, Some(("a", TaintValue::Above(5), None))),
+        (
+            r#"{"key":"a","operator":"Lt","value":"-5","effect":"PreferNoSchedule"}"#,
+            Some(("a", TaintValue::Below(-5), soft)),
+        ),
+        // Compared with what is no number, nothing is tolerated.
+        (r#"{"key":"a","operator":"Gt","value":"much"}"#, None),
+        (r#"{"key":"a","operator":"Lt"}"#, None),
+        (
+            r#"{"key":"a","operator":"Near","value":"5","effect":"NoSchedule"}"#,
+            Some(("a", TaintValue::Unclear, hard)),
+        ),
+        (r#"{"key":"a","effect":"NoBreathing"}"#, Some(("a", TaintValue::Unclear, None))),
+        (r#"{"key":"a","values":["b"]}"#, Some(("a", TaintValue::Unclear, None))),
+        (r#"{"key":"a","value":"b","values":null}"#, Some(("a", equal("b"), None))),
+    ];
+    for (json, want) in cases {
+        let pod = shaped(&format!(r#"{{"tolerations":[{json}]}}"#), "{}").expect("a valid pod");
+        let want = want.map(|(key, value, effect)| Toleration { key: key.into(), value, effect });
+        assert_eq!(pod.tolerations.first(), want.as_ref(), "{json}");
+        let is_unclear = want.is_some_and(|it| it.value == TaintValue::Unclear);
+        let judged = pod.constraints.as_ref().and_then(|it| it.cannot_judge);
+        assert_eq!(judged, is_unclear.then_some(CannotJudge::Unclear), "{json}");
+    }
+    // Of a pod that has its node nobody asks.
+    let placed = r#"{"nodeName":"n","tolerations":[{"key":"a","operator":"Near"}]}"#;
+    assert_eq!(shaped(placed, "{}").expect("a valid pod").constraints, None);
+}
+
+#[test]
+fn a_taint_whose_effect_is_not_known_is_kept() {
+    let taints = r#"{"metadata":{"name":"n"},"spec":{"taints":[{"key":"a","effect":"NoBreathing"},
+        {"key":"b","value":"c","effect":"NoExecute"},{"key":"d"},null]}}"#;
+    let got = read_node(taints).expect("a valid node").taints;
+    let want = [("a", "", Effect::Unclear), ("b", "c", Effect::NoExecute)];
+    let want =
+        want.map(|(key, value, effect)| Taint { key: key.into(), value: value.into(), effect });
+    assert_eq!(*got, want);
 }
 
 #[test]
@@ -267,7 +353,8 @@ fn nodes_are_read() {
     let huge = ExtendedAmount { name: "hugepages-1Gi".into(), amount: 0 };
     assert_eq!(*got.extended, [huge, gpu]);
     assert_eq!(got.conditions, Conditions::CORDONED.with(Conditions::DISK_PRESSURE));
-    assert_eq!(got.taints.len(), 1);
+    let effects: Vec<Effect> = got.taints.iter().map(|it| it.effect).collect();
+    assert_eq!(effects, [Effect::NoSchedule, Effect::Unclear]);
     assert_eq!(got.label("topology.kubernetes.io/zone"), Some("cn-hangzhou-h"));
     assert!(got.labels.is_sorted());
 }
