@@ -88,7 +88,7 @@ impl Extender {
             self.metrics.claimed_not_granted.inc();
         }
         match answer.naming {
-            Naming::All => {}
+            Naming::All | Naming::Held => {}
             Naming::Best => self.metrics.shortlist_nodes.observe(answer.accepted.len() as f64),
             Naming::Off(why) => self.metrics.shortlist_off.with_label_values(&[why.name()]).inc(),
         }
