@@ -237,7 +237,7 @@ impl Extender {
         let accepted: Vec<u32> = kept.map(|(at, _)| at).collect();
         let granted = world.classify(pod);
         let tally = Tally::of(&verdicts);
-        let refused = tally.most_common().filter(|_| accepted.is_empty()).map(|reason| {
+        let refused = tally.closest().filter(|_| accepted.is_empty()).map(|reason| {
             let named = verdicts.iter().position(|it| *it == reason).unwrap_or(0);
             (named as u32, self.note_refusal(pod, reason))
         });
