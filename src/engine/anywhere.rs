@@ -190,6 +190,7 @@ impl Desk {
     pub(super) fn forget_looks(&mut self) {
         self.scans.clear();
         self.anywhere.clear();
+        self.closest.clear();
     }
 
     fn best_of_all(&mut self, world: &World, pod: &Pod) -> Option<Best> {

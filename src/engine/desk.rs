@@ -1,11 +1,13 @@
 //! The desk: what a replica remembers between calls, and the decisions that use it.
 
 mod adoption;
+mod refusing;
 mod steering;
 
 use std::sync::Arc;
 
 use super::anywhere::Anywhere;
+use super::closest::Closest;
 use super::filter::{Tally, judge};
 use super::gone::Gone;
 use super::in_tree::{Keys, are_alike};
@@ -33,6 +35,7 @@ pub struct Desk {
     gone: Gone,
     pub(super) scans: Scans,
     pub(super) anywhere: Anywhere,
+    pub(super) closest: Closest,
     pub(super) buffers: Buffers,
     pub(super) plan_generation: u64,
     num_answers: u64,
@@ -113,6 +116,7 @@ impl Desk {
     pub fn without_scans(mut self) -> Self {
         self.scans.switch_off();
         self.anywhere.switch_off();
+        self.closest.switch_off();
         self
     }
 
@@ -225,28 +229,6 @@ impl Desk {
             let held = [&before, nodes].concat();
             self.holds.place(&world.snapshot, pod, &held, now);
         }
-    }
-
-    /// Notes a refusal decided elsewhere (a degraded answer), so that the pod is rung later. Gives the
-    /// reason to be named, which is the one that the pod was told before if it was told one. Its steer is
-    /// over: if it is not offered its target in the rest of this attempt, kube-scheduler is not to blame.
-    pub fn refuse(
-        &mut self,
-        world: &World,
-        pod: &Arc<Pod>,
-        nodes: &[NodeOrd],
-        why: Reason,
-        now: Tick,
-    ) -> Reason {
-        if self.steers.answered_by_role(pod.uid) {
-            self.holds.release(pod.uid);
-        }
-        let generation = world.plan_generation;
-        let reason = self.refusals.sticky_reason(pod.uid, why, |_| true, generation, now);
-        if self.may_wait(world, pod) {
-            self.refusals.note(pod, Some(nodes.into()), reason, generation, now);
-        }
-        reason
     }
 
     /// Scores 0..=10 for the offered nodes, by position.
@@ -405,29 +387,6 @@ impl Desk {
             judge(case, rows, nodes, verdicts);
             verdicts.contains(&Reason::Kept)
         })
-    }
-
-    fn note_refusal(
-        &mut self,
-        world: &World,
-        pod: &Arc<Pod>,
-        nodes: &[NodeOrd],
-        tally: &Tally,
-        now: Tick,
-    ) -> Option<(u32, Reason)> {
-        if tally.kept() > 0 {
-            self.refusals.forget(pod.uid);
-            return None;
-        }
-        let found = tally.most_common()?;
-        let generation = world.plan_generation;
-        let still_true = |reason: Reason| tally.count(reason) > 0;
-        let reason = self.refusals.sticky_reason(pod.uid, found, still_true, generation, now);
-        if self.may_wait(world, pod) {
-            self.refusals.note(pod, Some(nodes.into()), reason, generation, now);
-        }
-        let named = self.buffers.verdicts.iter().position(|it| *it == reason).unwrap_or(0);
-        Some((named as u32, reason))
     }
 
     /// kube-scheduler may still place the pod, as far as the request and we know.

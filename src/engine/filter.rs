@@ -36,10 +36,10 @@ impl Tally {
         self.count(Reason::Kept)
     }
 
-    /// The reason that most nodes were refused for; among equals the first of the list.
-    pub fn most_common(&self) -> Option<Reason> {
-        let refused = Reason::ALL.into_iter().filter(|reason| self.count(*reason) > 0);
-        refused.reduce(|best, it| if self.count(it) > self.count(best) { it } else { best })
+    /// The reason closest to success: the one that is last in the order of evaluation, since its nodes
+    /// passed all that comes before.
+    pub fn closest(&self) -> Option<Reason> {
+        Reason::ALL.into_iter().rev().find(|reason| self.count(*reason) > 0)
     }
 }
 
@@ -57,12 +57,17 @@ pub(super) fn judge(
             judge_local(case, nodes, verdicts);
         }
     }
-    judge_with(case, false, nodes, verdicts);
+    judge_rest(case, nodes, verdicts);
 }
 
 /// Lets the local rules judge. Verdicts that are not `Kept` stay.
 pub(super) fn judge_local(case: Case<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
     judge_with(case, true, nodes, verdicts);
+}
+
+/// Lets the rules judge that are not local, which come later. Verdicts that are not `Kept` stay.
+pub(super) fn judge_rest(case: Case<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
+    judge_with(case, false, nodes, verdicts);
 }
 
 fn judge_with(case: Case<'_>, local: bool, nodes: &[NodeOrd], verdicts: &mut [Reason]) {

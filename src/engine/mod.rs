@@ -4,6 +4,7 @@
 //! calls (holds, refusals) is in the [`Desk`], which its owner locks for the length of one decision.
 
 mod anywhere;
+mod closest;
 mod contenders;
 mod degraded;
 mod desk;

@@ -38,6 +38,8 @@ pub(super) struct Refused {
     /// It could be sent to a node that was not offered.
     pub(super) elsewhere: bool,
     pub(super) reason: Reason,
+    /// The reason stands in place of a decision.
+    is_provisional: bool,
     plan_generation: u64,
     text_since: Tick,
     last_call: Tick,
@@ -78,27 +80,43 @@ impl Refusals {
         self.by_uid.get(&uid).map(|refused| refused.reason)
     }
 
-    /// The reason that this refusal shall name. It stays what it was as long as the policy does,
-    /// because the offered window moves and a text that moves with it wakes the pod at once; only
-    /// one that has long been untrue of every node is given up.
+    /// The reason that the pod was told and that its next refusal names again; `None` when another one
+    /// must be found.
+    ///
+    /// A reason stays as long as the policy does: the offered nodes change from call to call, and a text
+    /// that changes with them wakes the pod at once. A reason that was not true of any offered node for
+    /// long gives way, and a provisional one gives way to the first decision.
     pub(super) fn sticky_reason(
         &self,
         uid: PodUid,
-        found: Reason,
         still_true: impl Fn(Reason) -> bool,
         plan_generation: u64,
         now: Tick,
-    ) -> Reason {
-        let Some(before) = self.by_uid.get(&uid) else {
-            return found;
-        };
-        // What was said in place of a decision gives way to the first decision.
-        let decided =
-            !matches!(before.reason, Reason::NotSynced | Reason::Overloaded | Reason::Steered);
+    ) -> Option<Reason> {
+        let before = self.by_uid.get(&uid)?;
         let fresh = now.since_ms(before.text_since) < self.limits.text_dwell_ms;
         let keeps = before.plan_generation == plan_generation
-            && (still_true(before.reason) || fresh && decided);
-        if keeps { before.reason } else { found }
+            && (still_true(before.reason) || fresh && !before.is_provisional);
+        keeps.then_some(before.reason)
+    }
+
+    /// The pod's reason was found anew, so it stays for another while, also where it is the same.
+    pub(super) fn begin_text(&mut self, uid: PodUid, now: Tick) {
+        if let Some(refused) = self.by_uid.get_mut(&uid) {
+            refused.text_since = now;
+        }
+    }
+
+    /// The pod's reason stands in place of a decision.
+    pub(super) fn mark_provisional(&mut self, uid: PodUid) {
+        if let Some(refused) = self.by_uid.get_mut(&uid) {
+            refused.is_provisional = true;
+        }
+    }
+
+    /// True where the pod's reason stands in place of a decision.
+    pub(super) fn is_provisional(&self, uid: PodUid) -> bool {
+        self.by_uid.get(&uid).is_some_and(|refused| refused.is_provisional)
     }
 
     /// Remembers a refusal.
@@ -126,6 +144,7 @@ impl Refusals {
             nodes,
             elsewhere: false,
             reason,
+            is_provisional: reason.is_provisional(),
             plan_generation,
             text_since: same_text.map_or(now, |it| it.text_since),
             last_call: now,

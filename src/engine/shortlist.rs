@@ -17,8 +17,10 @@ pub enum Naming {
     All,
     /// Its shortlist is in force.
     Best,
-    /// Its shortlist was switched off for this pod.
+    /// Its shortlist was switched off for this pod, so all of them were named.
     Off(ShortlistOff),
+    /// Its shortlist was switched off for this pod, and holds named fewer than all of them all the same.
+    Held,
 }
 
 /// Why a pod's shortlist is switched off: somebody after us must have the whole choice.
@@ -160,6 +162,9 @@ impl Shortlister {
         let per_zone = listed.map_or(most, |_| usize::from(wanted.per_domain));
         let mut best = ranked.best_of_zones(most, per_zone);
         best.sort_unstable();
+        if listed.is_none() && wanted.nodes > 0 && best.len() < bands.num_kept {
+            answer.naming = Naming::Held;
+        }
         answer.accepted.extend(best.iter().map(|at| self.positions[*at]));
         ranked.scores(&best, &mut answer.scores);
     }

@@ -88,7 +88,7 @@ impl Extender {
             self.metrics.claimed_not_granted.inc();
         }
         match answer.naming {
-            Naming::All => {}
+            Naming::All | Naming::Held => {}
             Naming::Best => self.metrics.shortlist_nodes.observe(answer.accepted.len() as f64),
             Naming::Off(why) => self.metrics.shortlist_off.with_label_values(&[why.name()]).inc(),
         }
@@ -237,7 +237,7 @@ impl Extender {
         let accepted: Vec<u32> = kept.map(|(at, _)| at).collect();
         let granted = world.classify(pod);
         let tally = Tally::of(&verdicts);
-        let refused = tally.most_common().filter(|_| accepted.is_empty()).map(|reason| {
+        let refused = tally.closest().filter(|_| accepted.is_empty()).map(|reason| {
             let named = verdicts.iter().position(|it| *it == reason).unwrap_or(0);
             (named as u32, self.note_refusal(pod, reason))
         });

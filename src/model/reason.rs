@@ -42,7 +42,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason that a node can be refused for.
+    /// Every reason that a node can be refused for, in the order of evaluation: a node that is refused for
+    /// one has passed what comes before. Behind the rules' come those that stand in place of a decision.
     pub const ALL: [Self; 13] = [
         Self::UnknownNode,
         Self::Cordoned,
@@ -99,12 +100,17 @@ impl Reason {
         }
     }
 
-    /// The first reason whose text stands in a `PodScheduled` message.
+    /// True for a reason that stands in place of a decision: sigma knows or judged too little.
+    pub fn is_provisional(self) -> bool {
+        matches!(self, Self::UnknownNode | Self::NotSynced | Self::Overloaded | Self::Steered)
+    }
+
+    /// The reason whose text stands in a `PodScheduled` message; of several the one closest to success.
     pub fn find_in(message: &str) -> Option<Self> {
         if !message.contains("sigma: ") {
             return None;
         }
-        Self::ALL.into_iter().find(|reason| message.contains(reason.text()))
+        Self::ALL.into_iter().rev().find(|reason| message.contains(reason.text()))
     }
 }
 

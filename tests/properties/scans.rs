@@ -9,7 +9,7 @@ use sigma::rules::{Share, SpreadKey, SpreadParams};
 
 use crate::cluster::ClusterState;
 use crate::config;
-use crate::engine::{Answer, Desk, Naming, World};
+use crate::engine::{Answer, Desk, Naming, World, explain};
 use crate::model::{
     Change, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, TaintValue, Tick, Toleration,
 };
@@ -81,6 +81,8 @@ pub(crate) struct Twins {
     num_shortened: u64,
     /// How often there was a best node of all.
     num_best: u64,
+    /// How often a pod was refused its only node.
+    num_refused: u64,
 }
 
 impl Twins {
@@ -99,6 +101,7 @@ impl Twins {
             num_scanned: 0,
             num_shortened: 0,
             num_best: 0,
+            num_refused: 0,
         }
     }
 
@@ -164,6 +167,7 @@ impl Twins {
             self.scanning.expire(&self.world, now),
             self.looking.expire(&self.world, now)
         );
+        self.ask_about_one(&pod)?;
         let rings = |desk: &mut Desk, world: &World| desk.rings(world, now, 4, 100);
         prop_assert_eq!(
             rings(&mut self.scanning, &self.world),
@@ -171,12 +175,35 @@ impl Twins {
         );
         Ok(())
     }
+
+    /// Offers a pod that was not asked about before one node alone: if that is refused, the reason is the
+    /// closest to success of all nodes.
+    fn ask_about_one(&mut self, like: &Pod) -> Result<(), TestCaseError> {
+        self.next_uid += 1;
+        let (uid, name) = (PodUid(self.next_uid), format!("asked-{}", self.next_uid).into());
+        let pod = Arc::new(Pod { uid, name, node: None, terminating: false, ..like.clone() });
+        let nodes: Vec<NodeOrd> = self.world.snapshot.live_nodes().collect();
+        let Some(offered) = nodes.get(self.next_uid as usize % nodes.len().max(1)) else {
+            return Ok(());
+        };
+        let explained = explain(&mut self.looking, &self.world, &pod, &nodes, 1);
+        let closest = explained.tally.closest();
+        for desk in [&mut self.scanning, &mut self.looking] {
+            let answer = desk.filter(&self.world, &pod, &[*offered], Tick(0));
+            if let Some((_, reason)) = answer.refused {
+                prop_assert_eq!(Some(reason), closest);
+                self.num_refused += 1;
+            }
+            desk.release(pod.uid);
+        }
+        Ok(())
+    }
 }
 
 #[test]
 fn a_desk_that_scans_answers_as_one_that_looks() {
     let (num_scanned, num_shortened) = (Cell::new(0), Cell::new(0));
-    let num_best = Cell::new(0);
+    let (num_best, num_refused) = (Cell::new(0), Cell::new(0));
     let asks = prop::collection::vec((any::<u8>(), any::<bool>()), 120);
     let tested = TestRunner::new(config(256)).run(&(ops(), asks), |(ops, asks)| {
         let (mut server, mut twins) = (Server::default(), Twins::new());
@@ -187,6 +214,7 @@ fn a_desk_that_scans_answers_as_one_that_looks() {
         num_scanned.set(num_scanned.get() + twins.num_scanned);
         num_shortened.set(num_shortened.get() + twins.num_shortened);
         num_best.set(num_best.get() + twins.num_best);
+        num_refused.set(num_refused.get() + twins.num_refused);
         Ok(())
     });
     let failed = tested.err().map(|it| it.to_string());
@@ -194,4 +222,5 @@ fn a_desk_that_scans_answers_as_one_that_looks() {
     assert!(num_scanned.get() > 1000, "only {} answers from a scan", num_scanned.get());
     assert!(num_shortened.get() > 100, "only {} lists from a scan", num_shortened.get());
     assert!(num_best.get() > 1000, "only {} best nodes", num_best.get());
+    assert!(num_refused.get() > 1000, "only {} refusals", num_refused.get());
 }

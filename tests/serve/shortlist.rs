@@ -53,6 +53,57 @@ fn the_best_are_named_and_prioritize_looks_up_what_filter_found() {
     crate::support::wait("the policy is in force", || num_named(&sigma, &pod) == NUM_NODES);
 }
 
+/// Each reason of `sigma_shortlist_off_total`, by a pod that gives it.
+fn off_pods() -> Vec<(&'static str, Value)> {
+    let with = |path: &str, value: Value| {
+        let mut pod = pod("cart", "1");
+        *pod.pointer_mut("/spec").expect("a spec").as_object_mut().expect("an object")
+            .entry(path).or_insert(Value::Null) = value;
+        pod
+    };
+    let term = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}});
+    let label = json!({"matchExpressions": [{"key": "disk", "operator": "Exists"}]});
+    let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
+    let affinity = |kind: &str, wants: Value| json!({kind: {preferred: [wants]}});
+    vec![
+        ("soft_spread", with("topologySpreadConstraints",
+            json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]))),
+        ("pod_affinity", with("affinity",
+            affinity("podAffinity", json!({"weight": 1, "podAffinityTerm": term})))),
+        ("node_affinity", with("affinity",
+            affinity("nodeAffinity", json!({"weight": 1, "preference": label})))),
+        ("soft_taints", pod("cart", "1")),
+    ]
+}
+
+#[test]
+fn a_shortlist_is_counted_as_off_only_where_all_nodes_are_named() {
+    let reasons = ["soft_spread", "pod_affinity", "node_affinity", "soft_taints", "sibling"];
+    let limits = "pools:\n- name: all\n  match: {labels: {kubernetes.io/os: linux}}\n  \
+                  allocation: {cpu: 90%}\n";
+    for (policy, want) in [(POLICY.to_owned(), NUM_NODES), (POLICY.to_owned() + limits, 16)] {
+        for (why, pod) in off_pods() {
+            let site = site();
+            site.write_policy(&policy);
+            for name in names() {
+                let mut node = node(&name, "8");
+                node["metadata"]["labels"]["kubernetes.io/os"] = "linux".into();
+                if why == "soft_taints" {
+                    node["spec"]["taints"] = json!([{"key": "old", "effect": "PreferNoSchedule"}]);
+                }
+                site.api.put("nodes", node);
+            }
+            let sigma = site.serve(&[]);
+            assert_eq!(num_named(&sigma, &pod), want, "{why}");
+            for reason in reasons {
+                let metric = format!("sigma_shortlist_off_total{{reason=\"{reason}\"}}");
+                let is_off = reason == why && want == NUM_NODES;
+                assert_eq!(sigma.metric(&metric), f64::from(u8::from(is_off)), "{why} {reason}");
+            }
+        }
+    }
+}
+
 #[test]
 fn all_are_named_where_somebody_after_us_must_have_the_choice() {
     let site = site();

@@ -158,7 +158,8 @@ fn the_next_filter_of_a_pod_replaces_its_hold() {
         resource_version: 2,
         ..node("b", &[("pool", "ecs"), ("zone", "b")])
     })]);
-    assert_eq!(site.filter(&first, &["b"], 3), Err(Reason::NotReady));
+    // Node `a` is full of what the other pod holds, which is closer to success.
+    assert_eq!(site.filter(&first, &["b"], 3), Err(Reason::AllocationLimit));
     assert!(!site.desk.is_held(first.uid));
 }
 
@@ -355,8 +356,12 @@ fn a_named_text_does_not_follow_the_window() {
     assert_eq!(site.filter(&it, &["a"], 0), Err(Reason::AllocationLimit));
     assert_eq!(site.filter(&it, &["b", "c"], 1), Err(Reason::AllocationLimit));
     assert_eq!(site.filter(&it, &["c", "missing"], 2), Err(Reason::AllocationLimit));
-    // What a name says has long been untrue of all that was offered since.
-    assert_eq!(site.filter(&it, &["c"], 300_001), Err(Reason::Cordoned));
+    // The reason is not true of what is offered, and still is of a node that is not.
+    assert_eq!(site.filter(&it, &["c"], 300_001), Err(Reason::AllocationLimit));
+    site.see([Change::NodeGone { name: "a".into() }]);
+    assert_eq!(site.filter(&it, &["c"], 600_000), Err(Reason::AllocationLimit));
+    // The reason has been untrue of every node for long.
+    assert_eq!(site.filter(&it, &["c"], 600_001), Err(Reason::NotReady));
 }
 
 #[test]

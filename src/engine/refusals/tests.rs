@@ -68,35 +68,46 @@ fn a_text_stays_while_the_policy_does_and_is_given_up_when_long_untrue() {
     let mut refusals = refusals(9);
     let uid = PodUid(1);
     let dwell = RefusalLimits::default().text_dwell_ms;
-    let (old, new) = (Reason::AllocationLimit, Reason::DomainShare);
-    assert_eq!(refusals.sticky_reason(uid, old, |_| true, 1, Tick(0)), old);
+    let old = Reason::AllocationLimit;
+    assert_eq!(refusals.sticky_reason(uid, |_| true, 1, Tick(0)), None);
     note(&mut refusals, 1, old, 0);
     let cases = [
         // Untrue of this window, but told a moment ago.
-        (false, 1, dwell - 1, old),
-        (false, 1, dwell, new),
-        (true, 1, dwell * 9, old),
+        (false, 1, dwell - 1, Some(old)),
+        (false, 1, dwell, None),
+        (true, 1, dwell * 9, Some(old)),
         // Another policy may have another word.
-        (true, 2, 1, new),
+        (true, 2, 1, None),
     ];
     for (still_true, generation, now, want) in cases {
-        let told = refusals.sticky_reason(uid, new, |_| still_true, generation, Tick(now));
+        let told = refusals.sticky_reason(uid, |_| still_true, generation, Tick(now));
         assert_eq!(told, want, "{still_true} {generation} {now}");
     }
     // The dwell counts from the first time the text was told.
     note(&mut refusals, 1, old, dwell - 1);
-    assert_eq!(refusals.sticky_reason(uid, new, |_| false, 1, Tick(dwell)), new);
+    assert_eq!(refusals.sticky_reason(uid, |_| false, 1, Tick(dwell)), None);
+    // A reason that is found anew stays for another while, also where it is the same one.
+    refusals.begin_text(uid, Tick(dwell));
+    note(&mut refusals, 1, old, dwell);
+    assert_eq!(refusals.sticky_reason(uid, |_| false, 1, Tick(dwell * 2 - 1)), Some(old));
+    assert_eq!(refusals.sticky_reason(uid, |_| false, 1, Tick(dwell * 2)), None);
     // A text told before a decision was possible gives way to the first decision.
-    note(&mut refusals, 1, Reason::NotSynced, dwell);
-    assert_eq!(refusals.sticky_reason(uid, new, |_| false, 1, Tick(dwell)), new);
+    for reason in Reason::ALL {
+        note(&mut refusals, 1, reason, dwell);
+        let told = refusals.sticky_reason(uid, |_| false, 1, Tick(dwell));
+        assert_eq!(told, (!reason.is_provisional()).then_some(reason));
+    }
+    note(&mut refusals, 1, Reason::PoolClosed, dwell);
+    refusals.mark_provisional(uid);
+    assert_eq!(refusals.sticky_reason(uid, |_| false, 1, Tick(dwell)), None);
 }
 
 #[test]
 fn a_clock_that_jumps_back_keeps_the_text_and_rings_later() {
     let mut refusals = refusals(9);
     note(&mut refusals, 1, Reason::DomainShare, 1_000_000);
-    let told = refusals.sticky_reason(PodUid(1), Reason::Insufficient, |_| false, 1, Tick(5));
-    assert_eq!(told, Reason::DomainShare);
+    let told = refusals.sticky_reason(PodUid(1), |_| false, 1, Tick(5));
+    assert_eq!(told, Some(Reason::DomainShare));
     assert!(refusals.due(Tick(5)).is_empty());
     assert_eq!(refusals.due(Tick(1_000_000)), [PodUid(1)]);
 }

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use super::*;
 use crate::cluster::Extra;
 use crate::engine::{Desk, Tally, World};
-use crate::model::{DomainLevel, ExtendedAmount, NodeMatcher, Requests, Tick};
+use crate::model::{
+    DomainLevel, Effect, ExtendedAmount, Node, NodeMatcher, Requests, Taint, Tick,
+};
 use crate::policy::{ClassSettings, PoolSettings, Settings, Shortlist, default_class};
 use crate::rules::Share;
 use crate::testing::{Site, node, pod, seen_node};
@@ -32,13 +34,14 @@ fn site(shortlist: Shortlist, allocation: Share) -> Site {
         classes: vec![class],
         ..Settings::default()
     });
-    let nodes = (0..60).map(|at: usize| {
-        let zone = ["z0", "z1", "z0", "z2", "z0", "z3", ""][at * 5 % 7];
-        let pool = ["a", "b", "c", "d"][at % 7 % 4];
-        node(&format!("n{at}"), &[("pool", pool), (ZONE, zone)][..2 - usize::from(zone.is_empty())])
-    });
-    site.see(nodes.map(seen_node));
+    site.see((0..60).map(|at| seen_node(site_node(at))));
     site
+}
+
+fn site_node(at: usize) -> Node {
+    let zone = ["z0", "z1", "z0", "z2", "z0", "z3", ""][at * 5 % 7];
+    let pool = ["a", "b", "c", "d"][at % 7 % 4];
+    node(&format!("n{at}"), &[("pool", pool), (ZONE, zone)][..2 - usize::from(zone.is_empty())])
 }
 
 fn verdicts(nodes: &[NodeOrd]) -> Vec<Reason> {
@@ -125,6 +128,50 @@ fn the_best_are_named_by_the_book_whatever_bounds_them() {
         }
     }
     assert_eq!(num_compared, 56);
+}
+
+#[test]
+fn a_shortlist_is_off_where_all_nodes_are_named_and_not_where_holds_name_fewer() {
+    let limits = Share { cpu_permille: 900, memory_permille: 900 };
+    // By what the class allows: how many may take the pod, the list's length, how many are named.
+    for (allocation, listed, num_kept, want) in [
+        (Share::ALL, 4, 40, 40),
+        (limits, 4, 40, MAX_HELD_NODES),
+        (limits, 4, 17, MAX_HELD_NODES),
+        // Holds leave nothing out here.
+        (limits, 4, 16, 16),
+        (limits, 4, 5, 5),
+    ] {
+        for (why, preferences) in [
+            (ShortlistOff::SoftSpread, Preferences::SPREAD),
+            (ShortlistOff::PodAffinity, Preferences::POD_AFFINITY),
+            (ShortlistOff::NodeAffinity, Preferences::NODE_AFFINITY),
+            (ShortlistOff::Sibling, Preferences::default()),
+            (ShortlistOff::SoftTaints, Preferences::default()),
+        ] {
+            let mut site = site(Shortlist::of(listed), allocation);
+            if why == ShortlistOff::Sibling {
+                site.desk = Desk::default().beside(Siblings::Judging);
+            }
+            if why == ShortlistOff::SoftTaints {
+                site.see((0..60).map(|at| seen_node(disliked(&site_node(at)))));
+            }
+            let pod = Pod { preferences, ..pod(1, 1) };
+            let nodes: Vec<NodeOrd> = site.world.snapshot.live_nodes().collect();
+            let open = nodes.into_iter().filter(|ord| site.world.snapshot.pool(*ord).index() < 3);
+            let nodes: Vec<NodeOrd> = open.take(num_kept).collect();
+            let answer = site.desk.filter(&site.world, &Arc::new(pod), &nodes, Tick(0));
+            assert_eq!((answer.tally.kept() as usize, answer.accepted.len()), (num_kept, want));
+            let is_off = want == num_kept;
+            let naming = if is_off { Naming::Off(why) } else { Naming::Held };
+            assert_eq!(answer.naming, naming, "{why:?}: {want} of {num_kept}");
+        }
+    }
+}
+
+fn disliked(it: &Node) -> Node {
+    let taint = Taint { key: "old".into(), value: "".into(), effect: Effect::PreferNoSchedule };
+    Node { taints: [taint].into(), resource_version: 2, ..it.clone() }
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn two_pods_are_not_sent_to_one_place() {
     site.sent(&one, 0);
     let answer = site.asked(&two, &WINDOW, ACTS, 1);
     assert_eq!((answer.steer, answer.unsteered), (None, Some(Unsteered::Nowhere)));
-    assert_eq!(answer.refused.map(|it| it.1), Some(Reason::PoolClosed));
+    assert_eq!(answer.refused.map(|it| it.1), Some(Reason::Insufficient));
     // Given up, and the place is free again.
     site.desk.expire_steers(&site.world, Tick(PATIENCE_MS));
     assert_eq!(site.outcome(&one), Some(SteerOutcome::Expired));

@@ -1,0 +1,228 @@
+//! The reason that a refused pod's owner reads: the one closest to success over all nodes.
+//!
+//! The first rule that objects to a node gives the node's verdict, so the node has passed every rule before
+//! it. The verdict of the rule that comes last in the catalogue is therefore of the node that is closest to
+//! taking the pod ([ADR 0014](../../docs/adr/0014-the-reason-closest-to-success.md)).
+//!
+//! A pod is judged on all nodes once, at its first refusal. The verdicts of local rules are kept by template:
+//! a backlog of one template shares one look at all nodes, and then only rows that changed are looked at again.
+
+use std::sync::Arc;
+
+use super::filter::{judge_local, judge_rest};
+use super::scans::Template;
+use super::{Case, Desk, World, fresh_verdicts};
+use crate::cluster::{Snapshot, Touched};
+use crate::model::{ClassOrd, Constraints, NodeOrd, Pod, Reason};
+
+/// Most templates whose verdicts are kept, a byte a node each; the one asked about longest ago makes room.
+const MAX_KEPT: usize = 16;
+/// A node that does not count: it is not there, or the pod's node affinity rules it out.
+const NO_NODE: Reason = Reason::UnknownNode;
+
+/// What local rules say of all nodes, by template.
+#[derive(Debug, Default)]
+pub(super) struct Closest {
+    kept: Vec<Kept>,
+    num_asked: u64,
+    buffers: Buffers,
+    is_off: bool,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
+    nodes: Vec<NodeOrd>,
+    verdicts: Vec<Reason>,
+    before: Vec<Reason>,
+}
+
+/// What is kept of one template.
+#[derive(Debug)]
+struct Kept {
+    template: Template,
+    /// Whose node selector and node affinity its pods have.
+    constraints: Option<Arc<Constraints>>,
+    last_asked: u64,
+    /// How many changes of rows, and of holds, are known; `None` before the first look.
+    read: Option<[u64; 2]>,
+    /// Node affinity reads labels, of which rows do not tell.
+    nodes_version: u64,
+    /// By ordinal.
+    verdicts: Vec<Reason>,
+    num_looks: u64,
+}
+
+impl Closest {
+    /// Looks at all nodes each time.
+    pub(super) fn switch_off(&mut self) {
+        (self.kept, self.is_off) = (Vec::new(), true);
+    }
+
+    /// Forgets everything: the policy has changed, or a decision broke off half-way.
+    pub(super) fn clear(&mut self) {
+        self.kept.clear();
+    }
+
+    /// How often a template's pods were judged on all nodes; for tests.
+    #[cfg(test)]
+    pub(super) fn num_looks(&self) -> u64 {
+        self.kept.iter().map(|it| it.num_looks).sum()
+    }
+
+    /// Where the verdicts of the pod's template are, up to date. `case.extra` is what all holds take, `held`
+    /// where that changed.
+    fn position(&mut self, class: ClassOrd, case: Case<'_>, held: &Touched) -> usize {
+        let at = self.find(class, case.pod);
+        self.num_asked += 1;
+        let Self { kept, buffers, num_asked, is_off } = self;
+        let kept = &mut kept[at];
+        kept.last_asked = *num_asked;
+        let snapshot = &*case.world.snapshot;
+        let is_relabelled =
+            kept.constraints.is_some() && kept.nodes_version != snapshot.nodes_version;
+        let read = kept.read.filter(|_| !*is_off && !is_relabelled);
+        let changed = read
+            .and_then(|[rows, holds]| Some([snapshot.touched.since(rows)?, held.since(holds)?]));
+        let all = snapshot.capacity();
+        buffers.nodes.clear();
+        match changed.filter(|[rows, holds]| rows.len() + holds.len() < all) {
+            Some(changed) => changed.iter().for_each(|it| buffers.nodes.extend_from_slice(it)),
+            None => {
+                buffers.nodes.extend((0..all as u32).map(NodeOrd));
+                kept.num_looks += 1;
+            }
+        }
+        kept.read = Some([snapshot.touched.end(), held.end()]);
+        kept.nodes_version = snapshot.nodes_version;
+        kept.verdicts.resize(all, NO_NODE);
+        kept.look(case, buffers);
+        at
+    }
+
+    /// The closest reason to success over all nodes; `case.extra` is what the pod sees.
+    fn among(&mut self, at: usize, case: Case<'_>) -> Reason {
+        let Self { kept, buffers, .. } = self;
+        let kept = &mut kept[at];
+        buffers.nodes.clear();
+        let rows = kept.verdicts.len();
+        buffers.nodes.extend(case.extra.differs.iter().filter(|ord| ord.index() < rows));
+        let of = |kept: &Kept, ord: &NodeOrd| kept.verdicts[ord.index()];
+        buffers.before.clear();
+        buffers.before.extend(buffers.nodes.iter().map(|ord| of(kept, ord)));
+        kept.look(case, buffers);
+        let differing = buffers.nodes.clone();
+        let found = kept.closest(case, buffers);
+        for (ord, before) in differing.iter().zip(&buffers.before) {
+            kept.verdicts[ord.index()] = *before;
+        }
+        found
+    }
+
+    fn find(&mut self, class: ClassOrd, pod: &Pod) -> usize {
+        let hash = Template::hash_of(class, pod);
+        let constraints = affinity_of(pod);
+        let is_of = |it: &Kept| {
+            it.template.is_of(hash, class, pod)
+                && are_alike(it.constraints.as_deref(), constraints.map(|it| &**it))
+        };
+        if let Some(at) = self.kept.iter().position(is_of) {
+            return at;
+        }
+        let oldest = self.kept.iter().enumerate().min_by_key(|(_, it)| it.last_asked);
+        if let Some((at, _)) = oldest.filter(|_| self.kept.len() >= MAX_KEPT) {
+            self.kept.swap_remove(at);
+        }
+        self.kept.push(Kept {
+            template: Template::new(hash, class, pod),
+            constraints: constraints.cloned(),
+            last_asked: 0,
+            read: None,
+            nodes_version: 0,
+            verdicts: Vec::new(),
+            num_looks: 0,
+        });
+        self.kept.len() - 1
+    }
+}
+
+impl Kept {
+    /// Lets local rules judge the nodes in the buffer again.
+    fn look(&mut self, case: Case<'_>, buffers: &mut Buffers) {
+        let Buffers { nodes, verdicts, .. } = buffers;
+        let snapshot = &case.world.snapshot;
+        fresh_verdicts(snapshot, nodes, verdicts);
+        judge_local(case, nodes, verdicts);
+        for (ord, verdict) in nodes.iter().zip(verdicts) {
+            let is_out = self.constraints.as_ref().is_some_and(|it| !admits(it, snapshot, *ord));
+            if let Some(found) = self.verdicts.get_mut(ord.index()) {
+                *found = if is_out { NO_NODE } else { *verdict };
+            }
+        }
+    }
+
+    /// Where local rules keep a node, the others may object to it: they come later.
+    fn closest(&self, case: Case<'_>, buffers: &mut Buffers) -> Reason {
+        let furthest = last_of(&self.verdicts);
+        let Buffers { nodes, verdicts, .. } = buffers;
+        nodes.clear();
+        if case.class.filters.iter().any(|rule| !rule.local) {
+            let all = (0_u32..).map(NodeOrd).zip(&self.verdicts);
+            nodes.extend(all.filter(|(_, it)| **it == Reason::Kept).map(|(ord, _)| ord));
+        }
+        verdicts.clear();
+        verdicts.resize(nodes.len(), Reason::Kept);
+        judge_rest(case, nodes, verdicts);
+        furthest.max(last_of(verdicts))
+    }
+}
+
+/// The last one in the order of evaluation.
+fn last_of(verdicts: &[Reason]) -> Reason {
+    // A maximum of bytes is of many at once.
+    let last = verdicts.iter().fold(0, |last: u8, it| last.max(*it as u8));
+    Reason::ALL.into_iter().find(|it| *it as u8 == last).unwrap_or_default()
+}
+
+/// The pod's constraints, if it has a node selector or required node affinity.
+fn affinity_of(pod: &Pod) -> Option<&Arc<Constraints>> {
+    let has_any = |it: &&Arc<Constraints>| !it.node_selector.is_empty() || it.node_terms.is_some();
+    pod.constraints.as_ref().filter(has_any)
+}
+
+fn are_alike(one: Option<&Constraints>, other: Option<&Constraints>) -> bool {
+    let affinity = |it: &'_ Constraints| (it.node_selector.clone(), it.node_terms.clone());
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => std::ptr::eq(one, other) || affinity(one) == affinity(other),
+        _ => false,
+    }
+}
+
+fn admits(constraints: &Constraints, snapshot: &Snapshot, ord: NodeOrd) -> bool {
+    let node = snapshot.nodes.get(ord.index()).and_then(Option::as_ref);
+    node.is_some_and(|node| constraints.admits(&node.name, |key| node.label(key)))
+}
+
+impl Desk {
+    /// The reason that a pod's first refusal names; `offered` is the closest one among the nodes of the
+    /// offer, which node affinity has left.
+    ///
+    /// Where no offered node is known, nothing was judged, and the reason says so.
+    pub(super) fn closest_reason(&mut self, world: &World, pod: &Pod, offered: Reason) -> Reason {
+        if offered == Reason::UnknownNode {
+            return offered;
+        }
+        let class_ord = world.classify(pod).class;
+        let class = world.class(class_ord);
+        let (extra, held) = self.holds.sums(&world.snapshot);
+        let at = self.closest.position(class_ord, Case { world, class, pod, extra }, held);
+        let Self { holds, closest, .. } = self;
+        let found = holds.seen_by(&world.snapshot, pod, |extra| {
+            closest.among(at, Case { world, class, pod, extra })
+        });
+        found.max(offered)
+    }
+}
+
+#[cfg(test)]
+mod tests;
