@@ -268,6 +268,14 @@ impl Holds {
                 };
                 self.by_uid.get(&uid).is_some_and(ends) && self.release(uid)
             }
+            // The pod may still be bound by its answer; what is told of its attempts from now on is told by
+            // the versions of the restored store.
+            Settled::Restored { uid, resource_version, refusal } => {
+                if let Some(hold) = self.by_uid.get_mut(&uid) {
+                    (hold.resource_version, hold.refusal) = (resource_version, refusal);
+                }
+                false
+            }
             Settled::Recycled(ord) => {
                 let sums = &mut self.sums;
                 self.touched.note(ord);
