@@ -247,6 +247,8 @@ impl Holds {
     pub fn settle(&mut self, settled: Settled) -> bool {
         match settled {
             Settled::Placed(uid) | Settled::Gone(uid) => self.release(uid),
+            // The pod may still be bound by its answer.
+            Settled::Restored(_) => false,
             Settled::Recycled(ord) => {
                 let sums = &mut self.sums;
                 self.touched.note(ord);

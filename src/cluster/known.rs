@@ -87,6 +87,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cluster::occupancy::Seen;
     use crate::model::NodeOrd;
 
     proptest! {
@@ -96,8 +97,8 @@ mod tests {
             for (uid, step) in steps {
                 let uid = PodUid(uid);
                 match step {
-                    Some(resource_version) => {
-                        let known = Known { on: NodeOrd(7), seen: 1, resource_version };
+                    Some(version) => {
+                        let known = Known { on: NodeOrd(7), seen: Seen { stamp: 1, version } };
                         pods.insert(uid, known);
                         map.insert(uid, known);
                     }

@@ -145,10 +145,32 @@ pub(super) fn app_of(pod: &Pod) -> u128 {
 pub(super) struct Known {
     /// Its node, [`NodeOrd::UNKNOWN`] while it is pending.
     pub(super) on: NodeOrd,
-    /// Stamp of the list or event that last spoke of it.
-    pub(super) seen: Stamp,
-    /// `metadata.resourceVersion` as last seen, to drop events that come late.
-    pub(super) resource_version: u64,
+    /// What was heard of it last.
+    pub(super) seen: Seen,
+}
+
+/// What a list or an event said last of an object that has a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Of the list that was the last to begin by then.
+    pub(super) stamp: Stamp,
+    /// `metadata.resourceVersion`, by which events that come late are known.
+    pub(super) version: u64,
+}
+
+impl Seen {
+    /// False for what is older than what was heard since the last list began. Versions from before that
+    /// list say nothing: they may be those of a store that was restored since.
+    pub(super) fn admits(self, version: u64, stamp: Stamp) -> bool {
+        self.stamp != stamp || self.version <= version
+    }
+
+    /// The running list has the object, whatever its version.
+    pub(super) fn is_listed(&mut self, stamp: Stamp) {
+        if self.stamp != stamp {
+            *self = Self { stamp, version: 0 };
+        }
+    }
 }
 
 /// Finds a record on a node.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::apps::AppRow;
 use super::cow::Column;
-use super::occupancy::{PodRecord, PoolUse, ResourceOrd, bounded, name_hash, position};
+use super::occupancy::{PodRecord, PoolUse, ResourceOrd, Seen, bounded, name_hash, position};
 use super::ports::{self, PortRow};
 use super::snapshot::{Columns, ExtendedColumn};
 use super::state::{ClusterState, Settled};
@@ -24,12 +24,15 @@ impl ClusterState {
     pub(super) fn node_seen(&mut self, mut node: Node) -> bool {
         let ord = self.intern(&node.name);
         let at = ord.index();
-        self.seen_nodes.insert(ord, self.epochs[Kind::Nodes as usize]);
-        node.allocatable = bounded(node.allocatable);
-        let old = self.now.nodes.get(at).cloned().flatten();
-        if old.as_ref().is_some_and(|old| old.resource_version > node.resource_version) {
+        let (stamp, version) = (self.epochs[Kind::Nodes as usize], node.resource_version);
+        if let Some(seen) = self.seen_nodes.get_mut(&ord)
+            && !seen.admits(version, stamp)
+        {
             return false;
         }
+        self.seen_nodes.insert(ord, Seen { stamp, version });
+        node.allocatable = bounded(node.allocatable);
+        let old = self.now.nodes.get(at).cloned().flatten();
         let images = std::mem::take(&mut node.images);
         let new_images = self.now.images.set(ord, &images);
         if old.is_some_and(|old| old.same_facts(&node)) {

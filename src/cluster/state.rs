@@ -18,7 +18,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::known::KnownPods;
 use super::occupancy::{
-    Known, Nominee, PodRecord, PodShape, Stamp, app_of, bounded, bounded_amount, name_hash,
+    Known, Nominee, PodRecord, PodShape, Seen, Stamp, app_of, bounded, bounded_amount, name_hash,
 };
 use super::snapshot::{Snapshot, Watch};
 use super::topology::Topology;
@@ -35,6 +35,9 @@ pub enum Settled {
     Placed(PodUid),
     /// The pod is gone or has ended.
     Gone(PodUid),
+    /// The API server's store was restored: a pod of a list is older than it was, or is back after it was
+    /// gone. What was concluded from later versions is void.
+    Restored(PodUid),
     /// The ordinal will be used for another node.
     Recycled(NodeOrd),
 }
@@ -67,11 +70,12 @@ pub struct ClusterState {
     shared_texts: FxHashSet<Arc<str>>,
     shared_shapes: FxHashSet<Arc<PodShape>>,
     tombstones: VecDeque<PodUid>,
-    buried: FxHashSet<PodUid>,
+    /// Stamp of the list or event that each of these was gone by. A later list that has it is right.
+    buried: FxHashMap<PodUid, Stamp>,
     /// Stamp of the running (or last) list, per kind.
     pub(super) epochs: [Stamp; Kind::ALL.len()],
-    /// Stamps of nodes and namespaces.
-    pub(super) seen_nodes: FxHashMap<NodeOrd, Stamp>,
+    /// What lists and events said of nodes and namespaces last.
+    pub(super) seen_nodes: FxHashMap<NodeOrd, Seen>,
     seen_namespaces: FxHashMap<Box<str>, Stamp>,
     /// The same of claims and volumes.
     pub(super) volume_lists: VolumeLists,
@@ -184,18 +188,26 @@ impl ClusterState {
     }
 
     fn pod_seen(&mut self, pod: &Pod) -> bool {
-        if self.buried.contains(&pod.uid) {
+        let stamp = self.epochs[Kind::Pods as usize];
+        // A list that began after the pod was gone knows better.
+        let buried = self.buried.get(&pod.uid).copied();
+        if buried == Some(stamp) {
             return false;
         }
-        let stamp = self.epochs[Kind::Pods as usize];
         let mut before = None;
+        let mut restored = buried.is_some() && self.buried.remove(&pod.uid).is_some();
         if let Some(known) = self.known.get_mut(pod.uid) {
-            known.seen = stamp;
-            if known.resource_version > pod.resource_version {
+            let is_older = !known.seen.admits(pod.resource_version, stamp);
+            restored |= known.seen.version > pod.resource_version;
+            known.seen.stamp = stamp;
+            if is_older {
                 return false;
             }
-            known.resource_version = pod.resource_version;
+            known.seen.version = pod.resource_version;
             before = Some(known.on).filter(|on| *on != NodeOrd::UNKNOWN);
+        }
+        if restored {
+            self.settled.push(Settled::Restored(pod.uid));
         }
         if pod.terminal {
             self.pod_gone(pod.uid);
@@ -251,12 +263,13 @@ impl ClusterState {
             Kind::Pods => {
                 let known = PodUid::parse(key).and_then(|uid| self.known.get_mut(uid));
                 if let Some(known) = known {
-                    known.seen = stamp;
+                    known.seen.is_listed(stamp);
                 }
             }
             Kind::Nodes => {
-                if let Some(ord) = self.now.names.ord(key).filter(|ord| self.now.is_live(*ord)) {
-                    self.seen_nodes.insert(ord, stamp);
+                let ord = self.now.names.ord(key).filter(|ord| self.now.is_live(*ord));
+                if let Some(seen) = ord.and_then(|ord| self.seen_nodes.get_mut(&ord)) {
+                    seen.is_listed(stamp);
                 }
             }
             Kind::Namespaces => {
@@ -275,7 +288,8 @@ impl ClusterState {
     fn pod_gone(&mut self, uid: PodUid) {
         self.remove(uid);
         self.settled.push(Settled::Gone(uid));
-        if self.buried.insert(uid) {
+        let stamp = self.epochs[Kind::Pods as usize];
+        if self.buried.insert(uid, stamp).is_none() {
             self.tombstones.push_back(uid);
         }
         if self.tombstones.len() > MAX_TOMBSTONES
@@ -313,16 +327,15 @@ impl ClusterState {
 
     /// Notes where a pod is; the running list, if there is one, has it.
     pub(super) fn know(&mut self, uid: PodUid, on: NodeOrd, resource_version: u64) {
-        let seen = self.epochs[Kind::Pods as usize];
-        self.known.insert(uid, Known { on, seen, resource_version });
+        let seen = Seen { stamp: self.epochs[Kind::Pods as usize], version: resource_version };
+        self.known.insert(uid, Known { on, seen });
     }
 
     fn sweep(&mut self, kind: Kind) -> usize {
         let stamp = self.epochs[kind as usize];
         match kind {
             Kind::Nodes => {
-                let names =
-                    self.now.live_nodes().filter(|ord| self.seen_nodes.get(ord) != Some(&stamp));
+                let names = self.now.live_nodes().filter(|ord| !self.is_node_listed(*ord));
                 let names: Vec<Box<str>> =
                     names.map(|ord| self.now.names.name(ord).into()).collect();
                 names.iter().for_each(|name| self.node_gone(name));
@@ -339,7 +352,7 @@ impl ClusterState {
                 before - self.now.namespaces.len()
             }
             Kind::Pods => {
-                let unseen = self.known.iter().filter(|(_, known)| known.seen != stamp);
+                let unseen = self.known.iter().filter(|(_, known)| known.seen.stamp != stamp);
                 let mut gone: Vec<PodUid> = unseen.map(|(uid, _)| *uid).collect();
                 gone.sort_unstable();
                 // No tombstone: the watch goes on from this list, so no late event can revive them.
@@ -347,11 +360,19 @@ impl ClusterState {
                     self.remove(*uid);
                     self.settled.push(Settled::Gone(*uid));
                 }
+                self.buried.retain(|_, since| *since == stamp);
+                self.tombstones.retain(|uid| self.buried.contains_key(uid));
                 gone.len()
             }
             Kind::Volumes => self.volume_lists.sweep_volumes(&mut self.now.volumes, stamp),
             Kind::Claims => self.volume_lists.sweep_claims(&mut self.now.volumes, stamp),
         }
+    }
+
+    /// The running list, or an event since it began, has the node.
+    fn is_node_listed(&self, ord: NodeOrd) -> bool {
+        let stamp = self.epochs[Kind::Nodes as usize];
+        self.seen_nodes.get(&ord).is_some_and(|seen| seen.stamp == stamp)
     }
 
     /// Takes a pod out of wherever it is, with all its traces.

@@ -143,14 +143,13 @@ impl Desk {
     /// Takes note of what a publication settled. Call for all of them *before* loading the world that
     /// a decision is made on: then the snapshot counts what the holds no longer do.
     pub fn settle(&mut self, settled: Settled) {
-        if let Settled::Gone(uid) = settled {
-            self.gone.note(uid);
-        }
+        self.gone.settle(settled);
         match settled {
             Settled::Placed(uid) | Settled::Gone(uid) => {
                 self.refusals.forget(uid);
                 self.steers.settle(uid, matches!(settled, Settled::Placed(_)));
             }
+            Settled::Restored(uid) => self.refusals.void_version(uid),
             // A refusal keeps a recycled ordinal: if it becomes another node that would take the pod,
             // ringing is right.
             Settled::Recycled(_) => {}

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
 
+use crate::cluster::Settled;
 use crate::model::PodUid;
 
 /// Deletions that are remembered. At a thousand a second, kube-scheduler may be four seconds behind.
@@ -18,7 +19,16 @@ pub(super) struct Gone {
 }
 
 impl Gone {
-    pub(super) fn note(&mut self, uid: PodUid) {
+    /// Takes note of what a publication settled.
+    pub(super) fn settle(&mut self, settled: Settled) {
+        match settled {
+            Settled::Gone(uid) => self.note(uid),
+            Settled::Restored(uid) => self.forget(uid),
+            Settled::Placed(_) | Settled::Recycled(_) => {}
+        }
+    }
+
+    fn note(&mut self, uid: PodUid) {
         if !self.uids.insert(uid) {
             return;
         }
@@ -27,6 +37,13 @@ impl Gone {
             && let Some(oldest) = self.oldest_first.pop_front()
         {
             self.uids.remove(&oldest);
+        }
+    }
+
+    /// The pod is back, from a backup of the API server's store.
+    fn forget(&mut self, uid: PodUid) {
+        if self.uids.remove(&uid) {
+            self.oldest_first.retain(|it| *it != uid);
         }
     }
 
@@ -48,5 +65,9 @@ mod tests {
         gone.note(PodUid(1 << 20));
         assert!(!gone.contains(PodUid(0)) && gone.contains(PodUid(1)));
         assert_eq!((gone.uids.len(), gone.oldest_first.len()), (MAX_PODS, MAX_PODS));
+        gone.forget(PodUid(1));
+        gone.forget(PodUid(1));
+        assert!(!gone.contains(PodUid(1)) && gone.contains(PodUid(2)));
+        assert_eq!((gone.uids.len(), gone.oldest_first.len()), (MAX_PODS - 1, MAX_PODS - 1));
     }
 }

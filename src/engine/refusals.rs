@@ -155,6 +155,14 @@ impl Refusals {
         self.by_uid.insert(pod.uid, refused);
     }
 
+    /// The API server's store was restored: what a watch tells of the pod is newer than what its request
+    /// said, whatever their versions.
+    pub(super) fn void_version(&mut self, uid: PodUid) {
+        if let Some(refused) = self.by_uid.get_mut(&uid) {
+            Arc::make_mut(&mut refused.pod).resource_version = 0;
+        }
+    }
+
     /// A node that a steer would lead to ends this refusal too.
     pub(super) fn widen(&mut self, uid: PodUid) {
         if let Some(refused) = self.by_uid.get_mut(&uid) {

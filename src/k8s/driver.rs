@@ -2,6 +2,8 @@
 //!
 //! One task per kind. It ends when nobody receives any more, and never because of the API server.
 
+mod report;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +15,15 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::model::{Change, Kind};
 
+use super::deadline::Deadline;
 use super::decode::DecodeError;
-use super::health::WatchHealth;
+use super::health::{Refused, WatchHealth};
 use super::objects::{self, First, Read};
-use super::page::{Page, Part};
+use super::page::{Page, PageError, Part};
 use super::sight::{Sight, Word};
-use super::watch::{Ask, Course, End, Failure, WatchOptions};
-use super::wire::{self, Line, Lines, RawEvent, RawStatus};
+use super::warnings::Warnings;
+use super::watch::{self, Ask, Course, End, Failure, WatchOptions};
+use super::wire::{self, Line, Lines, RawEvent};
 
 /// How long a list that was asked for waits for a pause of the watch, at most.
 const RELIST_PATIENCE: Duration = Duration::from_secs(10);
@@ -87,6 +91,8 @@ struct Abandoned;
 enum Heard {
     /// Nothing.
     Going,
+    /// An object that was there before has changed: the objects of a list are behind us.
+    Changed,
     /// What the server had for us when it sent this came before it.
     Bookmark,
     /// The list is complete; from here on the connection is a watch.
@@ -125,35 +131,22 @@ impl Driver {
                 self.note_failure(failure, wait);
             }
         }
-        tokio::select! {
-            () = sleep(wait) => Ok(()),
-            () = self.out.closed() => Err(Abandoned),
-        }
+        self.rest(wait).await
     }
 
-    fn note_failure(&mut self, failure: Failure, wait: Duration) {
-        if let Some(num_unreported) = self.failures.admit_of(&failure.text, Instant::now()) {
-            let (kind, retry_ms) = (self.kind.resource(), wait.as_millis());
-            tracing::warn!(kind, retry_ms, num_unreported, "{}", failure.text);
+    /// A list that was asked for is had whatever the watch does, but no sooner than we may ask again.
+    async fn rest(&mut self, wait: Duration) -> Result<(), Abandoned> {
+        let until = Instant::now() + wait;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.out.closed() => return Err(Abandoned),
+                () = self.health.relist_requested(self.kind) => self.course.want_list(),
+                () = sleep_until(until) => break,
+            }
         }
-        self.update(|it| {
-            it.num_failures += 1;
-            it.error = Some(failure.text);
-        });
-    }
-
-    /// We may not list a kind that is not needed, which is no failure; said once.
-    fn do_without(&mut self, failure: Failure) {
-        if !std::mem::replace(&mut self.forbidden, true) {
-            let kind = self.kind.resource();
-            tracing::warn!(
-                kind,
-                "sigma may not list {kind}, so pods that mount claims are left to kube-scheduler. \
-                 Grant it (deploy/base/rbac), and they are judged: {}",
-                failure.text
-            );
-        }
-        self.update(|it| it.error = Some(failure.text));
+        self.course.begin_wanted_list(self.started.elapsed());
+        Ok(())
     }
 
     /// Reads one page of a list.
@@ -168,8 +161,7 @@ impl Driver {
             Err(_) => return Ok(Some(self.failed(&late))),
         };
         if is_first {
-            self.begun = asked;
-            self.begin().await?;
+            self.begin(asked).await?;
         }
         let meta = loop {
             match timeout_at(deadline, page.next(self.kind)).await {
@@ -178,7 +170,7 @@ impl Driver {
                     self.undecodable(&object, &error).await?;
                 }
                 Ok(Ok(Part::End(meta))) => break meta,
-                Ok(Err(why)) => return Ok(Some(self.failed(&why))),
+                Ok(Err(error)) => return Ok(Some(self.bad_page(error))),
                 Err(_) => return Ok(Some(self.failed(&late))),
             }
         };
@@ -202,21 +194,15 @@ impl Driver {
 
     /// Follows a watch, or a streamed list that becomes one, to its end.
     async fn follow(&mut self, ask: &Ask) -> Result<End, Abandoned> {
-        let window = self.options.watch_timeout + self.options.silence_margin;
         let opened = Instant::now();
-        let mut deadline = opened + window;
         let mut is_list = *ask == Ask::Stream;
-        // A watch that nobody answers is no better than a silent one, and nobody would say so.
-        let clear_until = self.sight.clear_until().filter(|_| !is_list);
-        let answer_by = clear_until.unwrap_or(deadline).min(deadline);
-        let mut lines = match timeout_at(answer_by, self.open(ask)).await {
-            Ok(Ok(lines)) => lines,
-            Ok(Err(failure)) => return Ok(End::Failed(failure)),
-            Err(_) => return Ok(self.failed(&format!("no answer within {:?}", answer_by - opened))),
+        let mut lines = match self.answered(ask, opened, is_list).await {
+            Ok(lines) => lines,
+            Err(failure) => return Ok(End::Failed(failure)),
         };
+        let mut deadline = Deadline::new(&self.options, is_list, opened, Instant::now());
         if is_list {
-            self.begun = opened;
-            self.begin().await?;
+            self.begin(opened).await?;
         }
         self.sight.opened(Instant::now());
         let (mut num_lines, mut relist_by) = (0, None);
@@ -225,19 +211,27 @@ impl Driver {
                 return Ok(End::Relist);
             }
             let next = self.sight.next();
+            let may_relist = !is_list && relist_by.is_none();
+            let wanted = self.course.list_wanted_at().filter(|_| may_relist);
             let heard = tokio::select! {
                 biased;
-                () = self.health.relist_requested(self.kind), if !is_list && relist_by.is_none() => {
+                () = self.health.relist_requested(self.kind), if may_relist => {
+                    self.course.want_list();
                     relist_by = Some(Instant::now() + RELIST_PATIENCE);
                     continue;
                 }
-                heard = timeout_at(deadline, lines.next()) => heard,
+                heard = timeout_at(deadline.at(), lines.next()) => heard,
                 // A deletion that is still to be read would be taken for one that nobody told us of.
                 () = sleep(self.options.caught_up_pause), if relist_by.is_some() => {
                     return Ok(End::Relist);
                 }
+                // One that could not begin when it was asked for.
+                () = sleep_until(self.started + wanted.unwrap_or_default()), if wanted.is_some() => {
+                    relist_by = Some(Instant::now() + RELIST_PATIENCE);
+                    continue;
+                }
                 // Only once there is no line: a pause of ours is none of the server's.
-                () = sleep_until(next.unwrap_or(deadline)), if next.is_some() => {
+                () = sleep_until(next.unwrap_or(opened)), if next.is_some() => {
                     let word = self.sight.passed(Instant::now());
                     self.say(word).await?;
                     continue;
@@ -248,26 +242,49 @@ impl Driver {
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Ok(End::Failed(self.failure(&error))),
                 Err(_) if num_lines > 0 && !is_list => return Ok(End::Overdue),
-                Err(_) => return Ok(self.failed(&format!("silent for {window:?}"))),
+                Err(_) => return Ok(self.failed(&deadline.missed())),
             };
             num_lines += 1;
-            let heard = self.hear(line).await?;
-            match heard {
-                // A list may take its time as long as it goes on; a watch has one window.
-                Heard::Going | Heard::Bookmark if is_list => deadline = Instant::now() + window,
-                Heard::Going | Heard::Bookmark => {
-                    let is_bookmark = matches!(heard, Heard::Bookmark);
-                    let word = self.sight.heard(Instant::now(), is_bookmark);
-                    self.say(word).await?;
-                }
-                Heard::Listed => {
-                    is_list = false;
-                    deadline = Instant::now() + window;
-                }
+            match self.take_line(line, is_list, &mut deadline).await? {
+                Heard::Listed => is_list = false,
                 Heard::Failed(failure) => return Ok(End::Failed(failure)),
+                Heard::Going | Heard::Changed | Heard::Bookmark => {}
             }
         }
         Ok(End::Closed { lived: opened.elapsed(), num_lines })
+    }
+
+    /// The lines that answer a request.
+    async fn answered(&self, ask: &Ask, asked: Instant, is_list: bool) -> Result<Lines, Failure> {
+        let deadline = asked + self.options.watch_timeout + self.options.silence_margin;
+        // A watch that nobody answers is no better than a silent one, and nobody would say so.
+        let clear_until = self.sight.clear_until().filter(|_| !is_list);
+        let by = clear_until.unwrap_or(deadline).min(deadline);
+        let late = |_| self.failure(&format!("no answer within {:?}", by - asked));
+        timeout_at(by, self.open(ask)).await.map_err(late)?
+    }
+
+    /// Reads a line of a watch, or of a list.
+    async fn take_line(
+        &mut self,
+        line: Line,
+        is_list: bool,
+        deadline: &mut Deadline,
+    ) -> Result<Heard, Abandoned> {
+        let heard = self.hear(line).await?;
+        let now = Instant::now();
+        match heard {
+            Heard::Going | Heard::Changed | Heard::Bookmark if is_list => {
+                deadline.heard(matches!(heard, Heard::Changed), now);
+            }
+            Heard::Going | Heard::Changed | Heard::Bookmark => {
+                let word = self.sight.heard(now, matches!(heard, Heard::Bookmark));
+                self.say(word).await?;
+            }
+            Heard::Listed => deadline.listed(now),
+            Heard::Failed(_) => {}
+        }
+        Ok(heard)
     }
 
     async fn open(&self, ask: &Ask) -> Result<Lines, Failure> {
@@ -278,6 +295,7 @@ impl Driver {
         self.update(|it| {
             it.num_reconnects += u64::from(matches!(ask, Ask::Watch { .. }));
             it.error = None;
+            it.refused = None;
         });
         Ok(Lines::new(response.into_body(), self.options.max_object_bytes))
     }
@@ -297,7 +315,8 @@ impl Driver {
             && object[length..].trim_ascii() == b"}"
         {
             self.pass(first).await?;
-            return Ok(Heard::Going);
+            let is_change = line.starts_with(b"{\"type\":\"M");
+            return Ok(if is_change { Heard::Changed } else { Heard::Going });
         }
         let event: RawEvent<'_> = match serde_json::from_slice(&line) {
             Ok(event) => event,
@@ -322,9 +341,13 @@ impl Driver {
                     Err(error) => First::Unread(error, object.get().as_bytes().into()),
                 })
                 .await?;
+                return Ok(Heard::Changed);
             }
             "BOOKMARK" => return self.bookmark(event.object).await,
-            "ERROR" => return Ok(Heard::Failed(self.error_event(event.object))),
+            "ERROR" => {
+                let what = format!("watch {}", self.kind.resource());
+                return Ok(Heard::Failed(wire::error_event(&what, event.object)));
+            }
             other => self.unreadable("unknown", &format!("unknown event type {other:?}")),
         }
         Ok(Heard::Going)
@@ -352,19 +375,19 @@ impl Driver {
             self.listed(&meta.resource_version).await?;
             return Ok(Heard::Listed);
         }
+        if self.course.goes_back(&meta.resource_version) {
+            let version = &meta.resource_version;
+            let why = format!("versions have gone back to {version}, as after a restore");
+            return Ok(Heard::Failed(Failure { code: Some(410), ..self.failure(&why) }));
+        }
         self.advance(&meta.resource_version);
         Ok(Heard::Bookmark)
     }
 
-    fn error_event(&self, object: &RawValue) -> Failure {
-        let status: RawStatus = serde_json::from_str(object.get()).unwrap_or_default();
-        // A server that does not say is broken, not refusing.
-        let code = status.code.unwrap_or(500);
-        let text = wire::text_of(&format!("watch {}", self.kind.resource()), code, &status);
-        Failure { code: Some(code), retry_after: None, text }
-    }
-
-    async fn begin(&self) -> Result<(), Abandoned> {
+    /// The server has begun to answer a list that was asked for then.
+    async fn begin(&mut self, asked: Instant) -> Result<(), Abandoned> {
+        self.begun = asked;
+        self.course.list_begun();
         self.update(|it| it.num_relists += u64::from(it.listed));
         self.send(Change::RelistBegin(self.kind)).await
     }
@@ -384,6 +407,11 @@ impl Driver {
         let word = self.sight.listed(self.begun, Instant::now());
         self.say(word).await?;
         self.forbidden = false;
+        self.course.listed(self.started.elapsed());
+        let before = self.health.kind(self.kind).resource_version;
+        if watch::is_before(version, &before) {
+            self.restored(&before, version);
+        }
         self.update(|it| {
             it.listed = true;
             version.clone_into(&mut it.resource_version);
@@ -405,78 +433,5 @@ impl Driver {
 
     async fn send(&self, change: Change) -> Result<(), Abandoned> {
         self.out.send(change).await.map_err(|_| Abandoned)
-    }
-
-    fn heard(&self) {
-        self.update(|it| {
-            it.last_heard = Some(std::time::Instant::now());
-            it.error = None;
-        });
-    }
-
-    /// Names and counts an object that cannot be read, and keeps what was known of it.
-    async fn undecodable(&mut self, object: &[u8], error: &DecodeError) -> Result<(), Abandoned> {
-        let meta = objects::identity(object).metadata;
-        let name = format!("{}/{} (uid {})", meta.namespace, meta.name, meta.uid);
-        self.unreadable(name.trim_start_matches('/'), &error.to_string());
-        let key = objects::key_of(self.kind, meta);
-        self.send(Change::Unread { kind: self.kind, key }).await
-    }
-
-    fn unreadable(&mut self, name: &str, why: &str) {
-        let text = format!("{} {name}: {why}", self.kind.resource());
-        if let Some(num_unreported) = self.warnings.admit(Instant::now()) {
-            tracing::warn!(num_unreported, "skipped what cannot be read: {text}");
-        }
-        self.update(|it| {
-            it.num_undecodable += 1;
-            it.last_undecodable = Some(text);
-        });
-    }
-
-    fn failed(&self, why: &str) -> End {
-        End::Failed(self.failure(why))
-    }
-
-    fn failure(&self, why: &str) -> Failure {
-        let text = format!("cannot follow {}: {why}", self.kind.resource());
-        Failure { code: None, retry_after: None, text }
-    }
-
-    fn update(&self, change: impl FnOnce(&mut super::health::KindHealth)) {
-        self.health.update(self.kind, change);
-    }
-}
-
-/// Lets one warning a minute through: neither a fleet of bad objects nor a server that is away must
-/// become a flood of logs.
-#[derive(Default)]
-struct Warnings {
-    last: Option<Instant>,
-    /// What the last one said, where that counts.
-    text: String,
-    num_held_back: u64,
-}
-
-impl Warnings {
-    const PAUSE: Duration = Duration::from_secs(60);
-
-    /// `Some` when a warning may be written, with the number of those held back before it.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) < Self::PAUSE) {
-            self.num_held_back += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.num_held_back))
-    }
-
-    /// The same, and something else may be said at once.
-    fn admit_of(&mut self, text: &str, now: Instant) -> Option<u64> {
-        if self.text != text {
-            text.clone_into(&mut self.text);
-            self.last = None;
-        }
-        self.admit(now)
     }
 }

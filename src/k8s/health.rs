@@ -37,6 +37,19 @@ pub struct KindHealth {
     pub last_undecodable: Option<String>,
     /// What went wrong; `None` again as soon as the server grants a request.
     pub error: Option<String>,
+    /// The server refuses to be watched; `None` again as soon as it grants a watch, whatever lists do.
+    pub refused: Option<Refused>,
+}
+
+/// Refusals in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// How many.
+    pub count: u64,
+    /// When the first one came.
+    pub since: Option<Instant>,
+    /// What the last one said.
+    pub text: String,
 }
 
 impl WatchHealth {

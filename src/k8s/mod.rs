@@ -5,7 +5,7 @@
 //! ```text
 //! driver ─── asks ───> watch     (what next: pure)
 //!   ├──── tells ──> sight        (whether all was told: pure)
-//!   ├──── wire, client           (requests, lines, errors)
+//!   ├──── wire, client, plain    (requests, lines, errors and their texts)
 //!   ├──── health                 (what /readyz and the metrics read)
 //!   └──── page, objects ──> slim ──> decode ──> model
 //! writes, events, access, lease ──> wire
@@ -15,6 +15,7 @@ pub mod access;
 mod asks;
 pub mod client;
 mod constraints;
+mod deadline;
 pub mod decode;
 mod driver;
 #[cfg(test)]
@@ -32,14 +33,16 @@ mod live_tests;
 mod objects;
 mod page;
 pub mod marks;
+mod plain;
 mod preferences;
 mod sight;
 pub mod slim;
 pub mod volumes;
+mod warnings;
 mod watch;
 mod wire;
 pub mod writes;
 
 pub use driver::{spawn, spawn_with};
-pub use health::{KindHealth, WatchHealth};
+pub use health::{KindHealth, Refused, WatchHealth};
 pub use watch::WatchOptions;

@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use crate::model::Kind;
 
 use super::objects::{self, First};
+use super::plain;
 use super::wire::RawPageMeta;
 
 /// What comes next on a page.
@@ -38,6 +39,15 @@ enum Place {
     Items,
 }
 
+/// Why there is no more of a page.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum PageError {
+    /// It broke off.
+    Broken(String),
+    /// What came is none.
+    Unreadable(String),
+}
+
 /// From here on an object that is not whole is looked at again when twice as much of it is there,
 /// and not with every piece.
 const PATIENT: usize = 64 << 10;
@@ -50,9 +60,9 @@ impl Page {
     }
 
     /// The next part.
-    pub(super) async fn next(&mut self, kind: Kind) -> Result<Part, String> {
+    pub(super) async fn next(&mut self, kind: Kind) -> Result<Part, PageError> {
         loop {
-            if let Some(part) = self.take(kind)? {
+            if let Some(part) = self.take(kind).map_err(PageError::Unreadable)? {
                 if matches!(part, Part::End(_)) {
                     // A body that was read to its end leaves a connection that can be used again.
                     while self.more().await? {}
@@ -63,18 +73,20 @@ impl Page {
             let wanted = if tried < PATIENT { tried + 1 } else { 2 * tried };
             while self.buffer.len() < wanted && self.more().await? {}
             if self.buffer.len() == tried {
-                return Err("unreadable page: it ends in the middle".to_owned());
+                return Err(PageError::Broken("unreadable page: it ends in the middle".to_owned()));
             }
             if tried > self.max {
-                return Err(format!("unreadable page: an object exceeds {} bytes", self.max));
+                let why = format!("unreadable page: an object exceeds {} bytes", self.max);
+                return Err(PageError::Unreadable(why));
             }
         }
     }
 
     /// Waits for more of it; false at the end.
-    async fn more(&mut self) -> Result<bool, String> {
+    async fn more(&mut self) -> Result<bool, PageError> {
         let Some(frame) = self.body.frame().await else { return Ok(false) };
-        if let Some(data) = frame.map_err(|error| error.to_string())?.data_ref() {
+        let broken = |error: kube::Error| PageError::Broken(plain::of_error(&error));
+        if let Some(data) = frame.map_err(broken)?.data_ref() {
             self.buffer.extend_from_slice(data);
         }
         Ok(true)

@@ -1,11 +1,11 @@
 //! What a watch does next: a state machine without I/O, clock or randomness; `driver` is its shell.
 //!
 //! ```text
-//!            refused for good
+//!            refused for good, or often
 //!   Stream ───────────────────> Page ──┐ next page
 //!     │ ▲                        │ ▲ <─┘
-//!     │ └── expired ──┐          │ └─── expired
-//!     └─ complete ──> Watch <────┘ complete
+//!     │ └─ expired, refused ─┐   │ └─── expired
+//!     └─ complete ──> Watch ─┘ <─┘ complete
 //!                      └─┘ closed or broken: resume where it stood
 //! ```
 //!
@@ -13,8 +13,13 @@
 //! is complete (the objects of a streamed list arrive in no order), and a list that breaks off is
 //! not reported as complete.
 
+mod pauses;
+mod refusals;
+
 use std::time::Duration;
 
+use self::pauses::{Backoff, Expiry, Wanted};
+use self::refusals::{Quiet, Refusals};
 use crate::cluster::MAX_SILENCE_MS;
 
 /// Times and sizes of a watch.
@@ -32,6 +37,8 @@ pub struct WatchOptions {
     /// A watch that has said nothing for so long may be dead: nothing that rests on its having told
     /// all is done until it speaks.
     pub silent_after: Duration,
+    /// How long a streamed list may say nothing, or tell changes, before it says that it is complete.
+    pub stream_patience: Duration,
     /// How long the server is asked to keep a streamed list open.
     pub stream_timeout: Duration,
     /// Back-off after the first failure.
@@ -59,6 +66,7 @@ impl Default for WatchOptions {
             watch_timeout: Duration::from_secs(45),
             silence_margin: Duration::from_secs(5),
             silent_after: Duration::from_millis(MAX_SILENCE_MS),
+            stream_patience: Duration::from_secs(10),
             stream_timeout: Duration::from_secs(300),
             backoff_min: Duration::from_millis(800),
             backoff_max: Duration::from_secs(30),
@@ -114,22 +122,28 @@ pub(super) struct Course {
     can_stream: bool,
     /// Streamed lists that the server closed before they were complete.
     num_unfinished: u32,
-    /// Watches refused, in a row, in a way that another attempt will not cure.
-    num_refused: u32,
-    /// Watches without a single line, in a row.
-    num_quiet: u32,
-    /// When a version was too old last.
-    expired: Option<Duration>,
+    /// Streamed lists that failed otherwise, since one was complete.
+    num_failed_streams: u32,
+    refusals: Refusals,
+    quiet: Quiet,
+    expiry: Expiry,
+    /// A list that somebody asked for.
+    wanted: Wanted,
+    /// The watch to go back to if the list cannot even begin.
+    fallback: Option<Box<str>>,
+    /// The connection is a list that goes on as a watch.
+    is_streamed: bool,
+    /// The watch has got further on this connection.
+    has_told: bool,
     resume_max: Duration,
     backoff: Backoff,
 }
 
-/// A server that closes this many streamed lists early does not know streamed lists.
+/// A server that closes this many streamed lists early does not know streamed lists. One that fails as many
+/// is asked for pages.
 const MAX_UNFINISHED: u32 = 3;
-/// After this many refusals the resource version itself is suspect.
-const MAX_REFUSED: u32 = 5;
-/// A healthy server sends a bookmark before it closes a watch. One that stays mute this often may
-/// be restored from a backup and wait for a version that lies in its future.
+/// A healthy server sends a bookmark before it closes a watch, unless nothing at all has changed. One that
+/// stays mute this often may be restored from a backup and wait for a version that lies in its future.
 const MAX_QUIET: u32 = 8;
 /// A connection that lives shorter is a failure, however politely it ends.
 const MIN_LIFE: Duration = Duration::from_secs(1);
@@ -142,9 +156,14 @@ impl Course {
             stage: Ask::Stream,
             can_stream: true,
             num_unfinished: 0,
-            num_refused: 0,
-            num_quiet: 0,
-            expired: None,
+            num_failed_streams: 0,
+            refusals: Refusals::default(),
+            quiet: Quiet::default(),
+            expiry: Expiry::default(),
+            wanted: Wanted::default(),
+            fallback: None,
+            is_streamed: false,
+            has_told: false,
             resume_max: options.resume_max,
             backoff: Backoff::new(options),
         }
@@ -155,11 +174,41 @@ impl Course {
         self.stage.clone()
     }
 
+    /// How often the server has refused since the watch last worked, and since when.
+    pub(super) fn refused(&self) -> Option<(u64, Duration)> {
+        self.refusals.all()
+    }
+
+    /// Somebody asks for a list, whatever the watch does.
+    pub(super) fn want_list(&mut self) {
+        self.wanted.at.get_or_insert(Duration::ZERO);
+    }
+
+    /// When the list that was asked for is to be tried; `None` if none was, or one is under way.
+    pub(super) fn list_wanted_at(&self) -> Option<Duration> {
+        self.wanted.at.filter(|_| matches!(self.stage, Ask::Watch { .. }))
+    }
+
+    /// Goes over to the list that was asked for, if it is time.
+    pub(super) fn begin_wanted_list(&mut self, now: Duration) {
+        if self.list_wanted_at().is_some_and(|at| at <= now) {
+            self.try_list();
+        }
+    }
+
+    /// The server has begun to answer a list: what was known is compared with that from now on.
+    pub(super) fn list_begun(&mut self) {
+        self.fallback = None;
+        self.is_streamed = self.stage == Ask::Stream;
+    }
+
     /// A page was read, the last one if `next` is `None`. True when the list is complete.
     pub(super) fn page_read(&mut self, version: &str, next: Option<&str>) -> bool {
+        self.fallback = None;
+        self.refusals.break_row();
         match next {
             Some(token) => self.stage = Ask::Page { after: Some(token.into()) },
-            None => self.stage = Ask::Watch { from: version.into() },
+            None => self.complete(version),
         }
         next.is_none()
     }
@@ -167,9 +216,15 @@ impl Course {
     /// The bookmark that ends a streamed list was read. True when that completes a list.
     pub(super) fn initial_events_end(&mut self, version: &str) -> bool {
         let completes = self.stage == Ask::Stream;
-        self.stage = Ask::Watch { from: version.into() };
-        self.num_unfinished = 0;
+        self.complete(version);
+        self.refusals.told(false);
+        (self.num_unfinished, self.num_failed_streams) = (0, 0);
         completes
+    }
+
+    /// The list is complete at `now`: the version that it ends with is as new as can be.
+    pub(super) fn listed(&mut self, now: Duration) {
+        self.expiry.listed(now);
     }
 
     /// An event or a bookmark with this resource version was read. True when the watch has got so
@@ -178,68 +233,46 @@ impl Course {
         match &mut self.stage {
             Ask::Watch { from } if !version.is_empty() => {
                 *from = version.into();
-                self.num_refused = 0;
+                self.has_told = true;
+                self.refusals.told(!self.is_streamed);
                 true
             }
             _ => false,
         }
     }
 
+    /// True for the version of a bookmark that lies before where the watch stands, as after the server's
+    /// store was restored. Bookmarks, unlike objects, come in order.
+    pub(super) fn goes_back(&self, version: &str) -> bool {
+        match &self.stage {
+            Ask::Watch { from } => is_before(version, from),
+            Ask::Page { .. } | Ask::Stream => false,
+        }
+    }
+
     /// The connection ended. Returns how long to wait before [`Self::next`]; `jitter` is in 0..1.
     pub(super) fn ended(&mut self, end: &End, now: Duration, jitter: f64) -> Duration {
+        let has_told = std::mem::take(&mut self.has_told);
+        self.is_streamed = false;
         match end {
-            End::Closed { lived, num_lines } => {
-                self.after_close(*num_lines);
-                let brief = *lived < MIN_LIFE;
-                if brief { self.backoff.delay(now, Duration::MAX, jitter) } else { Duration::ZERO }
-            }
+            End::Closed { lived, .. } => self.closed(*lived, has_told, now, jitter),
             End::Overdue => {
-                self.num_quiet = 0;
+                if self.quiet.ended(!has_told, refusals::MIN_QUIET) {
+                    self.try_list();
+                }
                 Duration::ZERO
             }
             End::Relist => {
-                self.relist();
+                self.try_list();
                 Duration::ZERO
             }
-            End::Failed(failure) => {
-                if self.refused_streaming(failure) {
-                    self.relist();
-                    return Duration::ZERO;
-                }
-                if self.has_expired_anew(failure, now) {
-                    self.backoff.forget();
-                    self.relist();
-                    return Duration::ZERO;
-                }
-                let max = self.longest_pause(failure);
-                self.after_failure(failure);
-                let asked = failure.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-                self.backoff.delay(now, max, jitter).max(asked)
-            }
+            End::Failed(failure) => self.failed(failure, now, jitter),
         }
     }
 
-    /// A server that calls our version too old is well, and has had events that we have missed: after
-    /// an outage of a minute nobody must wait for another half. Unless it says so of every list.
-    fn has_expired_anew(&mut self, failure: &Failure, now: Duration) -> bool {
-        if failure.code != Some(410) || !matches!(self.stage, Ask::Watch { .. }) {
-            return false;
-        }
-        let last = self.expired.replace(now);
-        last.is_none_or(|last| now.saturating_sub(last) >= self.backoff.reset)
-    }
-
-    fn longest_pause(&self, failure: &Failure) -> Duration {
-        // A server that starts refuses whom it knows before it has read its roles.
-        match self.stage {
-            Ask::Watch { .. } if !is_final(failure.code) && failure.code != Some(410) => {
-                self.resume_max
-            }
-            _ => Duration::MAX,
-        }
-    }
-
-    fn after_close(&mut self, num_lines: u64) {
+    fn closed(&mut self, lived: Duration, has_told: bool, now: Duration, jitter: f64) -> Duration {
+        let is_brief = lived < MIN_LIFE;
+        let mut max = Duration::MAX;
         match self.stage {
             Ask::Stream => {
                 self.num_unfinished += 1;
@@ -247,27 +280,86 @@ impl Course {
                 self.relist();
             }
             Ask::Watch { .. } => {
-                self.num_quiet = if num_lines == 0 { self.num_quiet + 1 } else { 0 };
-                if self.num_quiet >= MAX_QUIET {
-                    self.relist();
+                max = self.resume_max;
+                let is_suspect = is_brief && !has_told && self.refusals.ended_at_once(now);
+                if !is_brief {
+                    self.refusals.told(false);
+                    self.refusals.break_row();
+                }
+                if self.quiet.ended(!has_told, lived) || is_suspect {
+                    self.try_list();
                 }
             }
             Ask::Page { .. } => {}
         }
+        if is_brief { self.backoff.delay(now, max, jitter) } else { Duration::ZERO }
     }
 
-    fn after_failure(&mut self, failure: &Failure) {
-        let expired = match self.stage {
-            // A page that fails in another way is asked for again: its token is good for minutes.
-            Ask::Page { .. } => failure.code == Some(410) || is_final(failure.code),
-            Ask::Watch { .. } if is_final(failure.code) => {
-                self.num_refused += 1;
-                self.num_refused >= MAX_REFUSED
-            }
-            Ask::Stream | Ask::Watch { .. } => failure.code == Some(410),
-        };
-        if expired {
+    fn failed(&mut self, failure: &Failure, now: Duration, jitter: f64) -> Duration {
+        if self.refused_streaming(failure) {
             self.relist();
+            return Duration::ZERO;
+        }
+        let asked = failure.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+        let max = self.longest_pause(failure);
+        let mut least = asked;
+        if failure.code == Some(410) && matches!(self.stage, Ask::Watch { .. }) {
+            let Some(pause) = self.expiry.expired(&self.backoff, now, jitter) else {
+                // A server that calls our version too old is well, and has had events that we have missed:
+                // after an outage of a minute nobody must wait for another half.
+                self.backoff.forget();
+                self.relist();
+                return Duration::ZERO;
+            };
+            least = least.max(pause);
+        }
+        self.after_failure(failure, now);
+        self.backoff.delay(now, max, jitter).max(least)
+    }
+
+    fn longest_pause(&self, failure: &Failure) -> Duration {
+        // A server that starts refuses whom it knows before it has read its roles.
+        match self.stage {
+            _ if is_final(failure.code) || failure.code == Some(410) => Duration::MAX,
+            Ask::Watch { .. } => self.resume_max,
+            // The watch goes on if this was the beginning of a list.
+            Ask::Page { .. } | Ask::Stream if self.fallback.is_some() => self.resume_max,
+            Ask::Page { .. } | Ask::Stream => Duration::MAX,
+        }
+    }
+
+    fn after_failure(&mut self, failure: &Failure, now: Duration) {
+        if failure.code.is_none() {
+            self.quiet.lost();
+        }
+        self.refusals.note(failure, now);
+        if let Some(from) = self.fallback.take() {
+            return self.give_up_list(from, failure, now);
+        }
+        let is_expired = failure.code == Some(410);
+        match &self.stage {
+            Ask::Stream => {
+                // Whoever is refused for himself, or asked to wait, is so for pages too.
+                let is_strange = failure.code.is_none() || refusals::counts(failure);
+                self.num_failed_streams += u32::from(is_strange);
+                if self.num_failed_streams >= MAX_UNFINISHED {
+                    self.stage = Ask::Page { after: None };
+                }
+            }
+            // A page that fails in another way is asked for again: its token is good for minutes.
+            Ask::Page { after } => {
+                let is_begun = after.is_some();
+                let begins_anew = is_expired || is_final(failure.code);
+                if begins_anew || is_begun && self.refusals.are_enough(failure, now) {
+                    self.relist();
+                }
+            }
+            Ask::Watch { .. } if is_expired => self.relist(),
+            Ask::Watch { .. } => {
+                if self.refusals.are_enough(failure, now) {
+                    self.try_list();
+                }
+            }
         }
     }
 
@@ -277,11 +369,45 @@ impl Course {
         refused
     }
 
+    /// Lists although the watch could go on where it stands, and will if the list cannot begin: a server
+    /// that is back after an outage must not be met by lists.
+    fn try_list(&mut self) {
+        if let Ask::Watch { from } = &self.stage {
+            self.fallback = Some(from.clone());
+        }
+        self.relist();
+    }
+
+    /// A list that was tried could not begin.
+    fn give_up_list(&mut self, from: Box<str>, failure: &Failure, now: Duration) {
+        if self.stage == Ask::Stream && refusals::counts(failure) {
+            // A server that refuses watches refuses streamed lists too, and may give pages.
+            self.stage = Ask::Page { after: None };
+            self.fallback = Some(from);
+            return;
+        }
+        self.stage = Ask::Watch { from };
+        self.wanted.failed(self.backoff.min, now);
+    }
+
     fn relist(&mut self) {
-        self.num_refused = 0;
-        self.num_quiet = 0;
+        self.refusals.break_row();
+        self.quiet = Quiet::default();
         self.stage = if self.can_stream { Ask::Stream } else { Ask::Page { after: None } };
     }
+
+    fn complete(&mut self, version: &str) {
+        self.stage = Ask::Watch { from: version.into() };
+        self.fallback = None;
+        self.wanted = Wanted::default();
+    }
+}
+
+/// True when both are numbers and the first is the lower one. Versions are opaque by contract, but every
+/// store in use writes an ascending number.
+pub(super) fn is_before(version: &str, other: &str) -> bool {
+    let numbers = version.parse::<u64>().ok().zip(other.parse::<u64>().ok());
+    numbers.is_some_and(|(version, other)| version < other)
 }
 
 /// True for an answer that says "this request is wrong", not "not now", "not you" or "too old".
@@ -289,45 +415,6 @@ fn is_final(code: Option<u16>) -> bool {
     code.is_some_and(|code| {
         (400..500).contains(&code) && !matches!(code, 401 | 403 | 408 | 409 | 410 | 429)
     })
-}
-
-/// Exponential back-off with jitter, so that a thousand clients do not return in one wave.
-#[derive(Debug)]
-struct Backoff {
-    min: Duration,
-    max: Duration,
-    reset: Duration,
-    step: u32,
-    last_failure: Option<Duration>,
-}
-
-impl Backoff {
-    fn new(options: &WatchOptions) -> Self {
-        Self {
-            min: options.backoff_min,
-            max: options.backoff_max,
-            reset: options.backoff_reset,
-            step: 0,
-            last_failure: None,
-        }
-    }
-
-    /// The next failure is the first one again.
-    fn forget(&mut self) {
-        self.step = 0;
-    }
-
-    /// The delay after a failure at `now`, at most `max`: half of it sure, half of it by lot.
-    fn delay(&mut self, now: Duration, max: Duration, jitter: f64) -> Duration {
-        if self.last_failure.is_some_and(|last| now.saturating_sub(last) >= self.reset) {
-            self.step = 0;
-        }
-        self.last_failure = Some(now);
-        let factor = 2_u32.saturating_pow(self.step);
-        let full = self.min.saturating_mul(factor).min(self.max).min(max);
-        self.step = self.step.saturating_add(1);
-        full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
-    }
 }
 
 #[cfg(test)]

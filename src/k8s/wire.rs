@@ -1,6 +1,5 @@
 //! Raw HTTP to the API server: requests, bounded bodies, lines of a watch, errors as text.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::model::Kind;
 
+use super::plain;
 use super::watch::{Ask, Failure, WatchOptions};
 
 /// One event of a watch, its object still unread.
@@ -53,6 +53,48 @@ pub(super) struct RawStatus {
     pub reason: Option<String>,
     /// As the HTTP status.
     pub code: Option<u16>,
+    /// More of it.
+    pub details: Option<RawDetails>,
+}
+
+/// What a `Status` says besides.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct RawDetails {
+    retry_after_seconds: Option<u64>,
+    causes: Option<Vec<RawCause>>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct RawCause {
+    reason: Option<String>,
+}
+
+impl RawStatus {
+    /// How long we are asked to wait. No time mends a version that is too large: the server's store was
+    /// restored.
+    fn retry_after(&self) -> Option<Duration> {
+        let details = self.details.as_ref()?;
+        details.retry_after_seconds.filter(|_| !self.is_too_large()).map(Duration::from_secs)
+    }
+
+    fn is_too_large(&self) -> bool {
+        let mut causes = self.details.iter().flat_map(|it| it.causes.iter().flatten());
+        causes.any(|it| it.reason.as_deref() == Some("ResourceVersionTooLarge"))
+    }
+
+    /// The code of an ERROR event. A server that does not say is broken, not refusing.
+    fn code_of_event(&self) -> u16 {
+        match (self.code, self.reason.as_deref()) {
+            (Some(code), _) if code != 0 => code,
+            (_, Some("Expired" | "Gone")) => 410,
+            (_, Some("TooManyRequests")) => 429,
+            (_, Some("Unauthorized")) => 401,
+            (_, Some("Forbidden")) => 403,
+            _ => 500,
+        }
+    }
 }
 
 /// Longest error body that is read.
@@ -107,36 +149,36 @@ pub(super) async fn send(
         return Ok(response);
     }
     let code = response.status().as_u16();
-    let retry_after = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .map(Duration::from_secs);
+    let header = response.headers().get(header::RETRY_AFTER).map(|value| {
+        // A date is as good as a second: we have our own patience.
+        let seconds = value.to_str().ok().and_then(|it| it.trim().parse().ok());
+        Duration::from_secs(seconds.unwrap_or(1))
+    });
     // The status line alone is enough to go on; a body that cannot be read only costs the message.
     let body = collect(response.into_body(), MAX_ERROR_BYTES).await.unwrap_or_default();
     let status: RawStatus = serde_json::from_slice(&body).unwrap_or_default();
+    let retry_after = header.filter(|_| !status.is_too_large());
     Err(Failure { code: Some(code), retry_after, text: text_of(what, code, &status) })
+}
+
+/// The failure that an ERROR event of a watch is.
+pub(super) fn error_event(what: &str, object: &RawValue) -> Failure {
+    let status: RawStatus = serde_json::from_str(object.get()).unwrap_or_default();
+    let code = status.code_of_event();
+    let text = text_of(what, code, &status);
+    Failure { code: Some(code), retry_after: status.retry_after(), text }
 }
 
 /// A failure before there was an answer.
 pub(super) fn unanswered(what: &str, error: &kube::Error) -> Failure {
-    let mut text = format!("cannot {what}: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Wrappers tend to repeat what they wrap.
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
+    let text = format!("cannot {what}: {}", plain::of_error(error));
     Failure { code: None, retry_after: None, text }
 }
 
 /// The text of a refusal; says what is missing when it is a right.
 pub(super) fn text_of(what: &str, code: u16, status: &RawStatus) -> String {
     let message = status.message.as_deref().or(status.reason.as_deref()).unwrap_or("no message");
+    let message = plain::of_text(message);
     match code {
         401 => format!("unauthorized: cannot {what}: {message}"),
         403 => format!("forbidden: cannot {what}: {message}"),
@@ -148,7 +190,7 @@ pub(super) fn text_of(what: &str, code: u16, status: &RawStatus) -> String {
 pub(super) async fn collect(mut body: Body, max: usize) -> Result<Bytes, String> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| error.to_string())?;
+        let frame = frame.map_err(|error| plain::of_error(&error))?;
         if let Some(data) = frame.data_ref() {
             if whole.len() + data.len() > max {
                 return Err(format!("the answer exceeds {max} bytes"));
@@ -207,7 +249,7 @@ impl Lines {
             }
             match self.body.frame().await {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(error.to_string()),
+                Some(Err(error)) => return Err(plain::of_error(&error)),
                 Some(Ok(frame)) => {
                     if let Some(data) = frame.data_ref() {
                         self.buffer.extend_from_slice(data);

@@ -22,8 +22,12 @@ pub(crate) struct Model {
     pods: BTreeMap<PodUid, (Pod, bool)>,
     claims: BTreeMap<ObjectName, (BoundClaim, bool)>,
     volumes: BTreeMap<ObjectName, (Reach, bool)>,
-    /// UIDs that never come back.
-    ended: BTreeSet<PodUid>,
+    /// UIDs that are gone, each with whether it went since the running list began: only a later list
+    /// brings one back.
+    ended: BTreeMap<PodUid, bool>,
+    /// Of these the running list has something that cannot be read: no version is known.
+    unread_pods: BTreeSet<PodUid>,
+    unread_nodes: BTreeSet<Box<str>>,
     pools: Vec<PoolSpec>,
     pods_watch: Watch,
     /// What holds must be told, recycled ordinals apart: the model has none.
@@ -40,13 +44,11 @@ impl Model {
             Change::WatchLost(Kind::Pods) => self.pods_watch = Watch::Lost,
             Change::WatchBack(Kind::Pods) => self.pods_watch = Watch::Telling,
             Change::WatchSilent(_) | Change::WatchLost(_) | Change::WatchBack(_) => {}
-            Change::NodeSeen(node) => match self.nodes.get_mut(&node.name) {
-                Some((known, seen)) if known.resource_version > node.resource_version => {
-                    *seen = true;
-                }
-                _ => drop(self.nodes.insert(node.name.clone(), (*node.clone(), true))),
-            },
-            Change::NodeGone { name } => drop(self.nodes.remove(name)),
+            Change::NodeSeen(node) => self.node_seen(node),
+            Change::NodeGone { name } => {
+                self.unread_nodes.remove(name);
+                self.nodes.remove(name);
+            }
             Change::NamespaceSeen(it) => {
                 self.namespaces.insert(it.name.clone(), (it.clone(), true));
             }
@@ -72,17 +74,35 @@ impl Model {
         std::mem::take(&mut self.told)
     }
 
+    fn node_seen(&mut self, node: &Node) {
+        let is_unread = self.unread_nodes.remove(&node.name);
+        let known = self.nodes.get(&node.name);
+        let is_late = known
+            .is_some_and(|(known, seen)| *seen && known.resource_version > node.resource_version);
+        if !is_late || is_unread {
+            self.nodes.insert(node.name.clone(), (node.clone(), true));
+        }
+    }
+
     fn pod_seen(&mut self, pod: &Pod) {
-        if self.ended.contains(&pod.uid) {
+        if self.ended.get(&pod.uid) == Some(&true) {
             return;
         }
-        let known = self.pods.get_mut(&pod.uid);
-        let was_placed = known.as_ref().is_some_and(|(it, _)| it.node.is_some());
+        let mut is_back = self.ended.remove(&pod.uid).is_some();
+        let is_unread = self.unread_pods.remove(&pod.uid);
+        let known = self.pods.get(&pod.uid);
+        let was_placed = known.is_some_and(|(it, _)| it.node.is_some());
         if let Some((known, seen)) = known
             && known.resource_version > pod.resource_version
+            && !is_unread
         {
-            *seen = true;
-            return;
+            if *seen {
+                return;
+            }
+            is_back = true;
+        }
+        if is_back {
+            self.told.push(Settled::Restored(pod.uid));
         }
         if pod.terminal {
             return self.pod_gone(pod.uid);
@@ -94,15 +114,21 @@ impl Model {
 
     fn pod_gone(&mut self, uid: PodUid) {
         self.pods.remove(&uid);
-        self.ended.insert(uid);
+        self.unread_pods.remove(&uid);
+        self.ended.insert(uid, true);
         self.told.push(Settled::Gone(uid));
     }
 
     fn mark(&mut self, kind: Kind) {
         match kind {
-            Kind::Nodes => self.nodes.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::Nodes => {
+                self.nodes.values_mut().for_each(|(_, seen)| *seen = false);
+            }
             Kind::Namespaces => self.namespaces.values_mut().for_each(|(_, seen)| *seen = false),
-            Kind::Pods => self.pods.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::Pods => {
+                self.pods.values_mut().for_each(|(_, seen)| *seen = false);
+                self.ended.values_mut().for_each(|since| *since = false);
+            }
             Kind::Volumes => self.volumes.values_mut().for_each(|(_, seen)| *seen = false),
             Kind::Claims => self.claims.values_mut().for_each(|(_, seen)| *seen = false),
         }
@@ -110,7 +136,10 @@ impl Model {
 
     fn sweep(&mut self, kind: Kind) {
         match kind {
-            Kind::Nodes => self.nodes.retain(|_, (_, seen)| *seen),
+            Kind::Nodes => {
+                self.nodes.retain(|_, (_, seen)| *seen);
+                self.unread_nodes.retain(|name| self.nodes.contains_key(name));
+            }
             Kind::Namespaces => self.namespaces.retain(|_, (_, seen)| *seen),
             Kind::Volumes => self.volumes.retain(|_, (_, seen)| *seen),
             Kind::Claims => self.claims.retain(|_, (_, seen)| *seen),
@@ -118,6 +147,8 @@ impl Model {
                 let lost = self.pods.iter().filter(|(_, (_, seen))| !*seen);
                 self.told.extend(lost.map(|(uid, _)| Settled::Gone(*uid)));
                 self.pods.retain(|_, (_, seen)| *seen);
+                self.unread_pods.retain(|uid| self.pods.contains_key(uid));
+                self.ended.retain(|_, since| *since);
             }
         }
     }
@@ -135,8 +166,13 @@ impl Model {
                 PodUid::parse(key).and_then(|it| self.pods.get_mut(&it)).map(|it| &mut it.1)
             }
         };
-        if let Some(seen) = seen {
+        if let Some(seen) = seen.filter(|seen| !**seen) {
             *seen = true;
+            match kind {
+                Kind::Nodes => drop(self.unread_nodes.insert(key.into())),
+                Kind::Pods => self.unread_pods.extend(PodUid::parse(key)),
+                Kind::Namespaces | Kind::Volumes | Kind::Claims => {}
+            }
         }
     }
 

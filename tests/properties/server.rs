@@ -83,6 +83,13 @@ pub(crate) enum Op {
         how: u8,
     },
     Pools(u8),
+    /// The server's store is copied away.
+    Backup,
+    /// The copy is put back. Versions go on where it was, or (`--bump-revision`) above all that were ever
+    /// given.
+    Restore {
+        bump: bool,
+    },
 }
 
 pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -111,6 +118,8 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => any::<prop::sample::Index>().prop_map(Op::Late),
         1 => prop::option::of(0..9_u8).prop_map(|cut| Op::Relist { cut }),
         1 => (0..4_u8).prop_map(Op::Pools),
+        1 => Just(Op::Backup),
+        1 => any::<bool>().prop_map(|bump| Op::Restore { bump }),
     ];
     prop::collection::vec(op, 1..120)
 }
@@ -269,6 +278,15 @@ fn reach_like(look: u8) -> Option<Box<Reach>> {
 /// The API server: what is true, and every event that was ever sent.
 #[derive(Default)]
 pub(crate) struct Server {
+    store: Store,
+    backup: Store,
+    sent: Vec<Change>,
+    pools: u8,
+}
+
+/// What a server keeps.
+#[derive(Clone, Default)]
+struct Store {
     version: u64,
     nodes: BTreeMap<u8, Node>,
     pods: BTreeMap<u8, Pod>,
@@ -277,41 +295,39 @@ pub(crate) struct Server {
     volumes: BTreeMap<u8, Option<Box<Reach>>>,
     /// UIDs never come back.
     ended: BTreeSet<u8>,
-    sent: Vec<Change>,
-    pools: u8,
 }
 
 impl Server {
     /// Carries an operation out and gives what we hear of it.
     pub(crate) fn step(&mut self, op: &Op) -> Vec<Change> {
-        self.version += 1;
-        let version = self.version;
+        self.store.version += 1;
+        let version = self.store.version;
         match *op {
             Op::Node { name, look, heard } => {
                 let node = node_like(name, look, version);
-                self.nodes.insert(name, node.clone());
+                self.store.nodes.insert(name, node.clone());
                 self.tell(seen_node(node), heard)
             }
             Op::NodeDeleted { name, heard } => {
-                self.nodes.remove(&name);
+                self.store.nodes.remove(&name);
                 self.tell(Change::NodeGone { name: name_of(name).into() }, heard)
             }
             Op::Pod { uid, look, on, nominated, heard } => {
                 self.pod(uid, look, on, nominated, heard)
             }
             Op::PodDeleted { uid, heard } => {
-                self.pods.remove(&uid);
-                self.ended.insert(uid);
+                self.store.pods.remove(&uid);
+                self.store.ended.insert(uid);
                 self.tell(Change::PodGone { uid: PodUid(uid.into()) }, heard)
             }
             Op::Namespace { name, look, heard } => {
                 let labels = [("look".into(), look.to_string().into())].into();
                 let it = Namespace { name: name_of(name).into(), labels };
-                self.namespaces.insert(name, it.clone());
+                self.store.namespaces.insert(name, it.clone());
                 self.tell(Change::NamespaceSeen(it), heard)
             }
             Op::NamespaceDeleted { name, heard } => {
-                self.namespaces.remove(&name);
+                self.store.namespaces.remove(&name);
                 self.tell(Change::NamespaceGone { name: name_of(name).into() }, heard)
             }
             Op::Claim { .. }
@@ -335,6 +351,18 @@ impl Server {
             Op::Late(ref at) if !self.sent.is_empty() => vec![at.get(&self.sent).clone()],
             Op::Late(_) => Vec::new(),
             Op::Relist { cut } => self.list(cut),
+            Op::Backup => {
+                self.backup = self.store.clone();
+                Vec::new()
+            }
+            Op::Restore { bump } => {
+                let version = self.store.version;
+                self.store = self.backup.clone();
+                if bump {
+                    self.store.version = version + 1_000_000;
+                }
+                Vec::new()
+            }
             Op::Pools(look) => {
                 self.pools = look;
                 vec![self.policy()]
@@ -345,19 +373,19 @@ impl Server {
     fn storage(&mut self, op: &Op) -> Vec<Change> {
         let (change, heard) = match *op {
             Op::Claim { name, look, heard } => {
-                self.claims.insert(name, bound_like(look));
+                self.store.claims.insert(name, bound_like(look));
                 (claim_seen((&name, &bound_like(look))), heard)
             }
             Op::ClaimDeleted { name, heard } => {
-                self.claims.remove(&name);
+                self.store.claims.remove(&name);
                 (Change::ClaimGone { name: object_name(Kind::Claims, name) }, heard)
             }
             Op::Volume { name, look, heard } => {
-                self.volumes.insert(name, reach_like(look));
+                self.store.volumes.insert(name, reach_like(look));
                 (volume_seen((&name, &reach_like(look))), heard)
             }
             Op::VolumeDeleted { name, heard } => {
-                self.volumes.remove(&name);
+                self.store.volumes.remove(&name);
                 (Change::VolumeGone { name: object_name(Kind::Volumes, name) }, heard)
             }
             _ => return Vec::new(),
@@ -373,16 +401,16 @@ impl Server {
         nominated: Option<u8>,
         heard: bool,
     ) -> Vec<Change> {
-        if self.ended.contains(&uid) {
+        if self.store.ended.contains(&uid) {
             return Vec::new();
         }
-        let mut it = pod_like(uid, look, self.version);
+        let mut it = pod_like(uid, look, self.store.version);
         it.node = on.map(|at| name_of(at).into());
         it.nominated = nominated.map(|at| name_of(at).into());
         if it.terminal {
-            self.ended.insert(uid);
+            self.store.ended.insert(uid);
         }
-        self.pods.insert(uid, it.clone());
+        self.store.pods.insert(uid, it.clone());
         self.tell(seen_pod(&it), heard)
     }
 
@@ -403,15 +431,15 @@ impl Server {
     pub(crate) fn list(&self, cut: Option<u8>) -> Vec<Change> {
         let mut out = Vec::new();
         let most = cut.map_or(usize::MAX, usize::from);
-        let nodes = self.nodes.values().cloned().map(seen_node);
-        let pods = self.pods.values().map(seen_pod);
-        let namespaces = self.namespaces.values().cloned().map(Change::NamespaceSeen);
+        let nodes = self.store.nodes.values().cloned().map(seen_node);
+        let pods = self.store.pods.values().map(seen_pod);
+        let namespaces = self.store.namespaces.values().cloned().map(Change::NamespaceSeen);
         let lists: [(Kind, Vec<Change>); 5] = [
             (Kind::Nodes, nodes.collect()),
             (Kind::Namespaces, namespaces.collect()),
             (Kind::Pods, pods.collect()),
-            (Kind::Volumes, self.volumes.iter().map(volume_seen).collect()),
-            (Kind::Claims, self.claims.iter().map(claim_seen).collect()),
+            (Kind::Volumes, self.store.volumes.iter().map(volume_seen).collect()),
+            (Kind::Claims, self.store.claims.iter().map(claim_seen).collect()),
         ];
         for (kind, objects) in lists {
             let whole = objects.len() <= most;

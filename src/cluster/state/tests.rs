@@ -1,3 +1,5 @@
+mod restored;
+
 use std::ptr;
 
 use super::*;
@@ -119,6 +121,11 @@ fn tombstones_are_bounded() {
         state.apply(Change::PodGone { uid: PodUid(uid) });
     }
     assert_eq!((state.buried.len(), state.tombstones.len()), (MAX_TOMBSTONES, MAX_TOMBSTONES));
+    state.apply(Change::RelistBegin(Kind::Pods));
+    state.apply(Change::PodGone { uid: PodUid(99) });
+    state.apply(Change::PodGone { uid: PodUid(1 << 20) });
+    state.apply(Change::RelistEnd(Kind::Pods));
+    assert_eq!((state.buried.len(), state.tombstones.len()), (2, 2), "the others are void");
 }
 
 #[test]

@@ -1,0 +1,114 @@
+//! What a driver says of itself: to the log, to whoever asks for its health, and of failures.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Abandoned, Driver};
+use crate::k8s::decode::DecodeError;
+use crate::k8s::health::{KindHealth, Refused};
+use crate::k8s::objects;
+use crate::k8s::page::PageError;
+use crate::k8s::watch::{self, End, Failure};
+use crate::model::{Change, Kind};
+
+impl Driver {
+    pub(super) fn note_failure(&mut self, failure: Failure, wait: Duration) {
+        let refused = failure.code.and(self.course.refused()).map(|(count, since)| {
+            let ago = self.started.elapsed().saturating_sub(since);
+            let since = std::time::Instant::now().checked_sub(ago);
+            Refused { count, since, text: failure.text.clone() }
+        });
+        if let Some(num_unreported) = self.failures.admit_of(&failure.text, Instant::now()) {
+            let (kind, retry_ms) = (self.kind.resource(), wait.as_millis());
+            tracing::warn!(kind, retry_ms, num_unreported, "{}", failure.text);
+        }
+        self.update(|it| {
+            it.num_failures += 1;
+            it.error = Some(failure.text);
+            it.refused = refused;
+        });
+    }
+
+    /// We may not list a kind that is not needed, which is no failure; said once.
+    pub(super) fn do_without(&mut self, failure: Failure) {
+        if !std::mem::replace(&mut self.forbidden, true) {
+            let kind = self.kind.resource();
+            tracing::warn!(
+                kind,
+                "sigma may not list {kind}, so pods that mount claims are left to kube-scheduler. \
+                 Grant it (deploy/base/rbac), and they are judged: {}",
+                failure.text
+            );
+        }
+        self.update(|it| it.error = Some(failure.text));
+    }
+
+    pub(super) fn heard(&self) {
+        self.update(|it| {
+            it.last_heard = Some(std::time::Instant::now());
+            it.error = None;
+        });
+    }
+
+    /// Names and counts an object that cannot be read, and keeps what was known of it.
+    pub(super) async fn undecodable(
+        &mut self,
+        object: &[u8],
+        error: &DecodeError,
+    ) -> Result<(), Abandoned> {
+        let meta = objects::identity(object).metadata;
+        let name = format!("{}/{} (uid {})", meta.namespace, meta.name, meta.uid);
+        self.unreadable(name.trim_start_matches('/'), &error.to_string());
+        let key = objects::key_of(self.kind, meta);
+        self.send(Change::Unread { kind: self.kind, key }).await
+    }
+
+    pub(super) fn unreadable(&mut self, name: &str, why: &str) {
+        let text = format!("{} {name}: {why}", self.kind.resource());
+        if let Some(num_unreported) = self.warnings.admit(Instant::now()) {
+            tracing::warn!(num_unreported, "skipped what cannot be read: {text}");
+        }
+        self.update(|it| {
+            it.num_undecodable += 1;
+            it.last_undecodable = Some(text);
+        });
+    }
+
+    pub(super) fn bad_page(&self, error: PageError) -> End {
+        match error {
+            PageError::Broken(why) => self.failed(&why),
+            // It was answered, if with nonsense.
+            PageError::Unreadable(why) => {
+                End::Failed(Failure { code: Some(200), ..self.failure(&why) })
+            }
+        }
+    }
+
+    pub(super) fn failed(&self, why: &str) -> End {
+        End::Failed(self.failure(why))
+    }
+
+    pub(super) fn failure(&self, why: &str) -> Failure {
+        let text = format!("cannot follow {}: {why}", self.kind.resource());
+        Failure { code: None, retry_after: None, text }
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut KindHealth)) {
+        self.health.update(self.kind, change);
+    }
+
+    /// A list is older than what was known: all kinds are kept in one store.
+    pub(super) fn restored(&self, before: &str, version: &str) {
+        tracing::warn!(
+            kind = self.kind.resource(),
+            before,
+            version,
+            "the API server's versions have gone back, as after a restore of its store; every kind is listed anew"
+        );
+        let others = Kind::ALL.into_iter().filter(|kind| *kind != self.kind);
+        let is_ahead =
+            |kind: &Kind| watch::is_before(version, &self.health.kind(*kind).resource_version);
+        others.filter(is_ahead).for_each(|kind| self.health.request_relist(kind));
+    }
+}
