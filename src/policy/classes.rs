@@ -47,6 +47,9 @@ struct Context<'a> {
     declared: Vec<&'a str>,
 }
 
+/// A share of the replicas below this needs more domains than a cluster has.
+const FEW_PERMILLE: u32 = 100;
+
 /// Reads the section; `default` and `exempt` are added where it does not name them.
 pub(super) fn read(
     node: Option<&Node>,
@@ -335,7 +338,9 @@ fn read_spread(node: &Node, faults: &mut Faults) -> Option<SpreadParams> {
             "this `maxShare` needs at least {} domains; with fewer, some replicas stay pending",
             1000_u32.div_ceil(permille)
         );
-        faults.report(&codes::NEEDS_MANY_DOMAINS, node.at, message);
+        let few = permille < FEW_PERMILLE;
+        let code = if few { &codes::UNLIKELY_NUMBER } else { &codes::NEEDS_MANY_DOMAINS };
+        faults.report(code, node.at, message);
     }
     Some(SpreadParams { key: key?, max_share_permille: share })
 }

@@ -106,29 +106,49 @@ fn nearly_a_role(class: &Checked<'_>, faults: &mut Faults) {
     faults.report_hint(&codes::NEARLY_A_ROLE, class.at, message, hint);
 }
 
+/// What of a grant everybody meets.
+struct Width {
+    /// Every name of a namespace, whatever its labels.
+    name: bool,
+    /// Every namespace.
+    namespace: bool,
+    /// Every PriorityClass.
+    class: bool,
+    /// Every priority.
+    band: bool,
+}
+
+impl Width {
+    fn of(grant: &Grant) -> Self {
+        let selector = grant.namespaces.as_ref();
+        let name = selector.is_some_and(|it| is_everything(&it.names));
+        Self {
+            name,
+            namespace: name && selector.is_some_and(|it| it.match_labels.is_empty()),
+            class: is_everything(&grant.priority_classes),
+            band: grant.priority.is_some_and(is_every_priority),
+        }
+    }
+}
+
 /// A condition that everybody meets is none: at most a redundancy, at worst an open door.
 fn check_width(class: &Checked<'_>, namespaces: Option<&Node>, faults: &mut Faults) {
+    let width = Width::of(class.grant);
     let selector = class.grant.namespaces.as_ref();
-    let any_name = selector.is_some_and(|it| is_everything(&it.names));
-    let any_namespace = any_name && selector.is_some_and(|it| it.match_labels.is_empty());
-    let any_class = is_everything(&class.grant.priority_classes);
-    let any_band = class.grant.priority.is_some_and(is_every_priority);
-    let place = |field: &str| class.fields.map_or(class.at, |it| it.place(field));
+    let at = namespaces.map_or(class.at, |it| it.at);
     match class.role {
-        Role::Exempt if any_name => {
+        Role::Exempt if width.name => {
             let message = "`exempt` is granted to namespaces by name, and this is every name";
             let hint = "grant: {namespaces: {names: [kube-system]}}";
-            let at = namespaces.map_or(class.at, |it| it.at);
             return faults.report_hint(&codes::EXEMPT_EVERYWHERE, at, message, hint);
         }
         Role::Exempt if selector.is_some_and(leaves_system_out) => {
             let message = "`exempt` leaves the namespace `kube-system` out, so what keeps the cluster \
                            alive is held up like other pods";
             let hint = "add `kube-system` to the names";
-            let at = namespaces.map_or(class.at, |it| it.at);
             faults.report_hint(&codes::EXEMPT_WITHOUT_SYSTEM, at, message, hint);
         }
-        Role::Online if any_namespace && (any_class || any_band) => {
+        Role::Online if width.namespace && (width.class || width.band) => {
             let name = class.name;
             let message = format!("the class `{name}` raises every pod of every namespace");
             let hint = "bind it to the priorities and the namespaces that are to be raised";
@@ -136,19 +156,29 @@ fn check_width(class: &Checked<'_>, namespaces: Option<&Node>, faults: &mut Faul
         }
         _ => {}
     }
+    warn_of_width(class, &width, namespaces, faults);
+}
+
+fn warn_of_width(
+    class: &Checked<'_>,
+    width: &Width,
+    namespaces: Option<&Node>,
+    faults: &mut Faults,
+) {
+    let place = |field: &str| class.fields.map_or(class.at, |it| it.place(field));
     let mut binds_nothing = |what: &str, at: Place| {
         let message = format!("{what} binds nothing: everybody matches it");
         faults.report(&codes::BINDS_NOTHING, at, message);
     };
-    if any_class {
+    if width.class {
         let at = class.fields.and_then(|it| it.get("priorityClasses")).and_then(star);
         binds_nothing("`*` in `priorityClasses`", at.unwrap_or(place("priorityClasses")));
     }
-    if any_band {
+    if width.band {
         binds_nothing("this band of `priority`", place("priority"));
     }
     // With labels beside it, `*` is redundant and no hole.
-    if any_namespace {
+    if width.namespace {
         let names = namespaces.and_then(|it| match &it.value {
             Value::Map(entries) => entries.iter().find(|it| near(&it.key, "names")),
             _ => None,

@@ -27,6 +27,7 @@ mod scoring;
 mod steering;
 mod tree;
 mod yaml_hints;
+mod yaml_scan;
 
 pub use causes::{Bounds, Cause, Steering};
 pub use compile::{API_VERSION, Compiled, KIND, compile, diagnose};

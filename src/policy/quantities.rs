@@ -23,9 +23,8 @@ pub(super) const LEAST_MEMORY: i64 = 1 << 20;
 const LITTLE_MEMORY: i64 = 1 << 30;
 /// More than the memory of ten clusters of the largest size.
 const MUCH_MEMORY: i64 = 100 << 50;
-/// More cores, and more pods, than any cluster has.
+/// More cores, and more pods, than any cluster has; and than anybody can mean.
 const MANY: i64 = 1_000_000;
-/// More cores, and more pods, than anybody can mean.
 pub(super) const FAR_TOO_MANY: i64 = 1_000_000_000;
 
 /// A quantity, split where its suffix begins.
@@ -54,7 +53,7 @@ impl<'t> Spelled<'t> {
         matches!(self.suffix, "n" | "u" | "m")
     }
 
-    /// It has no suffix, and a part of one behind the point.
+    /// A part of one stands behind the point, and no suffix.
     fn has_fraction(self) -> bool {
         let fraction = self.number.split_once('.').map_or("", |(_, fraction)| fraction);
         self.suffix.is_empty() && fraction.bytes().any(|byte| byte != b'0')
@@ -140,7 +139,7 @@ fn doubt_cpu(spelled: Spelled<'_>, milli: i64) -> Option<Doubt> {
         _ if spelled.is_binary() => {
             senseless(format!("is a number of cores, and {shown} looks like bytes"), "cpu: 2000")
         }
-        "n" | "u" => senseless(format!("cannot be so small a part of a core: {shown}"), number),
+        "n" | "u" => senseless(format!("cannot be so small a part of a core: {shown}"), ""),
         _ if milli / 1000 >= FAR_TOO_MANY => {
             senseless(format!("cannot be so many cores: {shown}"), TOO_MUCH)
         }
@@ -278,8 +277,7 @@ mod tests {
             ("memory", overflow, &["1000Ei", "8Ei", "9223372036854775807", "10E", "1e19", "16Ei"]),
             ("pods", overflow, &["1000Ei", "9223372036854775808", "1e300"]),
             ("cpu", zero, &["0", "0m", "0.0", "0Ei", "-0", "0e9"]),
-            ("memory", zero, &["0", "0Gi", "\"0\"", "00"]),
-            ("pods", zero, &["0", "0k", "0.000"]),
+            ("memory", zero, &["0", "0Gi", "\"0\"", "00", "0.000"]),
             ("cpu", malformed, &["-1", "2 000", "1,000x", "2000cores", "２０００", "0x10", "much"]),
             ("memory", malformed, &["8TB", "8ti", "8 Ti", "８Ti", "8Zi", "-8Ti", "\"\"", "8Tii"]),
             ("pods", malformed, &["-1", "1_000", "ten", "1e", "1..5", ".inf", ".nan", "\"1 \""]),
@@ -294,8 +292,8 @@ mod tests {
 
     #[test]
     fn the_hint_has_the_suffix_that_was_meant() {
-        let cases = [("8TB", "8T"), ("8 ti", "8Ti"), ("８Ｔｉ", "8Ti"), ("8,000", "8000")];
-        for (text, want) in cases {
+        for (text, want) in [("8TB", "8T"), ("8 ti", "8Ti"), ("８Ｔｉ", "8Ti"), ("8,000", "8000")]
+        {
             assert_eq!(suffix_hint(text), want, "{text}");
         }
     }

@@ -90,7 +90,7 @@ struct Pool {
 
 /// Which nodes belong to a pool.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
 struct Match {
     /// Patterns of the label `node.kubernetes.io/instance-type`, any of them; `*` stands for any
     /// run of characters.

@@ -194,8 +194,8 @@ fn misspelt_values(mutants: &mut Mutants) {
         for slip in slips(word) {
             let head = whole.rfind(word).expect("it is there");
             let to = format!("{}{slip}{}", &whole[..head], &whole[head + word.len()..]);
-            // A class that no other section names, and that raises nobody else.
-            mutants.swap(whole, &to, Refuse);
+            // `TRUE` is `true` to every reader of YAML.
+            mutants.swap(whole, &to, if slip == "TRUE" { Same } else { Refuse });
         }
     }
     for slip in slips("kube-system").iter().filter(|it| it.chars().all(|c| !c.is_uppercase())) {
@@ -255,8 +255,12 @@ fn types(mutants: &mut Mutants) {
         ["", "null", "~", "[]", "{}", "true", "7", "text", "[7]", "{a: b}", "[[a]]", "- a"];
     for value in values {
         for other in others {
-            let weights = value.starts_with("{poolOrder") && other == "{}";
-            mutants.swap(value, other, if weights { Accept(NOTHING) } else { Refuse });
+            let must = match other {
+                "{}" if value.starts_with("{poolOrder") => Accept(NOTHING),
+                "{a: b}" if value.starts_with("{ti") || value.starts_with("{ty") => Accept(OWN),
+                _ => Refuse,
+            };
+            mutants.swap(value, other, must);
         }
     }
     for other in ["", "null", "yes", "\"true\"", "1", "[]", "{}", "on", "!!str true"] {

@@ -21,7 +21,10 @@ fn what_is_accepted_satisfies_the_schema() {
     let shipped = root().join("policies/default.yaml");
     let shipped = std::fs::read(shipped).expect("it is shipped");
     assert_eq!(faults_of(&shipped), [""; 0]);
-    let accepted = fixtures().into_iter().filter(|(name, _, bytes)| compile(name, bytes).is_ok());
+    // `0755` is text to sigma alone, as its finding says.
+    let accepted = fixtures().into_iter().filter(|(name, _, bytes)| {
+        compile(name, bytes).is_ok() && !name.starts_with(codes::AMBIGUOUS_TEXT.id)
+    });
     let mut count = 0;
     for (name, _, bytes) in accepted {
         assert_eq!(faults_of(&bytes), [""; 0], "{name}");
@@ -61,6 +64,9 @@ const VISIBLE: [&codes::Code; 15] = [
     &codes::BAD_WEIGHT,
 ];
 
+/// Spellings of numbers that sigma refuses: a schema sees the values, which are in order.
+const SPELT: [&str; 3] = ["0x7", "1e2", "1e+06"];
+
 /// What an editor may take for another value than sigma, and which finding says so.
 const READ_DIFFERENTLY: [&codes::Code; 1] = [&codes::AMBIGUOUS_TEXT];
 
@@ -86,7 +92,7 @@ fn lint_and_schema_agree() {
             (Some(fault), None) if seen(&READ_DIFFERENTLY).is_none() => {
                 wrong.push(format!("{name}: only the schema refuses it: {fault}"));
             }
-            (None, Some(_)) => {
+            (None, Some(_)) if !SPELT.iter().any(|it| name.contains(it)) => {
                 wrong.extend(seen(&VISIBLE).map(|it| format!("{name}: only lint: {it:?}")));
             }
             _ => {}
