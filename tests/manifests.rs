@@ -349,8 +349,11 @@ fn containers_may_do_as_little_as_possible() -> Result<()> {
 fn the_policy_is_the_shipped_one_and_clean() -> Result<()> {
     let ours = fs::read(root().join("base/policy/default.yaml"))?;
     let shipped = fs::read(root().join("../policies/default.yaml"))?;
+    // The first line says where the schema is, which depends on the folder.
+    let behind =
+        |bytes: &[u8]| bytes.iter().position(|it| *it == b'\n').map(|at| bytes[at..].to_vec());
     ensure!(
-        ours == shipped,
+        behind(&ours) == behind(&shipped),
         "copy policies/default.yaml to deploy/base/policy/: kustomize reads no \
                               file outside its folder"
     );

@@ -3,6 +3,7 @@
 //! A verb gives its exit code and one line of error; nothing below this room prints or exits.
 //! Exit codes: 0 done, 1 failed, 2 not understood (flags, or a file that cannot be read).
 
+mod files;
 mod plans;
 mod stats;
 mod table;

@@ -1,10 +1,10 @@
 //! `sigma policy lint` and `sigma policy schema`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Failure, print};
+use super::{Failure, files, print};
 use crate::policy::{self, Diagnostic, Severity};
 
 /// Checks policy files, or prints their JSON Schema.
@@ -23,12 +23,18 @@ enum PolicyCommand {
 
 /// Reports every fault of policy files at once.
 ///
-/// Exit code: 0 clean or info only, 1 findings, 2 a file cannot be read.
+/// A file is a policy, or manifests of ConfigMaps with policies in their `data`. Of a folder, all files
+/// that end in .yaml, .yml or .json are checked; those of another API are skipped.
+///
+/// Exit code: 0 no errors, 1 errors (with --strict: or warnings), 2 a file cannot be read.
 #[derive(Debug, Args)]
 struct LintArgs {
-    /// Policy files.
+    /// Policy files, ConfigMap manifests, or folders of them; `-` is stdin.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Exit with 1 for warnings too.
+    #[arg(long)]
+    strict: bool,
     /// How findings are printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -48,34 +54,68 @@ pub(super) fn run(args: &PolicyArgs) -> Result<(), Failure> {
 }
 
 fn lint(args: &LintArgs) -> Result<(), Failure> {
-    let mut all: Vec<Diagnostic> = Vec::new();
-    let mut text = String::new();
-    let mut unreadable = Vec::new();
+    let mut report = Report { strict: args.strict, ..Report::default() };
     for path in &args.files {
-        let name = path.display().to_string();
-        match super::plans::read(path) {
-            Ok(bytes) => {
-                let found = policy::compile(&name, &bytes);
-                let found = found.map_or_else(|faults| faults, |it| it.warnings);
-                text += &policy::render(&found, &bytes);
-                all.extend(found);
-            }
+        let found = files::under(path);
+        let named = found.as_ref().is_ok_and(|found| found.len() == 1 && found[0] == *path);
+        match found {
+            Ok(found) => found.iter().for_each(|it| report.file(it, named)),
             // The other files are still worth a word.
-            Err(error) => unreadable.push(format!("{error:#}")),
+            Err(error) => report.unreadable(path, &error),
         }
     }
     match args.output {
-        Output::Text => print(&text)?,
+        Output::Text => print(&report.text)?,
         Output::Json => {
-            let json = serde_json::to_string_pretty(&all);
+            let json = serde_json::to_string_pretty(&report.all);
             print(&format!("{}\n", json.map_err(anyhow::Error::from)?))?;
         }
     }
-    if !unreadable.is_empty() {
-        return Err(Failure::usage(anyhow::anyhow!("{}", unreadable.join("; "))));
+    if !report.unreadable.is_empty() {
+        return Err(Failure::usage(anyhow::anyhow!("{}", report.unreadable.join("; "))));
     }
-    match all.iter().any(|it| it.severity != Severity::Info) {
+    match report.all.iter().any(|it| refuses(it, args.strict)) {
         true => Err(Failure::silent(1)),
         false => Ok(()),
+    }
+}
+
+fn refuses(it: &Diagnostic, strict: bool) -> bool {
+    it.severity == Severity::Error || strict && it.severity == Severity::Warning
+}
+
+/// What has been found in all files.
+#[derive(Default)]
+struct Report {
+    strict: bool,
+    all: Vec<Diagnostic>,
+    text: String,
+    unreadable: Vec<String>,
+}
+
+impl Report {
+    /// Checks a file; one that was not `named` is skipped if it is of another API.
+    fn file(&mut self, path: &Path, named: bool) {
+        let bytes = match files::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.unreadable(path, &error),
+        };
+        let name = files::name_of(path);
+        let found = policy::diagnose_manifest(&name, &bytes);
+        let found = found.unwrap_or_else(|| policy::diagnose(&name, &bytes));
+        if !named && policy::is_foreign(&bytes) {
+            return self.text += &format!("{name}: skipped, no policy\n");
+        }
+        self.text += &policy::render(&found, &bytes);
+        if !found.iter().any(|it| refuses(it, self.strict)) {
+            self.text += &format!("{name}: ok\n");
+        }
+        self.all.extend(found);
+    }
+
+    fn unreadable(&mut self, path: &Path, error: &anyhow::Error) {
+        let why = format!("{error:#}");
+        self.all.push(Diagnostic::unreadable(&files::name_of(path), &why));
+        self.unreadable.push(why);
     }
 }

@@ -14,14 +14,45 @@ pub struct Code {
     pub severity: Severity,
     /// What it means, in one line.
     pub summary: &'static str,
+    /// The generation of checks that it came with, see [`CHECKS`].
+    pub since: u32,
+}
+
+/// The generation of the checks. It grows by one with each release that brings new errors.
+pub const CHECKS: u32 = 2;
+
+impl Code {
+    /// True for an error that the version before did not know. That version may have accepted a policy
+    /// with this fault, so the fault alone is no reason to stop at a start.
+    pub fn is_new_error(&self) -> bool {
+        self.severity == Severity::Error && self.since == CHECKS
+    }
+}
+
+/// The entry of a code such as `P0123`.
+pub fn find(id: &str) -> Option<&'static Code> {
+    ALL.iter().copied().find(|code| code.id == id)
+}
+
+macro_rules! since {
+    () => {
+        1
+    };
+    ($generation:literal) => {
+        $generation
+    };
 }
 
 macro_rules! codes {
-    ($($name:ident = $id:literal $severity:ident $summary:literal;)*) => {
+    ($($name:ident = $id:literal $severity:ident $(since $since:literal)? $summary:literal;)*) => {
         $(
             #[doc = concat!($id, ": ", $summary, ".")]
-            pub static $name: Code =
-                Code { id: $id, severity: Severity::$severity, summary: $summary };
+            pub static $name: Code = Code {
+                id: $id,
+                severity: Severity::$severity,
+                summary: $summary,
+                since: since!($($since)?),
+            };
         )*
         /// The whole table, by code.
         pub static ALL: &[&Code] = &[$(&$name),*];
@@ -39,6 +70,7 @@ codes! {
     DUPLICATE_KEY = "P0007" Error "a key stands twice in one mapping";
     FOREIGN_YAML = "P0008" Error
         "a YAML feature that the language leaves out: tag, merge key, complex key";
+    UNREADABLE = "P0009" Error since 2 "the file cannot be read";
     // The shape of the document.
     API_VERSION = "P0101" Error "`apiVersion` is missing or not `sigma.io/v1alpha1`";
     KIND = "P0102" Error "`kind` is missing or not `SchedulingPolicy`";
@@ -56,6 +88,19 @@ codes! {
     BAD_PATTERN = "P0112" Error "a pattern that can match nothing";
     BAD_LABEL = "P0113" Error "a label key or value that Kubernetes does not allow";
     BAD_INTEGER = "P0114" Error "a value that is not a whole number within its range";
+    QUANTITY_OVERFLOW = "P0115" Error since 2
+        "a quantity beyond 64 bits, which would bound nothing";
+    SENSELESS_QUANTITY = "P0116" Error since 2
+        "a quantity that cannot be meant: the unit of another resource, or next to nothing";
+    UNLIKELY_NUMBER = "P0117" Warning since 2
+        "a quantity, percentage or priority that is hardly meant";
+    ZERO_LIMIT = "P0118" Warning since 2 "a `limit` of 0";
+    COVERED_PATTERN = "P0119" Warning since 2
+        "a pattern that adds nothing to another one of its list";
+    UNMATCHED_PATTERN = "P0120" Warning since 2
+        "a pattern that no name matches, because of how it begins or ends";
+    AMBIGUOUS_TEXT = "P0121" Warning since 2
+        "text without quotes that other readers of YAML take for a number";
     // Pools.
     DUPLICATE_POOL = "P0201" Error "two pools of one name";
     CATCH_ALL_NOT_LAST = "P0202" Error "a pool without `match` before the last pool";
@@ -66,6 +111,10 @@ codes! {
     LIMIT_ON_FIXED = "P0205" Error "`limit` on a pool that is not elastic";
     ELASTIC_WITHOUT_LIMIT = "P0206" Warning
         "an elastic pool without `limit`: nothing bounds what it may cost";
+    POOL_UNOPENED = "P0207" Warning since 2 "a pool that no class opens";
+    ELASTIC_UNOPENED = "P0208" Warning since 2 "an elastic pool that no class may use";
+    ELASTIC_CATCH_ALL = "P0209" Warning since 2
+        "an elastic pool without `match`, which makes every other node a virtual one";
     // Classes.
     DUPLICATE_CLASS = "P0301" Error "two classes of one name";
     UNKNOWN_POOL = "P0302" Error "a class names a pool that is not there";
@@ -82,13 +131,31 @@ codes! {
         "a class that no pod can get, because an earlier one admits all of its pods";
     BINDS_NOTHING = "P0312" Warning "a pattern `*` in a `grant` that binds nothing";
     PRIORITY_BAND = "P0313" Error "a priority band whose `min` is above its `max`";
+    NEARLY_A_ROLE = "P0314" Warning since 2
+        "a class that is nearly called `offline`, `default` or `exempt`, and is raised";
+    OPEN_EVERYWHERE = "P0315" Warning since 2
+        "a class without `pools`, raised or `offline`, which may go to every node";
+    EXEMPT_EVERYWHERE = "P0316" Error since 2 "`exempt` for every namespace";
+    RAISES_EVERYBODY = "P0317" Error since 2
+        "a raised class whose priority and namespaces match every pod";
+    EXEMPT_WITHOUT_SYSTEM = "P0318" Warning since 2 "an `exempt` that leaves `kube-system` out";
+    BANDS_OVERLAP = "P0319" Warning since 2
+        "two priority bands that overlap in part, so that the order of the classes decides";
+    BOUNDS_NOTHING = "P0320" Warning since 2 "a share of a class that bounds nothing";
     // Scoring.
     UNKNOWN_CLASS = "P0401" Error "`scoring` names a class that is not there";
     UNKNOWN_SCORER = "P0402" Error "`scoring` names a scorer that is not there";
     FILTER_WEIGHED = "P0403" Error "`scoring` gives a weight to a filter";
     BAD_WEIGHT = "P0404" Error "a weight that is not a whole number from 0 to 1000";
+    ALL_WEIGHTS_ZERO = "P0405" Warning since 2 "a class whose weights are all 0";
+    WEIGHTS_CANCEL = "P0406" Warning since 2
+        "`binPack` and `leastAllocated` of one weight, which cancel each other";
     // Steering.
     STEERED_UNKNOWN_CLASS = "P0501" Error "`steering` names a class that is not there";
+    PER_DOMAIN_ABOVE = "P0502" Warning since 2
+        "`shortlistPerDomain` above `shortlist`, so that it bounds nothing";
+    WINDOW_BELOW_BATCH = "P0503" Warning since 2
+        "`window` below `batch`, so that no batch is ever full";
 }
 
 #[cfg(test)]
@@ -101,6 +168,9 @@ mod tests {
         for code in ALL {
             assert!(code.id.len() == 5 && code.id.starts_with('P'), "{}", code.id);
             assert!(!code.summary.is_empty() && !code.summary.ends_with('.'), "{}", code.id);
+            assert!((1..=CHECKS).contains(&code.since), "{}", code.id);
+            assert!(std::ptr::eq(*code, find(code.id).expect("it is in the table")));
         }
+        assert!(find("P9999").is_none() && !NOT_YAML.is_new_error());
     }
 }

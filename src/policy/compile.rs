@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::diagnostic::{Diagnostic, Faults, Place, Severity, did_you_mean, quoted};
+use super::classes::Classes;
+use super::diagnostic::{Diagnostic, Faults, Place, Severity, closest, did_you_mean, quoted};
+use super::names::Uses;
 use super::objects::{self, Object};
-use super::plan::{Plan, Settings};
+use super::plan::{ClassSettings, Plan, Role, Settings};
+use super::pools::Pools;
 use super::reader::{Fields, text};
 use super::tree::{Node, Value};
 use super::{classes, codes, nominate_ahead, pools, scoring, steering, tree};
@@ -37,6 +40,11 @@ pub fn compile(file: &str, bytes: &[u8]) -> Result<Compiled, Vec<Diagnostic>> {
     Ok(Compiled { plan, warnings: diagnostics })
 }
 
+/// Everything that is to say about a policy, whether it is accepted or not.
+pub fn diagnose(file: &str, bytes: &[u8]) -> Vec<Diagnostic> {
+    compile(file, bytes).map_or_else(|found| found, |it| it.warnings)
+}
+
 /// SHA-256 in hex.
 fn hash_of(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -46,26 +54,89 @@ fn hash_of(bytes: &[u8]) -> String {
 fn read(bytes: &[u8], faults: &mut Faults) -> Settings {
     let mut settings = Settings { name: "unnamed".to_owned(), ..Settings::default() };
     let root = tree::parse(bytes, faults);
-    let root = root.filter(|root| !matches!(root.value, Value::Null));
+    let root = root.filter(|root| !matches!(root.value, Value::Null) && !is_foreign(root, faults));
     let fields = root.as_ref().and_then(|it| Fields::of(it, &objects::ROOT, faults));
-    if let Some(fields) = &fields {
-        read_header(fields, faults);
-        let metadata = fields.get("metadata");
-        if let Some(name) = metadata.and_then(|it| read_name(it, &objects::METADATA, faults)) {
-            settings.name = name;
-        }
+    let Some(fields) = &fields else {
+        settings.classes =
+            classes::read(None, &Pools::default(), &Uses::default(), faults).settings;
+        return settings;
+    };
+    read_header(fields, faults);
+    let metadata = fields.get("metadata");
+    if let Some(name) = metadata.and_then(|it| read_name(it, &objects::METADATA, faults)) {
+        settings.name = name;
     }
-    let section = |name| fields.as_ref().and_then(|fields| fields.get(name));
-    settings.pools = section("pools").map(|it| pools::read(it, faults)).unwrap_or_default();
-    settings.classes = classes::read(section("classes"), &settings.pools, faults);
-    if let Some(node) = section("scoring") {
-        scoring::read(node, &mut settings.classes, faults);
+    let pools = fields.get("pools").map(|it| pools::read(it, faults)).unwrap_or_default();
+    let (scoring, steering) = (fields.get("scoring"), fields.get("steering"));
+    let uses = Uses::of(scoring, steering);
+    let mut classes = classes::read(fields.get("classes"), &pools, &uses, faults);
+    check_opened(&pools, &classes, faults);
+    if let Some(node) = scoring {
+        scoring::read(node, &mut classes, faults);
     }
-    if let Some(node) = section("steering") {
-        steering::read(node, &mut settings.classes, faults);
+    if let Some(node) = steering {
+        steering::read(node, &mut classes, faults);
         settings.nominate_ahead = nominate_ahead::read(node, faults);
     }
+    (settings.pools, settings.classes) = (pools.settings, classes.settings);
     settings
+}
+
+/// True for an object of another API: nothing in it means anything here.
+fn is_foreign(root: &Node, faults: &mut Faults) -> bool {
+    let Value::Map(entries) = &root.value else {
+        return false;
+    };
+    let value = |key: &str| {
+        let entry = entries.iter().find(|it| it.key == key)?;
+        Some((entry.node.at, entry.node.value.as_text()?))
+    };
+    let (Some((_, version)), Some((at, kind))) = (value("apiVersion"), value("kind")) else {
+        return false;
+    };
+    let ours = |text, want| closest(text, [want]).is_some();
+    if ours(version, API_VERSION) || ours(kind, KIND) || version.starts_with("sigma.io/") {
+        return false;
+    }
+    let message = format!("this is a {}, and `kind` is `{KIND}`", quoted(kind));
+    let hint = match kind {
+        "ConfigMap" => {
+            "the policy is what stands in its `data`; `sigma policy lint` finds it there"
+        }
+        _ => "kind: SchedulingPolicy",
+    };
+    faults.report_hint(&codes::KIND, at, message, hint);
+    true
+}
+
+/// Pools that no class but `exempt` may use.
+fn check_opened(pools: &Pools, classes: &Classes, faults: &mut Faults) {
+    // A pool that a class names in a way that could not be read may be this one.
+    let unread =
+        [&codes::UNKNOWN_POOL, &codes::WRONG_TYPE, &codes::TOO_MANY, &codes::MISSING_FIELD];
+    if pools.incomplete || classes.incomplete || unread.iter().any(|code| faults.has(code)) {
+        return;
+    }
+    for (at, pool) in pools.settings.iter().enumerate() {
+        let opens = |class: &&ClassSettings| match &class.pools {
+            Some(order) => order.iter().any(|it| it.index() == at),
+            None => class.role != Role::Default || !pool.elastic,
+        };
+        let mut classes = classes.settings.iter().filter(|class| class.role != Role::Exempt);
+        let Some((place, true)) = pools.placed.get(at) else {
+            continue;
+        };
+        if classes.any(|class| opens(&class)) {
+            continue;
+        }
+        let (name, hint) =
+            (quoted(&pool.name), "add it to the `pools` of a class, or leave it out");
+        let (code, message) = match pool.elastic {
+            true => (&codes::ELASTIC_UNOPENED, format!("no class may use the elastic pool {name}")),
+            false => (&codes::POOL_UNOPENED, format!("no class opens the pool {name}")),
+        };
+        faults.report_hint(code, *place, message, hint);
+    }
 }
 
 fn read_header(fields: &Fields<'_>, faults: &mut Faults) {
@@ -73,6 +144,9 @@ fn read_header(fields: &Fields<'_>, faults: &mut Faults) {
         [("apiVersion", API_VERSION, &codes::API_VERSION), ("kind", KIND, &codes::KIND)]
     {
         let Some(node) = fields.get(name) else {
+            if fields.has(name) {
+                continue;
+            }
             let message = format!("a policy begins with `{name}`");
             faults.report_hint(code, Place::START, message, format!("{name}: {want}"));
             continue;

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::codes::Code;
+use super::codes::{self, Code};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -47,6 +47,25 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
+impl Diagnostic {
+    /// A file that nobody could read.
+    pub fn unreadable(file: &str, message: &str) -> Self {
+        Self::new(file, &codes::UNREADABLE, Place::START, message, None)
+    }
+
+    fn new(file: &str, code: &Code, at: Place, message: &str, hint: Option<&str>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: at.line.max(1),
+            column: at.column.max(1),
+            code: code.id,
+            severity: code.severity,
+            message: visible(message),
+            hint: hint.map(visible),
+        }
+    }
+}
+
 /// A place in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
@@ -88,20 +107,17 @@ impl Faults {
     }
 
     fn push(&mut self, code: &Code, at: Place, message: &str, hint: Option<&str>) {
-        self.found.push(Diagnostic {
-            file: self.file.clone(),
-            line: at.line.max(1),
-            column: at.column.max(1),
-            code: code.id,
-            severity: code.severity,
-            message: visible(message),
-            hint: hint.map(visible),
-        });
+        self.found.push(Diagnostic::new(&self.file, code, at, message, hint));
     }
 
-    /// Number of faults so far.
-    pub(super) fn count(&self) -> usize {
-        self.found.len()
+    /// Number of errors so far.
+    pub(super) fn errors(&self) -> usize {
+        self.found.iter().filter(|it| it.severity == Severity::Error).count()
+    }
+
+    /// A fault of this code has been found.
+    pub(super) fn has(&self, code: &Code) -> bool {
+        self.found.iter().any(|it| it.code == code.id)
     }
 
     /// Everything found, sorted and without repetitions (an alias repeats its anchor's faults).
@@ -167,14 +183,20 @@ pub(super) fn did_you_mean<'a>(
     text: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
-    let typed: Vec<char> = text.to_lowercase().chars().take(MAX_QUOTED).collect();
-    let close = (typed.len() / 3).max(1);
-    let scored = known.into_iter().map(|it| {
-        let it_lower: Vec<char> = it.to_lowercase().chars().collect();
-        (distance(&typed, &it_lower), it)
-    });
-    let best = scored.filter(|(distance, _)| *distance <= close).min()?;
-    Some(format!("did you mean `{}`?", best.1))
+    closest(text, known).map(|best| format!("did you mean `{best}`?"))
+}
+
+/// The closest of `known`, if one is close.
+pub(super) fn closest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let close = (text.chars().count().min(MAX_QUOTED) / 3).max(1);
+    let scored = known.into_iter().map(|it| (edits(text, it), it));
+    scored.filter(|(edits, _)| *edits <= close).min().map(|(_, best)| best)
+}
+
+/// How many slips of the keyboard are between two texts; upper and lower case are the same.
+pub(super) fn edits(a: &str, b: &str) -> usize {
+    let lower = |it: &str| it.to_lowercase().chars().take(MAX_QUOTED).collect::<Vec<char>>();
+    distance(&lower(a), &lower(b))
 }
 
 /// Number of insertions, deletions, replacements and swaps of neighbours from `a` to `b`.

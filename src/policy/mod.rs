@@ -10,22 +10,30 @@ pub mod codes;
 mod compile;
 mod diagnostic;
 mod grant;
+mod grant_checks;
+mod manifest;
+mod names;
 mod nominate_ahead;
 mod objects;
 mod patterns;
 mod plan;
 mod pools;
+mod quantities;
 mod reader;
 mod render;
 mod schema;
+mod schema_examples;
 mod scoring;
 mod steering;
 mod tree;
+mod yaml_hints;
+mod yaml_scan;
 
 pub use causes::{Bounds, Cause, Steering};
-pub use compile::{API_VERSION, Compiled, KIND, compile};
+pub use compile::{API_VERSION, Compiled, KIND, compile, diagnose};
 pub use diagnostic::{Diagnostic, Severity};
 pub use grant::{Claimant, Grant, Granted, NamespaceSelector};
+pub use manifest::{diagnose_manifest, is_foreign};
 pub use nominate_ahead::NominateAhead;
 pub use plan::{
     Class, ClassSettings, FilterRule, Plan, PoolSettings, Role, ScorerRule, Settings, Shortlist,

@@ -48,13 +48,10 @@ pub(super) fn read(steering: &Node, faults: &mut Faults) -> Option<NominateAhead
     }
     let fields = Fields::of(node, &objects::NOMINATE_AHEAD, faults)?;
     fields.need_any("minBacklog: 200", faults);
-    let mut number = |field: &str, range| {
-        let (node, what) = (fields.get(field)?, format!("`{field}`"));
-        integer(node, &what, range, &codes::BAD_INTEGER, faults)
-    };
     let usual = NominateAhead::default();
     let mut pods = |field, usual| {
-        let read = number(field, (1, MAX_PODS)).and_then(|it| usize::try_from(it).ok());
+        let read =
+            number(&fields, field, (1, MAX_PODS), faults).and_then(|it| usize::try_from(it).ok());
         read.unwrap_or(usual)
     };
     let (min_backlog, batch, window) = (
@@ -62,9 +59,31 @@ pub(super) fn read(steering: &Node, faults: &mut Faults) -> Option<NominateAhead
         pods("batch", usual.batch),
         pods("window", usual.window),
     );
+    check_window(&fields, batch, window, faults);
+    let mut number = |field: &str, range| number(&fields, field, range, faults);
     let ttl_ms = number("ttlSeconds", TTL_SECONDS).and_then(|it| u64::try_from(it).ok());
     let ttl_ms = ttl_ms.map_or(usual.ttl_ms, |seconds| seconds * 1000);
     let head_start_ms = number("headStartMs", HEAD_START_MS).and_then(|it| u64::try_from(it).ok());
     let head_start_ms = head_start_ms.unwrap_or(usual.head_start_ms);
     Some(NominateAhead { min_backlog, batch, window, ttl_ms, head_start_ms })
+}
+
+fn number(fields: &Fields<'_>, field: &str, range: (i64, i64), faults: &mut Faults) -> Option<i64> {
+    integer(fields.get(field)?, &format!("`{field}`"), range, &codes::BAD_INTEGER, faults)
+}
+
+/// No more pods can get their nodes together than may have one.
+fn check_window(fields: &Fields<'_>, batch: usize, window: usize, faults: &mut Faults) {
+    if window >= batch {
+        return;
+    }
+    let usual = |field| if fields.has(field) { "" } else { ", the default," };
+    let message = format!(
+        "`window`: {window}{} is below `batch`: {batch}{}: no batch is ever full",
+        usual("window"),
+        usual("batch")
+    );
+    let field = if fields.has("window") { "window" } else { "batch" };
+    let at = fields.get(field).map_or(fields.at, |it| it.at);
+    faults.report_hint(&codes::WINDOW_BELOW_BATCH, at, message, "raise `window` or lower `batch`");
 }

@@ -1,8 +1,8 @@
 //! Patterns and labels: what Kubernetes allows in them, and which pattern covers which.
 
 use super::codes;
-use super::diagnostic::{Faults, quoted};
-use super::reader::{list, map, need_entries, text};
+use super::diagnostic::{Faults, Place, quoted};
+use super::reader::{list, map, narrow_char, need_entries, text};
 use super::tree::Node;
 use crate::model::glob;
 
@@ -43,7 +43,7 @@ pub(super) fn patterns(
 ) -> Option<Vec<String>> {
     let items = list(node, what, faults)?;
     need_entries(items.len(), node.at, what, faults);
-    let mut found = Vec::new();
+    let mut found: Vec<String> = Vec::new();
     for item in items {
         let Some(pattern) = text(item, "a pattern", faults) else {
             continue;
@@ -56,15 +56,60 @@ pub(super) fn patterns(
                 Some('?' | '[' | ']' | '{' | '}' | '(' | ')' | '^' | '$' | '\\' | '|') => {
                     "`*` stands for any run of characters; there is no other wildcard".to_owned()
                 }
-                Some(c) => format!("`{c}` cannot occur there"),
+                Some(c) => match narrow_char(c) {
+                    Some(meant) => format!("`{c}` (U+{:04X}) is not `{meant}`", u32::from(c)),
+                    None => format!("`{c}` cannot occur there"),
+                },
                 None => String::new(),
             };
             faults.report_hint(&codes::BAD_PATTERN, item.at, message, hint);
             continue;
         }
+        check_edges(pattern, item.at, faults);
+        check_redundant(pattern, &found, item.at, faults);
         found.push(pattern.to_owned());
     }
     Some(found)
+}
+
+/// Names begin and end with a letter or a digit.
+fn check_edges(pattern: &str, at: Place, faults: &mut Faults) {
+    let open = |c: char| c == '*' || c.is_ascii_alphanumeric();
+    if pattern.ends_with(open) && pattern.starts_with(open) {
+        return;
+    }
+    let message = format!("no name matches {}: it would begin or end with a sign", quoted(pattern));
+    let hint = match pattern.ends_with(open) {
+        true => format!("did you mean `*{pattern}`?"),
+        false => format!("did you mean `{pattern}*`?"),
+    };
+    faults.report_hint(&codes::UNMATCHED_PATTERN, at, message, hint);
+}
+
+/// What one pattern of a list matches already, another one need not say.
+fn check_redundant(pattern: &str, earlier: &[String], at: Place, faults: &mut Faults) {
+    let Some(other) = earlier.iter().find(|it| glob(it, pattern) || glob(pattern, it)) else {
+        return;
+    };
+    let message = match *other == pattern {
+        true => format!("the pattern {} is in the list already", quoted(pattern)),
+        false if glob(other, pattern) => {
+            format!("{} matches whatever {} matches", quoted(other), quoted(pattern))
+        }
+        false => format!("{} matches whatever {} matches", quoted(pattern), quoted(other)),
+    };
+    faults.report_hint(&codes::COVERED_PATTERN, at, message, "keep the one that is meant");
+}
+
+/// True when every name matches one of the patterns: `*`, `**`, or `a*` to `9*` together.
+pub(super) fn is_everything(patterns: &[String]) -> bool {
+    let one = |bare: &str| patterns.iter().any(|it| it == bare);
+    let all = |form: fn(char) -> [String; 2]| {
+        ('a'..='z').chain('0'..='9').all(|c| form(c).iter().any(|it| one(it)))
+    };
+    patterns.iter().any(|it| !it.is_empty() && it.chars().all(|c| c == '*'))
+        || all(|c| [format!("{c}*"), format!("*{c}*")])
+        || all(|c| [format!("*{c}"), format!("*{c}*")])
 }
 
 /// Labels that must have exactly these values, sorted by key.
@@ -150,6 +195,19 @@ mod tests {
         for (outer, inner, want) in cases {
             assert_eq!(cover(&[outer.into()], &[inner.into()]), want, "{outer} {inner}");
         }
+    }
+
+    #[test]
+    fn everything_has_more_than_one_spelling() {
+        let of = |patterns: &[&str]| {
+            is_everything(&patterns.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>())
+        };
+        assert!(of(&["*"]) && of(&["**"]) && of(&["a", "***"]));
+        assert!(!of(&[]) && !of(&["a*", "*a", "*-*"]));
+        let letters: Vec<String> = ('a'..='z').map(|c| format!("{c}*")).collect();
+        let digits: Vec<String> = ('0'..='9').map(|c| format!("*{c}*")).collect();
+        assert!(!is_everything(&letters));
+        assert!(is_everything(&[letters, digits].concat()));
     }
 
     #[test]

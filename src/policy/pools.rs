@@ -1,14 +1,29 @@
 //! The section `pools`.
 
 use super::codes;
-use super::diagnostic::{Faults, Place};
+use super::diagnostic::{Faults, Place, quoted};
 use super::objects;
 use super::patterns::{Alphabet, cover, labels, labels_cover, patterns};
 use super::plan::PoolSettings;
-use super::reader::{Fields, Unit, boolean, list, name, percent, quantity, wrong_type};
+use super::quantities::{self, Resource};
+use super::reader::{Fields, boolean, list, name, percent, wrong_type};
 use super::tree::{Node, Value};
 use crate::model::{Amounts, NodeMatcher};
 use crate::rules::Share;
+
+/// A share of a node below this, in thousandths, is hardly meant.
+const LITTLE_SHARE: u32 = 100;
+
+/// The pools of a policy, with what the checks of other sections ask about them.
+#[derive(Default)]
+pub(super) struct Pools {
+    /// In the order of the file.
+    pub(super) settings: Vec<PoolSettings>,
+    /// Where the name of each stands, and whether a node can get into it at all.
+    pub(super) placed: Vec<(Place, bool)>,
+    /// A pool could not be read, so that a name which is not here may be that one's.
+    pub(super) incomplete: bool,
+}
 
 /// A pool and where it stands.
 struct Placed {
@@ -19,54 +34,66 @@ struct Placed {
     matches: bool,
     /// Its `match`, where it has one, was understood.
     understood: bool,
+    /// A pool before it has the same name.
+    repeated: bool,
+    /// A node can get into it.
+    reachable: bool,
 }
 
 /// Reads the section. The order of the pools is the order of the file.
-pub(super) fn read(node: &Node, faults: &mut Faults) -> Vec<PoolSettings> {
-    let items = list(node, "`pools`", faults).unwrap_or_default();
+pub(super) fn read(node: &Node, faults: &mut Faults) -> Pools {
+    let items = list(node, "`pools`", faults);
+    let mut incomplete = items.is_none();
     let mut pools: Vec<Placed> = Vec::new();
-    for item in items {
-        let Some(placed) = read_pool(item, faults) else {
+    for item in items.unwrap_or_default() {
+        let Some(mut placed) = read_pool(item, faults) else {
+            incomplete = true;
             continue;
         };
         let name = &placed.pool.name;
+        incomplete |= name.is_empty();
         if !name.is_empty() && pools.iter().any(|other| other.pool.name == *name) {
-            let message = format!("there is a pool `{name}` already");
+            let message = format!("there is a pool {} already", quoted(name));
             faults.report(&codes::DUPLICATE_POOL, placed.at, message);
+            placed.repeated = true;
         }
         pools.push(placed);
     }
-    check_reach(&pools, faults);
-    pools.into_iter().map(|placed| placed.pool).collect()
+    check_reach(&mut pools, faults);
+    let placed = pools.iter().map(|it| (it.at, it.reachable)).collect();
+    let settings = pools.into_iter().map(|placed| placed.pool).collect();
+    Pools { settings, placed, incomplete }
 }
 
 fn read_pool(node: &Node, faults: &mut Faults) -> Option<Placed> {
     let fields = Fields::of(node, &objects::POOL, faults)?;
     let name_node = fields.need("name", faults);
-    let name = name_node.and_then(|it| name(it, "a pool", faults)).unwrap_or_default();
     let at = name_node.map_or(fields.at, |it| it.at);
-    let before = faults.count();
+    // Other sections may refer to it by a name that is none.
+    let name = name_node.and_then(|it| name(it, "a pool", faults).or(it.value.as_text()));
+    let before = faults.errors();
     let matcher = fields.get("match").and_then(|it| read_match(it, faults)).unwrap_or_default();
-    let understood = faults.count() == before;
+    let understood = faults.errors() == before;
     let elastic = fields.get("elastic").and_then(|it| boolean(it, "`elastic`", faults));
     let allocation = fields.get("allocation").and_then(|it| read_allocation(it, false, faults));
     let limit = fields.get("limit").and_then(|it| read_limit(it, faults));
     let pool = PoolSettings {
-        name: name.to_owned(),
+        name: name.unwrap_or_default().to_owned(),
         matcher,
         elastic: elastic.unwrap_or(false),
         allocation: allocation.unwrap_or(Share::ALL),
         limit,
     };
     // What `elastic` was meant to be is not known when it could not be read.
-    if elastic.is_some() || fields.get("elastic").is_none() {
+    if elastic.is_some() || !fields.has("elastic") {
         check_elastic(&fields, pool.elastic, at, faults);
     }
-    Some(Placed { pool, at, matches: fields.get("match").is_some(), understood })
+    let matches = fields.has("match");
+    Some(Placed { pool, at, matches, understood, repeated: false, reachable: true })
 }
 
 fn check_elastic(fields: &Fields<'_>, elastic: bool, at: Place, faults: &mut Faults) {
-    let has = |field| fields.get(field).is_some();
+    let has = |field| fields.has(field);
     if elastic && has("allocation") {
         let message = "an elastic pool has no `allocation`: the capacity of its nodes is fiction";
         let hint = "bound the whole pool with `limit`";
@@ -86,6 +113,12 @@ fn check_elastic(fields: &Fields<'_>, elastic: bool, at: Place, faults: &mut Fau
         let message = "nothing bounds what this elastic pool may cost";
         let hint = "limit: {cpu: 2000, memory: 8Ti, pods: 1000}";
         faults.report_hint(&codes::ELASTIC_WITHOUT_LIMIT, at, message, hint);
+    }
+    if elastic && !has("match") {
+        let message = "this elastic pool has no `match`: every node that no other pool takes counts \
+                       as a virtual one";
+        let hint = "match: {labels: {type: virtual-kubelet}}";
+        faults.report_hint(&codes::ELASTIC_CATCH_ALL, at, message, hint);
     }
 }
 
@@ -114,6 +147,15 @@ pub(super) fn read_allocation(node: &Node, both: bool, faults: &mut Faults) -> O
         value.map_or(Some(1000), |it| percent(it, &format!("`{field}`"), faults))
     };
     let (cpu, memory) = (share("cpu"), share("memory"));
+    for (field, share) in [("cpu", cpu), ("memory", memory)] {
+        if let Some(share) = share.filter(|share| *share < LITTLE_SHARE) {
+            let shown = format!("{}.{}%", share / 10, share % 10);
+            let message = format!("hardly a pod fits into `{field}: {shown}` of a node");
+            let at = fields.get(field).map_or(fields.at, |it| it.at);
+            let hint = format!("most of a node may be used: {}%", share.min(100));
+            faults.report_hint(&codes::UNLIKELY_NUMBER, at, message, hint);
+        }
+    }
     if !both {
         fields.need_any("allocation: {cpu: 95%, memory: 95%}", faults);
     }
@@ -123,14 +165,13 @@ pub(super) fn read_allocation(node: &Node, both: bool, faults: &mut Faults) -> O
 fn read_limit(node: &Node, faults: &mut Faults) -> Option<Amounts> {
     let fields = Fields::of(node, &objects::LIMIT, faults)?;
     fields.need_any("limit: {cpu: 2000, memory: 8Ti, pods: 1000}", faults);
-    let mut amount = |field: &str, unit: Unit| {
-        let value = fields.get(field);
-        let value = value.map(|it| quantity(it, &format!("`{field}`"), unit, faults));
+    let mut amount = |field: &str, resource| {
+        let value = fields.get(field).map(|it| quantities::limit(it, resource, faults));
         value.unwrap_or(Some(i64::MAX))
     };
-    let cpu_milli = amount("cpu", Unit::Milli);
-    let memory_bytes = amount("memory", Unit::One);
-    let pods = amount("pods", Unit::One);
+    let cpu_milli = amount("cpu", Resource::Cpu);
+    let memory_bytes = amount("memory", Resource::Memory);
+    let pods = amount("pods", Resource::Pods);
     Some(Amounts {
         cpu_milli: cpu_milli?,
         memory_bytes: memory_bytes?,
@@ -141,22 +182,32 @@ fn read_limit(node: &Node, faults: &mut Faults) -> Option<Amounts> {
 
 /// A node belongs to the first pool that matches, so a wide pool starves the narrower ones behind
 /// it.
-fn check_reach(pools: &[Placed], faults: &mut Faults) {
-    for (at, placed) in pools.iter().enumerate() {
-        if !placed.matches && at + 1 < pools.len() {
+fn check_reach(pools: &mut [Placed], faults: &mut Faults) {
+    for at in 0..pools.len() {
+        let (earlier, rest) = pools.split_at_mut(at);
+        let Some((placed, later)) = rest.split_first_mut() else {
+            return;
+        };
+        if !placed.matches && !later.is_empty() {
             let message = "a pool without `match` takes every node, so it must be the last";
             let hint = "move it to the end, or say with `match` which nodes belong to it";
             faults.report_hint(&codes::CATCH_ALL_NOT_LAST, placed.at, message, hint);
         }
-        let earlier = pools.get(..at).unwrap_or_default();
         let Some(wide) = earlier.iter().find(|wide| covers(wide, placed)) else {
             continue;
         };
-        let message = format!(
-            "this pool never gets a node: the pool `{}` before it matches all of them",
-            wide.pool.name
-        );
-        let hint = "put the narrower pool first";
+        placed.reachable = false;
+        // Each of these has been told by a fault of its own.
+        if !wide.matches || placed.repeated && wide.pool.name == placed.pool.name {
+            continue;
+        }
+        let same = covers(placed, wide);
+        let (what, hint) = match same {
+            true => ("has the same `match`", "give them different nodes, or make them one pool"),
+            false => ("matches all of them", "put the narrower pool first"),
+        };
+        let wide = quoted(&wide.pool.name);
+        let message = format!("this pool never gets a node: the pool {wide} before it {what}");
         faults.report_hint(&codes::POOL_UNREACHABLE, placed.at, message, hint);
     }
 }

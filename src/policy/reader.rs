@@ -2,20 +2,24 @@
 //! not.
 
 use super::codes;
-use super::diagnostic::{Faults, Place, did_you_mean, quoted};
+use super::diagnostic::{Faults, Place, closest, quoted};
 use super::objects::Object;
 use super::tree::{Entry, Node, Value};
-use crate::model::{QuantityError, parse_milli, parse_value};
 
 /// The most entries of any list or mapping: pools, classes, patterns, labels, weights.
 pub(super) const MAX_ENTRIES: usize = 64;
 
 /// A mapping whose keys have been checked against what may stand in it.
+///
+/// An unknown key that is nearly a field is read as that field: its fault has been told, and nothing
+/// that only follows from it is worth a second one.
 pub(super) struct Fields<'t> {
     /// Where the mapping begins.
     pub(super) at: Place,
     what: &'static str,
-    entries: Vec<&'t Entry>,
+    entries: Vec<(&'static str, &'t Entry)>,
+    /// Fields that were meant and whose value cannot be told, as in `elastic:true`.
+    garbled: Vec<&'static str>,
     /// Nothing stands in it, not even what was refused.
     empty: bool,
 }
@@ -27,22 +31,36 @@ impl<'t> Fields<'t> {
             wrong_type(node, &format!("{} is a mapping of fields", object.what), faults);
             return None;
         };
-        let mut known = Vec::new();
-        for entry in entries {
-            if object.fields.contains(&entry.key.as_str()) {
-                known.push(entry);
-            } else if object.later.contains(&entry.key.as_str()) {
-                not_supported_yet(&entry.key, entry.at, faults);
-            } else {
-                let name = quoted(&entry.key);
-                let message = format!("{} has no field {name}", object.what);
-                let hint = did_you_mean(&entry.key, object.fields.iter().copied());
-                let hint = hint.unwrap_or_else(|| format!("it has {}", listed(object.fields)));
-                faults.report_hint(&codes::UNKNOWN_FIELD, entry.at, message, hint);
+        let field = |key: &str| object.fields.iter().copied().find(|field| *field == key);
+        let known = entries.iter().filter_map(|it| Some((field(&it.key)?, it))).collect();
+        let (what, garbled, empty) = (object.what, Vec::new(), entries.is_empty());
+        let mut fields = Self { at: node.at, what, entries: known, garbled, empty };
+        for entry in entries.iter().filter(|it| field(&it.key).is_none()) {
+            match object.later.contains(&entry.key.as_str()) {
+                true => not_supported_yet(&entry.key, entry.at, faults),
+                false => fields.unknown(entry, object, faults),
             }
         }
-        let empty = entries.is_empty();
-        Some(Self { at: node.at, what: object.what, entries: known, empty })
+        Some(fields)
+    }
+
+    /// Notes a key that the object does not have, and takes it for the field that it nearly is.
+    fn unknown(&mut self, entry: &'t Entry, object: &Object, faults: &mut Faults) {
+        let message = format!("{} has no field {}", self.what, quoted(&entry.key));
+        let glued = glued_field(&entry.key, object.fields);
+        let meant = glued.as_ref().map(|(field, _)| *field);
+        let meant = meant.or_else(|| closest(&entry.key, object.fields.iter().copied()));
+        let hint = match (&glued, meant) {
+            (Some((_, hint)), _) => hint.clone(),
+            (None, Some(field)) => format!("did you mean `{field}`?"),
+            (None, None) => format!("it has {}", listed(object.fields)),
+        };
+        faults.report_hint(&codes::UNKNOWN_FIELD, entry.at, message, hint);
+        match meant.filter(|field| !self.has(field)) {
+            Some(field) if glued.is_some() => self.garbled.push(field),
+            Some(field) => self.entries.push((field, entry)),
+            None => {}
+        }
     }
 
     /// The value of a field, if it is given.
@@ -50,14 +68,18 @@ impl<'t> Fields<'t> {
         self.entry(name).map(|entry| &entry.node)
     }
 
+    /// True when a field is given, or was meant to be.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entry(name).is_some() || self.garbled.contains(&name)
+    }
+
     /// The value of a field that must be given.
     pub(super) fn need(&self, name: &str, faults: &mut Faults) -> Option<&'t Node> {
-        let found = self.get(name);
-        if found.is_none() {
+        if !self.has(name) {
             let message = format!("{} needs the field `{name}`", self.what);
             faults.report(&codes::MISSING_FIELD, self.at, message);
         }
-        found
+        self.get(name)
     }
 
     /// Where the key of a field stands.
@@ -74,8 +96,23 @@ impl<'t> Fields<'t> {
     }
 
     fn entry(&self, name: &str) -> Option<&'t Entry> {
-        self.entries.iter().copied().find(|entry| entry.key == name)
+        self.entries.iter().find(|(field, _)| *field == name).map(|(_, entry)| *entry)
     }
+}
+
+/// The field that a key such as `elastic:true` or `elastic：true` begins with, and what is wrong.
+fn glued_field(key: &str, fields: &[&'static str]) -> Option<(&'static str, String)> {
+    let at = key.find([':', '：'])?;
+    let (name, rest) = key.split_at(at);
+    let field = fields.iter().copied().find(|field| *field == name.trim())?;
+    let colon = rest.chars().next()?;
+    let value = rest.get(colon.len_utf8()..).unwrap_or_default().trim();
+    let value: String = value.chars().take(40).collect();
+    let hint = match colon {
+        ':' => format!("a blank is missing behind the colon: `{field}: {value}`"),
+        wide => format!("`{wide}` is a wide colon (U+{:04X}): `{field}: {value}`", u32::from(wide)),
+    };
+    Some((field, hint))
 }
 
 /// Notes that something is planned and not in force.
@@ -94,6 +131,7 @@ pub(super) fn wrong_type(node: &Node, expected: &str, faults: &mut Faults) {
         Value::Text(text) => (quoted(text), ""),
         Value::List(_) => ("a list".to_owned(), ""),
         Value::Map(_) => ("a mapping".to_owned(), ""),
+        Value::Refused => return,
     };
     let message = format!("{expected}, found {found}");
     faults.report_hint(&codes::WRONG_TYPE, node.at, message, hint);
@@ -141,10 +179,13 @@ pub(super) fn need_entries(count: usize, at: Place, what: &str, faults: &mut Fau
 /// Text as such; a bare number or boolean is refused, because YAML readers differ on its spelling.
 pub(super) fn text<'t>(node: &'t Node, what: &str, faults: &mut Faults) -> Option<&'t str> {
     let spelled = match &node.value {
-        Value::Text(text) => return Some(text),
+        Value::Text(text) => {
+            warn_of_number(node, text, faults);
+            return Some(text);
+        }
         Value::Number(text) => text.clone(),
         Value::Bool(value) => value.to_string(),
-        Value::Null | Value::List(_) | Value::Map(_) => {
+        Value::Null | Value::List(_) | Value::Map(_) | Value::Refused => {
             wrong_type(node, &format!("{what} is text"), faults);
             return None;
         }
@@ -155,9 +196,22 @@ pub(super) fn text<'t>(node: &'t Node, what: &str, faults: &mut Faults) -> Optio
     None
 }
 
+/// `0755` and `1_000` are text to this reader, and numbers to many others: kubectl's, an editor's.
+fn warn_of_number(node: &Node, text: &str, faults: &mut Faults) {
+    let digits = text.trim_start_matches(['+', '-']);
+    let number = digits.starts_with(|c: char| c.is_ascii_digit())
+        && digits.chars().all(|c| c.is_ascii_digit() || c == '_');
+    if node.plain && number {
+        let shown = quoted(text);
+        let message = format!("{shown} is text here, and a number to other readers of YAML");
+        let hint = format!("\"{}\"", text.chars().take(64).collect::<String>());
+        faults.report_hint(&codes::AMBIGUOUS_TEXT, node.at, message, hint);
+    }
+}
+
 /// A name: what Kubernetes calls a DNS label.
 pub(super) fn name<'t>(node: &'t Node, what: &str, faults: &mut Faults) -> Option<&'t str> {
-    let name = text(node, what, faults)?;
+    let name = text(node, &format!("the name of {what}"), faults)?;
     if is_dns_label(name) {
         return Some(name);
     }
@@ -224,6 +278,7 @@ pub(super) fn percent(node: &Node, what: &str, faults: &mut Faults) -> Option<u3
 
 /// What was probably meant: `90` is 90%, `0.9` is 90%, `90 %` is 90%.
 fn percent_hint(spelled: &str) -> String {
+    let spelled = narrow(spelled);
     let number = spelled.trim().trim_end_matches('%').trim();
     let fraction = number.strip_prefix("0.").filter(|it| it.len() <= 3 && !spelled.contains('%'));
     let permille = match fraction {
@@ -249,55 +304,6 @@ fn permille(number: &str) -> Option<u32> {
     Some(whole.parse::<u32>().ok()? * 10 + tenth.parse::<u32>().ok()?)
 }
 
-/// How a quantity is counted.
-#[derive(Clone, Copy)]
-pub(super) enum Unit {
-    /// In thousandths: CPU.
-    Milli,
-    /// In units: bytes, pods.
-    One,
-}
-
-/// A Kubernetes quantity.
-pub(super) fn quantity(node: &Node, what: &str, unit: Unit, faults: &mut Faults) -> Option<i64> {
-    let (Value::Number(spelled) | Value::Text(spelled)) = &node.value else {
-        wrong_type(node, &format!("{what} is a quantity such as `2000` or `8Ti`"), faults);
-        return None;
-    };
-    let parsed = match unit {
-        Unit::Milli => parse_milli(spelled),
-        Unit::One => parse_value(spelled),
-    };
-    let message = match parsed {
-        Ok(value) => return Some(value),
-        Err(QuantityError::Negative) => format!("{what} cannot be {}: below zero", quoted(spelled)),
-        Err(QuantityError::Malformed) => {
-            format!("{what} is a Kubernetes quantity, and {} is none", quoted(spelled))
-        }
-    };
-    faults.report_hint(&codes::BAD_QUANTITY, node.at, message, quantity_hint(spelled));
-    None
-}
-
-/// `8TB`, `8 Ti`, `8ti`: the suffix that was probably meant.
-fn quantity_hint(spelled: &str) -> String {
-    let spelled = spelled.trim();
-    let end = spelled.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(spelled.len());
-    let (number, suffix) = spelled.split_at(end);
-    let suffix = match suffix.trim().to_ascii_lowercase().as_str() {
-        "k" | "kb" => "k",
-        "m" | "mb" => "M",
-        "g" | "gb" => "G",
-        "t" | "tb" => "T",
-        "ki" | "kib" => "Ki",
-        "mi" | "mib" => "Mi",
-        "gi" | "gib" => "Gi",
-        "ti" | "tib" => "Ti",
-        _ => return "2000, 500m, 64Gi and 8Ti are quantities".to_owned(),
-    };
-    if number.is_empty() { String::new() } else { format!("{number}{suffix}") }
-}
-
 /// A whole number from `min` to `max`; `code` tells which fault it is not to be one.
 pub(super) fn integer(
     node: &Node,
@@ -317,11 +323,45 @@ pub(super) fn integer(
     if value.is_none() || matches!(node.value, Value::Text(_)) {
         let message =
             format!("{what} is a whole number from {min} to {max}, found {}", quoted(spelled));
-        let hint = if value.is_some() { "without quotes" } else { "" };
+        let hint = match value {
+            Some(_) => "without quotes".to_owned(),
+            None => integer_hint(spelled, (min, max)),
+        };
         faults.report_hint(code, node.at, message, hint);
         return None;
     }
     value
+}
+
+/// `1e+06`, `1_000`, `1,000`, `1000.0` and `１０００`: the whole number that was probably meant.
+fn integer_hint(spelled: &str, (min, max): (i64, i64)) -> String {
+    let digits = narrow(spelled).replace(['_', ',', ' '], "");
+    // Beyond 2^53 a float is no exact whole number any more.
+    let value = digits.parse::<f64>().ok().filter(|it| it.fract() == 0.0 && it.abs() < 9e15);
+    let value = value.map(|it| it as i64).filter(|it| (min..=max).contains(it));
+    value.map(|it| it.to_string()).unwrap_or_default()
+}
+
+/// The text with full-width forms, wide blanks and curly quotes as the plain characters that they look
+/// like.
+pub(super) fn narrow(text: &str) -> String {
+    text.chars().map(|c| narrow_char(c).unwrap_or(c)).collect()
+}
+
+/// The plain character that looks like this one, if it is another.
+pub(super) fn narrow_char(c: char) -> Option<char> {
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0),
+        '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some(' '),
+        '“' | '”' | '„' | '‟' | '«' | '»' => Some('"'),
+        '‘' | '’' | '‚' | '‛' => Some('\''),
+        '‐' | '‑' | '‒' | '–' | '—' | '−' => Some('-'),
+        '、' => Some(','),
+        '【' => Some('['),
+        '】' => Some(']'),
+        '∗' => Some('*'),
+        _ => None,
+    }
 }
 
 /// `a, b and c`, each in backticks.
@@ -355,8 +395,14 @@ mod tests {
             assert_eq!(percent_hint(text), want, "{text}");
         }
         assert_eq!(percent_hint("much"), "");
-        assert_eq!(quantity_hint("8TB"), "8T");
-        assert_eq!(quantity_hint("8 ti"), "8Ti");
+        assert_eq!(percent_hint("９５％"), "95%");
+        for (text, want) in [("1e+06", "1000000"), ("1_000", "1000"), ("１０", "10"), ("5.0", "5")]
+        {
+            assert_eq!(integer_hint(text, (0, 1_000_000)), want, "{text}");
+        }
+        for text in ["1.5", "much", "1e30", "-1", "nan"] {
+            assert_eq!(integer_hint(text, (0, 1_000_000)), "", "{text}");
+        }
         assert_eq!(listed(&["a", "b", "c"]), "`a`, `b` and `c`");
     }
 

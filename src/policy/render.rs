@@ -9,6 +9,8 @@ use super::diagnostic::{Diagnostic, Severity, lines, visible};
 
 /// The most characters of a source line that are shown.
 const MAX_SHOWN: usize = 100;
+/// The most findings of a file that are shown; the counts are of all.
+const MAX_FINDINGS: usize = 50;
 /// How many of them stand before the caret in a line that is cropped.
 const BEFORE_CARET: usize = 60;
 
@@ -19,8 +21,11 @@ pub fn render(diagnostics: &[Diagnostic], source: &[u8]) -> String {
     let source = source.strip_prefix('\u{feff}').unwrap_or(&source);
     let source: Vec<&str> = lines(source).collect();
     let mut out = String::new();
-    for diagnostic in diagnostics {
+    for diagnostic in shown(diagnostics) {
         render_one(&mut out, diagnostic, &source);
+    }
+    if let Some(more) = diagnostics.len().checked_sub(MAX_FINDINGS).filter(|more| *more > 0) {
+        push(&mut out, format_args!("… and {more} more\n\n"));
     }
     let count =
         |severity| diagnostics.iter().filter(|it: &&Diagnostic| it.severity == severity).count();
@@ -33,6 +38,15 @@ pub fn render(diagnostics: &[Diagnostic], source: &[u8]) -> String {
         push(&mut out, format_args!("{warnings} warning{}\n", plural(warnings)));
     }
     out
+}
+
+/// The findings that are shown, in the order of the file: when there are too many, the worst of them.
+fn shown(diagnostics: &[Diagnostic]) -> Vec<&Diagnostic> {
+    let mut chosen: Vec<(usize, &Diagnostic)> = diagnostics.iter().enumerate().collect();
+    chosen.sort_by_key(|(at, it)| (it.severity, *at));
+    chosen.truncate(MAX_FINDINGS);
+    chosen.sort_by_key(|(at, _)| *at);
+    chosen.into_iter().map(|(_, it)| it).collect()
 }
 
 fn render_one(out: &mut String, it: &Diagnostic, source: &[&str]) {
@@ -123,6 +137,19 @@ mod tests {
 1 error, 0 warnings
 ";
         assert_eq!(render(&[at(2, 3)], b"a:\n  alocation: 1\n"), want);
+    }
+
+    #[test]
+    fn too_many_findings_are_counted_and_the_worst_are_shown() {
+        let warning = || Diagnostic { severity: Severity::Warning, ..at(1, 1) };
+        let mut found: Vec<Diagnostic> = (0..MAX_FINDINGS).map(|_| warning()).collect();
+        assert!(!render(&found, b"x").contains("more"));
+        found.extend([at(2, 1), at(3, 1)]);
+        let text = render(&found, b"x\ny\nz");
+        assert!(text.contains("\n… and 2 more\n\n2 errors, 50 warnings\n"), "{text}");
+        assert_eq!(text.matches("error[").count(), 2);
+        assert_eq!(text.matches("warning[").count(), MAX_FINDINGS - 2);
+        assert!(text.find("warning[") < text.find("error["));
     }
 
     #[test]

@@ -15,16 +15,25 @@ use serde_json::Value;
 use super::classes::domain_labels;
 use super::compile::{API_VERSION, KIND};
 use super::nominate_ahead::{HEAD_START_MS, MAX_PODS, TTL_SECONDS};
+use super::quantities::{FAR_TOO_MANY, LEAST_MEMORY};
+use super::schema_examples;
 use super::steering::{MAX_SHORTLIST, MAX_STEERS, OFF};
 use crate::rules::{CATALOGUE, MAX_WEIGHT};
+
+/// What the schema is called. Nothing is to be fetched from there: it has all of its definitions.
+const ID: &str = "https://sigma.io/schemas/v1alpha1/policy.schema.json";
 
 /// The JSON Schema of the language (draft 2020-12), as text that ends with a line break.
 pub fn schema() -> String {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<SchedulingPolicy>();
     schema.insert("title".to_owned(), "sigma scheduling policy".into());
+    schema.insert("$id".to_owned(), ID.into());
     let mut schema = schema.to_value();
     tidy(&mut schema);
+    // A file without a word in it, or of comments alone, is a policy that changes nothing.
+    schema["type"] = serde_json::json!(["object", "null"]);
+    schema_examples::add(&mut schema);
     // The keys of a `Value` are text, so it always has a JSON form.
     let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     text.push('\n');
@@ -81,7 +90,7 @@ struct Pool {
 
 /// Which nodes belong to a pool.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
 struct Match {
     /// Patterns of the label `node.kubernetes.io/instance-type`, any of them; `*` stands for any
     /// run of characters.
@@ -116,12 +125,12 @@ struct ClassAllocation {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
 struct Limit {
-    /// CPU, as a quantity.
-    cpu: Option<Quantity>,
-    /// Memory, as a quantity.
-    memory: Option<Quantity>,
+    /// Cores, as a quantity.
+    cpu: Option<Cores>,
+    /// Memory, as a quantity of bytes.
+    memory: Option<Memory>,
     /// Number of pods.
-    pods: Option<Quantity>,
+    pods: Option<PodCount>,
 }
 
 /// A class of pods. `online`, `offline`, `default` and `exempt` have meanings of their own; any
@@ -329,10 +338,27 @@ scalars! {
         "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
     });
     Percentage = json_schema!({
-        "type": "string", "pattern": r"^(100(\.0)?|[1-9][0-9]?(\.[0-9])?)%$",
+        "type": "string",
+        "pattern": r"^(0{0,3}100(\.0)?|0{0,4}[1-9][0-9](\.[0-9])?|0{0,5}[1-9](\.[0-9])?)%$",
     });
-    Quantity = json_schema!({
-        "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": QUANTITY}],
+    Cores = json_schema!({
+        "anyOf": [
+            {"type": "number", "minimum": 0, "exclusiveMaximum": FAR_TOO_MANY},
+            {"type": "string", "maxLength": 64, "pattern": quantity("[mkMGTPE]")},
+        ],
+    });
+    Memory = json_schema!({
+        "anyOf": [
+            {"type": "integer", "const": 0},
+            {"type": "integer", "minimum": LEAST_MEMORY, "exclusiveMaximum": i64::MAX},
+            {"type": "string", "maxLength": 64, "pattern": quantity("[kMGTPE]|[KMGTPE]i")},
+        ],
+    });
+    PodCount = json_schema!({
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "exclusiveMaximum": FAR_TOO_MANY},
+            {"type": "string", "maxLength": 64, "pattern": quantity("[kMGTPE]|[KMGTPE]i")},
+        ],
     });
     PriorityValue = json_schema!({"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX});
     OffWord = json_schema!({"type": "string", "const": OFF});
@@ -349,7 +375,12 @@ scalars! {
     Domain = json_schema!({"type": "string", "enum": domain_labels()});
 }
 
-const QUANTITY: &str = r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$";
+/// The quantities of these suffixes, and zero with any suffix or sign.
+fn quantity(suffixes: &str) -> String {
+    let zero = r"[+-]?(0+\.?0*|\.0+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,15})?";
+    let number = r"([0-9]+\.?[0-9]*|\.[0-9]+)";
+    format!(r"^({zero}|\+?{number}({suffixes}|[eE][+-]?[0-9]{{1,15}})?)$")
+}
 
 /// A field that may be left out may still not be `null`, which schemars allows for an `Option`. And
 /// a description is a paragraph: where its comment breaks lines is nobody's business.

@@ -1,40 +1,77 @@
 //! The section `scoring`: weights by class and scorer.
 
+use super::classes::Classes;
 use super::codes;
-use super::diagnostic::{Faults, did_you_mean, quoted};
+use super::diagnostic::{Faults, Place, did_you_mean, quoted};
+use super::names;
 use super::objects::LATER_SCORERS;
 use super::plan::ClassSettings;
 use super::reader::{integer, map, not_supported_yet};
 use super::tree::{Entry, Node};
-use crate::rules::{CATALOGUE, MAX_WEIGHT};
+use crate::rules::{CATALOGUE, MAX_WEIGHT, RuleSpec};
 
 /// Reads the section into the classes that it names.
-pub(super) fn read(node: &Node, classes: &mut [ClassSettings], faults: &mut Faults) {
+pub(super) fn read(node: &Node, classes: &mut Classes, faults: &mut Faults) {
     for entry in map(node, "`scoring`", faults).unwrap_or_default() {
+        let before = faults.errors();
         let weights = map(&entry.node, "the weights of a class", faults).unwrap_or_default();
         let weights: Vec<_> = weights.iter().filter_map(|it| read_weight(it, faults)).collect();
+        let understood = faults.errors() == before;
         if let Some(class) = class_of(entry, classes, &codes::UNKNOWN_CLASS, faults) {
             class.weights = weights;
+            if understood {
+                check_weights(class, entry.at, faults);
+            }
         }
+    }
+}
+
+/// Weights that leave the nodes without an order.
+fn check_weights(class: &ClassSettings, at: Place, faults: &mut Faults) {
+    // Without pools there is no order that `poolOrder` could give points for.
+    let counts = |name: &str| name != "poolOrder" || class.pools.is_some();
+    let scorers = CATALOGUE.iter().copied().filter(|spec| spec.scores && counts(spec.name));
+    let weight = |spec: &&RuleSpec| {
+        let named = class.weights.iter().find(|(name, _)| name == spec.name);
+        named.map_or(spec.default_weight, |(_, weight)| *weight)
+    };
+    let of = |name: &str| scorers.clone().find(|spec| spec.name == name).map(|spec| weight(&spec));
+    let name = quoted(&class.name);
+    if scorers.clone().all(|spec| weight(&spec) == 0) {
+        let message = format!("all weights of the class {name} are 0: to it all nodes are equal");
+        let hint = "give a scorer a weight, or leave the class out for the defaults";
+        faults.report_hint(&codes::ALL_WEIGHTS_ZERO, at, message, hint);
+    }
+    if let (Some(pack), Some(spread)) = (of("binPack"), of("leastAllocated"))
+        && pack == spread
+        && pack > 0
+    {
+        let message =
+            format!("`binPack` and `leastAllocated` are both {pack} and cancel each other");
+        let hint = "set the one that is not meant to 0";
+        faults.report_hint(&codes::WEIGHTS_CANCEL, at, message, hint);
     }
 }
 
 /// The class that an entry of a section is about; `code` is the section's fault where there is none.
 pub(super) fn class_of<'c>(
     entry: &Entry,
-    classes: &'c mut [ClassSettings],
+    classes: &'c mut Classes,
     code: &'static codes::Code,
     faults: &mut Faults,
 ) -> Option<&'c mut ClassSettings> {
-    let at = classes.iter().position(|class| class.name == entry.key);
-    if at.is_none() {
+    let known = || classes.settings.iter().map(|class| class.name.as_str());
+    let at = known().position(|name| name == entry.key);
+    // A name with a meaning of its own is meant as it stands.
+    let own = names::is_reserved(&entry.key);
+    let hint = did_you_mean(&entry.key, known().filter(|it| !it.is_empty() && !own));
+    // It may be the name of a class that could not be read, which has been told about.
+    if at.is_none() && (hint.is_some() || !classes.incomplete) {
         let message = format!("there is no class {}", quoted(&entry.key));
-        let known = classes.iter().map(|class| class.name.as_str()).filter(|it| !it.is_empty());
-        let hint = did_you_mean(&entry.key, known);
         let hint = hint.unwrap_or_else(|| "a class is declared in `classes`".to_owned());
         faults.report_hint(code, entry.at, message, hint);
     }
-    classes.get_mut(at?)
+    classes.settings.get_mut(at?)
 }
 
 fn read_weight(entry: &Entry, faults: &mut Faults) -> Option<(String, u16)> {

@@ -2,6 +2,7 @@
 //! class.
 
 use super::causes::{Bounds, Cause, Steering};
+use super::classes::Classes;
 use super::codes;
 use super::diagnostic::Faults;
 use super::nominate_ahead;
@@ -19,9 +20,9 @@ pub(super) const MAX_SHORTLIST: i64 = 1000;
 pub(super) const MAX_STEERS: i64 = 1000;
 
 /// Reads the section into the classes that it names; `off` is for all of them.
-pub(super) fn read(node: &Node, classes: &mut [ClassSettings], faults: &mut Faults) {
+pub(super) fn read(node: &Node, classes: &mut Classes, faults: &mut Faults) {
     if is_off(node) {
-        return classes.iter_mut().for_each(switch_off);
+        return classes.settings.iter_mut().for_each(switch_off);
     }
     if !matches!(node.value, Value::Map(_)) {
         return wrong_type(node, "`steering` is a mapping of classes, or `off`", faults);
@@ -64,6 +65,16 @@ fn read_class(
     let shortlist = number(&fields, "shortlist", (0, MAX_SHORTLIST), faults);
     let shortlist = shortlist.map_or(usual, Shortlist::of);
     let per_domain = number(&fields, "shortlistPerDomain", (1, MAX_SHORTLIST), faults);
+    if let Some(per_domain) = per_domain.filter(|it| *it > shortlist.nodes) {
+        let nodes = match shortlist.nodes {
+            0 => "names all nodes".to_owned(),
+            nodes => format!("names {nodes} at most"),
+        };
+        let message = format!("{per_domain} nodes of one zone bound nothing: `shortlist` {nodes}");
+        let at = fields.get("shortlistPerDomain").map_or(fields.at, |it| it.at);
+        let hint = "it is below `shortlist`, or left out";
+        faults.report_hint(&codes::PER_DOMAIN_ABOVE, at, message, hint);
+    }
     let per_domain = per_domain.unwrap_or(shortlist.per_domain);
     let steer = fields.get("steer").and_then(|it| read_steer(it, steering, faults));
     Some((Shortlist { per_domain, ..shortlist }, steer.unwrap_or(steering)))

@@ -11,8 +11,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Error, Location, Options, Spanned};
 
-use super::codes;
 use super::diagnostic::{Faults, Place, lines, quoted};
+use super::{codes, yaml_hints};
 
 /// The largest file that is read.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -28,6 +28,8 @@ const MAX_REPLAYED: usize = 20_000;
 pub(super) struct Node {
     pub(super) at: Place,
     pub(super) value: Value,
+    /// It is written without quotes, or is no text.
+    pub(super) plain: bool,
 }
 
 /// What YAML can say. Numbers keep their spelling: `1.50` is a quantity, not a float.
@@ -38,6 +40,18 @@ pub(super) enum Value {
     Text(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
+    /// It has been refused already.
+    Refused,
+}
+
+impl Value {
+    /// The text, if it is text.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 /// A key with its value; keys are unique within a mapping.
@@ -53,7 +67,7 @@ pub(super) fn parse(bytes: &[u8], faults: &mut Faults) -> Option<Node> {
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(source, options()) {
         Ok(raw) => Some(node_of(raw, source, faults)),
         Err(error) => {
-            report(&error, faults);
+            report(&error, source, faults);
             None
         }
     }
@@ -122,7 +136,7 @@ fn options() -> Options {
     }
 }
 
-fn report(error: &Error, faults: &mut Faults) {
+fn report(error: &Error, source: &str, faults: &mut Faults) {
     let at = error.location().map_or(Place::START, place_of);
     let mut error = error.without_snippet();
     while let Error::AliasError { error: inner, .. } = error {
@@ -152,7 +166,8 @@ fn report(error: &Error, faults: &mut Faults) {
                 return over_budget(at, faults);
             }
             let text: String = text.chars().take(200).collect();
-            faults.report(&codes::NOT_YAML, at, format!("not valid YAML: {text}"));
+            let hint = yaml_hints::hint(&text, at, source);
+            faults.report_hint(&codes::NOT_YAML, at, format!("not valid YAML: {text}"), hint);
         }
     }
 }
@@ -173,24 +188,30 @@ fn place_of(location: Location) -> Place {
 fn node_of(raw: Spanned<Raw>, source: &str, faults: &mut Faults) -> Node {
     // A value behind an alias is shown where the alias stands: that is what its reader wrote.
     let at = place_of(raw.referenced);
+    let spelled = spelling(raw.defined, source);
+    let plain = !spelled.starts_with(['"', '\'', '|', '>', '!']);
     let value = match raw.value {
         Raw::Null => Value::Null,
         Raw::Bool(value) => Value::Bool(value),
-        Raw::Number => Value::Number(spelling(raw.defined, source)),
+        Raw::Number => Value::Number(spelled.to_owned()),
         Raw::Text(text) => Value::Text(text),
         Raw::List(list) => {
             Value::List(list.into_iter().map(|it| node_of(it, source, faults)).collect())
         }
-        Raw::Map(entries) => Value::Map(entries_of(entries, source, faults)),
+        Raw::Map(entries) => match entries_of(entries, source, faults) {
+            Some(entries) => Value::Map(entries),
+            None => Value::Refused,
+        },
     };
-    Node { at, value }
+    Node { at, value, plain }
 }
 
+/// `None`: it is no mapping of the language at all.
 fn entries_of(
     raw: Vec<(Spanned<Raw>, Spanned<Raw>)>,
     source: &str,
     faults: &mut Faults,
-) -> Vec<Entry> {
+) -> Option<Vec<Entry>> {
     let mut seen = BTreeSet::new();
     let mut entries = Vec::with_capacity(raw.len());
     for (key, value) in raw {
@@ -204,10 +225,15 @@ fn entries_of(
             }
             Raw::Text(text) => text,
             Raw::Bool(value) => value.to_string(),
-            Raw::Number => spelling(key.defined, source),
+            Raw::Number => spelling(key.defined, source).to_owned(),
             Raw::Null | Raw::List(_) | Raw::Map(_) => {
-                faults.report(&codes::FOREIGN_YAML, at, "a key must be plain text");
-                continue;
+                let hint = match &key.value {
+                    Raw::Map(_) => "`{{ … }}` is a template that has not been rendered",
+                    _ => "",
+                };
+                let message = "a key must be plain text";
+                faults.report_hint(&codes::FOREIGN_YAML, at, message, hint);
+                return None;
             }
         };
         let node = node_of(value, source, faults);
@@ -218,16 +244,16 @@ fn entries_of(
             faults.report_hint(&codes::DUPLICATE_KEY, at, message, "keep one of the two");
         }
     }
-    entries
+    Some(entries)
 }
 
-/// A number as it was written.
-fn spelling(location: Location, source: &str) -> String {
+/// A value as it was written.
+fn spelling(location: Location, source: &str) -> &str {
     let span = location.span();
     let start = span.byte_offset().and_then(|it| usize::try_from(it).ok());
     let len = span.byte_len().and_then(|it| usize::try_from(it).ok());
     let range = start.zip(len).map(|(start, len)| start..start.saturating_add(len));
-    range.and_then(|range| source.get(range)).unwrap_or_default().to_owned()
+    range.and_then(|range| source.get(range)).unwrap_or_default()
 }
 
 /// A YAML node as the parser gives it.

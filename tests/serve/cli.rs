@@ -1,6 +1,7 @@
 //! The other verbs, help, and the environment.
 
-use std::process::Output;
+use std::io::Write;
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,18 @@ fn text(bytes: &[u8]) -> String {
 fn ran(args: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = run(args);
     (status.code().expect("no signal"), text(&stdout), text(&stderr))
+}
+
+/// Runs a verb with a text on stdin; its exit code and stdout.
+fn ran_with(args: &[&str], input: &str) -> (i32, String) {
+    let mut command = command(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    let Output { status, stdout, .. } = child.wait_with_output().expect("it ends");
+    (status.code().expect("no signal"), text(&stdout))
 }
 
 #[test]
@@ -127,7 +140,7 @@ fn lint_tells_every_finding_of_every_file() {
     let bad = write("bad.yaml", &policy("bad", 50).replace("allocation", "alocation"));
     let worse = write("worse.yaml", "pools: 7\nclasses: 8\n");
     let none = site.path("none.yaml").to_str().expect("UTF-8").to_owned();
-    assert_eq!(ran(&["policy", "lint", &good]), (0, String::new(), String::new()));
+    assert_eq!(ran(&["policy", "lint", &good]), (0, format!("{good}: ok\n"), String::new()));
     assert_eq!(ran(&["policy", "lint", &good, "-o", "json"]), (0, "[]\n".into(), String::new()));
 
     let (code, out, said) = ran(&["policy", "lint", &bad]);
@@ -155,19 +168,103 @@ fn lint_tells_every_finding_of_every_file() {
     assert_eq!(code, 2);
     assert!(said.contains("cannot read") && said.contains("none.yaml"), "{said}");
     let found: Vec<Value> = serde_json::from_str(&out).expect("an array");
-    assert_eq!(found[0]["file"], bad.as_str());
-    let (code, out, _) = ran(&["policy", "lint", "-o", "json", &none]);
-    assert_eq!((code, &*out), (2, "[]\n"));
+    assert_eq!(found[1]["file"], bad.as_str());
+    let entry = |key: &str| found[0][key].clone();
+    assert_eq!((entry("file"), entry("code")), (json!(none), json!("P0009")));
+    assert_eq!((entry("severity"), entry("line")), (json!("error"), json!(1)));
+    assert!(entry("message").as_str().is_some_and(|it| it.starts_with("cannot read")));
     assert_eq!(ran(&["policy", "lint"]).0, 2);
     assert_eq!(ran(&["policy", "lint", &good, "-o", "xml"]).0, 2);
-    assert_eq!(ran(&["policy", "lint", site.dir.path().to_str().expect("UTF-8")]).0, 2);
+}
+
+/// A clean policy, one with a warning alone, and one with an error.
+fn three_policies() -> [String; 3] {
+    let head = "apiVersion: sigma.io/v1alpha1\nkind: SchedulingPolicy\n";
+    let pools =
+        |allocation: &str| format!("{head}pools:\n- name: ecs\n  allocation: {allocation}\n");
+    [pools("{cpu: 90%}"), pools("{cpu: 9%}"), pools("{cpu: 900%}")]
+}
+
+#[test]
+fn lint_ends_with_1_for_errors_and_strictly_for_warnings() {
+    let site = Site::new();
+    let paths = three_policies().map(|text| {
+        let path = site.path(&format!("{}.yaml", text.len()));
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    });
+    for (path, plain, strict, said) in
+        [(&paths[0], 0, 0, ": ok"), (&paths[1], 0, 1, "P0117"), (&paths[2], 1, 1, "P0110")]
+    {
+        let (code, out, _) = ran(&["policy", "lint", path]);
+        assert_eq!((code, out.contains(said)), (plain, true), "{out}");
+        assert_eq!(out.ends_with(&format!("{path}: ok\n")), plain == 0, "{out}");
+        let (code, out, _) = ran(&["policy", "lint", "--strict", path]);
+        assert_eq!((code, out.ends_with(&format!("{path}: ok\n"))), (strict, strict == 0), "{out}");
+        let (code, out, _) = ran(&["policy", "lint", "--strict", "-o", "json", path]);
+        let found: Vec<Value> = serde_json::from_str(&out).expect("an array");
+        assert_eq!((code, found.is_empty()), (strict, strict == 0), "{out}");
+    }
+}
+
+#[test]
+fn lint_reads_stdin_folders_and_manifests() {
+    let site = Site::new();
+    let folder = site.path("policies");
+    let [good, doubtful, bad] = three_policies();
+    let manifest = |text: &str| {
+        let text: String = text.lines().map(|line| format!("    {line}\n")).collect();
+        format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  policy.yaml: |\n{text}")
+    };
+    let kustomization = "kind: Kustomization\napiVersion: kustomize.config.k8s.io/v1beta1\n";
+    let files = [
+        ("good.yaml", good.clone()),
+        ("kustomization.yaml", kustomization.to_owned()),
+        ("team/doubtful.yml", doubtful),
+        ("team/map.yaml", manifest(&bad)),
+        (".hidden/bad.yaml", bad.clone()),
+        ("notes.txt", "no policy".to_owned()),
+    ];
+    for (name, text) in files {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    }
+    let shown = folder.to_str().expect("UTF-8");
+    let (code, out, said) = ran(&["policy", "lint", shown]);
+    assert_eq!((code, &*said), (1, ""));
+    assert!(out.contains(&format!("{shown}/good.yaml: ok\n")), "{out}");
+    assert!(out.contains(&format!("{shown}/kustomization.yaml: skipped")), "{out}");
+    assert!(out.contains(&format!("{shown}/team/map.yaml:9:23")), "{out}");
+    assert!(!out.contains("hidden") && !out.contains("notes"), "{out}");
+    let (_, out, _) = ran(&["policy", "lint", "-o", "json", shown]);
+    let found: Vec<Value> = serde_json::from_str(&out).expect("an array");
+    let codes: Vec<&Value> = found.iter().map(|it| &it["code"]).collect();
+    assert_eq!(codes, ["P0117", "P0110"]);
+    // By its name a file is checked whatever it is.
+    let kustomization = format!("{shown}/kustomization.yaml");
+    assert_eq!(ran(&["policy", "lint", &kustomization]).0, 1);
+    let empty = site.path("empty");
+    std::fs::create_dir(&empty).expect("made");
+    let (code, _, said) = ran(&["policy", "lint", empty.to_str().expect("UTF-8")]);
+    assert!(code == 2 && said.contains("no YAML or JSON file"), "{said}");
+
+    for (text, code, part) in [
+        (good.clone(), 0, "<stdin>: ok\n"),
+        (bad.clone(), 1, "<stdin>:5:21"),
+        (manifest(&good), 0, "<stdin>: ok\n"),
+        (manifest(&bad), 1, "<stdin>:9:23"),
+    ] {
+        let (found, out) = ran_with(&["policy", "lint", "-"], &text);
+        assert!(found == code && out.contains(part), "{found} {out}");
+    }
 }
 
 #[test]
 fn lint_ends_with_0_for_what_is_only_worth_knowing() {
     let root = env!("CARGO_MANIFEST_DIR");
     let shipped = format!("{root}/policies/default.yaml");
-    assert_eq!(ran(&["policy", "lint", &shipped]), (0, String::new(), String::new()));
+    assert_eq!(ran(&["policy", "lint", &shipped]), (0, format!("{shipped}: ok\n"), String::new()));
     let mut levels = std::collections::BTreeSet::new();
     for entry in std::fs::read_dir(format!("{root}/tests/policy")).expect("fixtures") {
         let path = entry.expect("an entry").path().display().to_string();
@@ -176,7 +273,7 @@ fn lint_ends_with_0_for_what_is_only_worth_knowing() {
         }
         let (code, out, _) = ran(&["policy", "lint", "-o", "json", &path]);
         let found: Vec<Value> = serde_json::from_str(&out).expect("an array");
-        let worst = found.iter().any(|it| it["severity"] != "info");
+        let worst = found.iter().any(|it| it["severity"] == "error");
         assert_eq!(code, i32::from(worst), "{path}");
         levels.extend(found.iter().filter_map(|it| it["severity"].as_str().map(str::to_owned)));
     }
