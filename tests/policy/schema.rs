@@ -42,8 +42,9 @@ fn what_is_malformed_does_not() {
 fn faults_of(bytes: &[u8]) -> Vec<String> {
     // As the language and editors read it: `off` is a word, not YAML 1.1's `false`.
     let options = serde_saphyr::options! { strict_booleans: true };
-    let document: Value =
-        serde_saphyr::from_slice_with_options(bytes, options).expect("the fixture is YAML");
+    let documents: Vec<Value> = serde_saphyr::from_slice_multiple_with_options(bytes, options)
+        .expect("the fixture is YAML");
+    let document = documents.into_iter().next().unwrap_or_default();
     let schema: Value = serde_json::from_str(&schema()).expect("the schema is JSON");
     let mut faults = Vec::new();
     if !document.is_null() {
