@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::model::Kind;
 
+use super::client::cause_of;
 use super::watch::{Ask, Failure, WatchOptions};
 
 /// One event of a watch, its object still unread.
@@ -130,6 +131,9 @@ pub(super) fn unanswered(what: &str, error: &kube::Error) -> Failure {
             text.push_str(&more);
         }
         cause = error.source();
+    }
+    if let Some(cause) = cause_of(&text) {
+        text = format!("{text} ({cause})");
     }
     Failure { code: None, retry_after: None, text }
 }
