@@ -4,7 +4,7 @@ use std::future::Future;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -66,21 +66,40 @@ enum Until {
 
 /// The client certificate that the next TLS handshake shows.
 #[derive(Debug, Default)]
-pub(super) struct Identity(ArcSwapOption<CertifiedKey>);
+pub(super) struct Identity {
+    current: ArcSwapOption<CertifiedKey>,
+    /// The files of certificate and key, which are read again: whoever renews them restarts nobody.
+    files: OnceLock<(PathBuf, PathBuf)>,
+}
 
 impl Identity {
     pub(super) fn set(&self, pair: Arc<CertifiedKey>) {
-        self.0.store(Some(pair));
+        self.current.store(Some(pair));
+    }
+
+    /// Follows two files.
+    pub(super) fn follow(&self, certificate: PathBuf, key: PathBuf) {
+        self.files.get_or_init(|| (certificate, key));
+    }
+
+    /// What the files have, if it can be used.
+    fn renewed(&self) -> Option<Arc<CertifiedKey>> {
+        let (certificate, key) = self.files.get()?;
+        let (certificate, key) = (std::fs::read(certificate).ok()?, std::fs::read(key).ok()?);
+        pem::identity(&certificate, &key).ok()
     }
 }
 
 impl ResolvesClientCert for Identity {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.0.load_full()
+        if let Some(pair) = self.renewed() {
+            self.set(pair);
+        }
+        self.current.load_full()
     }
 
     fn has_certs(&self) -> bool {
-        self.0.load().is_some()
+        self.current.load().is_some()
     }
 }
 

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt};
 use kube::{Client, Config};
 use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::client::Resumption;
 use tower::{BoxError, Layer, Service};
 
 use super::credentials::{Authorized, Credentials, Identity, sensitive};
@@ -39,6 +40,8 @@ pub(super) fn build(parts: Parts) -> Result<Client, kube::Error> {
         tls => tls?,
     };
     tls.client_auth_cert_resolver = parts.identity.clone();
+    // In a session that is resumed the server takes us for whom we were when it began.
+    tls.resumption = Resumption::disabled();
     let tls = Arc::new(tls);
     match &parts.proxy {
         None => over(tcp, &tls, &parts),

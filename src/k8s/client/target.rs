@@ -149,6 +149,9 @@ fn identify(user: &Entry, identity: &Identity) -> Result<bool, Bad> {
         user.bad(&format!("has a {field} that {why}"))
     })?;
     identity.set(pair);
+    if let (Some(certificate), Some(key)) = (certificate.file, key.file) {
+        identity.follow(certificate, key);
+    }
     Ok(true)
 }
 

@@ -156,7 +156,18 @@ async fn what_is_wrong_with_a_user_is_said() {
         ("{as-groups: [a]}".into(), "without as"),
         ("{as: jane, as-groups: a}".into(), "has a as-groups that is not a list"),
         ("{as: \"ja\\nne\"}".into(), "has a value in as that no header can hold"),
-        ("{exec: {}}".into(), "exec has no command"),
+    ];
+    for (user, want) in cases {
+        let text = site.kubeconfig(&site.cluster(""), &user);
+        said(&site, &text, "user \"u\"", want).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_plugin_is_said() {
+    let site = Site::new().await;
+    let cases = [
+        ("{exec: {}}".to_owned(), "exec has no command"),
         ("{exec: {command: x}}".into(), "exec has no apiVersion"),
         (exec("x", "v1alpha1", ""), "has an apiVersion other than"),
         (exec("x", "v1", ", interactiveMode: Always"), "nobody is here to answer"),

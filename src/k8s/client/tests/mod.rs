@@ -1,7 +1,9 @@
 //! The table of docs/connecting.md, row by row, against servers and proxies on the loopback.
 
 mod bad;
+mod files;
 mod net;
+mod plugins;
 mod proxies;
 mod reading;
 
@@ -103,7 +105,11 @@ impl Site {
 }
 
 async fn request(client: &Client) -> Result<(), String> {
-    let request = wire::build(http::Method::GET, "/x", "application/json", bytes::Bytes::new());
+    get(client, "/x").await
+}
+
+async fn get(client: &Client, path: &str) -> Result<(), String> {
+    let request = wire::build(http::Method::GET, path, "application/json", bytes::Bytes::new());
     let answer = wire::send(client, request, "get x").await;
     answer.map(|_| ()).map_err(|failure| failure.text)
 }

@@ -117,7 +117,7 @@ fn acceptor(own: &Pair, clients: &Authority) -> TlsAcceptor {
 }
 
 /// An API server. It notes the name that it was called by, the client's, and the request's head in
-/// lower case; a token `stale` it refuses.
+/// lower case; a token `stale` it refuses, and after `/last` it hangs up.
 pub(super) async fn api_server(own: &Pair, clients: &Authority) -> Listening {
     let acceptor = acceptor(own, clients);
     listen(move |stream, log| {
@@ -133,6 +133,9 @@ pub(super) async fn api_server(own: &Pair, clients: &Authority) -> Listening {
                 let status = if head.contains("stale") { "401 Unauthorized" } else { "200 OK" };
                 let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
                 stream.write_all(answer.as_bytes()).await.ok()?;
+                if head.contains("/last") {
+                    return stream.shutdown().await.ok();
+                }
             }
             Some(())
         }

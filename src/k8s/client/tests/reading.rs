@@ -11,21 +11,24 @@ fn who(seen: &str) -> Vec<&str> {
     lines.filter(|line| *line != "client: nobody").collect()
 }
 
+/// Connects as each user, and compares what the server is told with what is wanted.
+async fn check_users(site: &Site, cases: Vec<(String, &[&str])>) {
+    for (user, want) in cases {
+        let text = site.kubeconfig(&site.cluster(""), &user);
+        let seen = site.seen(&text).await.unwrap_or_else(|error| panic!("{user}: {error}"));
+        let mut found = who(&seen);
+        let mut want = want.to_vec();
+        (found.sort_unstable(), want.sort_unstable());
+        assert_eq!(found, want, "{user}\n{seen}");
+    }
+}
+
 #[tokio::test]
 async fn who_we_are() {
     let site = Site::new().await;
     site.write("token", "  from-file\n\n");
     site.write("sub/token", "from-sub\r\n");
-    let pem = format!("{}{}", site.client.key, site.client.cert);
-    site.write("both.pem", &pem);
-    let (cert, key) = (base64(&site.client.cert), base64(&site.client.key));
     let dir = site.dir.path().display().to_string();
-    let blocks = format!(
-        "client-certificate-data: |\n{}client-key-data: >-\n{}",
-        folded(&site.client.cert, "  "),
-        folded(&site.client.key, "  ")
-    );
-    let certificate = ["client: cn=sigma"];
     let cases: Vec<(String, &[&str])> = vec![
         ("{}".into(), &[]),
         ("".into(), &[]),
@@ -41,6 +44,46 @@ async fn who_we_are() {
         ("{username: u, password: 'p:w'}".into(), &["authorization: basic dtpwonc="]),
         ("{username: u}".into(), &["authorization: basic dto="]),
         ("{password: p}".into(), &[]),
+        (
+            "{auth-provider: {name: oidc, config: {id-token: abc}}}".into(),
+            &["authorization: bearer abc"],
+        ),
+        (
+            "{token: t, auth-provider: {name: oidc, config: {id-token: abc}}}".into(),
+            &["authorization: bearer t"],
+        ),
+        (
+            "{token: t, as: jane, as-uid: '7', as-groups: [a, b], \
+           as-user-extra: {Scopes/x: [one, two]}}"
+                .into(),
+            &[
+                "authorization: bearer t",
+                "impersonate-user: jane",
+                "impersonate-uid: 7",
+                "impersonate-group: a",
+                "impersonate-group: b",
+                "impersonate-extra-scopes%2fx: one",
+                "impersonate-extra-scopes%2fx: two",
+            ],
+        ),
+    ];
+    check_users(&site, cases).await;
+}
+
+#[tokio::test]
+async fn which_certificate_we_show() {
+    let site = Site::new().await;
+    let pem = format!("{}{}", site.client.key, site.client.cert);
+    site.write("both.pem", &pem);
+    let (cert, key) = (base64(&site.client.cert), base64(&site.client.key));
+    let dir = site.dir.path().display().to_string();
+    let blocks = format!(
+        "client-certificate-data: |\n{}client-key-data: >-\n{}",
+        folded(&site.client.cert, "  "),
+        folded(&site.client.key, "  ")
+    );
+    let certificate = ["client: cn=sigma"];
+    let cases: Vec<(String, &[&str])> = vec![
         ("{client-certificate: client.crt, client-key: client.key}".into(), &certificate),
         (
             format!("{{client-certificate: '{dir}/client.crt', client-key: client.key}}"),
@@ -70,43 +113,26 @@ async fn who_we_are() {
             "{client-certificate: client.crt, client-key: client.key, token: abc}".into(),
             &["client: cn=sigma", "authorization: bearer abc"],
         ),
-        (
-            "{auth-provider: {name: oidc, config: {id-token: abc}}}".into(),
-            &["authorization: bearer abc"],
-        ),
-        (
-            "{token: t, auth-provider: {name: oidc, config: {id-token: abc}}}".into(),
-            &["authorization: bearer t"],
-        ),
-        (
-            "{token: t, as: jane, as-uid: '7', as-groups: [a, b], \
-           as-user-extra: {Scopes/x: [one, two]}}"
-                .into(),
-            &[
-                "authorization: bearer t",
-                "impersonate-user: jane",
-                "impersonate-uid: 7",
-                "impersonate-group: a",
-                "impersonate-group: b",
-                "impersonate-extra-scopes%2fx: one",
-                "impersonate-extra-scopes%2fx: two",
-            ],
-        ),
     ];
-    for (user, want) in cases {
-        let text = site.kubeconfig(&site.cluster(""), &user);
-        let seen = site.seen(&text).await.unwrap_or_else(|error| panic!("{user}: {error}"));
-        let mut found = who(&seen);
-        let mut want = want.to_vec();
-        (found.sort_unstable(), want.sort_unstable());
-        assert_eq!(found, want, "{user}\n{seen}");
+    check_users(&site, cases).await;
+}
+
+/// Connects to each cluster: what the server sees, or the error, has the text that is wanted.
+async fn check_clusters(site: &Site, cases: Vec<(String, Result<&str, &str>)>) {
+    for (cluster, want) in cases {
+        let seen = site.seen(&site.kubeconfig(&cluster, "{}")).await;
+        match (&seen, want) {
+            (Ok(seen), Ok(want)) => assert!(seen.contains(want), "{cluster}: {seen}"),
+            (Err(seen), Err(want)) => assert!(seen.contains(want), "{cluster}: {seen}"),
+            _ => panic!("{cluster}: {seen:?}"),
+        }
     }
 }
 
 #[tokio::test]
 async fn who_the_server_is() {
     let site = Site::new().await;
-    let (url, port) = (site.url(), site.server.port);
+    let url = site.url();
     let ca = &site.authority.pair.cert;
     let other = Authority::new("other").pair.cert;
     let p521 = include_str!("p521-ca.pem");
@@ -147,6 +173,15 @@ async fn who_the_server_is() {
             Err("none of the authorities given for the cluster"),
         ),
         (format!("{{server: '{url}'}}"), Err("UnknownIssuer")),
+    ];
+    check_clusters(&site, cases).await;
+}
+
+#[tokio::test]
+async fn where_the_server_is_and_what_it_is_called() {
+    let site = Site::new().await;
+    let (url, port) = (site.url(), site.server.port);
+    let cases: Vec<(String, Result<&str, &str>)> = vec![
         // Paths, as Rancher has them, and spellings.
         (format!("{{server: '{url}/', certificate-authority: ca.crt}}"), Ok("get /x ")),
         (
@@ -186,14 +221,7 @@ async fn who_the_server_is() {
             Err("not valid for name \"else.sigma.test\""),
         ),
     ];
-    for (cluster, want) in cases {
-        let seen = site.seen(&site.kubeconfig(&cluster, "{}")).await;
-        match (&seen, want) {
-            (Ok(seen), Ok(want)) => assert!(seen.contains(want), "{cluster}: {seen}"),
-            (Err(seen), Err(want)) => assert!(seen.contains(want), "{cluster}: {seen}"),
-            _ => panic!("{cluster}: {seen:?}"),
-        }
-    }
+    check_clusters(&site, cases).await;
 }
 
 #[tokio::test]
@@ -217,96 +245,23 @@ async fn what_the_tls_library_refuses_is_named_and_what_it_does_not_works() {
     let client = site.connect(&site.kubeconfig(&cluster, "{}")).await.expect("a client");
     let error = request(&client).await.expect_err("no handshake");
     assert!(error.contains("that sigma's TLS library cannot verify, such as P-521"), "{error}");
+    // A server whose certificate such an authority has signed; another one makes the list usable.
+    let own = net::Pair {
+        cert: include_str!("p521-issued.pem").to_owned(),
+        key: include_str!("p521-issued.key.pem").to_owned(),
+    };
+    let other = Authority::new("other");
+    let bundle = format!("{}{}", include_str!("p521-ca.pem"), other.pair.cert);
+    let site = Site::with(other, &own).await;
+    site.write("ca.crt", &bundle);
+    let error = site.seen(&site.kubeconfig(&site.cluster(""), "{}")).await.expect_err("refused");
+    assert!(error.contains("signature or a key that sigma's TLS library cannot verify"), "{error}");
     // `openssl ecparam -genkey` writes a block before the key.
     site.write("ec.key", include_str!("ec-parameters.key.pem"));
     site.write("ec.crt", include_str!("ec-parameters.pem"));
     let user = "{client-certificate: ec.crt, client-key: ec.key}";
     let made = site.connect(&site.kubeconfig(&site.cluster(""), user)).await;
     assert!(made.is_ok(), "{:?}", made.err());
-}
-
-#[tokio::test]
-async fn what_is_not_used_is_not_judged() {
-    let site = Site::new().await;
-    let odd = "- name: gke\n  user: {auth-provider: {name: gcp}}\n\
-        - name: twice\n  user: {token: a, token: b}\n\
-        - name: broken\n  user: {client-key-data: '%', client-certificate: /none, exec: 5}\n\
-        - name: nothing\n  user:\n- name: empty\n- {}\n- 7\n- name: 5\n";
-    let clusters = "- name: far\n  cluster: {proxy-url: 'ftp://x', server: 5, server: 6}\n\
-        - name: far\n- name: none\n";
-    let text = site.kubeconfig(&site.cluster(""), "{token: abc, token: abd, x-new: [1]}");
-    let text = text.replace("users:\n", &format!("users:\n{odd}"));
-    let text = text.replace("clusters:\n", &format!("clusters:\n{clusters}"));
-    for text in [
-        format!("{text}x-new: {{}}\npreferences: {{}}\nextensions: null\n"),
-        // The last of two equal keys counts.
-        format!("current-context: none\n{text}---\n"),
-        format!("---\n# mine\n{text}...\n"),
-        format!("\u{feff}{}", text.replace('\n', "\r\n")),
-        text.replace("apiVersion: v1\nkind: Config\n", ""),
-    ] {
-        let seen = site.seen(&text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
-        assert!(seen.contains("authorization: bearer abd"), "{seen}");
-    }
-    let json = serde_json::json!({
-        "current-context": "prod",
-        "clusters": [{"name": "c", "cluster": {"server": site.url(),
-            "certificate-authority": "ca.crt"}}],
-        "contexts": [{"name": "prod", "context": {"cluster": "c", "user": ""}}],
-        "users": null,
-    });
-    let json = serde_json::to_string_pretty(&json).expect("JSON").replace("  ", "\t");
-    assert!(site.seen(&json).await.is_ok());
-    // As PowerShell writes it.
-    let units = json.encode_utf16().flat_map(u16::to_le_bytes);
-    let path = site.dir.path().join("utf16");
-    std::fs::write(&path, [0xff, 0xfe].into_iter().chain(units).collect::<Vec<u8>>())
-        .expect("written");
-    assert!(connect(&Source::Kubeconfig { path, context: None }).await.is_ok());
-}
-
-#[tokio::test]
-async fn several_files_are_merged() {
-    let site = Site::new().await;
-    site.write("b/token", "from-b\n");
-    site.write(
-        "a/config",
-        "contexts: [{name: prod, context: {cluster: c, user: u}}]\n\
-        users: [{name: other, user: {}}]\n",
-    );
-    let of_b = site.kubeconfig(&site.cluster(""), "{tokenFile: token}");
-    site.write("b/config", &of_b.replace("ca.crt", "../ca.crt"));
-    // A name that was there before stays, whole.
-    site.write("c/config", "current-context: lost\nusers: [{name: u, user: {token: from-c}}]\n");
-    let path = |list: &[&str]| {
-        let files = list.iter().map(|it| match *it {
-            "" => String::new(),
-            it => site.dir.path().join(it).display().to_string(),
-        });
-        PathBuf::from(files.collect::<Vec<_>>().join(":"))
-    };
-    let at = |list: &[&str]| Source::Kubeconfig { path: path(list), context: None };
-    for list in [
-        &["a/config", "b/config", "c/config"][..],
-        &["", "none", "a/config", "", "b/config", "b/config", "c/config"],
-    ] {
-        let client = connect(&at(list)).await.unwrap_or_else(|error| panic!("{error}"));
-        request(&client).await.expect("an answer");
-        let seen = site.server.log.take().concat();
-        assert!(seen.contains("authorization: bearer from-b"), "{seen}");
-    }
-    // The other way round the token of `c` counts, and the context that it names.
-    let text = connect(&at(&["c/config", "b/config"])).await.err().expect("it is lost").to_string();
-    assert!(text.contains("no context \"lost\"") && text.contains("contexts prod"), "{text}");
-    let source =
-        Source::Kubeconfig { path: path(&["c/config", "b/config"]), context: Some("prod".into()) };
-    request(&connect(&source).await.expect("a client")).await.expect("an answer");
-    assert!(site.server.log.take().concat().contains("authorization: bearer from-c"));
-    site.write("d/config", "clusters: [oops");
-    let text = connect(&at(&["b/config", "d/config"])).await.err().expect("broken").to_string();
-    assert!(text.contains("/d/config: failed to parse"), "{text}");
-    let text = connect(&at(&["none", "neither"])).await.err().expect("no file").to_string();
-    assert!(text.contains("/none: No such file"), "{text}");
 }
 
 #[tokio::test]
@@ -327,75 +282,21 @@ async fn credentials_are_kept_up_to_date() {
     assert_eq!(tokens.collect::<Vec<_>>(), [false, true, true], "{seen:?}");
 }
 
-fn plugin(site: &Site, body: &str) {
-    site.write("bin/plugin", &format!("#!/bin/sh\n{body}"));
-    let path = site.dir.path().join("bin/plugin");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(path, mode).expect("executable");
-}
-
 #[tokio::test]
-async fn plugins_are_run_as_kubectl_runs_them() {
+async fn a_certificate_that_is_renewed_counts_from_the_next_connection_on() {
     let site = Site::new().await;
-    let exec = |more: &str| {
-        format!(
-            "{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: ./bin/plugin, \
-            interactiveMode: Never{more}}}}}"
-        )
-    };
-    let credential = |status: &str| {
-        format!(
-            "cat <<END\n{{\"apiVersion\":\"client.authentication.k8s.io/v1\",\
-            \"kind\":\"ExecCredential\",\"status\":{{{status}}}}}\nEND\n"
-        )
-    };
-    // The token tells what the plugin was told.
-    let told = credential("\"token\":\"$1-$REGION-$SHORT\"");
-    let look = "case \"$KUBERNETES_EXEC_INFO\" in *server*) SHORT=knows;; *) SHORT=not;; esac\n";
-    plugin(&site, &format!("{look}{told}"));
-    let user = exec(", args: [a b], env: [{name: REGION, value: east}], provideClusterInfo: true");
-    // One word of the header: the argument has a blank in it.
-    let seen = site.seen(&site.kubeconfig(&site.cluster(""), &user)).await.expect("an answer");
-    assert!(seen.contains("authorization: bearer a b-east-knows"), "{seen}");
-
-    // A token that has expired, or that the server refuses, is asked for again; another one is not.
-    let count = "n=$(cat runs 2>/dev/null | wc -c); printf x >> runs\n"
-        .replace("runs", &site.dir.path().join("runs").display().to_string());
-    for (status, want) in [
-        ("\"token\":\"t$n\"", ["t0", "t0"]),
-        ("\"token\":\"t$n\",\"expirationTimestamp\":\"2020-01-01T00:00:00Z\"", ["t1", "t2"]),
-        ("\"token\":\"t$n\",\"expirationTimestamp\":\"2120-01-01T00:00:00Z\"", ["t0", "t0"]),
-        ("\"token\":\"stale$n\"", ["stale0", "stale1"]),
-    ] {
-        plugin(&site, &format!("{count}{}", credential(status)));
-        let text = site.kubeconfig(&site.cluster(""), &exec(""));
-        let client = site.connect(&text).await.expect("a client");
-        for _ in want {
-            // A stale one is refused.
-            let _ = request(&client).await;
-        }
-        let seen = site.server.log.take();
-        let found = seen.iter().map(|it| it.lines().find(|it| it.starts_with("authorization")));
-        let want = want.map(|it| format!("authorization: bearer {it}"));
-        assert_eq!(found.flatten().collect::<Vec<_>>(), want, "{status}");
-        std::fs::remove_file(site.dir.path().join("runs")).expect("removed");
-    }
-
-    // Certificates.
-    let one = |pem: &str| pem.replace('\n', "\\\\n");
-    let (cert, key) = (one(&site.client.cert), one(&site.client.key));
-    let status = format!("\"clientCertificateData\":\"{cert}\",\"clientKeyData\":\"{key}\"");
-    plugin(&site, &credential(&status));
-    let text = site.kubeconfig(&site.cluster(""), &exec(""));
-    let seen = site.seen(&text).await.expect("an answer");
-    assert!(seen.contains("client: cn=sigma"), "{seen}");
-
-    // Beside anything else it is not run.
-    plugin(&site, "exit 1\n");
-    for more in
-        ["token: abc", "username: u", "client-certificate: client.crt, client-key: client.key"]
-    {
-        let user = exec("").replacen('{', &format!("{{{more}, "), 1);
-        assert!(site.seen(&site.kubeconfig(&site.cluster(""), &user)).await.is_ok(), "{more}");
-    }
+    let user = "{client-certificate: client.crt, client-key: client.key}";
+    let client = site.connect(&site.kubeconfig(&site.cluster(""), user)).await.expect("a client");
+    get(&client, "/last").await.expect("an answer");
+    let renewed = site.clients.issue("renewed", &[]);
+    site.write("client.crt", &renewed.cert);
+    site.write("client.key", &renewed.key);
+    get(&client, "/last").await.expect("an answer");
+    // Half of a pair is not taken.
+    site.write("client.crt", &site.client.cert);
+    get(&client, "/last").await.expect("an answer");
+    let seen = site.server.log.take();
+    let shown = seen.iter().map(|it| it.lines().nth(1).unwrap_or_default());
+    let want = ["client: cn=sigma", "client: cn=renewed", "client: cn=renewed"];
+    assert_eq!(shown.collect::<Vec<_>>(), want);
 }
