@@ -13,7 +13,8 @@ use crate::http::{FastPaths, IdentityNames, NotReady};
 use crate::k8s::client::Source;
 use crate::policy::is_dns_label;
 use crate::serve::{
-    self, BadConfig, LeaseSource, PolicySource, ServeConfig, SiblingsSource, TlsSource,
+    self, BadConfig, BadUrl, ExtenderUrl, LeaseSource, PolicySource, ServeConfig, SiblingsSource,
+    TlsSource,
 };
 
 /// Answers a real kube-scheduler: watches the cluster, serves filter, prioritize, preempt and bind.
@@ -29,8 +30,14 @@ Examples:
 
 Then: curl -s 127.0.0.1:9091/readyz?verbose, and sigma why NAMESPACE/POD")]
 pub(super) struct ServeArgs {
-    /// A kubeconfig file, or `in-cluster` for the service account of the pod we run in.
-    #[arg(long, env = "SIGMA_KUBECONFIG", default_value = "in-cluster", value_name = "FILE")]
+    /// A kubeconfig file, or `in-cluster` for the service account of the pod that sigma runs in. Default:
+    /// the files of KUBECONFIG if that is set, merged as kubectl does it.
+    #[arg(
+        long,
+        env = "SIGMA_KUBECONFIG",
+        default_value_t = default_kubeconfig(),
+        value_name = "FILE"
+    )]
     kubeconfig: String,
     /// The kubeconfig's context, when not its current one.
     #[arg(long, env = "SIGMA_CONTEXT", value_name = "NAME")]
@@ -128,9 +135,13 @@ pub(super) struct ServeArgs {
     )]
     without: Vec<FastPath>,
     /// kube-scheduler's own configuration, read once at the start: when other extenders filter after us
-    /// or score, the shortlist is off for their pods. We are the one whose URL has the port of --listen.
+    /// or score, the shortlist is off for their pods. --extender-url tells which of them sigma is.
     #[arg(long, env = "SIGMA_SCHEDULER_CONFIG", value_name = "FILE", conflicts_with = "siblings")]
     scheduler_config: Option<PathBuf>,
+    /// The `urlPrefix` by which --scheduler-config names sigma. Entries below its path are sigma's
+    /// too. Default: the port of --listen, on a loopback address.
+    #[arg(long, env = "SIGMA_EXTENDER_URL", value_name = "URL")]
+    extender_url: Option<String>,
     /// Where kube-scheduler's configuration cannot be read here: whether other extenders filter after us
     /// or score. `on` switches the shortlist off for all pods.
     #[arg(long, env = "SIGMA_SIBLINGS", value_enum, default_value_t = Switch::Off)]
@@ -142,6 +153,9 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "SIGMA_LOG", default_value = "info,kube_client=off", value_name = "FILTER")]
     log: String,
 }
+
+/// The word for the service account of the pod that sigma runs in.
+const IN_CLUSTER: &str = "in-cluster";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum NotReadyArg {
@@ -187,11 +201,13 @@ impl FastPath {
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     log_to_stderr(&args.log)?;
-    let source = match args.kubeconfig.as_str() {
-        "in-cluster" => Source::InCluster,
+    // A manifest that leaves a variable empty means that it is not set.
+    let kubeconfig =
+        Some(args.kubeconfig).filter(|it| !it.is_empty()).unwrap_or_else(default_kubeconfig);
+    let source = match kubeconfig.as_str() {
+        IN_CLUSTER => Source::InCluster,
         path => Source::Kubeconfig {
             path: path.into(),
-            // A manifest that leaves a variable empty means that it is not set.
             context: args.context.filter(|it| !it.is_empty()),
         },
     };
@@ -202,6 +218,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     } else {
         None
     };
+    let own = args.extender_url.filter(|it| !it.is_empty()).map(|it| extender_url(&it));
+    let own = own.transpose()?;
     let config = ServeConfig {
         source,
         policy: PolicySource(args.policy),
@@ -220,7 +238,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         deadline: args.deadline,
         fast_paths: FastPath::all_but(&args.without),
         siblings: match args.scheduler_config {
-            Some(path) => SiblingsSource::SchedulerConfig(path),
+            Some(path) => SiblingsSource::SchedulerConfig { path, own },
             None => SiblingsSource::Told(args.siblings == Switch::On),
         },
         audit_interval: args.audit_interval,
@@ -240,6 +258,19 @@ fn log_to_stderr(filter: &str) -> Result<(), Failure> {
         false => builder.json().flatten_event(true).try_init(),
     };
     set.map_err(|error| anyhow::anyhow!("cannot start logging: {error}").into())
+}
+
+/// The files that kubectl would read, if it was told; else the pod's service account.
+fn default_kubeconfig() -> String {
+    let told = std::env::var("KUBECONFIG").ok().filter(|it| !it.is_empty());
+    told.unwrap_or_else(|| IN_CLUSTER.to_owned())
+}
+
+/// The text is not shown: a password may be in it.
+fn extender_url(text: &str) -> Result<ExtenderUrl, Failure> {
+    text.parse().map_err(|error: BadUrl| {
+        Failure::usage(anyhow::anyhow!("--extender-url {error}, such as http://127.0.0.1:9090"))
+    })
 }
 
 /// A namespace, or none. One that the API server cannot have would be a Lease that nobody ever gets.

@@ -1,18 +1,32 @@
 //! Connecting to the API server.
 
+mod credentials;
+mod exec;
+mod kubeconfig;
+mod pem;
+mod proxy;
+mod stack;
+mod target;
+
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, header};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+
+use self::credentials::Credentials;
+use self::kubeconfig::Bad;
+use self::proxy::Env;
+use self::stack::Parts;
+use self::target::Target;
 
 /// Where the way to the API server is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A kubeconfig file.
     Kubeconfig {
-        /// The file.
+        /// The file, or several with `:` between them, which are merged.
         path: PathBuf,
         /// The context to use instead of the file's current one.
         context: Option<String>,
@@ -41,7 +55,7 @@ pub enum ConnectError {
         /// The API server.
         url: String,
         /// What is wrong.
-        why: kube::Error,
+        why: String,
     },
 }
 
@@ -52,99 +66,84 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes a client. No request is sent: whether the server answers is seen by the watches.
 pub async fn connect(source: &Source) -> Result<Client, ConnectError> {
-    let mut config = match source {
-        Source::Kubeconfig { path, context } => {
-            let fail = |why: String| ConnectError::Kubeconfig { path: path.clone(), why };
-            // Told apart from a malformed file, because a wrong path is what mostly happens.
-            if let Err(error) = std::fs::metadata(path) {
-                return Err(fail(error.to_string()));
-            }
-            let file = Kubeconfig::read_from(path).map_err(|error| fail(error.to_string()))?;
-            let contexts = context_names(&file);
-            let options = KubeConfigOptions { context: context.clone(), ..Default::default() };
-            Config::from_custom_kubeconfig(file, &options)
-                .await
-                .map_err(|error| fail(format!("{error} (the file has: {contexts})")))?
-        }
-        Source::InCluster => Config::incluster()?,
-    };
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    // kube would retry a 429 up to 15 times inside one call; our watches and writes have back-offs
-    // and deadlines of their own, and must know what the server says.
-    config.default_retry = false;
-    config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
-    let url = config.cluster_url.to_string();
-    Client::try_from(config).map_err(|why| ConnectError::Client { url, why })
+    connect_in(source, &|name| std::env::var(name).ok()).await
 }
 
-fn context_names(file: &Kubeconfig) -> String {
-    let names: Vec<&str> = file.contexts.iter().map(|it| it.name.as_str()).collect();
-    if names.is_empty() {
-        "no context".to_owned()
-    } else {
-        format!("contexts {}", names.join(", "))
+/// The same in an environment of its own.
+async fn connect_in(source: &Source, env: Env<'_>) -> Result<Client, ConnectError> {
+    let (target, entry) = match source {
+        Source::Kubeconfig { path, context } => {
+            let chosen = kubeconfig::choose(path, context.as_deref())?;
+            let user = chosen.user.as_ref().unwrap_or(&chosen.cluster);
+            (Target::of(&chosen)?, Some(Bad { file: user.file.clone(), why: user.title.clone() }))
+        }
+        Source::InCluster => (in_cluster()?, None),
+    };
+    let Target { mut config, source, identity, proxy } = target;
+    let url = config.cluster_url.to_string();
+    let fail = |why: String| match entry {
+        Some(Bad { file, why: title }) => {
+            ConnectError::Kubeconfig { path: file, why: format!("{title}: {why}") }
+        }
+        None => ConnectError::Client { url: url.clone(), why },
+    };
+    let proxy = match proxy {
+        Some(proxy) => Some((proxy, "proxy-url")),
+        None => proxy::of_environment(&config.cluster_url, env)
+            .map_err(|why| ConnectError::Client { url: url.clone(), why })?,
+    };
+    if let Some((proxy, name)) = &proxy {
+        tracing::info!("the API server {url} is reached through {proxy} ({name})");
     }
+    let credentials = Credentials::start(source, identity.clone()).await.map_err(fail)?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
+    let credentials = Arc::new(credentials);
+    let proxy = proxy.map(|(proxy, _)| proxy);
+    let built = stack::build(Parts { config, credentials, identity, proxy });
+    built.map_err(|why| ConnectError::Client { url, why: why.to_string() })
+}
+
+fn in_cluster() -> Result<Target, ConnectError> {
+    let mut config = Config::incluster()?;
+    let file = config.auth_info.token_file.take().map(PathBuf::from);
+    let source = match file {
+        Some(path) => credentials::Source::File { path, fallback: None },
+        None => credentials::Source::Fixed(None),
+    };
+    Ok(Target { config, source, identity: Arc::default(), proxy: None })
+}
+
+impl From<Bad> for ConnectError {
+    fn from(Bad { file, why }: Bad) -> Self {
+        Self::Kubeconfig { path: file, why }
+    }
+}
+
+/// What is behind an error of TLS whose own text does not say it.
+pub(super) fn cause_of(error: &str) -> Option<&'static str> {
+    const CAUSES: [(&str, &str); 4] = [
+        (
+            "CaUsedAsEndEntity",
+            "the server shows the certificate of an authority as its own, which sigma's TLS library \
+             refuses (kubectl accepts it): give the server a certificate that is no authority's",
+        ),
+        (
+            "UnsupportedSignatureAlgorithm",
+            "the server's certificate has a signature or a key that sigma's TLS library cannot verify, \
+             such as P-521",
+        ),
+        (
+            "alert: HandshakeFailure",
+            "the server may have a key that sigma's TLS library cannot verify, such as P-521",
+        ),
+        (
+            "UnknownIssuer",
+            "none of the authorities given for the cluster has issued the server's certificate",
+        ),
+    ];
+    CAUSES.iter().find(|(sign, _)| error.contains(sign)).map(|(_, cause)| *cause)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::k8s::fake::{Answer, Fake};
-    use crate::k8s::wire;
-
-    fn kubeconfig(server: &str) -> String {
-        format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: prod\n\
-             clusters: [{{name: c, cluster: {{server: '{server}', \
-             insecure-skip-tls-verify: true}}}}]\n\
-             contexts: [{{name: prod, context: {{cluster: c, user: u}}}}, \
-             {{name: lost, context: {{cluster: nowhere, user: u}}}}]\n\
-             users: [{{name: u, user: {{token: secret}}}}]\n"
-        )
-    }
-
-    async fn try_connect(text: Option<&str>, context: Option<&str>) -> Result<Client, String> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("config");
-        if let Some(text) = text {
-            std::fs::write(&path, text).expect("the file is written");
-        }
-        let source = Source::Kubeconfig { path, context: context.map(Into::into) };
-        connect(&source).await.map_err(|error| error.to_string())
-    }
-
-    #[tokio::test]
-    async fn what_is_wrong_with_a_kubeconfig_is_said() {
-        let good = kubeconfig("https://127.0.0.1:1");
-        let cases = [
-            (None, None, "No such file"),
-            (Some("clusters: [oops"), None, "failed to parse"),
-            (Some(""), None, "no context"),
-            (Some(&*good), Some("test"), "contexts prod, lost"),
-            (Some(&*good), Some("lost"), "nowhere"),
-        ];
-        for (text, context, want) in cases {
-            let error = try_connect(text, context).await.err().expect("it cannot work");
-            assert!(error.starts_with("kubeconfig /") && error.contains(want), "{error}");
-        }
-        assert!(try_connect(Some(&good), None).await.is_ok(), "TLS is set up without a panic");
-    }
-
-    #[tokio::test]
-    async fn outside_a_pod_the_remedy_is_named() {
-        let error = connect(&Source::InCluster).await.err().expect("tests run in no pod");
-        assert!(error.to_string().contains("--kubeconfig"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn requests_tell_who_we_are() {
-        let fake = Fake::start(vec![Answer::json(200, "{}")]).await;
-        let text = kubeconfig(&format!("http://127.0.0.1:{}", fake.port()));
-        let client = try_connect(Some(&text), None).await.expect("a valid kubeconfig");
-        let request = wire::build(http::Method::GET, "/x", "application/json", bytes::Bytes::new());
-        assert!(wire::send(&client, request, "get x").await.is_ok());
-        let head = fake.seen()[0].head.to_ascii_lowercase();
-        assert!(head.contains(&format!("user-agent: {USER_AGENT}")), "{head}");
-        assert!(head.contains("authorization: bearer secret"), "{head}");
-    }
-}
+mod tests;

@@ -5,6 +5,8 @@ use std::error::Error;
 
 use tokio_rustls::rustls;
 
+use super::client::cause_of;
+
 /// Longest text that is kept.
 const MAX_BYTES: usize = 1024;
 /// Shortest word that may be a token.
@@ -53,7 +55,8 @@ pub(super) fn of_error(error: &kube::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(error) = tls_of(error) {
-            return format!("TLS: {}", of_tls(error));
+            let cause = cause_of(&error.to_string()).map(|it| format!(" ({it})"));
+            return format!("TLS: {}{}", of_tls(error), cause.unwrap_or_default());
         }
         let more = error.to_string();
         // Wrappers tend to repeat what they wrap.

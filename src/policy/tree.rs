@@ -20,6 +20,8 @@ pub const MAX_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 12;
 /// Scalars, lists and mappings in a file.
 const MAX_NODES: usize = 50_000;
+/// Documents in a file, those without content among them.
+const MAX_DOCUMENTS: usize = 16;
 /// Aliases in a file, and the nodes that they may add.
 const MAX_ALIASES: usize = 1000;
 const MAX_REPLAYED: usize = 20_000;
@@ -64,12 +66,30 @@ pub(super) struct Entry {
 /// Reads a file. `None`: it is refused and the reason is among the faults. An empty file is `Null`.
 pub(super) fn parse(bytes: &[u8], faults: &mut Faults) -> Option<Node> {
     let source = text_of(bytes, faults)?;
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(source, options()) {
-        Ok(raw) => Some(node_of(raw, source, faults)),
+    match serde_saphyr::from_multiple_with_options::<Spanned<Raw>>(source, options()) {
+        Ok(documents) => one_document(documents, source, faults),
         Err(error) => {
             report(&error, source, faults);
             None
         }
+    }
+}
+
+/// The file's one document. A document without content is none: it is a `---` before, after or
+/// between others, or a comment.
+fn one_document(documents: Vec<Spanned<Raw>>, source: &str, faults: &mut Faults) -> Option<Node> {
+    let mut documents = documents.into_iter();
+    let first = documents.next();
+    if let Some(second) = documents.next() {
+        let message = "a second YAML document begins here; a policy is one document";
+        let hint = "keep one document in a file, without `---` between its parts";
+        let at = place_of(second.referenced);
+        faults.report_hint(&codes::SEVERAL_DOCUMENTS, at, message, hint);
+        return None;
+    }
+    match first {
+        Some(raw) => Some(node_of(raw, source, faults)),
+        None => Some(Node { at: Place::START, value: Value::Null }),
     }
 }
 
@@ -116,7 +136,7 @@ fn options() -> Options {
             flow_nesting_limit: MAX_DEPTH,
             max_nodes: MAX_NODES,
             max_aliases: MAX_ALIASES,
-            max_documents: 2,
+            max_documents: MAX_DOCUMENTS,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: MAX_REPLAYED,
@@ -143,11 +163,6 @@ fn report(error: &Error, source: &str, faults: &mut Faults) {
         error = inner.without_snippet();
     }
     match error {
-        Error::MultipleDocuments { .. } => {
-            let message = "a second YAML document begins here; a policy is one document";
-            let hint = "keep one document in a file, without `---` between its parts";
-            faults.report_hint(&codes::SEVERAL_DOCUMENTS, at, message, hint);
-        }
         Error::Budget { .. }
         | Error::AliasReplayCounterOverflow { .. }
         | Error::AliasReplayLimitExceeded { .. }

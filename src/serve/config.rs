@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::acting::LeaseSource;
+use super::extender_url::ExtenderUrl;
 use super::identity::TlsSource;
 use super::reload::{self, Fingerprint};
-use super::siblings::{self, Scheduler};
+use super::siblings::{self, Own, Scheduler};
 use crate::engine::Siblings;
 use crate::http::{FastPaths, NotReady};
 use crate::k8s::client::Source;
@@ -56,7 +57,13 @@ pub struct ServeConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SiblingsSource {
     /// By kube-scheduler's configuration.
-    SchedulerConfig(PathBuf),
+    SchedulerConfig {
+        /// The file.
+        path: PathBuf,
+        /// The address where kube-scheduler finds this sigma. Default: the port where it listens, on
+        /// the loopback.
+        own: Option<ExtenderUrl>,
+    },
     /// By a word: all of them judge all pods, or none is there.
     Told(bool),
 }
@@ -65,7 +72,9 @@ impl SiblingsSource {
     /// Finds out.
     pub(super) fn load(&self, listen: SocketAddr) -> Result<Scheduler, BadConfig> {
         let siblings = match self {
-            Self::SchedulerConfig(path) => return siblings::read(path, listen),
+            Self::SchedulerConfig { path, own } => {
+                return siblings::read(path, Own { url: own.as_ref(), listen });
+            }
             Self::Told(true) => Siblings::Judging,
             Self::Told(false) => Siblings::None,
         };

@@ -15,6 +15,7 @@
 mod acting;
 mod audit;
 mod config;
+mod extender_url;
 mod priority;
 mod reload;
 mod siblings;
@@ -51,6 +52,7 @@ use crate::writer::{self, Board, Clock, WriterHandle};
 
 pub use acting::LeaseSource;
 pub use config::{BadConfig, PolicySource, ServeConfig, SiblingsSource};
+pub use extender_url::{BadUrl, ExtenderUrl};
 pub use identity::TlsSource;
 pub use signals::stop_requested;
 

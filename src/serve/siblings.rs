@@ -1,13 +1,16 @@
 //! What kube-scheduler's own configuration says: which other extenders judge what we name, and what
 //! it asks us.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 use super::BadConfig;
+use super::extender_url::ExtenderUrl;
 use crate::engine::Siblings;
 
 /// The version of the configuration that is understood.
@@ -53,133 +56,143 @@ pub(super) struct Scheduler {
     pub(super) preempt_verb: bool,
 }
 
-/// Reads the file; we are the extender whose URL has the port of `listen`.
-pub(super) fn read(path: &Path, listen: SocketAddr) -> Result<Scheduler, BadConfig> {
+/// Which entries of the file are this sigma.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own<'a> {
+    /// The address where kube-scheduler finds this sigma, if it was told.
+    pub(super) url: Option<&'a ExtenderUrl>,
+    /// The address where this sigma listens: without a URL the loopback has its port.
+    pub(super) listen: SocketAddr,
+}
+
+/// Reads the file.
+pub(super) fn read(path: &Path, own: Own<'_>) -> Result<Scheduler, BadConfig> {
     let mut text = String::new();
     let file = std::fs::File::open(path);
-    let found = file.and_then(|it| it.take(MAX_BYTES).read_to_string(&mut text));
-    let found = found.map_err(|error| error.to_string()).and_then(|_| scheduler(&text, listen));
+    let found = file.and_then(|it| it.take(MAX_BYTES + 1).read_to_string(&mut text));
+    let found = found.map_err(|error| error.to_string()).and_then(|_| scheduler(&text, own));
     found.map_err(|why| BadConfig(format!("--scheduler-config {}: {why}", path.display())))
 }
 
-fn scheduler(text: &str, listen: SocketAddr) -> Result<Scheduler, String> {
-    let config: SchedulerConfig =
-        serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    if config.api_version != API_VERSION || config.kind != KIND {
-        return Err(format!("not a {KIND} of {API_VERSION}"));
-    }
-    let mut extenders = config.extenders.unwrap_or_default();
-    // kube-scheduler asks those that it cannot do without first.
+fn scheduler(text: &str, own: Own<'_>) -> Result<Scheduler, String> {
+    let mut extenders = parse(text)?.extenders.unwrap_or_default();
+    // kube-scheduler asks the extenders that it cannot do without first.
     extenders.sort_by_key(|it| it.ignorable == Some(true));
-    let is_set = |verb: &Option<String>| verb.as_ref().is_some_and(|it| !it.is_empty());
-    let mut own = (0..).zip(&extenders).filter(|(_, it)| port(&it.url_prefix) == listen.port());
-    let (at, preempt_verb) = match (own.next(), own.next()) {
-        (Some((at, own)), None) => (at, is_set(&own.preempt_verb)),
-        (None, _) => {
-            return Err(format!("none of its extenders has the port of --listen, {listen}"));
-        }
-        (Some(_), Some(_)) => {
-            return Err(format!("several of its extenders have the port of --listen, {listen}"));
-        }
-    };
-    let others = (0_usize..).zip(extenders).filter(|(other, _)| *other != at);
+    let ours = ours(&extenders, own)?;
+    let preempt_verb = is_asked_to_preempt(&ours);
+    // Our first answer may be the one that leaves nodes out, so the first of our filters counts.
+    let filters = |it: &&(usize, &Extender)| is_set(&it.1.filter_verb);
+    let first = ours.iter().find(filters).or(ours.first()).map_or(0, |(at, _)| *at);
+    let others = (0_usize..).zip(&extenders).filter(|(at, _)| !ours.iter().any(|it| it.0 == *at));
     // All score at the same time, after the last filter.
-    let judging = others.filter(|(other, it)| {
-        is_set(&it.prioritize_verb) || is_set(&it.filter_verb) && *other > at
-    });
+    let judging = others
+        .filter(|(at, it)| is_set(&it.prioritize_verb) || is_set(&it.filter_verb) && *at > first);
     let mut names: Vec<Box<str>> = Vec::new();
     for (_, extender) in judging {
-        let managed = extender.managed_resources.unwrap_or_default();
-        if managed.is_empty() {
+        if extender.managed().is_empty() {
             return Ok(Scheduler { siblings: Siblings::Judging, preempt_verb });
         }
-        names.extend(managed.into_iter().map(|it| it.name.into()));
+        names.extend(extender.managed().iter().map(|it| it.name.as_str().into()));
     }
     let siblings = if names.is_empty() { Siblings::None } else { Siblings::Managing(names) };
     Ok(Scheduler { siblings, preempt_verb })
 }
 
-/// The port of an URL; 0 when it has none that can be read.
-fn port(url: &str) -> u16 {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
-    match host.rsplit_once(':') {
-        // The colon may belong to an IPv6 address.
-        Some((_, port)) if !port.ends_with(']') => port.parse().unwrap_or(0),
-        _ if scheme == "https" => 443,
-        _ => 80,
+/// The file's one document.
+fn parse(text: &str) -> Result<SchedulerConfig, String> {
+    if text.len() as u64 > MAX_BYTES {
+        return Err(format!("the file has more than {MAX_BYTES} bytes"));
     }
+    let options = serde_saphyr::options! { with_snippet: false };
+    // Nothing before the first `---` and after the last is a document.
+    let documents: Vec<Spanned<SchedulerConfig>> =
+        serde_saphyr::from_multiple_with_options(text, options)
+            .map_err(|error| error.to_string())?;
+    if let Some(second) = documents.get(1) {
+        let line = second.referenced.line();
+        return Err(format!("a second YAML document begins in line {line}; it must be one"));
+    }
+    let config = documents.into_iter().next().map(|it| it.value).unwrap_or_default();
+    if config.api_version == API_VERSION && config.kind == KIND {
+        return Ok(config);
+    }
+    let said = |text: &str| if text.is_empty() { "none".to_owned() } else { quoted(text) };
+    let (version, kind) = (said(&config.api_version), said(&config.kind));
+    Err(format!("not a {KIND} of {API_VERSION}: its apiVersion is {version}, its kind {kind}"))
+}
+
+/// This sigma's entries with their places in kube-scheduler's order, at least one.
+fn ours<'a>(extenders: &'a [Extender], own: Own<'_>) -> Result<Vec<(usize, &'a Extender)>, String> {
+    let is_own = |it: &ExtenderUrl| match own.url {
+        Some(url) => it.is_within(url),
+        None => it.is_loopback(own.listen.port()),
+    };
+    let urls = || (0..).zip(extenders).filter_map(|(at, it)| Some((at, it, it.url()?)));
+    let mut ours: Vec<(usize, &Extender)> = Vec::new();
+    let mut paths = BTreeSet::new();
+    for (at, extender, url) in urls().filter(|(_, _, url)| is_own(url)) {
+        if !paths.insert(url.path().to_owned()) {
+            return Err(format!(
+                "several of its extenders have the urlPrefix {url}; own ones differ by their path \
+                 (--extender-url tells own ones from others)"
+            ));
+        }
+        ours.push((at, extender));
+    }
+    if !ours.is_empty() {
+        return Ok(ours);
+    }
+    let wanted = match own.url {
+        Some(url) => format!("the urlPrefix of --extender-url, {url}"),
+        None => format!("the port of --listen, {}, on the loopback", own.listen),
+    };
+    let shown: Vec<String> = urls().map(|(_, _, url)| url.to_string()).collect();
+    let hint = match (shown.is_empty(), own.url) {
+        (true, _) => "there is none with a URL".to_owned(),
+        (false, Some(_)) => format!("there are {}", shown.join(", ")),
+        (false, None) => format!("give one of {} as --extender-url", shown.join(", ")),
+    };
+    Err(format!("none of its extenders has {wanted}: {hint}"))
+}
+
+/// Whether kube-scheduler asks us before it preempts for any pod that we have filtered. It asks each
+/// extender that has the verb and that the pod concerns.
+fn is_asked_to_preempt(ours: &[(usize, &Extender)]) -> bool {
+    let preempts = |it: &&Extender| is_set(&it.preempt_verb);
+    let asked = |filter: &Extender| {
+        let concerns = |name: &str, it: &Extender| it.managed().iter().any(|own| own.name == name);
+        ours.iter().map(|(_, it)| *it).filter(preempts).any(|it| {
+            let managed = filter.managed();
+            it.managed().is_empty()
+                || !managed.is_empty() && managed.iter().all(|own| concerns(&own.name, it))
+        })
+    };
+    let filters = || ours.iter().map(|(_, it)| *it).filter(|it| is_set(&it.filter_verb));
+    match filters().next() {
+        Some(_) => filters().all(asked),
+        None => ours.iter().map(|(_, it)| *it).any(|it| preempts(&it)),
+    }
+}
+
+fn is_set(verb: &Option<String>) -> bool {
+    verb.as_ref().is_some_and(|it| !it.is_empty())
+}
+
+impl Extender {
+    fn managed(&self) -> &[Managed] {
+        self.managed_resources.as_deref().unwrap_or_default()
+    }
+
+    /// `None`: kube-scheduler cannot call it either.
+    fn url(&self) -> Option<ExtenderUrl> {
+        self.url_prefix.parse().ok()
+    }
+}
+
+/// Somebody else's text, cut and without control characters.
+fn quoted(text: &str) -> String {
+    format!("{:?}", text.chars().take(80).collect::<String>())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OURS: &str = "{urlPrefix: 'http://127.0.0.1:9090', filterVerb: filter, ignorable: true}";
-
-    fn check(extenders: &[&str], want: Result<Siblings, &str>) {
-        let list: String = extenders.iter().map(|it| format!("- {it}\n")).collect();
-        let text = format!("apiVersion: {API_VERSION}\nkind: {KIND}\nextenders:\n{list}");
-        let got = scheduler(&text, SocketAddr::from(([127, 0, 0, 1], 9090))).map(|it| it.siblings);
-        match (&got, &want) {
-            (Err(got), Err(want)) => assert!(got.contains(want), "{got}"),
-            _ => assert_eq!(got, want.map_err(str::to_owned), "{text}"),
-        }
-    }
-
-    #[test]
-    fn who_judges_after_us_is_a_sibling() {
-        let other = |rest: &str| format!("{{urlPrefix: 'http://gpu:80/x', {rest}}}");
-        let filters = other("filterVerb: filter, ignorable: true");
-        check(&[OURS], Ok(Siblings::None));
-        check(&[OURS, &filters], Ok(Siblings::Judging));
-        check(&[&filters, OURS], Ok(Siblings::None));
-        // Asked before us wherever it stands, because kube-scheduler cannot do without it.
-        check(&[OURS, &other("filterVerb: filter")], Ok(Siblings::None));
-        // It scores what we leave.
-        check(&[&other("prioritizeVerb: score, weight: 1"), OURS], Ok(Siblings::Judging));
-        check(&[OURS, &other("bindVerb: bind, filterVerb: ''")], Ok(Siblings::None));
-        let managing = other(
-            "prioritizeVerb: p, weight: 1, managedResources: [{name: example.com/gpu}, \
-             {name: example.com/fpga, ignoredByScheduler: true}]",
-        );
-        let names = vec!["example.com/gpu".into(), "example.com/fpga".into()];
-        check(&[OURS, &managing], Ok(Siblings::Managing(names)));
-        check(&[OURS, &managing, &filters], Ok(Siblings::Judging));
-    }
-
-    #[test]
-    fn we_must_be_found_once() {
-        check(&["{urlPrefix: 'http://127.0.0.1:9091'}"], Err("none of its extenders"));
-        check(&[OURS, OURS], Err("several of its extenders"));
-        let listen = SocketAddr::from(([127, 0, 0, 1], 9090));
-        for text in ["", "[]", "kind: KubeSchedulerConfiguration", "a: b: c"] {
-            assert!(scheduler(text, listen).is_err(), "{text}");
-        }
-        let error = read(Path::new("/no/such"), listen).expect_err("there is no such file");
-        assert!(error.to_string().starts_with("--scheduler-config /no/such: "), "{error}");
-    }
-
-    #[test]
-    fn ports_of_urls() {
-        let cases = [
-            ("http://127.0.0.1:9090", 9090),
-            ("https://sigma.sigma-system.svc/x:1", 443),
-            ("http://[::1]:9090/verbs", 9090),
-            ("http://[::1]", 80),
-            ("sigma:70000", 0),
-        ];
-        for (url, want) in cases {
-            assert_eq!(port(url), want, "{url}");
-        }
-    }
-
-    #[test]
-    fn what_is_shipped_has_no_sibling_and_asks_before_it_preempts() -> Result<(), BadConfig> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/kube-scheduler-config.yaml");
-        let listen = SocketAddr::from(([127, 0, 0, 1], 9090));
-        let want = Scheduler { siblings: Siblings::None, preempt_verb: true };
-        assert_eq!(read(Path::new(path), listen)?, want);
-        Ok(())
-    }
-}
+mod tests;

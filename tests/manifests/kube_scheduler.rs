@@ -117,6 +117,11 @@ fn over_tls_both_sides_are_told_the_same() -> Result<()> {
     let (host, port) = (format!("{name}.{space}.svc"), &service["spec"]["ports"][0]);
     let url = format!("https://{host}:{}", port["port"]);
     ensure!(std::mem::take(&mut extender.url_prefix) == url);
+    // sigma reads the same file and finds itself in it.
+    ensure!(flag(&arguments, "--extender-url") == url);
+    let config = items(&container, "/volumeMounts").find(|it| it["name"] == "scheduler-config");
+    let config = config.map(|it| text(it, "/mountPath").to_owned() + "/kube-scheduler-config.yaml");
+    ensure!(config.as_deref() == Some(flag(&arguments, "--scheduler-config")));
     // Without a CA kube-scheduler believes anybody.
     ensure!(std::mem::take(&mut extender.enable_https));
     let tls = extender.tls_config.take().context("no tlsConfig")?;

@@ -151,7 +151,9 @@ fn read(bytes: &[u8]) -> Option<Value> {
         underscored_numbers_as_strings: true,
         leading_zero_numbers_as_strings: false,
     };
-    serde_saphyr::from_slice_with_options(bytes, options).ok()
+    let mut documents: Vec<Value> =
+        serde_saphyr::from_slice_multiple_with_options(bytes, options).ok()?;
+    (documents.len() <= 1).then(|| documents.pop().unwrap_or_default())
 }
 
 fn faults(document: &Value) -> Vec<String> {

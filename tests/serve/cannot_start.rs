@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use crate::reload::hopeless;
 use crate::site::Site;
-use crate::support::process::{command, run};
+use crate::support::process::{Sigma, command, run};
 
 /// Runs to the end; everything that is said.
 pub(crate) fn ends(mut command: Command, code: i32, parts: &[&str]) {
@@ -75,6 +75,30 @@ fn a_kubeconfig_that_leads_nowhere() {
         command(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     outside.arg("--policy").arg(site.policy_file());
     ends(outside, 2, &["in-cluster", "use --kubeconfig"]);
+
+    // As kubectl finds it: by KUBECONFIG, in several files of which some may be missing.
+    let kubeconfig = site.api.kubeconfig(site.dir.path());
+    let text = std::fs::read_to_string(&kubeconfig).expect("written");
+    let (users, rest) = ("users: [{name: far, user: {exec: {}}}]\n", text);
+    std::fs::write(site.path("users"), users).expect("written");
+    std::fs::write(site.path("rest"), rest).expect("written");
+    let list = ["none", "users", "rest"].map(|it| site.path(it).display().to_string()).join(":");
+    let by_variable = |variable: &str, value: &str| {
+        let mut command =
+            command(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        command.arg("--policy").arg(site.policy_file()).env(variable, value);
+        command
+    };
+    Sigma::start(by_variable("KUBECONFIG", &list)).wait_ready();
+    let mut other = by_variable("KUBECONFIG", "/none");
+    other.env("SIGMA_KUBECONFIG", &kubeconfig);
+    Sigma::start(other).wait_ready();
+    ends(by_variable("KUBECONFIG", "/none"), 2, &["error: kubeconfig /none: No such file"]);
+    ends(by_variable("KUBECONFIG", ""), 2, &["in-cluster", "use --kubeconfig"]);
+    let mut proxied = by_variable("KUBECONFIG", &list);
+    proxied.env("HTTP_PROXY", "ftp://jane:secret@proxy");
+    // The server is on the loopback.
+    Sigma::start(proxied).wait_ready();
 }
 
 #[test]

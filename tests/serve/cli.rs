@@ -60,6 +60,7 @@ fn help_tells_every_default_and_every_variable() {
         ("--deadline", "50ms"),
         ("--without", ""),
         ("--scheduler-config", ""),
+        ("--extender-url", ""),
         ("--siblings", "off"),
         ("--audit-interval", "10m"),
         ("--log", "info,kube_client=off"),

@@ -148,7 +148,19 @@ fn all_are_named_where_somebody_after_us_must_have_the_choice() {
     assert_eq!(num_named(&sigma, &gpu), NUM_NODES);
     assert_eq!(off(&sigma, "sibling"), 1.0);
 
-    std::fs::write(&config, extenders("127.0.0.1:1")).expect("written");
+    // By another name, as behind a Service; and with a line that begins no document.
+    let text = format!("---\n{}---\n", extenders("SIGMA.example:8443/offline/"));
+    std::fs::write(&config, text).expect("written");
+    let url = "http://sigma.example:8443";
+    let sigma = site.serve(&["--scheduler-config", &path, "--extender-url", url]);
+    assert_eq!((num_named(&sigma, &pod("cart", "1")), num_named(&sigma, &gpu)), (5, NUM_NODES));
+
     let said = format!("error: --scheduler-config {path}: none of its extenders has the port");
-    ends(site.command(&["--scheduler-config", &path]), 2, &[&said]);
+    let command = || site.command(&["--scheduler-config", &path]);
+    ends(command(), 2, &[&said, "give one of http://sigma.example:8443/offline, http://gpu:80"]);
+    for (url, part) in [("sigma:8443", "neither http:// nor https://"), ("http://:1", "no host")] {
+        let mut command = command();
+        command.env("SIGMA_EXTENDER_URL", url);
+        ends(command, 2, &["error: --extender-url ", part]);
+    }
 }
