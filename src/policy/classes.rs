@@ -54,7 +54,7 @@ pub(super) fn read(
 }
 
 /// The class of what must run, where the policy does not describe it.
-fn exempt_class() -> ClassSettings {
+pub(super) fn exempt_class() -> ClassSettings {
     let names = vec!["kube-system".to_owned()];
     let namespaces = Some(NamespaceSelector { names, match_labels: Vec::new() });
     ClassSettings {

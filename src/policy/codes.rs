@@ -14,14 +14,45 @@ pub struct Code {
     pub severity: Severity,
     /// What it means, in one line.
     pub summary: &'static str,
+    /// The generation of checks that it came with, see [`CHECKS`].
+    pub since: u32,
+}
+
+/// The generation of the checks. It grows by one with each release that brings new errors.
+pub const CHECKS: u32 = 2;
+
+impl Code {
+    /// True for an error that the version before did not know. That version may have accepted a policy
+    /// with this fault, so the fault alone is no reason to stop at a start.
+    pub fn is_new_error(&self) -> bool {
+        self.severity == Severity::Error && self.since == CHECKS
+    }
+}
+
+/// The entry of a code such as `P0123`.
+pub fn find(id: &str) -> Option<&'static Code> {
+    ALL.iter().copied().find(|code| code.id == id)
+}
+
+macro_rules! since {
+    () => {
+        1
+    };
+    ($generation:literal) => {
+        $generation
+    };
 }
 
 macro_rules! codes {
-    ($($name:ident = $id:literal $severity:ident $summary:literal;)*) => {
+    ($($name:ident = $id:literal $severity:ident $(since $since:literal)? $summary:literal;)*) => {
         $(
             #[doc = concat!($id, ": ", $summary, ".")]
-            pub static $name: Code =
-                Code { id: $id, severity: Severity::$severity, summary: $summary };
+            pub static $name: Code = Code {
+                id: $id,
+                severity: Severity::$severity,
+                summary: $summary,
+                since: since!($($since)?),
+            };
         )*
         /// The whole table, by code.
         pub static ALL: &[&Code] = &[$(&$name),*];
@@ -101,6 +132,9 @@ mod tests {
         for code in ALL {
             assert!(code.id.len() == 5 && code.id.starts_with('P'), "{}", code.id);
             assert!(!code.summary.is_empty() && !code.summary.ends_with('.'), "{}", code.id);
+            assert!((1..=CHECKS).contains(&code.since), "{}", code.id);
+            assert!(std::ptr::eq(*code, find(code.id).expect("it is in the table")));
         }
+        assert!(find("P9999").is_none() && !NOT_YAML.is_new_error());
     }
 }

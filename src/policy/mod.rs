@@ -10,6 +10,7 @@ pub mod codes;
 mod compile;
 mod diagnostic;
 mod grant;
+mod neutral;
 mod nominate_ahead;
 mod objects;
 mod patterns;
@@ -23,7 +24,7 @@ mod steering;
 mod tree;
 
 pub use causes::{Bounds, Cause, Steering};
-pub use compile::{API_VERSION, Compiled, KIND, compile};
+pub use compile::{API_VERSION, Compiled, KIND, compile, compile_known};
 pub use diagnostic::{Diagnostic, Severity};
 pub use grant::{Claimant, Grant, Granted, NamespaceSelector};
 pub use nominate_ahead::NominateAhead;
