@@ -3,6 +3,8 @@
 //! Names follow Prometheus (`_total`, `_seconds`) and Kubernetes; labels are closed sets, so the
 //! number of series is bounded whatever a tenant does.
 
+mod policy;
+
 use std::cell::RefCell;
 
 use prometheus::core::Collector;
@@ -15,6 +17,8 @@ use crate::cluster::Difference;
 use crate::engine::{ShortlistOff, SteerOutcome, Unsteered};
 use crate::model::{Kind, Reason};
 use crate::policy::Cause;
+
+pub use self::policy::PolicyMetrics;
 
 /// Every metric of the process.
 pub struct Metrics {
@@ -78,12 +82,8 @@ pub struct Metrics {
     pub changes: IntCounter,
     /// Generation of the published snapshot.
     pub snapshot_generation: IntGauge,
-    /// Generation of the policy in force.
-    pub policy_generation: IntGauge,
-    /// Policies that could not be loaded.
-    pub policy_load_errors: IntCounter,
-    /// 1 while the policy on disk is not the one in force.
-    pub policy_stale: IntGauge,
+    /// The policy in force, and what keeps another one from it.
+    pub policy: PolicyMetrics,
     /// Pods with a hold.
     pub assumed_pods: IntGauge,
     /// Holds that ended by TTL.
@@ -298,9 +298,7 @@ impl Metrics {
                 .duration("publish_duration_seconds", "Applying and publishing changes.")?,
             changes: of.counter("changes_total", "Changes applied.")?,
             snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
-            policy_generation: of.gauge("policy_generation", "Policy in force.")?,
-            policy_load_errors: of.counter("policy_load_errors_total", "Policies refused.")?,
-            policy_stale: of.gauge("policy_stale", "The policy on disk is not in force.")?,
+            policy: PolicyMetrics::new(&of)?,
             assumed_pods: of.gauge("assumed_pods", "Pods with a hold.")?,
             holds_expired: of.counter("holds_expired_total", "Holds that ended by TTL.")?,
             refused_pods: of.gauge("refused_pods", "Pods that wait for the doorbell.")?,

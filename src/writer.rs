@@ -63,7 +63,9 @@ impl Board {
         let mut state = ClusterState::default();
         state.apply(Change::PoolsSet(plan.pools.clone()));
         let (snapshot, _) = state.publish();
-        let world = World { snapshot, plan, plan_generation: 1 };
+        // Accepted policies are counted, and a neutral plan is none.
+        let plan_generation = u64::from(!plan.is_neutral);
+        let world = World { snapshot, plan, plan_generation };
         Self {
             world: ArcSwap::from_pointee(world),
             settled: Mutex::default(),
@@ -209,7 +211,7 @@ impl Writer {
         let world = board.world();
         let mut state = ClusterState::default();
         state.apply(Change::PoolsSet(world.plan.pools.clone()));
-        metrics.policy_generation.set(world.plan_generation as i64);
+        metrics.policy.generation.set(world.plan_generation as i64);
         Self {
             state,
             board,
@@ -286,7 +288,7 @@ impl Writer {
                 self.plan = plan;
                 self.plan_generation += 1;
                 self.publish();
-                self.metrics.policy_generation.set(self.plan_generation as i64);
+                self.metrics.policy.generation.set(self.plan_generation as i64);
                 // Whoever asked may have given up waiting; the policy is in force all the same.
                 let _ = done.send(self.plan_generation);
             }

@@ -16,6 +16,8 @@ mod site;
 mod start;
 #[path = "serve/reload.rs"]
 mod reload;
+#[path = "serve/last_good.rs"]
+mod last_good;
 #[path = "serve/tls.rs"]
 mod tls;
 #[path = "serve/volumes.rs"]

@@ -1,10 +1,12 @@
 //! `sigma serve`: answers a real kube-scheduler.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::OsStringValueParser;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -43,9 +45,14 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "SIGMA_CONTEXT", value_name = "NAME")]
     context: Option<String>,
     /// The policy: a file, or a directory with exactly one *.yaml (a mounted ConfigMap). Followed
-    /// while we run; one that cannot be loaded leaves the last good one in force.
+    /// while sigma runs. One that cannot be loaded leaves the last good one in force; without any, sigma
+    /// answers and is not ready.
     #[arg(long, env = "SIGMA_POLICY", value_name = "FILE|DIR")]
     policy: PathBuf,
+    /// A directory for what outlives the process. sigma keeps the last good policy there, and starts from it
+    /// when the one of --policy has errors. Default, or empty: nothing is kept.
+    #[arg(long, env = "SIGMA_STATE_DIR", value_name = "DIR", value_parser = OsStringValueParser::new())]
+    state_dir: Option<OsString>,
     /// Where kube-scheduler calls. Without TLS keep it on loopback: whoever reaches it learns what we
     /// know.
     #[arg(long, env = "SIGMA_LISTEN", default_value = "127.0.0.1:9090", value_name = "ADDR")]
@@ -223,6 +230,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let config = ServeConfig {
         source,
         policy: PolicySource(args.policy),
+        state_dir: args.state_dir.filter(|it| !it.is_empty()).map(PathBuf::from),
         listen: args.listen,
         tls,
         admin_listen: args.admin_listen,

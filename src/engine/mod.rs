@@ -53,6 +53,9 @@ pub struct World {
 impl World {
     /// The class of a pod.
     pub fn classify(&self, pod: &Pod) -> Granted {
+        if let Some(class) = self.plan.daemon_class.filter(|_| pod.is_daemon()) {
+            return Granted { class, claimed_more: false };
+        }
         self.plan.classify(&self.snapshot.namespaces, &claimant_of(pod))
     }
 

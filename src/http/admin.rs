@@ -6,6 +6,7 @@ mod actions;
 mod views;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderName, StatusCode, header};
@@ -45,12 +46,54 @@ pub struct AdminSources {
     pub checks: Arc<dyn Fn() -> Vec<Check> + Send + Sync>,
     /// How the policy on disk stands to the one in force.
     pub policy_on_disk: Arc<dyn Fn() -> PolicyOnDisk + Send + Sync>,
+    /// Where the policy in force came from.
+    pub policy_origin: Arc<dyn Fn() -> PolicyOrigin + Send + Sync>,
     /// How the means stand, and what they did last.
     pub acts: Arc<dyn Fn() -> Vec<MeansState> + Send + Sync>,
     /// How the election stands; `None` when there is no lease.
     pub lease: Arc<dyn Fn() -> Option<Leading> + Send + Sync>,
     /// How pods stand to nominating ahead.
     pub ahead: StandingOf,
+}
+
+/// The place that the policy in force came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicySourceKind {
+    /// No policy is in force.
+    #[default]
+    None,
+    /// `--policy`.
+    File,
+    /// `--state-dir`: the last good one.
+    StateDir,
+}
+
+impl PolicySourceKind {
+    /// All names.
+    pub const NAMES: [&str; 3] = ["none", "file", "state_dir"];
+
+    /// As the admin API and metrics call it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+/// Where the policy in force came from, and since when it has been good.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyOrigin {
+    /// The place.
+    pub source: PolicySourceKind,
+    /// When it was first accepted, by this process or one before it.
+    pub accepted: Option<SystemTime>,
+    /// Why it could not be kept in the state directory.
+    pub state_error: Option<String>,
+}
+
+impl PolicyOrigin {
+    /// Seconds since it was first accepted. A clock that was set back makes it new.
+    pub fn age_seconds(&self) -> Option<u64> {
+        self.accepted.map(|it| it.elapsed().unwrap_or_default().as_secs())
+    }
 }
 
 /// Why the policy on disk is not in force; empty when it is.
@@ -159,8 +202,9 @@ async fn metrics(State(admin): Shared) -> Response {
 async fn status(State(admin): Shared) -> Response {
     let checks = (admin.sources.checks)();
     let stale = (admin.sources.policy_on_disk)().why().is_some();
+    let origin = (admin.sources.policy_origin)();
     let lease = (admin.sources.lease)();
-    admin.show(|views| views.status(checks, stale, lease))
+    admin.show(|views| views.status(checks, (stale, &origin), lease))
 }
 
 #[derive(Deserialize)]
@@ -178,7 +222,8 @@ async fn pools(State(admin): Shared) -> Response {
 
 async fn policy(State(admin): Shared) -> Response {
     let on_disk = (admin.sources.policy_on_disk)();
-    admin.show(|views| views.policy(on_disk))
+    let origin = (admin.sources.policy_origin)();
+    admin.show(|views| views.policy(on_disk, origin))
 }
 
 async fn actions(State(admin): Shared) -> Response {

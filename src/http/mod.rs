@@ -25,7 +25,9 @@ mod memo;
 mod scratch;
 mod admin;
 
-pub use admin::{Admin, AdminSources, Check, PolicyOnDisk, StandingOf};
+pub use admin::{
+    Admin, AdminSources, Check, PolicyOnDisk, PolicyOrigin, PolicySourceKind, StandingOf,
+};
 pub use bind::{BindFuture, Binder};
 pub use body::BodyLimits;
 pub use conn::{ConnLimits, CurrentIdentity, runtime, serve, serve_tls};

@@ -126,6 +126,13 @@ impl Node {
         label(&self.labels, key)
     }
 
+    /// True when a virtual kubelet stands for it: its label or its taint says so. Capacity there costs money
+    /// by the pod.
+    pub fn is_virtual(&self) -> bool {
+        self.label("type") == Some("virtual-kubelet")
+            || self.taints.iter().any(|it| &*it.key == "virtual-kubelet.io/provider")
+    }
+
     /// True when both describe the same node in the same state, whatever their resource versions and
     /// images: a heartbeat changes nothing that a placement depends on.
     pub fn same_facts(&self, other: &Self) -> bool {

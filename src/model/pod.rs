@@ -196,6 +196,11 @@ impl Pod {
         self.owner.as_ref().map(|owner| owner.app)
     }
 
+    /// True when a DaemonSet, of whatever API group, owns it.
+    pub fn is_daemon(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| &*owner.kind == "DaemonSet")
+    }
+
     /// True when it asks for neither CPU nor memory (QoS class BestEffort, as far as requests tell).
     pub fn is_best_effort(&self) -> bool {
         self.requests.base.cpu_milli == 0 && self.requests.base.memory_bytes == 0

@@ -10,6 +10,8 @@ pub struct NodeMatcher {
     pub instance_types: Vec<String>,
     /// Labels that the node must carry with exactly these values.
     pub labels: Vec<(String, String)>,
+    /// The node must be virtual, see [`Node::is_virtual`].
+    pub is_virtual: bool,
 }
 
 impl NodeMatcher {
@@ -23,6 +25,7 @@ impl NodeMatcher {
         (self.instance_types.is_empty()
             || self.instance_types.iter().any(|pattern| glob(pattern, instance_type())))
             && self.labels.iter().all(|(key, value)| node.label(key) == Some(value))
+            && (!self.is_virtual || node.is_virtual())
     }
 }
 
@@ -90,6 +93,7 @@ mod tests {
         let matcher = |types: &[&str], labels: &[(&str, &str)]| NodeMatcher {
             instance_types: types.iter().map(|it| (*it).to_owned()).collect(),
             labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            is_virtual: false,
         };
         assert!(matcher(&[], &[]).matches(&node));
         assert!(matcher(&["ecs.ebm*", "ecs.g7.*"], &[]).matches(&node));

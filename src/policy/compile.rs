@@ -32,11 +32,38 @@ pub struct Compiled {
 pub fn compile(file: &str, bytes: &[u8]) -> Result<Compiled, Vec<Diagnostic>> {
     let mut faults = Faults::new(file);
     let settings = read(bytes, &mut faults);
-    let diagnostics = faults.into_sorted();
+    finish(&settings, faults.into_sorted(), bytes)
+}
+
+/// Compiles a policy that an earlier sigma accepted, byte by byte the same, by the checks of generation
+/// `accepted_by` (see [`codes::CHECKS`]). Errors of later checks are warnings: an upgrade and a restart must not
+/// take a policy out of force.
+pub fn compile_known(
+    file: &str,
+    bytes: &[u8],
+    accepted_by: u32,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let mut faults = Faults::new(file);
+    let settings = read(bytes, &mut faults);
+    let mut diagnostics = faults.into_sorted();
+    for it in &mut diagnostics {
+        let is_later = || codes::find(it.code).is_some_and(|code| code.since > accepted_by);
+        if it.severity == Severity::Error && is_later() {
+            it.severity = Severity::Warning;
+        }
+    }
+    finish(&settings, diagnostics, bytes)
+}
+
+fn finish(
+    settings: &Settings,
+    diagnostics: Vec<Diagnostic>,
+    bytes: &[u8],
+) -> Result<Compiled, Vec<Diagnostic>> {
     if diagnostics.iter().any(|it| it.severity == Severity::Error) {
         return Err(diagnostics);
     }
-    let plan = Plan::build(&settings, hash_of(bytes));
+    let plan = Plan::build(settings, hash_of(bytes));
     Ok(Compiled { plan, warnings: diagnostics })
 }
 
@@ -182,6 +209,21 @@ mod tests {
             assert_eq!(names, ["exempt", "default"]);
             assert!(compiled.plan.classes.iter().all(|class| !class.bears_limits));
         }
+    }
+
+    #[test]
+    fn errors_that_are_newer_than_an_accepted_policy_are_warnings() {
+        let source = b"apiVersion: sigma.io/v1alpha1\nkind: SchedulingPolicy\npols: []\n";
+        let faults = compile("p.yaml", source).map(|_| ()).expect_err("an unknown field");
+        let known_by = |generation| compile_known("p.yaml", source, generation);
+        let same = known_by(codes::CHECKS).map(|_| ()).expect_err("it is refused");
+        assert_eq!(same, faults);
+        // Every code is newer than generation 0.
+        let compiled = known_by(0).expect("it stays in force");
+        let [warning] = &compiled.warnings[..] else { panic!("{:?}", compiled.warnings) };
+        assert_eq!(warning.severity, Severity::Warning);
+        assert_eq!(Diagnostic { severity: Severity::Error, ..warning.clone() }, faults[0]);
+        assert_eq!(compiled.plan.hash, hash_of(source));
     }
 
     #[test]

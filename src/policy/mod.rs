@@ -13,6 +13,7 @@ mod grant;
 mod grant_checks;
 mod manifest;
 mod names;
+mod neutral;
 mod nominate_ahead;
 mod objects;
 mod patterns;
@@ -30,7 +31,7 @@ mod yaml_hints;
 mod yaml_scan;
 
 pub use causes::{Bounds, Cause, Steering};
-pub use compile::{API_VERSION, Compiled, KIND, compile, diagnose};
+pub use compile::{API_VERSION, Compiled, KIND, compile, compile_known, diagnose};
 pub use diagnostic::{Diagnostic, Severity};
 pub use grant::{Claimant, Grant, Granted, NamespaceSelector};
 pub use manifest::{diagnose_manifest, is_foreign};

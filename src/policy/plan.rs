@@ -174,6 +174,10 @@ pub struct Plan {
     pub offline_class: Option<ClassOrd>,
     /// When pods are nominated ahead. `None`: never.
     pub nominate_ahead: Option<NominateAhead>,
+    /// The class of a DaemonSet's pods, whatever the grants say. `None`: grants decide.
+    pub daemon_class: Option<ClassOrd>,
+    /// It stands for a policy that could not be had, see [`Plan::neutral`].
+    pub is_neutral: bool,
 }
 
 impl Class {
@@ -193,6 +197,11 @@ impl Class {
 impl Plan {
     /// Compiles checked settings. `hash` identifies their source.
     pub fn build(settings: &Settings, hash: String) -> Arc<Self> {
+        Arc::new(Self::of(settings, hash))
+    }
+
+    /// The plan of these settings.
+    pub(super) fn of(settings: &Settings, hash: String) -> Self {
         let pools = settings.pools.iter().map(|pool| PoolSpec {
             name: pool.name.clone(),
             matcher: pool.matcher.clone(),
@@ -208,15 +217,17 @@ impl Plan {
         if with_role(&classes, Role::Default).is_none() {
             classes.push(build_class(&default_class(), &settings.pools));
         }
-        Arc::new(Self {
+        Self {
             name: settings.name.clone(),
             hash,
             pools: pools.collect(),
             default_class: with_role(&classes, Role::Default).unwrap_or(ClassOrd(0)),
             offline_class: with_role(&classes, Role::Offline),
             nominate_ahead: settings.nominate_ahead,
+            daemon_class: None,
+            is_neutral: false,
             classes,
-        })
+        }
     }
 
     /// Some class is steered.

@@ -131,6 +131,7 @@ fn read_match(node: &Node, faults: &mut Faults) -> Option<NodeMatcher> {
     Some(NodeMatcher {
         instance_types: types.unwrap_or_default(),
         labels: labels.unwrap_or_default(),
+        is_virtual: false,
     })
 }
 

@@ -3,20 +3,18 @@
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::acting::LeaseSource;
 use super::extender_url::ExtenderUrl;
 use super::identity::TlsSource;
-use super::reload::{self, Fingerprint};
 use super::siblings::{self, Own, Scheduler};
 use crate::engine::Siblings;
 use crate::http::{FastPaths, NotReady};
 use crate::k8s::client::Source;
-use crate::policy::{self, Plan};
+use crate::policy;
 
 /// Settings of the server.
 #[derive(Clone, Debug)]
@@ -25,6 +23,8 @@ pub struct ServeConfig {
     pub source: Source,
     /// Where the policy is.
     pub policy: PolicySource,
+    /// Where the last good policy is kept; `None`: nowhere.
+    pub state_dir: Option<PathBuf>,
     /// Where kube-scheduler calls.
     pub listen: SocketAddr,
     /// Who kube-scheduler finds there, and whom it must be; `None`: no TLS.
@@ -86,7 +86,7 @@ impl SiblingsSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicySource(pub PathBuf);
 
-/// What sigma was given cannot be used: a policy or a kubeconfig. The text is for who gave it.
+/// What sigma was given cannot be used, such as a kubeconfig. The text is for who gave it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadConfig(pub(super) String);
@@ -96,28 +96,17 @@ impl PolicySource {
     pub(super) fn read(&self) -> Result<(String, Vec<u8>)> {
         let file = self.file()?;
         let name = file.display().to_string();
+        let what = || format!("cannot read the policy {name}");
+        // A pipe would be waited for without end, and has nothing to say the second time.
+        let is_file = std::fs::metadata(&file).with_context(what)?.is_file();
+        ensure!(is_file, "the policy {name} is not a file");
         let open = std::fs::File::open(&file);
         let mut bytes = Vec::new();
         // One byte more than is allowed tells a file that is too large from one that just fits.
         let read =
             open.and_then(|it| it.take(policy::MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
-        read.with_context(|| format!("cannot read the policy {name}"))?;
+        read.with_context(what)?;
         Ok((name, bytes))
-    }
-
-    /// The first policy: without one there is nothing to serve by.
-    pub(super) fn load_first(&self) -> Result<(Arc<Plan>, Fingerprint), BadConfig> {
-        let (name, bytes) = self.read().map_err(|error| BadConfig(format!("{error:#}")))?;
-        match policy::compile(&name, &bytes) {
-            Ok(compiled) => {
-                reload::log_findings(&compiled.warnings);
-                Ok((compiled.plan, Fingerprint::of(&bytes)))
-            }
-            Err(faults) => {
-                let shown = policy::render(&faults, &bytes);
-                Err(BadConfig(format!("{name} is not a policy\n{}", shown.trim_end())))
-            }
-        }
     }
 
     fn file(&self) -> Result<PathBuf> {
@@ -166,12 +155,11 @@ mod tests {
         std::fs::write(dir.path().join("README.md"), "")?;
         std::fs::write(dir.path().join("..data.yaml"), "")?;
         assert!(source.read()?.0.ends_with("a.yaml"));
-        assert!(source.load_first().is_ok(), "an empty policy is a policy");
         std::fs::write(dir.path().join("b.yml"), "")?;
         let error = source.read().map(|_| ()).map_err(|error| format!("{error:#}"));
         assert!(error.is_err_and(|it| it.contains("a.yaml and b.yml")));
         let missing = PolicySource(dir.path().join("none"));
-        let error = missing.load_first().map(|_| ()).map_err(|error| format!("{error:#}"));
+        let error = missing.read().map(|_| ()).map_err(|error| format!("{error:#}"));
         assert!(error.is_err_and(|it| it.contains("cannot read the policy")));
         Ok(())
     }

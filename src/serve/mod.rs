@@ -14,9 +14,13 @@
 
 mod acting;
 mod audit;
+mod state_dir;
+mod last_good;
 mod config;
 mod extender_url;
+mod first_policy;
 mod priority;
+mod policy_state;
 mod reload;
 mod siblings;
 mod identity;
@@ -35,9 +39,13 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
 use self::acting::Acting;
+use self::first_policy::FirstPolicy;
 use self::identity::Credentials;
+use self::last_good::LastGood;
+use self::policy_state::PolicyState;
 use self::priority::{Priority, stand_back};
 use self::reload::Reload;
+use self::state_dir::StateDir;
 use crate::actor::Means;
 use crate::ahead::Ahead;
 use crate::engine::Desk;
@@ -47,7 +55,6 @@ use crate::k8s::writes::PodWrites;
 use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
-use crate::policy::Plan;
 use crate::writer::{self, Board, Clock, WriterHandle};
 
 pub use acting::LeaseSource;
@@ -70,9 +77,10 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves until told to stop.
 pub fn run(config: ServeConfig) -> Result<()> {
-    let (plan, fingerprint) = config.policy.load_first()?;
+    let last_good = LastGood::new(config.state_dir.clone().map(StateDir::new));
+    let first = FirstPolicy::choose(&config.policy, &last_good);
     let runtime = background_runtime().context("cannot start the background runtime")?;
-    let ended = runtime.block_on(serve(config, plan, fingerprint));
+    let ended = runtime.block_on(serve(config, first, last_good));
     // A read of the policy that hangs on a dead file system must not keep the process alive.
     runtime.shutdown_timeout(LAST_MOMENTS);
     ended
@@ -88,11 +96,7 @@ pub fn background_runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-async fn serve(
-    config: ServeConfig,
-    plan: Arc<Plan>,
-    fingerprint: reload::Fingerprint,
-) -> Result<()> {
+async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> Result<()> {
     let verbs = bind(config.listen, "--listen").await?;
     let admin = bind(config.admin_listen, "--admin-listen").await?;
     let (listen, admin_listen) = (verbs.local_addr()?, admin.local_addr()?);
@@ -103,12 +107,12 @@ async fn serve(
     let tls = tls.transpose()?.map(Arc::new);
     let scheduler = config.siblings.load(listen)?;
     let desk = config.fast_paths.on_desk(Desk::default().beside(scheduler.siblings));
-    let board = Arc::new(Board::new(plan, desk, Clock::start()));
+    let board = Arc::new(Board::new(first.plan.clone(), desk, Clock::start()));
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
     let stop = signals::listen().context("cannot listen for signals")?;
 
-    let policy = Arc::new(reload::PolicyState::new(fingerprint));
+    let policy = Arc::new(PolicyState::new(&first, last_good));
     let acting = Acting::new(&config, &client, &metrics, board.clock);
     acting.actor.switch(Means::Steer, board.world().plan.steers());
     let ahead =
@@ -126,6 +130,7 @@ async fn serve(
         events: events.clone(),
         actor: acting.actor.clone(),
     });
+    reload.begin(&first);
     let parts = Parts {
         writes: PodWrites::new(client.clone()),
         client,

@@ -4,14 +4,16 @@
 //! a few kilobytes), sees every way in which a file can change — editors, `mv`, the `..data` link of a
 //! ConfigMap, network file systems — and needs no watch that may go deaf (ADR 0003).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::config::PolicySource;
+use super::first_policy::{FirstPolicy, Look, compile, look};
+use super::policy_state::PolicyState;
 use crate::actor::{Actor, Means};
-use crate::http::PolicyOnDisk;
+use crate::http::{PolicyOnDisk, PolicySourceKind};
 use crate::k8s::events::{Events, Regarding, Severity};
 use crate::metrics::Metrics;
 use crate::policy::{self, Compiled, Diagnostic, Severity as Level};
@@ -56,56 +58,6 @@ impl Looks {
     }
 }
 
-/// What became of the policy on disk, for the status page.
-#[derive(Debug)]
-pub(super) struct PolicyState {
-    seen: Mutex<Seen>,
-}
-
-#[derive(Debug)]
-struct Seen {
-    /// Of what was judged last; `None` when it could not be read.
-    judged: Option<Fingerprint>,
-    on_disk: PolicyOnDisk,
-}
-
-impl PolicyState {
-    /// This policy is in force.
-    pub(super) fn new(in_force: Fingerprint) -> Self {
-        let seen = Seen { judged: Some(in_force), on_disk: PolicyOnDisk::default() };
-        Self { seen: Mutex::new(seen) }
-    }
-
-    /// Why the policy on disk is not the one in force, if so.
-    pub(super) fn on_disk(&self) -> PolicyOnDisk {
-        self.lock().on_disk.clone()
-    }
-
-    fn is_news(&self, found: Option<Fingerprint>) -> bool {
-        self.lock().judged != found
-    }
-
-    fn judged(&self, found: Option<Fingerprint>, on_disk: PolicyOnDisk) {
-        *self.lock() = Seen { judged: found, on_disk };
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a look at the file found.
-type Look = Result<(String, Vec<u8>), String>;
-
-/// An empty file is a valid policy to start with, but one that *became* empty was cut off: a full disk,
-/// an editor that died. It must not take every limit away.
-fn not_blank(found: (String, Vec<u8>)) -> Look {
-    match found.1.trim_ascii().is_empty() {
-        true => Err(format!("the policy {} has become empty", found.0)),
-        false => Ok(found),
-    }
-}
-
 /// Follows the policy on disk.
 pub(super) struct Reload {
     pub(super) source: PolicySource,
@@ -117,15 +69,36 @@ pub(super) struct Reload {
 }
 
 impl Reload {
+    /// Tells what the start began with.
+    pub(super) fn begin(&self, first: &FirstPolicy) {
+        log_findings(&first.warnings);
+        self.state.show(&self.metrics);
+        let Some(why) = first.on_disk.why() else { return };
+        let instead = match first.origin.source {
+            PolicySourceKind::None => {
+                "none is in force, so virtual nodes are shut and this replica is not ready"
+                    .to_owned()
+            }
+            _ => {
+                let age = first.origin.age_seconds().unwrap_or_default();
+                let name = &first.plan.name;
+                format!("the last good one, {name:?}, accepted {age} s ago, is in force")
+            }
+        };
+        self.tell_refused(&format!("policy not loaded, {instead}: {why}"));
+    }
+
     /// Runs for as long as there is a writer.
     pub(super) async fn run(self: Arc<Self>) {
         let mut looks = Looks::default();
         loop {
+            let (state, metrics) = (self.state.clone(), self.metrics.clone());
+            // What is not written now is tried again after the next look.
+            let _ = tokio::task::spawn_blocking(move || state.save(&metrics)).await;
             let source = self.source.clone();
-            let read =
-                move || source.read().map_err(|error| format!("{error:#}")).and_then(not_blank);
-            let (look, found) = looks.settled(read, |(_, bytes)| Fingerprint::of(bytes)).await;
-            if self.state.is_news(found) && self.judge(look, found).await.is_none() {
+            let read = move || look(&source);
+            let (found, print) = looks.settled(read, |(_, bytes)| Fingerprint::of(bytes)).await;
+            if self.state.is_news(print) && self.judge(found, print).await.is_none() {
                 return;
             }
         }
@@ -135,53 +108,72 @@ impl Reload {
     async fn judge(&self, look: Look, found: Option<Fingerprint>) -> Option<()> {
         let refused = match look {
             Err(why) => PolicyOnDisk { faults: Vec::new(), unreadable: Some(why) },
-            Ok((name, bytes)) => match compile(name.clone(), bytes).await {
-                Ok(compiled) => {
-                    let generation = self.writer.set_plan(compiled.plan.clone()).await?;
-                    self.state.judged(found, PolicyOnDisk::default());
-                    self.accepted(&name, &compiled, generation);
-                    return Some(());
+            Ok((name, bytes)) => {
+                let found = Fingerprint::of(&bytes);
+                match compile_beside(name.clone(), bytes.clone()).await {
+                    Ok(compiled) => {
+                        let generation = self.writer.set_plan(compiled.plan.clone()).await?;
+                        self.state.accepted(found, bytes);
+                        self.accepted(&name, &compiled, generation);
+                        return Some(());
+                    }
+                    // It was accepted at the start, where findings of this version are warnings.
+                    Err(_) if self.state.is_in_force(found) => {
+                        self.state.accepted(found, bytes);
+                        let text = format!("the policy in force is in {name} again");
+                        self.tell_accepted(None, &text);
+                        return Some(());
+                    }
+                    Err(refused) => refused,
                 }
-                Err(refused) => refused,
-            },
+            }
         };
         let why = refused.why().unwrap_or_default();
-        self.state.judged(found, refused);
-        self.metrics.policy_load_errors.inc();
-        self.metrics.policy_stale.set(1);
-        let text = format!("policy not loaded, the last good one stays in force: {why}");
-        tracing::error!("{text}");
-        self.events.send(&policy_object(), Severity::Warning, "PolicyRejected", &text);
+        self.state.refused(found, refused);
+        let instead = match self.state.origin().source {
+            PolicySourceKind::None => "none is in force",
+            _ => "the last good one stays in force",
+        };
+        self.tell_refused(&format!("policy not loaded, {instead}: {why}"));
         Some(())
+    }
+
+    fn tell_refused(&self, text: &str) {
+        self.metrics.policy.load_errors.inc();
+        self.metrics.policy.stale.set(1);
+        tracing::error!("{text}");
+        self.events.send(&policy_object(), Severity::Warning, "PolicyRejected", text);
     }
 
     fn accepted(&self, name: &str, compiled: &Compiled, generation: u64) {
         self.actor.switch(Means::Steer, compiled.plan.steers());
-        self.metrics.policy_stale.set(0);
         log_findings(&compiled.warnings);
         let text = format!("policy {:?} from {name} is in force", compiled.plan.name);
+        self.tell_accepted(Some(generation), &text);
+    }
+
+    fn tell_accepted(&self, generation: Option<u64>, text: &str) {
+        self.metrics.policy.stale.set(0);
+        self.state.show(&self.metrics);
         tracing::info!(generation, "{text}");
-        self.events.send(&policy_object(), Severity::Normal, "PolicyLoaded", &text);
+        self.events.send(&policy_object(), Severity::Normal, "PolicyLoaded", text);
     }
 }
 
-/// Compiles beside the runtime: the worst megabyte of YAML takes a while. One that crashes the
-/// compiler is as bad as one that cannot be read.
-async fn compile(name: String, bytes: Vec<u8>) -> Result<Compiled, PolicyOnDisk> {
-    let crashed = format!("{name} crashes the policy compiler");
-    let compiled = tokio::task::spawn_blocking(move || policy::compile(&name, &bytes)).await;
-    match compiled {
-        Ok(Ok(compiled)) => Ok(compiled),
-        Ok(Err(faults)) => Err(PolicyOnDisk { faults, unreadable: None }),
-        Err(_) => Err(PolicyOnDisk { faults: Vec::new(), unreadable: Some(crashed) }),
-    }
+/// Compiles beside the runtime: the worst megabyte of YAML takes a while.
+async fn compile_beside(name: String, bytes: Vec<u8>) -> Result<Compiled, PolicyOnDisk> {
+    let compiled = tokio::task::spawn_blocking(move || compile(&name, &bytes, None)).await;
+    compiled.unwrap_or_else(|error| {
+        let unreadable = Some(format!("the policy compiler was stopped: {error}"));
+        Err(PolicyOnDisk { faults: Vec::new(), unreadable })
+    })
 }
 
 /// Most findings of an accepted policy that are logged; `sigma policy lint` has them all.
 const MAX_LOGGED: usize = 20;
 
 /// Logs what is surely not meant in a policy that is accepted all the same.
-pub(super) fn log_findings(found: &[Diagnostic]) {
+fn log_findings(found: &[Diagnostic]) {
     for it in found.iter().filter(|it| it.severity == Level::Warning).take(MAX_LOGGED) {
         tracing::warn!("{}:{}:{}: {} {}", it.file, it.line, it.column, it.code, it.message);
     }

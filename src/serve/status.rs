@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::acting::Acting;
 use super::identity::Credentials;
-use super::reload::PolicyState;
+use super::policy_state::PolicyState;
 use crate::ahead::Ahead;
-use crate::http::{AdminSources, Check};
+use crate::http::{AdminSources, Check, PolicySourceKind};
 use crate::k8s::WatchHealth;
 use crate::metrics::Metrics;
 use crate::model::Kind;
@@ -23,10 +23,7 @@ pub(super) fn sources(
     tls: Option<Arc<Credentials>>,
     (acting, ahead): (Acting, Arc<Ahead>),
 ) -> AdminSources {
-    let on_disk = {
-        let policy = policy.clone();
-        Arc::new(move || policy.on_disk())
-    };
+    let (on_disk, origin) = (policy.clone(), policy.clone());
     let checks = move || {
         let watches = shown(&health).map(|kind| watch_check(&board, &health, kind));
         // The last good identity serves, as the last good policy does: never unready.
@@ -36,7 +33,8 @@ pub(super) fn sources(
     let Acting { actor, leadership } = acting;
     AdminSources {
         checks: Arc::new(checks),
-        policy_on_disk: on_disk,
+        policy_on_disk: Arc::new(move || on_disk.on_disk()),
+        policy_origin: Arc::new(move || origin.origin()),
         acts: Arc::new(move || actor.state()),
         lease: Arc::new(move || leadership.as_ref().map(|it| it.state())),
         ahead: Arc::new(move |world, desk, pod| ahead.standing(world, desk, pod)),
@@ -75,14 +73,25 @@ fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
     Check { name: format!("watch {}", kind.resource()), ok, detail }
 }
 
-/// Never unready: the last good policy serves.
+/// Unready only without any policy: a last good one serves. An old pod of a rollout has one, and stays.
 fn policy_check(board: &Board, policy: &PolicyState) -> Check {
-    let world = board.world();
-    let mut detail = format!("{} generation {}", world.plan.name, world.plan_generation);
+    let (world, origin) = (board.world(), policy.origin());
+    let ok = origin.source != PolicySourceKind::None;
+    let mut detail = match ok {
+        true => format!("{} generation {}", world.plan.name, world.plan_generation),
+        false => "none, and virtual nodes are shut".to_owned(),
+    };
     if let Some(why) = policy.on_disk().why() {
         detail += &format!("; the one on disk is not in force: {why}");
     }
-    Check { name: "policy".to_owned(), ok: true, detail }
+    if let Some(age) = origin.age_seconds() {
+        let place = origin.source.name().replace('_', " ");
+        detail += &format!("; from the {place}, accepted {age} s ago");
+    }
+    if let Some(why) = origin.state_error {
+        detail += &format!("; not kept: {why}");
+    }
+    Check { name: "policy".to_owned(), ok, detail }
 }
 
 /// Keeps the metrics of what counts for itself up to date for as long as the process runs.

@@ -3,7 +3,6 @@
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
-use crate::reload::hopeless;
 use crate::site::Site;
 use crate::support::process::{Sigma, command, run};
 
@@ -18,27 +17,11 @@ pub(crate) fn ends(mut command: Command, code: i32, parts: &[&str]) {
     assert!(!said.contains("panicked"), "{said:.2000}");
 }
 
+/// A policy that is none is no reason to end (`last_good.rs`), but to have no word where it is is one.
 #[test]
-fn a_policy_that_is_none() {
-    let site = Site::new();
-    let path = site.policy_file().display().to_string();
-    for (what, bytes, part) in hopeless() {
-        println!("{what}");
-        site.write_policy(bytes);
-        ends(site.command(&[]), 2, &["error: ", &path, "is not a policy", part]);
-    }
-    std::fs::remove_file(site.policy_file()).expect("removed");
-    let missing = format!("error: cannot read the policy {path}: No such file");
-    ends(site.command(&[]), 2, &[&missing]);
-    let dir = site.path("two");
-    std::fs::create_dir(&dir).expect("a directory");
-    let dir_name = dir.to_str().expect("UTF-8");
-    ends(site.command(&["--policy", dir_name]), 2, &["no *.yaml file", dir_name]);
-    for name in ["a.yaml", "b.yaml"] {
-        std::fs::write(dir.join(name), "").expect("written");
-    }
-    ends(site.command(&["--policy", dir_name]), 2, &["more than one policy", "a.yaml and b.yaml"]);
+fn no_word_where_the_policy_is() {
     ends(command(&["serve", "--listen", "127.0.0.1:0"]), 2, &["--policy <FILE|DIR>"]);
+    ends(command(&["serve", "--policy", ""]), 2, &["--policy <FILE|DIR>"]);
 }
 
 #[test]

@@ -43,6 +43,7 @@ async fn admin() -> Router {
     let sources = AdminSources {
         checks: Arc::new(|| vec![Check { name: "x".into(), ok: false, detail: "y".into() }]),
         policy_on_disk: Arc::new(PolicyOnDisk::default),
+        policy_origin: Arc::new(PolicyOrigin::default),
         acts: Arc::new(Vec::new),
         lease: Arc::new(|| None),
         ahead: Arc::new(|_, _, _| None),

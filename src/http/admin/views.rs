@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Check, PolicyOnDisk, StandingOf};
+use super::{Check, PolicyOnDisk, PolicyOrigin, StandingOf};
 use crate::actor::Leading;
 use crate::ahead::Standing;
 use crate::engine::{self, Desk, NodeExplanation, SteerOutcome, World};
@@ -61,6 +61,10 @@ struct PolicyRef {
     generation: u64,
     /// The policy on disk is another one and cannot be loaded.
     stale: bool,
+    /// `file`, `state_dir` or `none`.
+    source: &'static str,
+    /// Since it was first accepted.
+    age_seconds: Option<u64>,
 }
 
 /// Amounts with their units in the names.
@@ -104,6 +108,12 @@ pub(super) struct PolicyView {
     name: String,
     hash: String,
     generation: u64,
+    /// `file`, `state_dir` or `none`.
+    source: &'static str,
+    /// Since it was first accepted.
+    age_seconds: Option<u64>,
+    /// Why it could not be kept for the next start.
+    state_error: Option<String>,
     pools: Vec<String>,
     classes: Vec<ClassView>,
     /// Why the policy on disk is not in force; empty when it is.
@@ -254,7 +264,7 @@ impl Views<'_> {
     pub(super) fn status(
         &self,
         checks: Vec<Check>,
-        stale: bool,
+        (stale, origin): (bool, &PolicyOrigin),
         lease: Option<Leading>,
     ) -> StatusView {
         let snapshot = &self.world.snapshot;
@@ -271,6 +281,8 @@ impl Views<'_> {
                 hash: self.world.plan.hash.clone(),
                 generation: self.world.plan_generation,
                 stale,
+                source: origin.source.name(),
+                age_seconds: origin.age_seconds(),
             },
             nodes: snapshot.num_nodes,
             pods: snapshot.num_pods,
@@ -310,12 +322,15 @@ impl Views<'_> {
         .collect()
     }
 
-    pub(super) fn policy(&self, on_disk: PolicyOnDisk) -> PolicyView {
+    pub(super) fn policy(&self, on_disk: PolicyOnDisk, origin: PolicyOrigin) -> PolicyView {
         let plan = &self.world.plan;
         PolicyView {
             name: plan.name.clone(),
             hash: plan.hash.clone(),
             generation: self.world.plan_generation,
+            source: origin.source.name(),
+            age_seconds: origin.age_seconds(),
+            state_error: origin.state_error,
             pools: plan.pools.iter().map(|pool| pool.name.clone()).collect(),
             classes: plan.classes.iter().map(|class| self.class(class)).collect(),
             faults_on_disk: on_disk.faults,
