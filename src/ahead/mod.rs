@@ -30,7 +30,7 @@ use self::pace::Pace;
 use crate::actor::{Actor, Means, Order, WhyOff};
 use crate::engine::{Desk, NoTarget, World};
 use crate::metrics::Metrics;
-use crate::model::{Pod, PodUid, Reason, Tick};
+use crate::model::{Pod, PodUid, Tick};
 use crate::policy::NominateAhead;
 use crate::writer::Board;
 
@@ -193,7 +193,7 @@ impl Ahead {
             let ord = world.snapshot.names.ord(node).filter(|ord| world.snapshot.is_live(*ord));
             ord.is_some_and(|ord| {
                 let is_changed = changed.as_ref().is_none_or(|rows| rows.contains(&ord));
-                !is_changed || desk.admit(&world, pod, ord) == Reason::Kept
+                !is_changed || desk.would_have(&world, pod, ord)
             })
         };
         let to_clear = self.ledger().follow(&world.snapshot, ttl_ms, now, takes);

@@ -118,7 +118,10 @@ impl Driver {
         {
             // A server that starts refuses everybody for a moment.
             let was_listed = self.health.kind(self.kind).listed;
-            if self.kind.is_optional() && !was_listed && failure.code == Some(403) {
+            if self.kind == Kind::DeviceClasses && failure.code == Some(404) {
+                wait = self.options.forbidden_pause;
+                self.are_not_served(failure).await?;
+            } else if self.kind.is_optional() && !was_listed && failure.code == Some(403) {
                 wait = self.options.forbidden_pause;
                 self.do_without(failure);
             } else {
@@ -146,14 +149,28 @@ impl Driver {
     fn do_without(&mut self, failure: Failure) {
         if !std::mem::replace(&mut self.forbidden, true) {
             let kind = self.kind.resource();
+            let asks = match self.kind {
+                Kind::DeviceClasses => "ask for extended resources",
+                _ => "mount claims",
+            };
             tracing::warn!(
                 kind,
-                "sigma may not list {kind}, so pods that mount claims are left to kube-scheduler. \
+                "sigma may not list {kind}, so pods that {asks} are left to kube-scheduler. \
                  Grant it (deploy/base/rbac), and they are judged: {}",
                 failure.text
             );
         }
         self.update(|it| it.error = Some(failure.text));
+    }
+
+    /// The API server does not know the kind, so there are no objects of it.
+    async fn are_not_served(&mut self, failure: Failure) -> Result<(), Abandoned> {
+        self.send(Change::RelistBegin(self.kind)).await?;
+        self.send(Change::RelistEnd(self.kind)).await?;
+        self.update(|it| {
+            it.error = Some(format!("not served, so there are none: {}", failure.text))
+        });
+        Ok(())
     }
 
     /// Reads one page of a list.

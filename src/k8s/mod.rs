@@ -16,10 +16,12 @@ mod asks;
 pub mod client;
 mod constraints;
 pub mod decode;
+mod device_classes;
 mod driver;
 #[cfg(test)]
 mod driver_tests;
 pub mod events;
+mod features;
 #[cfg(test)]
 mod fake;
 mod health;
@@ -40,6 +42,7 @@ mod watch;
 mod wire;
 pub mod writes;
 
+pub use constraints::AddedAffinity;
 pub use driver::{spawn, spawn_with};
 pub use health::{KindHealth, WatchHealth};
 pub use watch::WatchOptions;

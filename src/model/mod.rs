@@ -12,6 +12,7 @@ mod labels;
 mod node;
 mod pod;
 mod pool;
+mod profiles;
 mod quantity;
 mod reason;
 mod requests;
@@ -32,6 +33,7 @@ pub use pod::{
     decimal,
 };
 pub use pool::{NodeMatcher, PoolSpec, glob};
+pub use profiles::{DEVICE_CLASS_PREFIX, Profile, Profiles, is_extended};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};
 pub use reason::Reason;
 pub use requests::{Ask, ContainerKind, PodAsk, is_pod_level};

@@ -16,6 +16,7 @@ mod acting;
 mod audit;
 mod config;
 mod priority;
+mod profiles;
 mod reload;
 mod siblings;
 mod identity;
@@ -101,7 +102,9 @@ async fn serve(
     let tls = tls.transpose()?.map(Arc::new);
     let scheduler = config.siblings.load(listen)?;
     let desk = config.fast_paths.on_desk(Desk::default().beside(scheduler.siblings));
-    let board = Arc::new(Board::new(plan, desk, Clock::start()));
+    let profiles = Arc::new(config.siblings.load_profiles()?);
+    let board = Board::new(plan, desk, Clock::start()).with_profiles(profiles);
+    let board = Arc::new(board);
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
     let stop = signals::listen().context("cannot listen for signals")?;

@@ -66,6 +66,7 @@ impl Desk {
                     return;
                 }
                 Some(course) => Ok(course),
+                None if self.is_in_doubt(world, pod) => Err(Unsteered::Constrained),
                 None => Err(Unsteered::Nowhere),
             },
         };
