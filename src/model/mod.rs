@@ -6,6 +6,7 @@
 mod bucket;
 mod change;
 mod constraints;
+mod equivalence;
 mod ids;
 mod image;
 mod labels;
@@ -24,6 +25,7 @@ pub use constraints::{
     CannotJudge, Constraints, HostPort, Is, Namespaces, NodeTerm, PodTerm, Protocol, Requirement,
     Selector, SpreadTerm,
 };
+pub use equivalence::EquivalenceClass;
 pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick, mix};
 pub use image::{ImageName, NodeImage, normalized};
 pub use labels::{Hashed, LabelSet};

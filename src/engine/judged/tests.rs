@@ -15,7 +15,7 @@ use crate::testing::{Site, node, placed, pod, seen_node, seen_pod};
 
 const GPU: &str = "example.com/gpu";
 const HUGE: &str = "hugepages-2Mi";
-const ACTS: Helm = Helm { acts: true, preempt_verb: true };
+const ACTS: Helm = Helm { acts: true, preempt_verb: true, is_paused: false };
 
 /// Requests may fill a half of nodes in pool `ecs`; pool `eci` is elastic.
 fn settings() -> Settings {

@@ -204,6 +204,7 @@ impl From<Standing> for AheadView {
         let (standing, target) = match it {
             Standing::Target(node) => ("target", Some(node)),
             Standing::Waits => ("waits", None),
+            Standing::Paused => ("paused", None),
             Standing::Foreign => ("foreign", None),
             Standing::Not(why) => (why.name(), None),
         };
