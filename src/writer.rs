@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cluster::{ClusterState, Difference, Settled, Snapshot};
 use crate::engine::{Desk, World};
 use crate::metrics::Metrics;
-use crate::model::{Change, Kind, Tick};
+use crate::model::{Change, Kind, Profiles, Tick};
 use crate::policy::Plan;
 
 /// Most changes applied between two publications.
@@ -73,6 +73,16 @@ impl Board {
             listed: Default::default(),
             clock,
         }
+    }
+
+    /// The same board, of a kube-scheduler that is configured so.
+    #[must_use]
+    pub fn with_profiles(self, profiles: Arc<Profiles>) -> Self {
+        let world = self.world.load_full();
+        let mut snapshot = Snapshot::clone(&world.snapshot);
+        snapshot.profiles = profiles;
+        self.world.store(Arc::new(World { snapshot: Arc::new(snapshot), ..World::clone(&world) }));
+        self
     }
 
     /// True once a complete list of this kind is in what [`Board::world`] gives.
@@ -211,6 +221,7 @@ impl Writer {
         let world = board.world();
         let mut state = ClusterState::default();
         state.apply(Change::PoolsSet(world.plan.pools.clone()));
+        state.apply(Change::ProfilesSet(world.snapshot.profiles.clone()));
         metrics.policy.generation.set(world.plan_generation as i64);
         Self {
             state,
@@ -333,6 +344,7 @@ pub fn count(metrics: &Metrics, snapshot: &Snapshot) {
         ("namespaces", snapshot.namespaces.len()),
         ("bound_claims", num_claims),
         ("volumes", num_volumes),
+        ("device_classes", snapshot.device_classes.num()),
     ] {
         metrics.state_objects.with_label_values(&[kind]).set(count as i64);
     }

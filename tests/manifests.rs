@@ -32,6 +32,7 @@ const RIGHTS: &[(&str, &str, &str, &str)] = &[
     ("sigma", "", "namespaces", "get list watch"),
     ("sigma", "", "persistentvolumeclaims", "get list watch"),
     ("sigma", "", "persistentvolumes", "get list watch"),
+    ("sigma", "resource.k8s.io", "deviceclasses", "get list watch"),
     ("sigma", "", "pods/status", "patch"),
     ("sigma", "", "events", "create"),
     ("sigma-lease", "coordination.k8s.io", "leases", "create"),

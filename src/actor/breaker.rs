@@ -131,9 +131,20 @@ impl Breaker {
         let first = self.failed.front().copied().unwrap_or(now);
         let many = self.failed.len() >= self.limits.failures;
         if many && now.since_ms(first) <= self.limits.window_ms {
-            let soon = now.since_ms(since) <= self.limits.window_ms;
-            self.open(if soon { self.pause_ms * 2 } else { 0 }, now);
+            self.open_since(since, now);
         }
+    }
+
+    /// It opens, for what others have counted. Nothing new while it is open already.
+    pub(super) fn trip(&mut self, now: Tick) {
+        if let Phase::Closed { since } = self.phase {
+            self.open_since(since, now);
+        }
+    }
+
+    fn open_since(&mut self, closed: Tick, now: Tick) {
+        let soon = now.since_ms(closed) <= self.limits.window_ms;
+        self.open(if soon { self.pause_ms * 2 } else { 0 }, now);
     }
 
     fn open(&mut self, pause_ms: u64, now: Tick) {

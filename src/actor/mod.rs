@@ -16,6 +16,7 @@ mod backoff;
 mod breaker;
 mod doorbell;
 mod election;
+mod in_vain;
 mod lane;
 mod leadership;
 mod order;
@@ -30,13 +31,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use self::breaker::{Breaker, Sign};
+use self::in_vain::InVain;
 use self::lane::{Job, Lane, Left, Next, Turned, Verdict, Wanted};
 use self::rights::Rights;
 use crate::k8s::access::Right;
 use crate::k8s::marks;
 use crate::k8s::writes::{PodRef, PodWrites, Wake, WriteOutcome};
 use crate::metrics::Metrics;
-use crate::model::{Pod, Tick};
+use crate::model::{EquivalenceClass, Pod, PodUid, Tick};
 use crate::writer::Clock;
 
 pub use breaker::BreakerState;
@@ -79,6 +81,7 @@ struct Queue {
 struct State {
     lane: Lane<Order>,
     breaker: Breaker,
+    in_vain: InVain,
     switched_on: bool,
     /// Newest first.
     records: VecDeque<Record>,
@@ -93,6 +96,8 @@ pub struct MeansState {
     pub why_off: Option<WhyOff>,
     /// Whether it was found to work.
     pub breaker: BreakerState,
+    /// Equivalence classes of pods for which it does nothing at the moment, since it was in vain for some of them.
+    pub paused_classes: usize,
     /// Orders that wait.
     pub waiting: usize,
     /// Writes on their way.
@@ -112,7 +117,8 @@ impl Actor {
         let queue = |means: Means| {
             let lane = Lane::new(means.limits(), clock.now());
             let breaker = Breaker::new(means.breaker_limits(), clock.now());
-            let state = State { lane, breaker, switched_on: false, records: VecDeque::new() };
+            let (in_vain, records) = (InVain::new(means.breaker_limits()), VecDeque::new());
+            let state = State { lane, breaker, in_vain, switched_on: false, records };
             Queue { means, state: Mutex::new(state), changed: Notify::new() }
         };
         for (means, outcome) in
@@ -196,9 +202,46 @@ impl Actor {
         if on { state.lane.appetite(within_ms) } else { 0 }
     }
 
-    /// What was written did not have the effect that it is written for: a nomination was not honoured.
-    pub fn in_vain(&self, means: Means) {
-        self.queue(means).lock().judge(means, false, Sign::Bad, self.clock.now());
+    /// What was begun for a pod has ended: `Some` tells whether it had the effect that it is for, which a
+    /// nomination has that was honoured. Counted by the pod's class first.
+    pub fn was_of_use(
+        &self,
+        means: Means,
+        (class, uid): (EquivalenceClass, PodUid),
+        of_use: Option<bool>,
+    ) {
+        let sign = match of_use {
+            Some(true) => Sign::Good,
+            Some(false) => Sign::Bad,
+            None => Sign::None,
+        };
+        let now = self.clock.now();
+        let queue = self.queue(means);
+        let mut state = queue.lock();
+        let before = state.in_vain.num_paused(now);
+        let is_general = state.in_vain.end(&class, uid, sign, now);
+        if state.in_vain.num_paused(now) > before {
+            let means = means.name();
+            tracing::warn!(means, "nominations of a class of pods are not honoured: it is paused");
+        }
+        if is_general {
+            state.trip(means, now);
+        }
+    }
+
+    /// Nothing is to be begun for pods of this class for a while. Costs a lock where nothing has failed lately.
+    pub fn is_paused(&self, means: Means, pod: &Pod) -> bool {
+        let mut state = self.queue(means).lock();
+        !state.in_vain.is_empty()
+            && state.in_vain.is_paused(&EquivalenceClass::of(pod), self.clock.now())
+    }
+
+    /// Something is begun for a pod.
+    pub fn began(&self, means: Means, pod: &Pod) {
+        let mut state = self.queue(means).lock();
+        if !state.in_vain.is_empty() {
+            state.in_vain.begin(&EquivalenceClass::of(pod), pod.uid, self.clock.now());
+        }
     }
 
     /// How all means stand.
@@ -209,6 +252,7 @@ impl Actor {
                 means: queue.means,
                 why_off: self.why_closed(queue, &state),
                 breaker: state.breaker.state(self.clock.now()),
+                paused_classes: state.in_vain.num_paused(self.clock.now()),
                 waiting: state.lane.num_waiting(),
                 in_flight: state.lane.num_in_flight(),
                 records: state.records.iter().cloned().collect(),
@@ -416,6 +460,18 @@ impl State {
             }
             _ => {}
         }
+    }
+
+    /// What was written had no effect for pods that have nothing to do with each other.
+    fn trip(&mut self, means: Means, now: Tick) {
+        if self.breaker.state(now) == BreakerState::Closed {
+            let means = means.name();
+            tracing::error!(
+                means,
+                "nominations of several applications are not honoured: the breaker opens"
+            );
+        }
+        self.breaker.trip(now);
     }
 
     /// Keeps a record, and gives whom to tell.

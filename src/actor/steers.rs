@@ -3,7 +3,7 @@
 use super::{Actor, Means, Order};
 use crate::engine::{Desk, SteerOutcome, SteerRecord, World};
 use crate::metrics::Metrics;
-use crate::model::Tick;
+use crate::model::{EquivalenceClass, Tick};
 
 /// What there is to do about steers.
 pub(super) struct Chores {
@@ -24,14 +24,17 @@ impl Chores {
     /// Does them.
     pub(super) fn finish(self, actor: &Actor, metrics: &Metrics) {
         metrics.steer.open.set(self.num_open as i64);
-        for SteerRecord { cause, outcome, accepted_ms, .. } in self.ended {
+        for SteerRecord { pod, cause, outcome, accepted_ms, .. } in self.ended {
             let Some(outcome) = outcome else { continue };
+            let of_use = match outcome {
+                SteerOutcome::Honoured => Some(true),
+                SteerOutcome::NotHonoured => Some(false),
+                _ => None,
+            };
+            actor.was_of_use(Means::Steer, (EquivalenceClass::of(&pod), pod.uid), of_use);
             metrics.steer.ended.with_label_values(&[cause.name(), outcome.name()]).inc();
             if let Some(ms) = accepted_ms {
                 metrics.steer.accepted_seconds.observe(ms as f64 / 1000.0);
-            }
-            if outcome == SteerOutcome::NotHonoured {
-                actor.in_vain(Means::Steer);
             }
         }
         for SteerRecord { pod, node, cause, .. } in self.stale {

@@ -19,7 +19,7 @@ use super::look::Place;
 use super::pace::Delay;
 use crate::actor::Outcome;
 use crate::cluster::Snapshot;
-use crate::model::{Pod, PodUid, Priority, Tick};
+use crate::model::{EquivalenceClass, Pod, PodUid, Priority, Tick};
 
 /// A pod that no node takes is not looked at again for so long, nor one that kube-scheduler came to first.
 pub(super) const REST_MS: u64 = 2000;
@@ -88,7 +88,12 @@ struct Entry {
     /// When its hold ends; `None` where a leader before us had chosen it.
     held: Option<Tick>,
     stage: Stage,
+    /// Among whom it is counted, until it is.
+    class: Option<EquivalenceClass>,
 }
+
+/// What a target was good for: whose, and whether it was honoured, as far as that is known.
+pub(super) type Trial = (EquivalenceClass, PodUid, Option<bool>);
 
 impl Entry {
     fn is_unwritten(&self) -> bool {
@@ -119,6 +124,7 @@ pub(super) struct Ledger {
     entries: FxHashMap<PodUid, Entry>,
     resting: FxHashMap<PodUid, Tick>,
     ended: Vec<Ended>,
+    trials: Vec<Trial>,
     delay: Delay,
     head_start: HeadStart,
 }
@@ -152,7 +158,28 @@ impl Ledger {
     /// A target is chosen, and held until this.
     pub(super) fn note(&mut self, uid: PodUid, place: Place, node: &str, held: Tick) {
         let (node, held, Reverse(priority)) = (node.into(), Some(held), place.0);
-        self.entries.insert(uid, Entry { node, priority, held, stage: Stage::Chosen(place) });
+        let (stage, class) = (Stage::Chosen(place), None);
+        self.entries.insert(uid, Entry { node, priority, held, stage, class });
+    }
+
+    /// The pod with a target is counted among these.
+    pub(super) fn classify(&mut self, uid: PodUid, class: EquivalenceClass) {
+        if let Some(entry) = self.entries.get_mut(&uid) {
+            entry.class = Some(class);
+        }
+    }
+
+    /// kube-scheduler was sent to the pod's target, and asks about others.
+    pub(super) fn unwanted(&mut self, uid: PodUid, node: &str) {
+        let entry = self.entries.get_mut(&uid).filter(|it| *it.node == *node);
+        if let Some(entry) = entry.filter(|it| matches!(it.stage, Stage::Nominated { .. })) {
+            self.trials.extend(entry.class.take().map(|class| (class, uid, Some(false))));
+        }
+    }
+
+    /// What targets were good for since this was asked last.
+    pub(super) fn take_trials(&mut self) -> Vec<Trial> {
+        std::mem::take(&mut self.trials)
     }
 
     /// A nomination is worth keeping kube-scheduler waiting for so long.
@@ -225,7 +252,9 @@ impl Ledger {
         for pod in pods.filter(|pod| pod.nominated_ahead && pod.is_pending()) {
             if let Some(node) = &pod.nominated {
                 let (priority, stage) = (pod.priority, Stage::Nominated { since: now, seen: true });
-                let entry = || Entry { node: node.clone(), priority, held: None, stage };
+                let class = Some(EquivalenceClass::of(pod));
+                let (node, held) = (node.clone(), None);
+                let entry = || Entry { node, priority, held, stage, class };
                 self.entries.entry(pod.uid).or_insert_with(entry);
             }
         }
@@ -328,6 +357,8 @@ impl Ledger {
         let Some(entry) = self.entries.remove(&uid) else {
             return;
         };
+        let of_use = (why == End::Honoured).then_some(true);
+        self.trials.extend(entry.class.map(|class| (class, uid, of_use)));
         let held = entry.held.filter(|_| !matches!(why, End::Honoured | End::Missed));
         self.ended.push(Ended { uid, held, why });
         if why.rests() {

@@ -30,7 +30,7 @@ use self::pace::Pace;
 use crate::actor::{Actor, Means, Order, WhyOff};
 use crate::engine::{Desk, NoTarget, World};
 use crate::metrics::Metrics;
-use crate::model::{Pod, PodUid, Reason, Tick};
+use crate::model::{EquivalenceClass, Pod, PodUid, Tick};
 use crate::policy::NominateAhead;
 use crate::writer::Board;
 
@@ -42,6 +42,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 const DUTY: u32 = 4;
 /// Pods that are held while the desk is ours: a fraction of a millisecond.
 const AT_ONCE: usize = 64;
+/// Most targets that were seen not to be wanted between two looks.
+const MAX_UNWANTED: usize = 1024;
 /// How often it is looked at whether targets still take their pods.
 const RECHECK_MS: u64 = 1000;
 /// What the actor begins within so long is ordered now: until the next look, and somewhat longer.
@@ -57,6 +59,8 @@ pub struct Ahead {
     ledger: Mutex<Ledger>,
     /// Nominations are to be written, and kube-scheduler may be kept waiting for them.
     is_pressing: AtomicBool,
+    /// Targets that kube-scheduler was seen not to want, since the last look.
+    unwanted: Mutex<Vec<(PodUid, Box<str>)>>,
 }
 
 /// What is known of the looks before.
@@ -94,6 +98,8 @@ pub enum Standing {
     Foreign,
     /// It is not to be nominated, for this reason.
     Not(NoTarget),
+    /// Nominations of its equivalence class were in vain lately.
+    Paused,
     /// It would be nominated if as many pods waited as there must.
     Waits,
 }
@@ -112,8 +118,9 @@ impl Ahead {
         for why in NoTarget::ALL {
             metrics.ahead.unplanned.with_label_values(&[why.name()]);
         }
-        let (ledger, is_pressing) = (Mutex::default(), AtomicBool::new(false));
-        Self { board, actor, metrics, schedulers, ledger, is_pressing }
+        let (ledger, unwanted) = (Mutex::default(), Mutex::default());
+        let is_pressing = AtomicBool::new(false);
+        Self { board, actor, metrics, schedulers, ledger, is_pressing, unwanted }
     }
 
     /// How a pending pod stands; `None`: the policy does not nominate ahead.
@@ -122,7 +129,9 @@ impl Ahead {
         let target = self.ledger().target(pod.uid).map(str::to_owned);
         let foreign = || (!self.is_ours(pod)).then_some(Standing::Foreign);
         let not = || desk.no_target(world, pod).map(Standing::Not);
-        target.map(Standing::Target).or_else(foreign).or_else(not).or(Some(Standing::Waits))
+        let paused = || self.actor.is_paused(Means::NominateAhead, pod).then_some(Standing::Paused);
+        let target = target.map(Standing::Target);
+        target.or_else(foreign).or_else(not).or_else(paused).or(Some(Standing::Waits))
     }
 
     /// Nominates for as long as the process runs.
@@ -193,7 +202,7 @@ impl Ahead {
             let ord = world.snapshot.names.ord(node).filter(|ord| world.snapshot.is_live(*ord));
             ord.is_some_and(|ord| {
                 let is_changed = changed.as_ref().is_none_or(|rows| rows.contains(&ord));
-                !is_changed || desk.admit(&world, pod, ord) == Reason::Kept
+                !is_changed || desk.would_have(&world, pod, ord)
             })
         };
         let to_clear = self.ledger().follow(&world.snapshot, ttl_ms, now, takes);
@@ -227,11 +236,32 @@ impl Ahead {
         let backlog = look.num_plannable + num_open;
         let most = settings.batch.min(settings.window.saturating_sub(num_open));
         let (waiting, unplanned) = look.in_order();
-        if backlog >= settings.min_backlog && most > 0 && !waiting.is_empty() {
-            let waiting = waiting.get(..most).unwrap_or(&waiting);
-            self.choose_for(waiting, settings.head_start_ms, (&mut desk, &world, now));
+        if backlog >= settings.min_backlog && most > 0 {
+            let waiting = self.unless_paused(&waiting, most);
+            self.choose_for(&waiting, settings.head_start_ms, (&mut desk, &world, now));
         }
         (backlog, unplanned)
+    }
+
+    /// The first `most` of these pods whose classes are not paused; of a class that may be tried again, one.
+    fn unless_paused(&self, pods: &[Arc<Pod>], most: usize) -> Vec<Arc<Pod>> {
+        let may_begin = |pod: &&Arc<Pod>| {
+            let may_begin = !self.actor.is_paused(Means::NominateAhead, pod);
+            if may_begin {
+                self.actor.began(Means::NominateAhead, pod);
+            }
+            may_begin
+        };
+        pods.iter().filter(may_begin).take(most).cloned().collect()
+    }
+
+    /// kube-scheduler asks about a pod that carries a nomination of ours, and not about the node that is
+    /// nominated: it has looked at that one before, and did not want it.
+    pub fn unwanted(&self, pod: &Pod, node: &str) {
+        let mut unwanted = self.unwanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if unwanted.len() < MAX_UNWANTED {
+            unwanted.push((pod.uid, node.into()));
+        }
     }
 
     fn choose_for(
@@ -240,6 +270,9 @@ impl Ahead {
         head_start_ms: u64,
         (desk, world, now): (&mut Desk, &World, Tick),
     ) {
+        if pods.is_empty() {
+            return;
+        }
         let timer = self.metrics.ahead.planning_seconds.start_timer();
         let targets = desk.targets(world, pods);
         timer.observe_duration();
@@ -247,7 +280,11 @@ impl Ahead {
         for (pod, target) in pods.iter().zip(&targets) {
             match target {
                 Ok(best) => chosen.push((pod, world.snapshot.names.name(best.node))),
-                Err(_) => self.ledger().rest(pod.uid, now.plus_ms(REST_MS)),
+                Err(_) => {
+                    let trial = (EquivalenceClass::of(pod), pod.uid);
+                    self.actor.was_of_use(Means::NominateAhead, trial, None);
+                    self.ledger().rest(pod.uid, now.plus_ms(REST_MS));
+                }
             }
         }
         for some in chosen.chunks(AT_ONCE) {
@@ -255,6 +292,7 @@ impl Ahead {
                 self.metrics.ahead.chosen.inc();
                 let mut ledger = self.ledger();
                 ledger.note(pod.uid, place_of(&pod), &node, held);
+                ledger.classify(pod.uid, EquivalenceClass::of(&pod));
                 ledger.grant_head_start(head_start_ms);
             }
         }
@@ -344,6 +382,16 @@ impl Ahead {
 
     /// Counts what has ended, and gives free what was held for it.
     fn settle(&self) {
+        let unwanted =
+            std::mem::take(&mut *self.unwanted.lock().unwrap_or_else(PoisonError::into_inner));
+        let trials = {
+            let mut ledger = self.ledger();
+            unwanted.iter().for_each(|(uid, node)| ledger.unwanted(*uid, node));
+            ledger.take_trials()
+        };
+        for (class, uid, of_use) in trials {
+            self.actor.was_of_use(Means::NominateAhead, (class, uid), of_use);
+        }
         let ended = self.ledger().take_ended();
         for it in &ended {
             self.metrics.ahead.ended.with_label_values(&[it.why.name()]).inc();

@@ -6,7 +6,7 @@ use super::ledger::{End, Ended, Ledger, ToClear};
 use super::look::{Look, place_of};
 use crate::actor::Outcome;
 use crate::engine::NoTarget;
-use crate::model::{Change, Pod, PodUid, Refusal, Tick};
+use crate::model::{Change, EquivalenceClass, Pod, PodUid, Refusal, Tick};
 use crate::policy::Settings;
 use crate::testing::{Site, node, placed, pod, seen_node, seen_pod};
 
@@ -83,6 +83,39 @@ fn a_target_ends_with_its_pod_bound_there_or_elsewhere_or_gone() {
     case.site.see([Change::PodGone { uid: UID }]);
     assert_eq!(case.follow(1, true), []);
     case.ended(End::Missed, true);
+}
+
+/// What is counted for the pod's class, and once: a target that was honoured, one that kube-scheduler did not want,
+/// and nothing where neither is known.
+#[test]
+fn a_target_that_kube_scheduler_does_not_want_is_told_once() {
+    let class = EquivalenceClass::of(&pod(1, 1));
+    let nominated_in = |case: &mut Case| case.ledger.classify(UID, class);
+    let bound = |case: &mut Case, at: &str| {
+        case.sees(&placed(&nominated("a", 5), at));
+        assert_eq!(case.follow(1, true), []);
+    };
+    for (at, want) in [("a", Some(true)), ("b", None)] {
+        let mut case = Case::nominated();
+        nominated_in(&mut case);
+        bound(&mut case, at);
+        assert_eq!(case.ledger.take_trials(), [(class, UID, want)], "{at}");
+    }
+    let mut case = Case::nominated();
+    nominated_in(&mut case);
+    case.ledger.unwanted(UID, "b");
+    case.ledger.unwanted(PodUid(9), "a");
+    assert_eq!(case.ledger.take_trials(), [], "that is not its target");
+    case.ledger.unwanted(UID, "a");
+    case.ledger.unwanted(UID, "a");
+    assert_eq!(case.ledger.take_trials(), [(class, UID, Some(false))]);
+    bound(&mut case, "b");
+    assert_eq!(case.ledger.take_trials(), []);
+    // A nomination that is not written yet says nothing.
+    let mut case = Case::ordered();
+    nominated_in(&mut case);
+    case.ledger.unwanted(UID, "a");
+    assert_eq!(case.ledger.take_trials(), []);
 }
 
 #[test]

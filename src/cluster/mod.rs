@@ -9,6 +9,7 @@ mod apps;
 mod assume;
 mod audit;
 mod cow;
+mod device_classes;
 mod holds;
 mod images;
 mod known;

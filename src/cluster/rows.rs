@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 /// Most extended resources that are counted; what comes later is left to kube-scheduler alone.
-const MAX_EXTENDED: usize = 64;
+pub(super) const MAX_EXTENDED: usize = 64;
 /// For how many pods room is made on a node.
 const MORE_PODS: usize = 4;
 /// Most distinct taint sets; more would be taints that change all the time.

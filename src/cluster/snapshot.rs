@@ -6,16 +6,19 @@ use std::sync::Arc;
 use super::apart::Apart;
 use super::apps::AppRow;
 use super::cow::{Column, Paged, Sharded};
+use super::device_classes::DeviceClasses;
 use super::images::Images;
 use super::names::Names;
 use super::occupancy::{Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
 use super::ports::{self, PortRow};
+use super::rows::MAX_EXTENDED;
 use super::topology::Topology;
 use super::touched::Touched;
 use super::volumes::Volumes;
 use crate::model::{
-    Amounts, AppKey, CannotJudge, Conditions, DomainLevel, DomainOrd, Generation, HostPort,
-    Namespace, Node, NodeOrd, Pod, PodUid, PoolOrd, PoolSpec, Taint,
+    Amounts, AppKey, CannotJudge, Conditions, DEVICE_CLASS_PREFIX, DomainLevel, DomainOrd,
+    Generation, HostPort, Namespace, Node, NodeOrd, Pod, PodUid, PoolOrd, PoolSpec, Profile,
+    Profiles, Taint, is_extended,
 };
 
 /// One array per attribute of a node, indexed by ordinal.
@@ -109,6 +112,10 @@ pub struct Snapshot {
     pub images: Images,
     /// What claims are bound to, and where volumes can be used.
     pub volumes: Volumes,
+    /// Which extended resources DeviceClasses stand for.
+    pub device_classes: DeviceClasses,
+    /// What kube-scheduler's configuration changes of its filters.
+    pub profiles: Arc<Profiles>,
     /// The pools of the policy in force.
     pub pools: Arc<Vec<PoolSpec>>,
     /// Sums per pool.
@@ -239,10 +246,32 @@ impl Snapshot {
 
     /// Why nobody but kube-scheduler can tell which nodes a pod may go to, if so.
     pub fn cannot_judge(&self, pod: &Pod) -> Option<CannotJudge> {
-        match self.volumes.of(pod) {
-            None => Some(CannotJudge::Volumes),
-            Some(_) => pod.constraints.as_ref()?.cannot_judge,
+        if self.volumes.of(pod).is_none() {
+            return Some(CannotJudge::Volumes);
         }
+        let by_itself = pod.constraints.as_ref().and_then(|it| it.cannot_judge);
+        let by_profile = || {
+            let spreads = |it: &&Profile| it.spreads && !pod.spreads_itself();
+            let profile = self.profiles.of(&pod.scheduler);
+            profile.filter(|it| it.is_unclear || spreads(it)).map(|_| CannotJudge::Profile)
+        };
+        let mut asked = pod.requests.extended.iter().filter(|it| it.amount > 0);
+        let mut by_devices = || asked.any(|it| self.may_be_devices(pod, &it.name));
+        by_itself
+            .or_else(by_profile)
+            .or_else(|| by_devices().then_some(CannotJudge::ExtendedResources))
+    }
+
+    /// Where no node publishes this resource, a driver may allocate it; or there are so many resources that it
+    /// is not counted. Source: `noderesources.shouldDelegateResourceToDRA`.
+    pub fn may_be_devices(&self, pod: &Pod, resource: &str) -> bool {
+        if self.extended.len() >= MAX_EXTENDED && self.resource(resource).is_none() {
+            return true;
+        }
+        let can_be = is_extended(resource) || resource.starts_with(DEVICE_CLASS_PREFIX);
+        can_be
+            && !self.profiles.ignore(&pod.scheduler, resource)
+            && self.device_classes.map(resource) != Some(false)
     }
 
     /// The nodes on which a port is taken, or one that conflicts with it.

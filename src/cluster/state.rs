@@ -77,6 +77,7 @@ pub struct ClusterState {
     /// What lists and events said of nodes and namespaces last.
     pub(super) seen_nodes: FxHashMap<NodeOrd, Seen>,
     seen_namespaces: FxHashMap<Box<str>, Stamp>,
+    seen_device_classes: FxHashMap<Box<str>, Stamp>,
     /// The same of claims and volumes.
     pub(super) volume_lists: VolumeLists,
     pub(super) dirty: bool,
@@ -134,12 +135,22 @@ impl ClusterState {
                 }
                 0
             }
+            Change::DeviceClassSeen { .. } | Change::DeviceClassGone { .. } => {
+                if !self.device_class_changed(change) {
+                    return Applied::default();
+                }
+                0
+            }
             Change::Unread { kind, key } => {
                 self.unread(kind, &key);
                 return Applied::default();
             }
             Change::PoolsSet(pools) => {
                 self.set_pools(pools);
+                0
+            }
+            Change::ProfilesSet(profiles) => {
+                self.now.profiles = profiles;
                 0
             }
         };
@@ -164,7 +175,29 @@ impl ClusterState {
         }
     }
 
+    /// False when it changes nothing.
+    fn device_class_changed(&mut self, change: Change) -> bool {
+        let now = &mut self.now.device_classes;
+        match change {
+            Change::DeviceClassSeen { name, resource } => {
+                let stamp = self.epochs[Kind::DeviceClasses as usize];
+                self.seen_device_classes.insert(name.clone(), stamp);
+                now.seen(name, resource)
+            }
+            Change::DeviceClassGone { name } => {
+                self.seen_device_classes.remove(&name);
+                now.gone(&name)
+            }
+            _ => false,
+        }
+    }
+
     fn watch(&mut self, kind: Kind, watch: Watch) -> Applied {
+        if kind == Kind::DeviceClasses && watch != Watch::Silent {
+            let changed = self.now.device_classes.set_lost(watch == Watch::Lost);
+            self.dirty |= changed;
+            return Applied { changed, swept: 0 };
+        }
         let known = &mut self.now.pods_watch;
         // One that is interrupted says nothing, which is no better.
         let worse = *known == Watch::Lost && watch == Watch::Silent;
@@ -277,6 +310,11 @@ impl ClusterState {
                     *seen = stamp;
                 }
             }
+            Kind::DeviceClasses => {
+                if let Some(seen) = self.seen_device_classes.get_mut(key) {
+                    *seen = stamp;
+                }
+            }
             Kind::Volumes => self.volume_lists.volume_unread(ObjectName::of("", key), stamp),
             Kind::Claims => {
                 let (namespace, name) = key.split_once('/').unwrap_or(("", key));
@@ -363,6 +401,9 @@ impl ClusterState {
                 self.buried.retain(|_, since| *since == stamp);
                 self.tombstones.retain(|uid| self.buried.contains_key(uid));
                 gone.len()
+            }
+            Kind::DeviceClasses => {
+                self.now.device_classes.listed(&mut self.seen_device_classes, stamp)
             }
             Kind::Volumes => self.volume_lists.sweep_volumes(&mut self.now.volumes, stamp),
             Kind::Claims => self.volume_lists.sweep_claims(&mut self.now.volumes, stamp),

@@ -8,6 +8,7 @@ use super::contenders::{Contenders, Unlike, images_of, replicas_of};
 use super::desk::Buffers;
 use super::filter::judge;
 use super::in_tree::InTree;
+use super::judged::NodeJudge;
 use super::rank::Ranker;
 use super::scans::{self, Rows, Template};
 use super::{Case, Desk, World};
@@ -117,7 +118,7 @@ impl Anywhere {
         differ.sort_unstable();
         differ.dedup();
         let unlike = Unlike { replicas, differ };
-        kept[at].contenders.gather(case, &unlike, in_tree, into);
+        kept[at].contenders.gather(case, &unlike, &NodeJudge::new(case, in_tree), into);
     }
 
     fn find(&mut self, class: ClassOrd, pod: &Pod) -> usize {
@@ -179,10 +180,44 @@ impl Desk {
             let replicas = &case.extra.replicas;
             let in_tree = InTree::of(&case.world.snapshot, &apart, pod, replicas, keys);
             copy_kept(nodes, verdicts, kept);
-            if let Some(in_tree) = &in_tree {
-                kept.retain(|ord| in_tree.admits(*ord));
-            }
+            let judge_nodes = NodeJudge::new(case, in_tree.as_ref());
+            kept.retain(|ord| judge_nodes.admits(*ord));
             best_kept(case, rows, kept, ranker)
+        })
+    }
+
+    /// True when the node, offered or not, would take the pod, as far as this can be told without a look at
+    /// other pods' terms.
+    pub fn would_have(&mut self, world: &World, pod: &Pod, node: NodeOrd) -> bool {
+        self.passes_somewhere(world, pod, None, &[node])
+    }
+
+    /// True when one of the offered nodes would take the pod; where it is not known which were, one of `all`,
+    /// with the same reservation.
+    pub(super) fn passes_somewhere(
+        &mut self,
+        world: &World,
+        pod: &Pod,
+        offered: Option<&[NodeOrd]>,
+        all: &[NodeOrd],
+    ) -> bool {
+        let (class, nodes) = (world.classify(pod).class, offered.unwrap_or(all));
+        self.seen_with(world, pod, class, nodes.len(), |case, rows, buffers| {
+            judge(case, rows, nodes, &mut buffers.verdicts);
+            let judge_nodes = NodeJudge::new(case, None);
+            let admits = |ord| offered.is_some() || judge_nodes.admits_by_itself(ord);
+            let mut verdicts = nodes.iter().zip(&buffers.verdicts);
+            verdicts.any(|(ord, it)| *it == Reason::Kept && admits(*ord))
+        })
+    }
+
+    /// True when some node's taints are in words of which only kube-scheduler can tell whether they keep the pod
+    /// off: that no node would take it is not certain then.
+    pub(super) fn is_in_doubt(&mut self, world: &World, pod: &Pod) -> bool {
+        self.seen_by(world, pod, |extra| {
+            let class = world.class(world.classify(pod).class);
+            let judge_nodes = NodeJudge::new(Case { world, class, pod, extra }, None);
+            world.snapshot.live_nodes().any(|ord| judge_nodes.is_unclear(ord))
         })
     }
 

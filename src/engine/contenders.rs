@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::Case;
-use super::in_tree::InTree;
+use super::judged::NodeJudge;
 use super::scans::{Buffers, Rows};
 use crate::cluster::{Extra, Snapshot, tie};
 use crate::model::{DomainLevel, DomainOrd, ImageName, NodeOrd, Pod, PoolOrd};
@@ -136,13 +136,13 @@ impl Contenders {
         &mut self,
         case: Case<'_>,
         unlike: &Unlike<'_>,
-        in_tree: Option<&InTree>,
+        judge: &NodeJudge<'_>,
         into: &mut Vec<NodeOrd>,
     ) {
         let hashes = &case.world.snapshot.columns.name_hash;
         let tie_of = |ord: NodeOrd| tie(case.pod.uid, hashes[ord.index()]);
         let Self { points, group_of, groups, .. } = self;
-        let admits = |ord: NodeOrd| in_tree.is_none_or(|it| it.admits(ord));
+        let admits = |ord: NodeOrd| judge.admits(ord);
         let has = |list: &[NodeOrd], ord: NodeOrd| list.binary_search(&ord).is_ok();
         let is_free = |ord| !has(unlike.replicas, ord) && !has(unlike.differ, ord) && admits(ord);
         let mut most = Vec::with_capacity(groups.len());

@@ -331,8 +331,7 @@ impl Desk {
             let refused = refused.clone();
             self.refusals.looked(uid);
             spent += num_looks;
-            let nodes = refused.nodes.as_deref().unwrap_or(&all);
-            let passes = self.passes_somewhere(world, &pod, nodes)
+            let passes = self.passes_somewhere(world, &pod, refused.nodes.as_deref(), &all)
                 || refused.elsewhere && self.best_anywhere(world, &pod).is_some();
             if passes {
                 self.refusals.rang(uid, now);
@@ -377,14 +376,6 @@ impl Desk {
                 Some(scan) => scan.seen_by(case, |rows| decide(case, Some(rows), buffers)),
                 None => decide(case, None, buffers),
             }
-        })
-    }
-
-    fn passes_somewhere(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) -> bool {
-        let class = world.classify(pod).class;
-        self.seen_with(world, pod, class, nodes.len(), |case, rows, Buffers { verdicts, .. }| {
-            judge(case, rows, nodes, verdicts);
-            verdicts.contains(&Reason::Kept)
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::filter::{Tally, judge};
 use super::in_tree::{InTree, Keys};
+use super::judged::NodeJudge;
 use super::rank::Ranker;
 use super::{Case, Desk, World};
 use crate::model::{NodeOrd, Pod, Reason};
@@ -19,6 +20,8 @@ pub struct Explanation {
     /// How many of the nodes that are in kube-scheduler's own required constraints leave; `None` where
     /// they say nothing.
     pub num_left: Option<usize>,
+    /// Some of these nodes have taints in words that are not known here, so that they are not counted.
+    pub has_unclear: bool,
     /// The best nodes, best first, and then examples of refused ones.
     pub nodes: Vec<NodeExplanation>,
 }
@@ -59,14 +62,21 @@ pub fn explain(
     let class = world.class(granted.class);
     let mut verdicts = Vec::new();
     let apart = desk.holds.apart_with(&world.snapshot, Some(pod));
-    let (num_left, explained) = desk.seen_by(world, pod, |extra| {
+    let (num_left, has_unclear, explained) = desk.seen_by(world, pod, |extra| {
         let case = Case { world, class, pod, extra };
-        judge(case, None, nodes, &mut verdicts);
-        let kept = nodes.iter().zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
-        let kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
         let keys = &mut Keys::default();
         let in_tree = InTree::of(&world.snapshot, &apart, pod, &extra.replicas, keys);
-        let num_left = in_tree.map(|it| kept.iter().filter(|ord| it.admits(**ord)).count());
+        let judge_nodes = NodeJudge::new(case, in_tree.as_ref());
+        judge(case, None, nodes, &mut verdicts);
+        for (ord, verdict) in nodes.iter().zip(&mut verdicts).filter(|it| *it.1 == Reason::Kept) {
+            *verdict = judge_nodes.lacks(*ord).unwrap_or(Reason::Kept);
+        }
+        let kept = nodes.iter().zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
+        let kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
+        let num_left = kept.iter().filter(|ord| judge_nodes.admits(**ord)).count();
+        let says_something = in_tree.is_some() || num_left < kept.len();
+        let num_left = says_something.then_some(num_left);
+        let has_unclear = kept.iter().any(|ord| judge_nodes.is_unclear(*ord));
         let mut ranker = Ranker::default();
         let ranked = ranker.rank(case, None, &kept);
         let mut scores = Vec::new();
@@ -90,7 +100,7 @@ pub fn explain(
                 points: points.collect(),
             }
         });
-        (num_left, explained.collect::<Vec<_>>())
+        (num_left, has_unclear, explained.collect::<Vec<_>>())
     });
     let example = |reason: Reason| {
         let at = verdicts.iter().position(|it| *it == reason)?;
@@ -103,6 +113,7 @@ pub fn explain(
         claimed_more: granted.claimed_more,
         tally: Tally::of(&verdicts),
         num_left,
+        has_unclear,
         nodes: explained.into_iter().chain(refused).collect(),
     }
 }

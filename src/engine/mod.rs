@@ -12,6 +12,7 @@ mod explain;
 mod filter;
 mod gone;
 mod in_tree;
+mod judged;
 mod preempt;
 mod rank;
 mod refusals;

@@ -54,7 +54,7 @@ pub enum NoTarget {
 
 impl NoTarget {
     /// All of them, in the order in which they are looked for.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::NotPending,
         Self::Gated,
         Self::Exempt,
@@ -63,6 +63,8 @@ impl NoTarget {
         Self::Named,
         Self::Unjudged(CannotJudge::Volumes),
         Self::Unjudged(CannotJudge::ResourceClaims),
+        Self::Unjudged(CannotJudge::ExtendedResources),
+        Self::Unjudged(CannotJudge::Profile),
         Self::Unjudged(CannotJudge::Unclear),
         Self::Choice(ShortlistOff::SoftSpread),
         Self::Choice(ShortlistOff::PodAffinity),

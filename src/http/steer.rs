@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use super::extender::Extender;
 use crate::actor::{Actor, Means, Order, Outcome};
-use crate::engine::{Answer, Helm, SteerOrder, Wrote};
+use crate::engine::{Answer, Desk, Helm, SteerOrder, World, Wrote};
+use crate::model::{NodeOrd, Pod};
 
 /// Who writes steers, and what is known of the kube-scheduler that they are for.
 #[derive(Clone)]
@@ -22,10 +23,11 @@ pub struct Steerage {
 }
 
 impl Steerage {
-    /// How steering stands at this moment.
-    pub(super) fn helm(&self) -> Helm {
+    /// How steering stands at this moment, for this pod.
+    pub(super) fn helm(&self, pod: &Pod) -> Helm {
         let acts = self.actor.why_off(Means::Steer).is_none();
-        Helm { acts, preempt_verb: self.preempt_verb }
+        let is_paused = self.actor.is_paused(Means::Steer, pod);
+        Helm { acts, preempt_verb: self.preempt_verb, is_paused }
     }
 }
 
@@ -38,6 +40,7 @@ impl Extender {
         if let (Some(order), Some(Steerage { actor, .. })) =
             (answer.steer.take(), self.options.steerage.clone())
         {
+            actor.began(Means::Steer, &order.pod);
             let order = self.order(order);
             // A task that begins when this one waits, which is when the answer is on its way: a
             // nomination that is written earlier is cleared by kube-scheduler.
@@ -60,6 +63,20 @@ impl Extender {
             board.decide(|desk, world, now| desk.steer_written(world, (uid, round), wrote, now));
         })
     }
+}
+
+/// The node that the pod is nominated to, where kube-scheduler does not want it: it looks at a nominated node
+/// before all others, and asks about others now. Not where our own rules would have refused it.
+pub(super) fn unwanted(
+    desk: &mut Desk,
+    world: &World,
+    pod: &Pod,
+    nodes: &[NodeOrd],
+) -> Option<Box<str>> {
+    let node = pod.nominated.as_ref().filter(|_| pod.nominated_ahead)?;
+    let target = world.snapshot.names.ord(node)?;
+    let is_unwanted = !nodes.contains(&target) && desk.would_have(world, pod, target);
+    is_unwanted.then(|| node.clone())
 }
 
 fn wrote(outcome: &Outcome) -> Wrote {

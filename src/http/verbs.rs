@@ -12,7 +12,7 @@ use super::memo::Kept;
 use super::name_list::{Cutter, NameList};
 use super::reply;
 use super::scratch::Scratch;
-use super::steer::Steerage;
+use super::steer::unwanted;
 use super::wire::{self, Args, BindArgs, Name, Object, PreemptArgs, VictimMap, Victims};
 use crate::cluster::Names;
 use crate::engine::{self, Answer, Candidate, Desk, Naming, Tally, World};
@@ -66,7 +66,7 @@ impl Extender {
             };
         }
         let by = arrived + self.options.deadline;
-        let helm = self.options.steerage.as_ref().map(Steerage::helm);
+        let helm = self.options.steerage.as_ref().map(|it| it.helm(&pod));
         let decided = self.board.decide_by(by, |desk, world, now| {
             let nodes = names.ords(&seen.snapshot.names, &world.snapshot.names, ords);
             desk.filter_into(world, &pod, nodes, now, answer);
@@ -78,11 +78,15 @@ impl Extender {
             } else {
                 named_nodes.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));
             }
-            (world.plan_generation, world.snapshot.names.id())
+            let unwanted = unwanted(desk, world, &pod, nodes);
+            (world.plan_generation, world.snapshot.names.id(), unwanted)
         });
-        let Some((plan_generation, known)) = decided else {
+        let Some((plan_generation, known, unwanted)) = decided else {
             return self.filter_degraded(&pod, &names, Reason::Overloaded);
         };
+        if let (Some(node), Some(ahead)) = (unwanted, &self.options.ahead) {
+            ahead.unwanted(&pod, &node);
+        }
         self.see_off(answer);
         if answer.claimed_more {
             self.metrics.claimed_not_granted.inc();

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::features;
 use super::slim::{Pairs, SlimContainer, SlimPod, SlimPodSpec, count, list, nullable, pairs};
+use super::volumes::SlimVolume;
 use crate::model::{
     CannotJudge, Constraints, Hashed, HostPort, Is, LabelSet, Namespaces, NodeTerm, PodTerm,
     Protocol, Requirement, Selector, SpreadTerm,
@@ -234,6 +236,19 @@ impl<'de> Visitor<'de> for OthersReader {
     }
 }
 
+/// The node affinity that a profile of kube-scheduler adds to every pod's.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct AddedAffinity(SlimNodeAffinity);
+
+impl AddedAffinity {
+    /// What is required: the inner `None` where any node will do, the outer in words that are not known here.
+    pub fn node_terms(&self) -> Option<Option<Box<[NodeTerm]>>> {
+        self.0.others.none().ok()?;
+        required(&self.0).ok()
+    }
+}
+
 /// Not understood.
 #[derive(Debug)]
 pub(super) struct Unclear;
@@ -281,8 +296,11 @@ pub(super) fn of(
         cannot_judge: Some(CannotJudge::Unclear),
         ..Constraints::default()
     });
-    if is_unclear || containers_are_unclear(spec) {
+    if is_unclear || containers_are_unclear(spec) || features::needs_some(spec) {
         constraints.cannot_judge = Some(CannotJudge::Unclear);
+    }
+    if spec.volumes.contains(&SlimVolume::Disk) {
+        constraints.cannot_judge = Some(CannotJudge::Volumes);
     }
     if spec.num_resource_claims > 0 {
         constraints.cannot_judge = Some(CannotJudge::ResourceClaims);
@@ -305,20 +323,24 @@ fn read(spec: &SlimPodSpec, labels: &LabelSet) -> Result<Constraints, Unclear> {
     let SlimAffinity { node_affinity, pod_affinity, pod_anti_affinity, others } = &spec.affinity;
     let all = [*others, node_affinity.others, pod_affinity.others, pod_anti_affinity.others];
     all.into_iter().try_for_each(Others::none)?;
-    let node_terms = node_affinity.required.as_ref().map(|it| {
-        it.others.none()?;
-        it.node_selector_terms.iter().map(node_term).collect::<Result<Box<[_]>, _>>()
-    });
     let spread = &spec.topology_spread_constraints;
     let hard = spread.iter().filter(|it| it.when_unsatisfiable != "ScheduleAnyway");
     Ok(Constraints {
         node_selector: are(&spec.node_selector).collect(),
-        node_terms: node_terms.transpose()?,
+        node_terms: required(node_affinity)?,
         together: pod_terms(&pod_affinity.required, labels)?,
         apart: pod_terms(&pod_anti_affinity.required, labels)?,
         spread: hard.map(|it| spread_term(it, labels)).collect::<Result<_, _>>()?,
         cannot_judge: None,
     })
+}
+
+fn required(affinity: &SlimNodeAffinity) -> Result<Option<Box<[NodeTerm]>>, Unclear> {
+    let terms = affinity.required.as_ref().map(|it| {
+        it.others.none()?;
+        it.node_selector_terms.iter().map(node_term).collect::<Result<Box<[_]>, _>>()
+    });
+    terms.transpose()
 }
 
 /// That each label has this value.

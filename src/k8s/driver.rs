@@ -124,7 +124,10 @@ impl Driver {
         {
             // A server that starts refuses everybody for a moment.
             let was_listed = self.health.kind(self.kind).listed;
-            if self.kind.is_optional() && !was_listed && failure.code == Some(403) {
+            if self.kind == Kind::DeviceClasses && failure.code == Some(404) {
+                wait = self.options.forbidden_pause;
+                self.are_not_served(failure).await?;
+            } else if self.kind.is_optional() && !was_listed && failure.code == Some(403) {
                 wait = self.options.forbidden_pause;
                 self.do_without(failure);
             } else {
@@ -146,6 +149,26 @@ impl Driver {
             }
         }
         self.course.begin_wanted_list(self.started.elapsed());
+        Ok(())
+    }
+
+    /// The API server does not know the kind, so there are no objects of it.
+    async fn are_not_served(&mut self, failure: Failure) -> Result<(), Abandoned> {
+        self.send(Change::RelistBegin(self.kind)).await?;
+        self.send(Change::RelistEnd(self.kind)).await?;
+        self.update(|it| {
+            it.error = Some(format!("not served, so there are none: {}", failure.text))
+        });
+        Ok(())
+    }
+
+    /// The API server does not know the kind, so there are no objects of it.
+    async fn are_not_served(&mut self, failure: Failure) -> Result<(), Abandoned> {
+        self.send(Change::RelistBegin(self.kind)).await?;
+        self.send(Change::RelistEnd(self.kind)).await?;
+        self.update(|it| {
+            it.error = Some(format!("not served, so there are none: {}", failure.text))
+        });
         Ok(())
     }
 

@@ -71,7 +71,12 @@ fn brief(change: &Change) -> String {
         Change::WatchLost(_) => "lost".to_owned(),
         Change::WatchBack(_) => "back".to_owned(),
         Change::NodeSeen(node) => format!("+{}", node.name),
-        Change::NodeGone { name } | Change::NamespaceGone { name } => format!("-{name}"),
+        Change::NodeGone { name }
+        | Change::NamespaceGone { name }
+        | Change::DeviceClassGone { name } => format!("-{name}"),
+        Change::DeviceClassSeen { name, resource } => {
+            format!("+{name}={}", resource.as_deref().unwrap_or_default())
+        }
         Change::NamespaceSeen(namespace) => format!("+{}", namespace.name),
         Change::PodSeen(pod) => format!("+{}", pod.name),
         Change::PodGone { uid } => format!("-{}", uid.0),
@@ -79,6 +84,7 @@ fn brief(change: &Change) -> String {
         Change::ClaimGone { name } | Change::VolumeGone { name } => format!("-{}", name.0),
         Change::Unread { key, .. } => format!("?{key}"),
         Change::PoolsSet(_) => "pools".to_owned(),
+        Change::ProfilesSet(_) => "profiles".to_owned(),
     }
 }
 
@@ -272,6 +278,31 @@ async fn missing_rights_are_named_and_waited_for() {
     fake.push(page(5, "", &[pod(1, 1)]));
     rig = watch(fake.port(), Kind::Pods, quick());
     assert_eq!(rig.take(3).await, ["begin", "+p1", "end"], "a right that is granted later helps");
+}
+
+/// An API server that does not know DeviceClasses has none; it is asked again now and then.
+#[tokio::test]
+async fn a_kind_that_is_not_served_has_no_objects() {
+    let options = WatchOptions { forbidden_pause: Duration::from_millis(10), ..quick() };
+    let no = || Answer::refusal(404, "the server could not find the requested resource");
+    let fake = Fake::start(vec![no(), no(), no()]).await;
+    let mut rig = watch(fake.port(), Kind::DeviceClasses, options);
+    assert_eq!(rig.take(4).await, ["begin", "end", "begin", "end"]);
+    let state = rig.health.kind(Kind::DeviceClasses);
+    assert_eq!((state.num_failures, state.listed), (0, false));
+    assert!(state.error.expect("it is said").starts_with("not served, so there are none: "));
+    let class = r#"{"metadata":{"name":"a"},"spec":{"extendedResourceName":"b.com/x"}}"#.to_owned();
+    for answer in [refuse_stream(), page(5, "", &[class]), lines(&[], After::Hang)] {
+        fake.push(answer);
+    }
+    loop {
+        match rig.take(1).await[0].as_str() {
+            "+a=b.com/x" => break,
+            other => assert!(["begin", "end"].contains(&other), "{other}"),
+        }
+    }
+    let path = "/apis/resource.k8s.io/v1/deviceclasses?";
+    assert!(fake.seen().iter().all(|it| it.uri.starts_with(path) && it.method == "GET"));
 }
 
 /// A right that is only useful: it is looked for now and then, and its want is no failure.

@@ -17,10 +17,12 @@ pub mod client;
 mod constraints;
 mod deadline;
 pub mod decode;
+mod device_classes;
 mod driver;
 #[cfg(test)]
 mod driver_tests;
 pub mod events;
+mod features;
 #[cfg(test)]
 mod fake;
 mod health;
@@ -43,6 +45,7 @@ mod watch;
 mod wire;
 pub mod writes;
 
+pub use constraints::AddedAffinity;
 pub use driver::{spawn, spawn_with};
 pub use health::{KindHealth, Refused, WatchHealth};
 pub use watch::WatchOptions;

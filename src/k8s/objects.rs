@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::model::{Change, Kind, ObjectName, PodUid};
 
 use super::decode::{self, DecodeError};
+use super::device_classes::{self, SlimDeviceClass};
 use super::slim::{SlimIdentity, SlimIdentityMeta, SlimNamespace, SlimNode, SlimPod};
 use super::volumes::{self, SlimClaim, SlimPersistentVolume};
 
@@ -53,6 +54,10 @@ pub(super) fn first(kind: Kind, text: &[u8]) -> Result<Option<(First, usize)>, E
         Kind::Claims => seen::<SlimClaim>(text, |slim| {
             let (name, bound) = volumes::claim(&slim)?;
             let change = Change::ClaimSeen { name, bound };
+            Ok(Read { change, version: slim.metadata.resource_version })
+        }),
+        Kind::DeviceClasses => seen::<SlimDeviceClass>(text, |slim| {
+            let change = device_classes::device_class(&slim)?;
             Ok(Read { change, version: slim.metadata.resource_version })
         }),
     };
@@ -104,6 +109,7 @@ pub(super) fn gone(kind: Kind, object: &RawValue) -> Result<Read, DecodeError> {
             let uid = PodUid::parse(&meta.uid);
             Change::PodGone { uid: uid.ok_or(DecodeError::Missing { field: "metadata.uid" })? }
         }
+        Kind::DeviceClasses => Change::DeviceClassGone { name: name()?.into() },
         Kind::Volumes => Change::VolumeGone { name: ObjectName::of("", name()?) },
         Kind::Claims => Change::ClaimGone { name: ObjectName::of(&meta.namespace, name()?) },
     };
@@ -115,7 +121,7 @@ pub(super) fn key_of(kind: Kind, meta: SlimIdentityMeta) -> Box<str> {
     match kind {
         Kind::Pods => meta.uid.into(),
         Kind::Claims => format!("{}/{}", meta.namespace, meta.name).into(),
-        Kind::Nodes | Kind::Namespaces | Kind::Volumes => meta.name.into(),
+        Kind::Nodes | Kind::Namespaces | Kind::Volumes | Kind::DeviceClasses => meta.name.into(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::constraints::{Others, SlimAffinity, SlimPort, SlimSpreadConstraint};
+use super::features::{SlimMount, SlimRestartRule};
 use super::images::{SlimImage, SlimImageName};
 use super::marks::{SlimLabels, SlimMarks};
 use super::volumes::SlimVolume;
@@ -172,6 +173,11 @@ pub struct SlimPodSpec {
     /// How many `resourceClaims` there are.
     #[serde(rename = "resourceClaims", deserialize_with = "count")]
     pub num_resource_claims: usize,
+    /// `hostNetwork`.
+    #[serde(deserialize_with = "nullable")]
+    pub host_network: bool,
+    /// `hostUsers`.
+    pub host_users: Option<bool>,
     /// Whether `schedulingGroup` is set (1.36).
     #[serde(deserialize_with = "present")]
     pub scheduling_group: bool,
@@ -195,6 +201,12 @@ pub struct SlimContainer {
     /// `restartPolicy`; `Always` makes an init container a native sidecar.
     #[serde(deserialize_with = "nullable")]
     pub restart_policy: String,
+    /// `restartPolicyRules`.
+    #[serde(deserialize_with = "list")]
+    pub restart_policy_rules: Vec<SlimRestartRule>,
+    /// `volumeMounts`.
+    #[serde(deserialize_with = "list")]
+    pub volume_mounts: Vec<SlimMount>,
     /// `resources`.
     #[serde(deserialize_with = "nullable")]
     pub resources: SlimResources,

@@ -26,7 +26,23 @@ pub enum SlimVolume {
     Claim(Box<str>),
     /// The one that is made for the volume of this name.
     Ephemeral(Box<str>),
+    /// None does: the pod names a disk itself. Others on a node may use it, or a limit count it.
+    Disk,
 }
+
+/// The volumes of a pod that plugins VolumeRestrictions and NodeVolumeLimits look at without a claim. Sources:
+/// `volumerestrictions.needsRestrictionsCheck`, `csitrans.IsInlineMigratable`.
+const DISKS: [&str; 9] = [
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "rbd",
+    "iscsi",
+    "azureDisk",
+    "azureFile",
+    "cinder",
+    "portworxVolume",
+    "vsphereVolume",
+];
 
 /// A text that is borrowed where the JSON text has it as it is.
 #[derive(Default, serde::Deserialize)]
@@ -57,17 +73,22 @@ impl<'de> Visitor<'de> for VolumeReader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SlimVolume, A::Error> {
         let (mut name, mut claim, mut ephemeral) = (Text::default(), None, false);
+        let mut is_disk = false;
         while let Some(Text(key)) = map.next_key()? {
             match &*key {
                 "name" => name = map.next_value::<Option<Text<'_>>>()?.unwrap_or_default(),
                 "persistentVolumeClaim" => claim = map.next_value::<Option<ClaimSource>>()?,
                 "ephemeral" => ephemeral = map.next_value::<Option<IgnoredAny>>()?.is_some(),
+                key if DISKS.contains(&key) => {
+                    is_disk |= map.next_value::<Option<IgnoredAny>>()?.is_some();
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(match claim {
             Some(claim) => SlimVolume::Claim(claim.claim_name),
             None if ephemeral => SlimVolume::Ephemeral(name.0.into()),
+            None if is_disk => SlimVolume::Disk,
             None => SlimVolume::Other,
         })
     }
@@ -80,7 +101,7 @@ pub(super) fn of_pod(pod: &SlimPod) -> Box<[PodClaim]> {
     }
     let (namespace, own) = (&*pod.metadata.namespace, &*pod.metadata.name);
     let claims = pod.spec.volumes.iter().filter_map(|it| match it {
-        SlimVolume::Other => None,
+        SlimVolume::Other | SlimVolume::Disk => None,
         SlimVolume::Claim(name) => {
             Some(PodClaim { name: ObjectName::of(namespace, name), ephemeral: false })
         }

@@ -102,24 +102,24 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// The request for what a watch does next.
 pub(super) fn request(kind: Kind, ask: &Ask, options: &WatchOptions) -> Request<Body> {
-    let resource = kind.resource();
+    let resource = format!("{}/{}", kind.api(), kind.resource());
     let uri = match ask {
-        Ask::Page { after: None } => format!("/api/v1/{resource}?limit={}", options.page_limit),
+        Ask::Page { after: None } => format!("{resource}?limit={}", options.page_limit),
         Ask::Page { after: Some(token) } => {
             let token = percent_encoded(token);
-            format!("/api/v1/{resource}?limit={}&continue={token}", options.page_limit)
+            format!("{resource}?limit={}&continue={token}", options.page_limit)
         }
         Ask::Stream => {
             let seconds = options.stream_timeout.as_secs().max(1);
             format!(
-                "/api/v1/{resource}?watch=true&allowWatchBookmarks=true&sendInitialEvents=true\
+                "{resource}?watch=true&allowWatchBookmarks=true&sendInitialEvents=true\
                  &resourceVersionMatch=NotOlderThan&timeoutSeconds={seconds}"
             )
         }
         Ask::Watch { from } => {
             let (from, seconds) = (percent_encoded(from), options.watch_timeout.as_secs().max(1));
             format!(
-                "/api/v1/{resource}?watch=true&allowWatchBookmarks=true&resourceVersion={from}\
+                "{resource}?watch=true&allowWatchBookmarks=true&resourceVersion={from}\
                  &timeoutSeconds={seconds}"
             )
         }

@@ -1,9 +1,12 @@
 //! Everything that may alter the cluster's state.
 
+use std::sync::Arc;
+
 use super::ids::PodUid;
 use super::node::{Namespace, Node};
 use super::pod::Pod;
 use super::pool::PoolSpec;
+use super::profiles::Profiles;
 use super::volumes::{BoundClaim, ObjectName, Reach};
 
 /// What a watch is about.
@@ -19,16 +22,24 @@ pub enum Kind {
     Volumes,
     /// Claims of all namespaces to persistent volumes.
     Claims,
+    /// Classes of devices.
+    DeviceClasses,
 }
 
 impl Kind {
     /// All kinds, in the order in which they are worth listing.
-    pub const ALL: [Self; 5] =
-        [Self::Nodes, Self::Namespaces, Self::Pods, Self::Volumes, Self::Claims];
+    pub const ALL: [Self; 6] = [
+        Self::Nodes,
+        Self::Namespaces,
+        Self::Pods,
+        Self::Volumes,
+        Self::Claims,
+        Self::DeviceClasses,
+    ];
     /// Those without which nothing is decided.
     pub const NEEDED: [Self; 3] = [Self::Nodes, Self::Namespaces, Self::Pods];
     /// Those that tell more of where pods may go. We may lack the right to them, and do without.
-    pub const OPTIONAL: [Self; 2] = [Self::Volumes, Self::Claims];
+    pub const OPTIONAL: [Self; 3] = [Self::Volumes, Self::Claims, Self::DeviceClasses];
 
     /// The resource's plural name, as in an API path.
     pub fn resource(self) -> &'static str {
@@ -38,6 +49,15 @@ impl Kind {
             Self::Pods => "pods",
             Self::Volumes => "persistentvolumes",
             Self::Claims => "persistentvolumeclaims",
+            Self::DeviceClasses => "deviceclasses",
+        }
+    }
+
+    /// The path of its group and version in the API.
+    pub fn api(self) -> &'static str {
+        match self {
+            Self::DeviceClasses => "/apis/resource.k8s.io/v1",
+            _ => "/api/v1",
         }
     }
 
@@ -109,6 +129,18 @@ pub enum Change {
         /// The volume.
         name: ObjectName,
     },
+    /// A DeviceClass was listed, added or modified.
+    DeviceClassSeen {
+        /// The class's name.
+        name: Box<str>,
+        /// Its `extendedResourceName`.
+        resource: Option<Box<str>>,
+    },
+    /// A DeviceClass was deleted.
+    DeviceClassGone {
+        /// The class's name.
+        name: Box<str>,
+    },
     /// An object was listed that could not be read: what was known of it before stays.
     Unread {
         /// What it is.
@@ -118,4 +150,6 @@ pub enum Change {
     },
     /// A policy with these pools is in force.
     PoolsSet(Vec<PoolSpec>),
+    /// kube-scheduler is configured so.
+    ProfilesSet(Arc<Profiles>),
 }

@@ -185,19 +185,32 @@ pub enum CannotJudge {
     Volumes,
     /// It has `resourceClaims`: devices that a driver allocates.
     ResourceClaims,
+    /// It asks for an extended resource that a DeviceClass stands for, so that a driver allocates devices; or
+    /// DeviceClasses are not known.
+    ExtendedResources,
+    /// Its profile adds constraints that are not known here.
+    Profile,
     /// It asks for something in words that are not known here.
     Unclear,
 }
 
 impl CannotJudge {
     /// All of them, in the order in which they are looked for.
-    pub const ALL: [Self; 3] = [Self::Volumes, Self::ResourceClaims, Self::Unclear];
+    pub const ALL: [Self; 5] = [
+        Self::Volumes,
+        Self::ResourceClaims,
+        Self::ExtendedResources,
+        Self::Profile,
+        Self::Unclear,
+    ];
 
     /// As a metric's label.
     pub fn name(self) -> &'static str {
         match self {
             Self::Volumes => "volumes",
             Self::ResourceClaims => "resource_claims",
+            Self::ExtendedResources => "extended_resources",
+            Self::Profile => "scheduler_profile",
             Self::Unclear => "unclear",
         }
     }

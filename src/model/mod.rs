@@ -6,12 +6,14 @@
 mod bucket;
 mod change;
 mod constraints;
+mod equivalence;
 mod ids;
 mod image;
 mod labels;
 mod node;
 mod pod;
 mod pool;
+mod profiles;
 mod quantity;
 mod reason;
 mod requests;
@@ -23,6 +25,7 @@ pub use constraints::{
     CannotJudge, Constraints, HostPort, Is, Namespaces, NodeTerm, PodTerm, Protocol, Requirement,
     Selector, SpreadTerm,
 };
+pub use equivalence::EquivalenceClass;
 pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick, mix};
 pub use image::{ImageName, NodeImage, normalized};
 pub use labels::{Hashed, LabelSet};
@@ -32,6 +35,7 @@ pub use pod::{
     decimal,
 };
 pub use pool::{NodeMatcher, PoolSpec, glob};
+pub use profiles::{DEVICE_CLASS_PREFIX, Profile, Profiles, is_extended};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};
 pub use reason::Reason;
 pub use requests::{Ask, ContainerKind, PodAsk, is_pod_level};

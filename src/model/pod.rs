@@ -217,6 +217,12 @@ impl Pod {
         self.constraints.is_some() || !self.host_ports.is_empty() || self.claims_volumes()
     }
 
+    /// True when it has topology spread constraints of its own, hard or soft: a profile's do not apply to it.
+    pub fn spreads_itself(&self) -> bool {
+        self.preferences.intersects(Preferences::SPREAD)
+            || self.constraints.as_ref().is_some_and(|it| !it.spread.is_empty())
+    }
+
     /// What it requires, if it must be apart from somebody: who must then be apart from it.
     pub fn apart(&self) -> Option<&Arc<Constraints>> {
         self.constraints.as_ref().filter(|it| !it.apart.is_empty())

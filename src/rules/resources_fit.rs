@@ -143,9 +143,9 @@ fn fits_extended(cx: &Cx<'_>, offer: &mut Offer<'_>, resource: ResourceOrd, amou
     }
     offer.refuse(Reason::Insufficient, |at| {
         let held = held.get(&at).copied().unwrap_or(0);
-        // A node that does not publish it is not judged: kube-scheduler refuses it there, or was told
-        // to ignore the resource.
-        column.allocatable[at] >= 0
+        // A node that publishes none of it is not judged: kube-scheduler refuses it there, was told to ignore
+        // the resource, or has a driver allocate it.
+        column.allocatable[at] > 0
             && column.used[at].saturating_add(held).saturating_add(amount) > column.allocatable[at]
     });
 }

@@ -21,6 +21,7 @@ mod extender_url;
 mod first_policy;
 mod priority;
 mod policy_state;
+mod profiles;
 mod reload;
 mod siblings;
 mod identity;
@@ -107,7 +108,9 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let tls = tls.transpose()?.map(Arc::new);
     let scheduler = config.siblings.load(listen)?;
     let desk = config.fast_paths.on_desk(Desk::default().beside(scheduler.siblings));
-    let board = Arc::new(Board::new(first.plan.clone(), desk, Clock::start()));
+    let profiles = Arc::new(config.siblings.load_profiles()?);
+    let board = Board::new(first.plan.clone(), desk, Clock::start()).with_profiles(profiles);
+    let board = Arc::new(board);
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
     let stop = signals::listen().context("cannot listen for signals")?;

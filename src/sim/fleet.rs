@@ -114,7 +114,7 @@ impl Fleet {
         match kind {
             Kind::Nodes => 0..self.num_nodes,
             Kind::Namespaces => 0..NAMESPACES.len() as u64,
-            Kind::Volumes | Kind::Claims => 0..0,
+            Kind::Volumes | Kind::Claims | Kind::DeviceClasses => 0..0,
             Kind::Pods => {
                 let rounds = list_version.saturating_sub(BASE) / ROUND;
                 2 * rounds..self.num_pods + 2 * rounds
@@ -132,7 +132,7 @@ impl Fleet {
             }
             Kind::Pods => self.write_pod(out, &self.listed(number)),
             // It has none.
-            Kind::Volumes | Kind::Claims => {}
+            Kind::Volumes | Kind::Claims | Kind::DeviceClasses => {}
         }
     }
 

@@ -49,6 +49,7 @@ impl Script {
             Some(b"namespaces") => Kind::Namespaces,
             Some(b"persistentvolumes") => Kind::Volumes,
             Some(b"persistentvolumeclaims") => Kind::Claims,
+            Some(b"deviceclasses") => Kind::DeviceClasses,
             _ => Kind::Pods,
         };
         let answers = parts.take(8).map(|part| {
@@ -104,6 +105,9 @@ fn truth(kind: Kind, name: &str) -> Value {
         Kind::Pods => pods().swap_remove(1),
         Kind::Volumes => persistent_volumes().swap_remove(0),
         Kind::Claims => claims().swap_remove(0),
+        Kind::DeviceClasses => {
+            json!({"metadata": {}, "spec": {"extendedResourceName": "example.com/gpu"}})
+        }
     };
     object["metadata"]["name"] = json!(name);
     object["metadata"]["uid"] = json!(name);
@@ -192,6 +196,10 @@ fn is_true(state: &mut ClusterState, kind: Kind) -> bool {
         Kind::Volumes => {
             let reach = snapshot.volumes.reach(ObjectName::of("", "true-1"));
             reach.is_some() && snapshot.volumes.counts() == (0, 2)
+        }
+        Kind::DeviceClasses => {
+            let classes = &snapshot.device_classes;
+            classes.map("example.com/gpu") == Some(true) && classes.num() == 2
         }
         Kind::Claims => {
             let claim = snapshot.volumes.claim(ObjectName::of("shop", "true-1"));

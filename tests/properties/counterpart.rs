@@ -66,6 +66,9 @@ impl Model {
             },
             Change::VolumeGone { name } => drop(self.volumes.remove(name)),
             Change::Unread { kind, key } => self.unread(*kind, key),
+            Change::DeviceClassSeen { .. }
+            | Change::DeviceClassGone { .. }
+            | Change::ProfilesSet(_) => {}
             Change::PoolsSet(pools) => self.pools.clone_from(pools),
         }
     }
@@ -131,6 +134,7 @@ impl Model {
             }
             Kind::Volumes => self.volumes.values_mut().for_each(|(_, seen)| *seen = false),
             Kind::Claims => self.claims.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::DeviceClasses => {}
         }
     }
 
@@ -143,6 +147,7 @@ impl Model {
             Kind::Namespaces => self.namespaces.retain(|_, (_, seen)| *seen),
             Kind::Volumes => self.volumes.retain(|_, (_, seen)| *seen),
             Kind::Claims => self.claims.retain(|_, (_, seen)| *seen),
+            Kind::DeviceClasses => {}
             Kind::Pods => {
                 let lost = self.pods.iter().filter(|(_, (_, seen))| !*seen);
                 self.told.extend(lost.map(|(uid, _)| Settled::Gone(*uid)));
@@ -157,6 +162,7 @@ impl Model {
         let seen = match kind {
             Kind::Nodes => self.nodes.get_mut(key).map(|it| &mut it.1),
             Kind::Namespaces => self.namespaces.get_mut(key).map(|it| &mut it.1),
+            Kind::DeviceClasses => None,
             Kind::Volumes => self.volumes.get_mut(&ObjectName::of("", key)).map(|it| &mut it.1),
             Kind::Claims => {
                 let (namespace, name) = key.split_once('/').unwrap_or_default();

@@ -338,8 +338,8 @@ impl Server {
                 let kind = Kind::ALL[usize::from(kind)];
                 let key = match kind {
                     Kind::Pods => format!("00000000-0000-0000-0000-{key:012x}"),
-                    Kind::Nodes | Kind::Namespaces | Kind::Volumes => name_of(key),
                     Kind::Claims => format!("default/{}", name_of(key)),
+                    _ => name_of(key),
                 };
                 vec![Change::Unread { kind, key: key.into() }]
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sigma::actor::{BreakerState, Means, Order, Outcome, WhyOff};
+use sigma::model::EquivalenceClass;
 
 use crate::faults::Fault;
 use crate::site::pod;
@@ -71,7 +72,7 @@ fn a_write_that_fails_is_tried_again_and_then_given_up() {
     assert_eq!(stage.last(means).attempts, 6);
 }
 
-/// Row 55, the writes of a means keep failing, or are in vain: its breaker opens and nothing more is
+/// Row 55, the writes of a means keep failing: its breaker opens and nothing more is
 /// written by it, which `sigma_breaker_open` and `/api/v1/actions` say. Now and then one write is tried;
 /// when it works, all is as before. Answers and other means go on.
 #[test]
@@ -93,9 +94,20 @@ fn a_means_that_keeps_failing_is_left_alone_until_a_write_works() {
     assert_eq!(stage.actor.room(Means::Steer), 1);
     assert_eq!(stage.outcome(order("probe")), Outcome::Written);
     assert_eq!(breaker(), BreakerState::Closed);
-    // Nominations that are written and not honoured are failures, too.
-    (0..5).for_each(|_| stage.actor.in_vain(Means::Steer));
-    assert_eq!(stage.outcome(order("fourth")), Outcome::Off);
+    // Nominations that are written and not honoured are failures, too, where unrelated pods are concerned.
+    let in_vain = |name: &str, cpu: &str| {
+        let pod = stage.pod_of(name, cpu);
+        stage.actor.was_of_use(Means::Steer, (EquivalenceClass::of(&pod), pod.uid), Some(false));
+    };
+    (0..20).for_each(|at| in_vain(&format!("cart-{at}"), "1"));
+    assert_eq!((breaker(), stage.state(Means::Steer).paused_classes), (BreakerState::Closed, 1));
+    assert!(stage.actor.is_paused(Means::Steer, &stage.pod_of("cart", "1")));
+    assert!(!stage.actor.is_paused(Means::Steer, &stage.pod_of("song", "2")));
+    assert!(!stage.actor.is_paused(Means::NominateAhead, &stage.pod_of("cart", "1")));
+    in_vain("song", "2");
+    assert_eq!(stage.outcome(order("fourth")), Outcome::Written);
+    in_vain("film", "3");
+    assert_eq!(stage.outcome(order("fifth")), Outcome::Off);
 }
 
 #[test]

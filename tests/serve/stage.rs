@@ -141,6 +141,12 @@ impl Stage {
         self.read(name)
     }
 
+    /// A pod that asks for so much.
+    pub(crate) fn pod_of(&self, name: &str, cpu: &str) -> Arc<Pod> {
+        self.api.put("pods", pod(name, cpu));
+        self.read(name)
+    }
+
     pub(crate) fn read(&self, name: &str) -> Arc<Pod> {
         let slim = serde_json::from_value(self.object(name)).expect("a pod");
         Arc::new(decode::pod(&slim).expect("a sound pod"))

@@ -281,7 +281,12 @@ async fn handle(
 }
 
 fn understand(method: &Method, uri: &Uri) -> Option<Asked> {
-    let groups = ["/api/v1/", "/apis/authorization.k8s.io/v1/", "/apis/coordination.k8s.io/v1/"];
+    let groups = [
+        "/api/v1/",
+        "/apis/authorization.k8s.io/v1/",
+        "/apis/coordination.k8s.io/v1/",
+        "/apis/resource.k8s.io/v1/",
+    ];
     let path = groups.iter().find_map(|group| uri.path().strip_prefix(group))?;
     let parts: Vec<&str> = path.split('/').collect();
     let (resource, key) = match parts[..] {

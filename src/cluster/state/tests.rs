@@ -159,6 +159,7 @@ fn what_a_list_has_but_cannot_be_read_stays_as_it_was() {
     state.apply(Change::ClaimSeen { name: data, bound: Some(bound("pv")) });
     let pv = ObjectName::of("", "pv");
     state.apply(Change::VolumeSeen { name: pv, reach: Some(in_zone("x")) });
+    state.apply(Change::DeviceClassSeen { name: "gpu".into(), resource: None });
     for kind in Kind::ALL {
         state.apply(Change::RelistBegin(kind));
     }
@@ -171,12 +172,13 @@ fn what_a_list_has_but_cannot_be_read_stays_as_it_was() {
         (Kind::Volumes, "pv"),
         (Kind::Claims, "default/data"),
         (Kind::Claims, "data"),
+        (Kind::DeviceClasses, "gpu"),
     ];
     for (kind, key) in others.into_iter().chain(pods) {
         assert!(!state.apply(Change::Unread { kind, key: key.into() }).changed);
     }
     let swept = Kind::ALL.map(|kind| state.apply(Change::RelistEnd(kind)).swept);
-    assert_eq!((swept, state.now.num_pods, state.now.pending.len()), ([0; 5], 1, 1));
+    assert_eq!((swept, state.now.num_pods, state.now.pending.len()), ([0; 6], 1, 1));
     assert_eq!(state.now.volumes.counts(), (1, 1));
     for kind in Kind::OPTIONAL {
         state.apply(Change::RelistBegin(kind));

@@ -17,6 +17,8 @@ pub struct Helm {
     pub acts: bool,
     /// kube-scheduler is configured to ask us before it preempts.
     pub preempt_verb: bool,
+    /// Steers of the pod's equivalence class were in vain, so that it is left alone for a while.
+    pub is_paused: bool,
 }
 
 impl Desk {
@@ -66,6 +68,7 @@ impl Desk {
                     return;
                 }
                 Some(course) => Ok(course),
+                None if self.is_in_doubt(world, pod) => Err(Unsteered::Constrained),
                 None => Err(Unsteered::Nowhere),
             },
         };
@@ -181,6 +184,7 @@ impl Desk {
         let spares = helm.preempt_verb || self.steers.was_asked_to_preempt() || pod.never_preempts;
         let obstacles = [
             (!helm.acts, Unsteered::Off),
+            (helm.is_paused, Unsteered::Paused),
             (!self.may_wait(world, pod) || pod.gated, Unsteered::NotPending),
             (known.is_some_and(|it| is_leaving(it)), Unsteered::NotPending),
             (pod.grouped, Unsteered::Grouped),

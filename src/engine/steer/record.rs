@@ -96,6 +96,8 @@ impl SteerOutcome {
 pub enum Unsteered {
     /// The means does not act now.
     Off,
+    /// Steers of its equivalence class were in vain lately.
+    Paused,
     /// It belongs to a group that its scheduler places together.
     Grouped,
     /// It requires something of its node that only kube-scheduler judges.
@@ -121,8 +123,9 @@ pub enum Unsteered {
 
 impl Unsteered {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Off,
+        Self::Paused,
         Self::Grouped,
         Self::Constrained,
         Self::NotPending,
@@ -139,6 +142,7 @@ impl Unsteered {
     pub fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
+            Self::Paused => "paused",
             Self::Grouped => "grouped",
             Self::Constrained => "constrained",
             Self::NotPending => "not_pending",

@@ -8,7 +8,7 @@ mod interleavings;
 mod whom;
 
 /// Nominations are written, and kube-scheduler asks before it preempts.
-const ACTS: Helm = Helm { acts: true, preempt_verb: true };
+const ACTS: Helm = Helm { acts: true, preempt_verb: true, is_paused: false };
 /// What kube-scheduler offers: `t` is never among it.
 const WINDOW: [&str; 2] = ["x", "y"];
 

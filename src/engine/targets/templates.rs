@@ -3,6 +3,7 @@
 use crate::engine::Case;
 use crate::engine::contenders::{Contenders, Unlike, images_of, replicas_of};
 use crate::engine::in_tree::InTree;
+use crate::engine::judged::NodeJudge;
 use crate::engine::scans::{self, Buffers, Rows};
 use crate::model::{ClassOrd, ImageName, NodeOrd};
 
@@ -50,7 +51,7 @@ impl Templates {
         template.follow(case, taken, buffers);
         replicas_of(&case.world.snapshot, case.pod, case.extra, replicas);
         let unlike = Unlike { replicas, differ: &[] };
-        template.contenders.gather(case, &unlike, in_tree, candidates);
+        template.contenders.gather(case, &unlike, &NodeJudge::new(case, in_tree), candidates);
         Some(template.contenders.rows())
     }
 

@@ -214,6 +214,7 @@ impl From<Standing> for AheadView {
         let (standing, target) = match it {
             Standing::Target(node) => ("target", Some(node)),
             Standing::Waits => ("waits", None),
+            Standing::Paused => ("paused", None),
             Standing::Foreign => ("foreign", None),
             Standing::Not(why) => (why.name(), None),
         };
@@ -387,6 +388,8 @@ impl Views<'_> {
             }
         };
         let explained = engine::explain(desk, self.world, pod, &nodes, MAX_BEST);
+        let by_nodes = explained.has_unclear.then_some(CannotJudge::Unclear);
+        let cannot_judge = snapshot.cannot_judge(pod).or(by_nodes);
         let (kept, out): (Vec<&NodeExplanation>, Vec<&NodeExplanation>) =
             explained.nodes.iter().partition(|it| it.verdict == Reason::Kept);
         let refused = out.into_iter().map(|it| RefusedView {
@@ -418,7 +421,7 @@ impl Views<'_> {
             nodes_considered: nodes.len(),
             nodes_kept: explained.tally.kept(),
             nodes_left: explained.num_left,
-            cannot_judge: snapshot.cannot_judge(pod).map(CannotJudge::name),
+            cannot_judge: cannot_judge.map(CannotJudge::name),
             refused: refused.collect(),
             best: best.collect(),
             steer: SteerView::of(desk, pod.uid, self.board.clock.now()),

@@ -218,6 +218,11 @@ fn what_is_not_understood_is_nothing_that_anybody_judges() {
     let containers = [
         r#"{"initContainers":[{"restartPolicy":"Sometimes"}]}"#.into(),
         r#"{"containers":[{"ports":[{"hostPort":4,"protocol":"QUIC"}]}]}"#.into(),
+        // Features that only some nodes declare.
+        r#"{"hostNetwork":true,"hostUsers":false}"#.into(),
+        r#"{"containers":[{"restartPolicyRules":[{"action":"RestartAllContainers"}]}]}"#.into(),
+        r#"{"initContainers":[{"volumeMounts":[null,{"name":"v","bindMountOptions":["ro"]}]}]}"#
+            .into(),
     ];
     for spec in unclear.into_iter().chain(fields).chain(containers) {
         assert_eq!(constraints(&spec).cannot_judge, Some(CannotJudge::Unclear), "{spec}");
@@ -228,11 +233,20 @@ fn what_is_not_understood_is_nothing_that_anybody_judges() {
         r#"{"containers":[{"restartPolicy":"Sometimes"}],"initContainers":[{"restartPolicy":"Never"}]}"#,
         r#"{"containers":[{"ports":[{"containerPort":4,"protocol":"QUIC"}]}]}"#,
         r#"{"affinity":{"cloudAffinity":null}}"#,
+        r#"{"hostNetwork":true,"hostUsers":null,"containers":[{"restartPolicyRules":[{"action":"Restart"}],
+            "volumeMounts":[{"name":"v","bindMountOptions":[]},{"bindMountOptions":null}]}]}"#,
     ] {
         assert_eq!(pod(spec).expect("a pod").constraints, None, "{spec}");
     }
     let claims = r#"{"resourceClaims":[{"name":"gpu"}],"nodeSelector":{"a":"b"}}"#;
     assert_eq!(constraints(claims).cannot_judge, Some(CannotJudge::ResourceClaims));
+    for disk in ["gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd", "azureDisk", "cinder"]
+    {
+        let spec = format!(r#"{{"volumes":[{{"name":"v","{disk}":{{}}}}]}}"#);
+        assert_eq!(constraints(&spec).cannot_judge, Some(CannotJudge::Volumes), "{spec}");
+        let none = format!(r#"{{"volumes":[{{"name":"v","{disk}":null}}]}}"#);
+        assert_eq!(pod(&none).expect("a pod").constraints, None, "{none}");
+    }
     // Whether a claim can be judged is known when it is, and of what is beside it at once.
     let volumes = r#"{"resourceClaims":[{"name":"gpu"}],
         "volumes":[{"emptyDir":{}},{"persistentVolumeClaim":{"claimName":"c"}}]}"#;

@@ -34,9 +34,13 @@ impl Driver {
     pub(super) fn do_without(&mut self, failure: Failure) {
         if !std::mem::replace(&mut self.forbidden, true) {
             let kind = self.kind.resource();
+            let asks = match self.kind {
+                Kind::DeviceClasses => "ask for extended resources",
+                _ => "mount claims",
+            };
             tracing::warn!(
                 kind,
-                "sigma may not list {kind}, so pods that mount claims are left to kube-scheduler. \
+                "sigma may not list {kind}, so pods that {asks} are left to kube-scheduler. \
                  Grant it (deploy/base/rbac), and they are judged: {}",
                 failure.text
             );

@@ -4,6 +4,7 @@ mod ahead;
 mod bind;
 mod closed;
 mod constraints;
+mod devices;
 mod doorbell;
 mod faults;
 mod fill;
@@ -50,6 +51,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("lease_and_rights", || Box::pin(lease::lease_and_rights())),
     ("nominate_fences", || Box::pin(nominate::fences())),
     ("ahead_backlog", || Box::pin(ahead::backlog())),
+    ("devices_published_by_some", || Box::pin(devices::published_by_some())),
     ("steer_to_the_only_node", || Box::pin(steer::to_the_only_node())),
     ("steer_faults", || Box::pin(steer::faults())),
     ("filter_latency_under_faults", || Box::pin(latency::under_faults())),

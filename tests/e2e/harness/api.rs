@@ -108,6 +108,7 @@ pub(crate) fn path_of(object: &Value) -> Result<String> {
     let version = object["apiVersion"].as_str().context("an object without an apiVersion")?;
     let root = if version == "v1" { "/api/v1".to_owned() } else { format!("/apis/{version}") };
     let plural = match kind {
+        "DeviceClass" => "deviceclasses".to_owned(),
         "PriorityClass" => "priorityclasses".to_owned(),
         "NetworkPolicy" => "networkpolicies".to_owned(),
         _ => format!("{}s", kind.to_lowercase()),

@@ -1,0 +1,120 @@
+//! What kube-scheduler's filters would say of a node that it has not offered, as far as a look at this node and
+//! at the pod tells it. Beside our own rules, which are asked in any case, and beside [`InTree`], which looks at
+//! other pods too.
+//!
+//! - NodeResourcesFit: a node has no room in a resource that it does not publish; and figures of virtual nodes,
+//!   which are no limit of ours, are one of kube-scheduler's.
+//! - NodeAffinity: what the pod's profile adds.
+//! - TaintToleration: a taint in words that are not known here may keep the pod off.
+//!
+//! Nodes of an offer have passed all this. docs/in-tree-constraints.md lists what each plugin is judged by.
+
+use super::Case;
+use super::in_tree::InTree;
+use crate::cluster::ResourceOrd;
+use crate::model::{Effect, NodeOrd, NodeTerm, Pod, Reason, Taint};
+use crate::rules::PoolParams;
+
+/// What is judged of nodes that were not offered to one pod.
+pub(super) struct NodeJudge<'a> {
+    case: Case<'a>,
+    in_tree: Option<&'a InTree>,
+    /// The extended resources that nodes must publish; `None` for one that no node does.
+    publish: Vec<Option<ResourceOrd>>,
+    /// What the profile adds to node affinity.
+    added: Option<&'a [NodeTerm]>,
+    /// Some taint is in words that are not known here.
+    has_unclear: bool,
+    has_elastic: bool,
+}
+
+impl<'a> NodeJudge<'a> {
+    pub(super) fn new(case: Case<'a>, in_tree: Option<&'a InTree>) -> Self {
+        let (snapshot, pod) = (&case.world.snapshot, case.pod);
+        let profiles = &snapshot.profiles;
+        let asked = pod.requests.extended.iter().filter(|it| it.amount > 0);
+        // In doubt the pod is not sent anywhere, and this is not for saying no.
+        let asked = asked.filter(|it| {
+            !profiles.ignore(&pod.scheduler, &it.name) && !snapshot.may_be_devices(pod, &it.name)
+        });
+        let publish = asked.map(|it| snapshot.resource(&it.name)).collect();
+        let added = profiles.of(&pod.scheduler).and_then(|it| it.node_terms.as_deref());
+        let has_unclear =
+            snapshot.taint_sets.iter().any(|set| set.iter().any(|it| is_unclear(pod, it)));
+        let has_elastic = case.class.params.pools.iter().any(|pool| pool.elastic);
+        Self { case, in_tree, publish, added, has_unclear, has_elastic }
+    }
+
+    /// True when kube-scheduler would take the node, as far as can be judged.
+    pub(super) fn admits(&self, ord: NodeOrd) -> bool {
+        self.in_tree.is_none_or(|it| it.admits(ord)) && self.admits_by_itself(ord)
+    }
+
+    /// The same without what other pods have to do with it.
+    pub(super) fn admits_by_itself(&self, ord: NodeOrd) -> bool {
+        self.lacks(ord).is_none() && self.affords(ord) && !self.is_unclear(ord)
+    }
+
+    /// Why the node has no room, where our rules say that it has.
+    pub(super) fn lacks(&self, ord: NodeOrd) -> Option<Reason> {
+        let lacks = !self.publishes_all(ord) || self.has_elastic && !self.fits_elastic(ord);
+        lacks.then_some(Reason::Insufficient)
+    }
+
+    /// True when the node publishes something of each extended resource that the pod asks for.
+    fn publishes_all(&self, ord: NodeOrd) -> bool {
+        let extended = &self.case.world.snapshot.extended;
+        self.publish.iter().all(|resource| {
+            let column = resource.and_then(|it| extended.get(usize::from(it.0)));
+            column.is_some_and(|it| it.allocatable.get(ord.index()).is_some_and(|has| *has > 0))
+        })
+    }
+
+    /// Source: `noderesources.fitsRequest`. Of the others our own rule has said it.
+    fn fits_elastic(&self, ord: NodeOrd) -> bool {
+        let Case { world, class, pod, extra } = self.case;
+        let snapshot = &world.snapshot;
+        let pool = class.params.pools.get(snapshot.pool(ord).index());
+        if !pool.is_some_and(|it: &PoolParams| it.elastic) {
+            return true;
+        }
+        let (used, has, ask) = (snapshot.used(ord), snapshot.allocatable(ord), pod.requests.base);
+        let held = |column: &[i64]| column.get(ord.index()).copied().unwrap_or(0);
+        let fits = |ask: i64, used: i64, held: i64, has: i64| {
+            ask <= 0 || used.saturating_add(held).saturating_add(ask) <= has
+        };
+        fits(ask.cpu_milli, used.cpu_milli, held(&extra.cpu_milli), has.cpu_milli)
+            && fits(
+                ask.memory_bytes,
+                used.memory_bytes,
+                held(&extra.memory_bytes),
+                has.memory_bytes,
+            )
+            && fits(
+                ask.ephemeral_bytes,
+                used.ephemeral_bytes,
+                held(&extra.ephemeral_bytes),
+                has.ephemeral_bytes,
+            )
+            && fits(ask.pods, used.pods, held(&extra.pods), has.pods)
+    }
+
+    fn affords(&self, ord: NodeOrd) -> bool {
+        let Some(terms) = self.added else { return true };
+        let node = self.case.world.snapshot.nodes.get(ord.index()).and_then(|it| it.as_deref());
+        node.is_some_and(|node| terms.iter().any(|it| it.holds(&node.name, |key| node.label(key))))
+    }
+
+    /// True when only kube-scheduler can tell whether the node's taints keep the pod off.
+    pub(super) fn is_unclear(&self, ord: NodeOrd) -> bool {
+        let taints = || self.case.world.snapshot.taints(ord);
+        self.has_unclear && taints().iter().any(|it| is_unclear(self.case.pod, it))
+    }
+}
+
+fn is_unclear(pod: &Pod, taint: &Taint) -> bool {
+    taint.effect == Effect::Unclear && !pod.tolerations.iter().any(|it| it.tolerates(taint))
+}
+
+#[cfg(test)]
+mod tests;
