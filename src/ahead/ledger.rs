@@ -18,7 +18,7 @@ use super::head_start::HeadStart;
 use super::look::Place;
 use super::pace::Delay;
 use crate::actor::Outcome;
-use crate::cluster::Snapshot;
+use crate::cluster::{HoldId, Snapshot};
 use crate::model::{EquivalenceClass, Pod, PodUid, Priority, Tick};
 
 /// A pod that no node takes is not looked at again for so long, nor one that kube-scheduler came to first.
@@ -85,8 +85,8 @@ struct Entry {
     node: Box<str>,
     /// The pod's.
     priority: Priority,
-    /// When its hold ends; `None` where a leader before us had chosen it.
-    held: Option<Tick>,
+    /// Its hold; `None` where a leader before us had chosen it.
+    held: Option<HoldId>,
     stage: Stage,
     /// Among whom it is counted, until it is.
     class: Option<EquivalenceClass>,
@@ -105,8 +105,8 @@ impl Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) uid: PodUid,
-    /// When its hold would have ended; `None` where a snapshot ends it.
-    pub(super) held: Option<Tick>,
+    /// Its hold; `None` where a snapshot ends it.
+    pub(super) held: Option<HoldId>,
     pub(super) why: End,
 }
 
@@ -155,8 +155,8 @@ impl Ledger {
         self.resting.insert(uid, until);
     }
 
-    /// A target is chosen, and held until this.
-    pub(super) fn note(&mut self, uid: PodUid, place: Place, node: &str, held: Tick) {
+    /// A target is chosen, and held by this.
+    pub(super) fn note(&mut self, uid: PodUid, place: Place, node: &str, held: HoldId) {
         let (node, held, Reverse(priority)) = (node.into(), Some(held), place.0);
         let (stage, class) = (Stage::Chosen(place), None);
         self.entries.insert(uid, Entry { node, priority, held, stage, class });
@@ -210,9 +210,9 @@ impl Ledger {
         if is_for_it { self.head_start.take(most_ms, num_unwritten) } else { 0 }
     }
 
-    /// The pods whose nominations are to be ordered, and until when their targets are held: in the order
+    /// The pods whose nominations are to be ordered, and what holds their targets: in the order
     /// of the queue, but the first `lead` last, to which kube-scheduler will come before we can.
-    pub(super) fn turn(&self, lead: usize) -> Vec<(PodUid, Tick)> {
+    pub(super) fn turn(&self, lead: usize) -> Vec<(PodUid, HoldId)> {
         let chosen = self.entries.iter().filter_map(|(uid, entry)| match entry.stage {
             Stage::Chosen(place) => Some((place, *uid, entry.held?)),
             _ => None,

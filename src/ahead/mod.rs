@@ -28,6 +28,7 @@ use self::ledger::{Ledger, REST_MS, ToClear};
 use self::look::{Look, place_of};
 use self::pace::Pace;
 use crate::actor::{Actor, Means, Order, WhyOff};
+use crate::cluster::HoldId;
 use crate::engine::{Desk, NoTarget, World};
 use crate::metrics::Metrics;
 use crate::model::{EquivalenceClass, Pod, PodUid, Tick};
@@ -315,9 +316,9 @@ impl Ahead {
             let some = some.get(..most).unwrap_or(some);
             // Who does not wait any more is left for the next look.
             let pending = self.board.decide(|desk, world, now| {
-                let pending = |(uid, held): &(PodUid, Tick)| {
+                let pending = |(uid, held): &(PodUid, HoldId)| {
                     let pod = world.snapshot.pending(*uid)?.clone();
-                    Some((pod, *held, desk.is_held_until(*uid, *held), now))
+                    Some((pod, *held, desk.is_held_by(*uid, *held), now))
                 };
                 some.iter().filter_map(pending).collect::<Vec<_>>()
             });
@@ -335,8 +336,8 @@ impl Ahead {
         }
     }
 
-    /// Holds the targets of those pods that still wait for one, each until the moment that is given.
-    fn hold(&self, chosen: &[(&Arc<Pod>, &str)]) -> Vec<(Arc<Pod>, Box<str>, Tick)> {
+    /// Holds the targets of those pods that still wait for one.
+    fn hold(&self, chosen: &[(&Arc<Pod>, &str)]) -> Vec<(Arc<Pod>, Box<str>, HoldId)> {
         self.board.decide(|desk, world, now| {
             let snapshot = &world.snapshot;
             let held = chosen.iter().filter_map(|(pod, node)| {
@@ -351,11 +352,11 @@ impl Ahead {
     }
 
     /// Orders a nomination, to be written unless kube-scheduler comes to the pod before its turn.
-    fn submit(self: &Arc<Self>, pod: Arc<Pod>, node: &str, held: Tick, settings: NominateAhead) {
+    fn submit(self: &Arc<Self>, pod: Arc<Pod>, node: &str, held: HoldId, settings: NominateAhead) {
         let uid = pod.uid;
         let (this, board) = (Arc::clone(self), self.board.clone());
         let order = Order::nominate(Means::NominateAhead, pod, node, "backlog")
-            .while_it(move || board.decide(|desk, _, _| desk.is_held_until(uid, held)));
+            .while_it(move || board.decide(|desk, _, _| desk.is_held_by(uid, held)));
         self.actor.submit(order.telling(move |outcome| {
             let now = this.board.clock.now();
             this.ledger().written(uid, outcome, settings.ttl_ms, now);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::ledger::{End, Ended, Ledger, ToClear};
 use super::look::{Look, place_of};
 use crate::actor::Outcome;
+use crate::cluster::HoldId;
 use crate::engine::NoTarget;
 use crate::model::{Change, EquivalenceClass, Pod, PodUid, Refusal, Tick};
 use crate::policy::Settings;
@@ -25,14 +26,14 @@ impl Case {
         let mut case = Self { site: Site::new(&Settings::default()), ledger: Ledger::default() };
         case.site.see(["a", "b"].map(|name| seen_node(node(name, &[]))));
         case.sees(&pod(1, 1));
-        case.ledger.note(UID, place_of(&pod(1, 1)), "a", Tick(77));
+        case.ledger.note(UID, place_of(&pod(1, 1)), "a", HoldId(77));
         case
     }
 
     /// The pod's nomination to `a` is ordered.
     fn ordered() -> Self {
         let mut case = Self::chosen();
-        assert_eq!(case.ledger.turn(0), [(UID, Tick(77))]);
+        assert_eq!(case.ledger.turn(0), [(UID, HoldId(77))]);
         assert_eq!(case.ledger.order(UID, Tick(0)).as_deref(), Some("a"));
         assert_eq!(case.ledger.turn(0), []);
         case
@@ -58,7 +59,7 @@ impl Case {
 
     fn ended(&mut self, want: End, is_free: bool) {
         // What a snapshot ends need not be ended, and must not be before.
-        let held = (!matches!(want, End::Honoured | End::Missed)).then_some(Tick(77));
+        let held = (!matches!(want, End::Honoured | End::Missed)).then_some(HoldId(77));
         assert_eq!(self.ledger.take_ended(), [Ended { uid: UID, held, why: want }]);
         assert_eq!((self.ledger.len(), self.ledger.target(UID)), (0, None));
         assert_eq!(self.ledger.is_free(UID, Tick(1500)), is_free, "{want:?}");
@@ -124,7 +125,7 @@ fn who_comes_next_is_ordered_last_and_all_others_by_their_places() {
     let pods = [(1, 0, 30), (2, 0, 10), (3, 5, 40), (4, 0, 20), (5, 0, 5)];
     for (uid, priority, resource_version) in pods {
         let pod = Pod { priority, resource_version, ..pod(uid, 1) };
-        ledger.note(pod.uid, place_of(&pod), "a", Tick(uid as u64));
+        ledger.note(pod.uid, place_of(&pod), "a", HoldId(uid as u64));
     }
     ledger.order(PodUid(5), Tick(0));
     for (lead, want) in [
@@ -150,7 +151,7 @@ fn orders_begin_as_far_ahead_as_writing_takes() {
             let start = 10_000 * at;
             case.ledger.forget();
             case.sees(&Pod { resource_version: 10 * at + 1, ..pod(1, 1) });
-            case.ledger.note(UID, place_of(&pod(1, 1)), "a", Tick(77));
+            case.ledger.note(UID, place_of(&pod(1, 1)), "a", HoldId(77));
             case.ledger.order(UID, Tick(start));
             if by_answer {
                 case.ledger.written(UID, &Outcome::Written, TTL_MS, Tick(start + 800));
@@ -170,7 +171,7 @@ fn kube_scheduler_waits_while_there_is_a_head_start_and_something_to_write() {
     let mut ledger = Ledger::default();
     for (uid, priority) in [(1, 0), (2, 0), (3, 5), (4, 0)] {
         let pod = Pod { priority, ..pod(uid, 1) };
-        ledger.note(pod.uid, place_of(&pod), "a", Tick(77));
+        ledger.note(pod.uid, place_of(&pod), "a", HoldId(77));
         assert_eq!(ledger.is_pressing(), uid > 1);
         ledger.grant_head_start(10);
     }

@@ -52,9 +52,15 @@ impl Default for HoldLimits {
     }
 }
 
+/// Names one hold of a replica. The hold of a pod's next answer has another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HoldId(pub u64);
+
 /// What a pod that was answered may still take.
 #[derive(Clone, Debug)]
 pub struct Hold {
+    /// Which hold this is.
+    pub id: HoldId,
     /// The nodes that were answered.
     pub nodes: Vec<NodeOrd>,
     /// The pools of these nodes, each once.
@@ -142,6 +148,7 @@ impl Extra {
 #[derive(Clone, Debug, Default)]
 pub struct Holds {
     limits: HoldLimits,
+    last_id: HoldId,
     by_uid: FxHashMap<PodUid, Hold>,
     by_name: FxHashMap<u64, PodUid>,
     /// Who holds something, by app: a request looks at its own app's holds only.
@@ -194,7 +201,9 @@ impl Holds {
         let mut nodes = nodes.to_vec();
         nodes.sort_unstable();
         nodes.dedup();
+        self.last_id.0 += 1;
         let hold = Hold {
+            id: self.last_id,
             pools: pools_of(snapshot, &nodes),
             nodes,
             extended: extended_of(snapshot, &claim.requests),

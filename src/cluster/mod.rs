@@ -28,7 +28,7 @@ pub use apart::Apart;
 pub use apps::AppRow;
 pub use audit::Difference;
 pub use cow::{Column, Paged, Sharded};
-pub use holds::{Extra, Hold, HoldLimits, Holds, MAX_SILENCE_MS};
+pub use holds::{Extra, Hold, HoldId, HoldLimits, Holds, MAX_SILENCE_MS};
 pub use images::{ImageRow, Images};
 pub use names::{Names, NamesId, is_plain};
 pub use node_set::{NodeSet, is_in, words_of};

@@ -23,7 +23,7 @@ use super::filter::judge;
 use super::rank::Ranker;
 use super::shortlist::{ShortlistOff, Siblings};
 use super::{Case, Desk, World};
-use crate::cluster::{Extra, Snapshot};
+use crate::cluster::{Extra, HoldId, Snapshot};
 use crate::model::{AppKey, CannotJudge, NodeOrd, Pod, PodUid, Preferences, Reason, Tick};
 use crate::policy::Role;
 
@@ -124,24 +124,30 @@ impl Desk {
     }
 
     /// Notes that `pod` is to get this node, until a snapshot shows it there or an answer says
-    /// otherwise. Gives when that ends by itself; `None` when it holds something already.
-    pub fn hold_for(&mut self, world: &World, pod: &Pod, node: NodeOrd, now: Tick) -> Option<Tick> {
+    /// otherwise. `None` when it holds something already.
+    pub fn hold_for(
+        &mut self,
+        world: &World,
+        pod: &Pod,
+        node: NodeOrd,
+        now: Tick,
+    ) -> Option<HoldId> {
         self.follow(world);
         if self.is_held(pod.uid) {
             return None;
         }
         self.holds.place(&world.snapshot, pod, &[node], now);
-        Some(self.holds.get(pod.uid)?.expires)
+        Some(self.holds.get(pod.uid)?.id)
     }
 
     /// Ends what the pod holds if it is what [`Desk::hold_for`] noted, and no answer came after it.
-    pub fn end_hold(&mut self, uid: PodUid, expires: Tick) -> bool {
-        self.is_held_until(uid, expires) && self.holds.release(uid)
+    pub fn end_hold(&mut self, uid: PodUid, id: HoldId) -> bool {
+        self.is_held_by(uid, id) && self.holds.release(uid)
     }
 
     /// What the pod holds is what [`Desk::hold_for`] noted: no answer came after it.
-    pub fn is_held_until(&self, uid: PodUid, expires: Tick) -> bool {
-        self.holds.get(uid).is_some_and(|hold| hold.expires == expires)
+    pub fn is_held_by(&self, uid: PodUid, id: HoldId) -> bool {
+        self.holds.get(uid).is_some_and(|hold| hold.id == id)
     }
 
     /// Why the pod is given no target, as far as it takes no look at a node to know.

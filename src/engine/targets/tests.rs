@@ -80,7 +80,7 @@ fn whoever_cannot_be_judged_is_given_no_target() {
     assert_eq!(site.desk.hold_for(&site.world, &pod(1, 2), ords[0], Tick(5)), None);
     assert_eq!(why(&mut site, pod(1, 2)), Some(NoTarget::Answered));
     // Not what an answer noted after it.
-    assert!(!site.desk.end_hold(PodUid(1), Tick(held.0 + 1)) && site.desk.is_held(PodUid(1)));
+    assert!(!site.desk.end_hold(PodUid(1), HoldId(held.0 + 1)) && site.desk.is_held(PodUid(1)));
     assert!(site.desk.end_hold(PodUid(1), held));
     assert_eq!(why(&mut site, pod(1, 2)), None);
 }

@@ -9,6 +9,7 @@ mod doorbell;
 mod faults;
 mod fill;
 mod intree;
+mod late_condition;
 mod latency;
 mod lease;
 mod manifests;
@@ -37,10 +38,10 @@ pub(crate) type Case = fn() -> Pin<Box<dyn Future<Output = Result<Facts>>>>;
 pub(crate) const ALL: &[(&str, Case)] = &[
     ("a_fill_every_node_offered", || Box::pin(fill::every_node_offered())),
     ("a_fill_default_sampling", || Box::pin(fill::default_sampling())),
-    ("a_churn", || Box::pin(soak::short())),
     ("b_closed_policy_E01_E02_E03_F02", || Box::pin(closed::idle_then_open())),
     ("b_doorbell", || Box::pin(doorbell::late_watch())),
     ("c_sigma_killed_under_load", || Box::pin(outage::sigma_killed())),
+    ("c_late_condition", || Box::pin(late_condition::ends_nothing())),
     ("c_lost_delete", || Box::pin(outage::lost_delete())),
     ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
     ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),

@@ -1,6 +1,6 @@
 //! A bad network between sigma and the API server: speaks plain HTTP to sigma and HTTPS with
 //! sigma's own token to the server, delays pod events, and swallows chosen deletions. It may stand before
-//! kube-scheduler, too, and delay what that writes into the status of pods.
+//! kube-scheduler, too, and delay what that writes of pods.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -25,15 +25,22 @@ use tokio::time::{Instant, sleep_until};
 
 use super::api::Api;
 
+/// How late writes of pods are, in milliseconds: each by another time within these bounds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Late {
+    pub(crate) status_ms: (u64, u64),
+    pub(crate) binding_ms: (u64, u64),
+}
+
 /// What is wrong with the network.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     /// Every pod event arrives this much later.
     pub(crate) delay_ms: AtomicU64,
-    /// Patches of a pod's status arrive later, by up to this much: each by another time.
-    pub(crate) late_status_ms: AtomicU64,
-    /// Status patches so far.
-    num_patches: AtomicU64,
+    /// Writes arrive this much later.
+    pub(crate) late: Mutex<Late>,
+    /// Writes that were late so far.
+    num_late: AtomicU64,
     /// Pods whose deletion never arrives.
     pub(crate) lose_deletes_of: Mutex<HashSet<String>>,
     /// Deletions swallowed so far.
@@ -102,9 +109,7 @@ async fn forward(
     parts.headers.remove(header::AUTHORIZATION);
     parts.headers.remove(header::ACCEPT_ENCODING);
     parts.uri = path.parse().unwrap_or_default();
-    if parts.method == Method::PATCH && path.contains("/status") {
-        tokio::time::sleep(faults.status_delay()).await;
-    }
+    tokio::time::sleep(faults.delay_of(&parts.method, &path)).await;
     let request = Request::from_parts(parts, kube::client::Body::from(body.to_bytes()));
     let response = match upstream.0.send(request).await {
         Ok(response) => response,
@@ -145,11 +150,16 @@ fn disturbed(body: kube::client::Body, faults: Arc<Faults>) -> Body {
 }
 
 impl Faults {
-    /// How late the next status patch is.
-    fn status_delay(&self) -> Duration {
-        let most = self.late_status_ms.load(Ordering::Relaxed);
-        let draw = self.num_patches.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9) >> 8;
-        Duration::from_millis(draw % (most + 1))
+    /// How late a request is.
+    fn delay_of(&self, method: &Method, path: &str) -> Duration {
+        let late = *self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let (least, most) = match *method {
+            Method::PATCH if path.contains("/status") => late.status_ms,
+            Method::POST if path.contains("/binding") => late.binding_ms,
+            _ => return Duration::ZERO,
+        };
+        let draw = self.num_late.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9) >> 8;
+        Duration::from_millis(least + draw % (most - least + 1))
     }
 
     fn swallows(&self, line: &str) -> bool {

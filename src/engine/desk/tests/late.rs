@@ -47,6 +47,21 @@ fn a_condition_ends_no_hold_whatever_answer_the_hold_is_of() {
     }
 }
 
+/// The plan's nomination is cleared by the late patch of an earlier attempt, or was not written: what it held
+/// is given back, and no more.
+#[test]
+fn a_target_that_ends_takes_no_hold_of_an_answer_with_it() {
+    let mut site = site(&["a", "b"]);
+    let me = pod(1, 5);
+    site.see([seen_pod(&me)]);
+    let ord = site.ords(&["a"])[0];
+    let held = site.desk.hold_for(&site.world, &me, ord, Tick(1)).expect("nothing is held");
+    // In the same millisecond.
+    assert_eq!(site.filter(&me, &["a"], 1), Ok(vec!["a"]));
+    assert!(!site.desk.is_held_by(me.uid, held) && !site.desk.end_hold(me.uid, held));
+    assert_eq!(site.filter(&pod(2, 5), &["a"], 2), Err(Reason::AllocationLimit));
+}
+
 #[test]
 fn a_pod_that_was_answered_since_is_not_adopted_by_an_older_condition() {
     let mut site = site(&["a"]);

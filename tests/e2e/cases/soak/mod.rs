@@ -7,13 +7,11 @@
 mod churn;
 mod run;
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
-use super::Facts;
 use crate::harness::scheduler::version;
+pub(super) use run::late_proxy;
 use run::{Run, soak_once};
 
 /// What is wrong during a run.
@@ -23,6 +21,8 @@ pub(crate) enum Variant {
     Plain,
     /// kube-scheduler's status patches arrive 0 to 3 s late.
     LateStatus,
+    /// kube-scheduler's status patches and bindings arrive 0 to 0.3 s late.
+    LateWrites,
     /// sigma is killed every 30 s, and started again.
     SigmaKilled,
     /// The API server is killed every 75 s, and started again.
@@ -102,24 +102,4 @@ pub(crate) async fn soak(args: SoakArgs) -> Result<()> {
     println!("{HEAD}\n{}", rows.join("\n"));
     ensure!(broken.is_empty(), "limits were passed: {}", broken.join(", "));
     Ok(())
-}
-
-/// The plain run in short, on a fifth of the nodes and faster: a deletion wakes refused pods all the time.
-pub(super) async fn short() -> Result<Facts> {
-    let args = SoakArgs {
-        seconds: 15,
-        rate: 80.0,
-        alive: 340,
-        prefill: true,
-        variants: vec![Variant::Plain],
-    };
-    let run = soak_once(&args, Variant::Plain).await?;
-    ensure!(run.violations.is_empty(), "{:?}", run.violations);
-    let least = (args.rate * Duration::from_secs(args.seconds).as_secs_f64() / 4.0) as usize;
-    ensure!(run.num_made >= args.alive + least, "only {} pods were made", run.num_made);
-    ensure!(run.calls.errors + run.calls.degraded == 0, "{:?}", run.calls);
-    Ok(vec![format!(
-        "{} pods made, {} deleted, {} bindings, all within limits; {} filter calls",
-        run.num_made, run.num_deleted, run.num_bindings, run.calls.filter
-    )])
 }

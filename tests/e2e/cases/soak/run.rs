@@ -1,6 +1,6 @@
 //! One run: a cluster of its own, the load, and what is wrong meanwhile.
 
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,7 +12,7 @@ use super::{SoakArgs, Variant};
 use crate::harness::api::Api;
 use crate::harness::control_plane::ControlPlane;
 use crate::harness::objects::{NodeShape, node};
-use crate::harness::proxy::Proxy;
+use crate::harness::proxy::{Late, Proxy};
 use crate::harness::recorder::{Beyond, Limits, NodeLimit, Recorder, Sum};
 use crate::harness::scheduler::{Scheduler, SchedulerOptions};
 use crate::harness::sigma::{Sigma, SigmaOptions};
@@ -42,8 +42,8 @@ const POOLS: [(&str, usize, &str, i64, i64); 2] =
     [("metal", 30, "ecs.ebmg7.16xlarge", 64, 90), ("ecs", 120, "ecs.g7.4xlarge", 16, 80)];
 const FOR_PODS: usize = 1700;
 const ZONES: [&str; 3] = ["cn-hangzhou-h", "cn-hangzhou-i", "cn-hangzhou-j"];
-/// Status patches are at most this late.
-const LATE_MS: u64 = 3000;
+const LATE_STATUS: Late = Late { status_ms: (0, 3000), binding_ms: (0, 0) };
+const LATE_WRITES: Late = Late { status_ms: (0, 300), binding_ms: (0, 300) };
 const SIGMA_KILLED_EACH: Duration = Duration::from_secs(30);
 const APISERVER_KILLED_EACH: Duration = Duration::from_secs(75);
 /// How long the API server is away.
@@ -122,11 +122,16 @@ pub(super) async fn soak_once(args: &SoakArgs, variant: Variant) -> Result<Run> 
     }
     let mut sigma = Sigma::start(&control_plane, options).await?;
     let recorder = Recorder::start(&api, limits).await?;
-    let proxy = late_proxy(&control_plane).await?;
+    let late = match variant {
+        Variant::LateStatus => Some(LATE_STATUS),
+        Variant::LateWrites => Some(LATE_WRITES),
+        Variant::Plain | Variant::SigmaKilled | Variant::ApiserverKilled => None,
+    };
+    let proxy = late_proxy(&control_plane, late.unwrap_or_default()).await?;
     let mut options = SchedulerOptions::new("sigma", &sigma);
     // kube-scheduler's own default.
     options.percentage = None;
-    if variant == Variant::LateStatus {
+    if late.is_some() {
         options.kubeconfig = Some(control_plane.kubeconfig_by("scheduler", &proxy.url)?);
     }
     let mut scheduler = Scheduler::start(&control_plane, &options).await?;
@@ -140,7 +145,7 @@ pub(super) async fn soak_once(args: &SoakArgs, variant: Variant) -> Result<Run> 
     let until = began + Duration::from_secs(args.seconds);
     let faults = async {
         match variant {
-            Variant::Plain | Variant::LateStatus => Ok(()),
+            Variant::Plain | Variant::LateStatus | Variant::LateWrites => Ok(()),
             Variant::SigmaKilled => kill_sigma(&mut sigma, &mut run, until).await,
             Variant::ApiserverKilled => kill_apiserver(&mut control_plane, &mut run, until).await,
         }
@@ -161,11 +166,14 @@ pub(super) async fn soak_once(args: &SoakArgs, variant: Variant) -> Result<Run> 
     Ok(run)
 }
 
-/// A way to the API server on which kube-scheduler's status patches are late.
-async fn late_proxy(control_plane: &ControlPlane) -> Result<Proxy> {
+/// A way to the API server on which kube-scheduler's status patches and bindings are late.
+pub(in crate::cases) async fn late_proxy(
+    control_plane: &ControlPlane,
+    late: Late,
+) -> Result<Proxy> {
     let upstream = Api::from_kubeconfig(&control_plane.kubeconfig("scheduler")).await?;
     let proxy = Proxy::start(upstream).await?;
-    proxy.faults.late_status_ms.store(LATE_MS, Ordering::Relaxed);
+    *proxy.faults.late.lock().unwrap_or_else(PoisonError::into_inner) = late;
     Ok(proxy)
 }
 
