@@ -3,6 +3,14 @@
 //! The rooms in reading order; each may name only those above it (`tests/architecture.rs`):
 //! see `docs/ARCHITECTURE.md` for the drawing and the invariants.
 
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The revision that it is built from, as `build.rs` tells it.
+pub const REVISION: &str = match option_env!("SIGMA_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
 pub mod model;
 pub mod cluster;
 pub mod rules;

@@ -309,7 +309,7 @@ impl Metrics {
             binds: of.counters("binds_total", "Binds.", &["outcome"])?,
             audits: of.counter("audits_total", "Audits done.")?,
             audit_differences: of.counters("audit_differences_total", "Rows that differ.", sum)?,
-            build_info: of.gauges("build_info", "The build.", &["version"])?,
+            build_info: of.gauges("build_info", "The build.", &["version", "revision"])?,
             described: of.described.take(),
             registry: registry.clone(),
         };
@@ -321,7 +321,7 @@ impl Metrics {
     /// What an alert waits for is there before it happens: the rate of a series that appears with
     /// its first count does not show that count.
     fn start_at_zero(&self) {
-        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        self.build_info.with_label_values(&[crate::VERSION, crate::REVISION]).set(1);
         for reason in Reason::ALL {
             for counter in [&self.rejections, &self.refusals] {
                 counter.with_label_values(&[reason.name()]);

@@ -301,6 +301,60 @@ fn keep_listens_until_it_is_told_to_stop() -> Result {
     Ok(())
 }
 
+/// What `--keep` says to try, after the line that says where it listens.
+#[cfg(unix)]
+fn commands(child: &mut std::process::Child) -> Result<Vec<String>> {
+    let stderr = child.stderr.take().ok_or("no stderr")?;
+    let lines = BufReader::new(stderr).lines().skip(1).take(4);
+    let lines = lines.collect::<std::io::Result<Vec<_>>>()?;
+    assert_eq!(lines.first().map(String::as_str), Some("try:"));
+    Ok(lines[1..].to_vec())
+}
+
+#[cfg(unix)]
+#[test]
+fn what_keep_says_to_try_works_as_printed() -> Result {
+    // Some pods without a node; none; and no pod at all.
+    for pods in ["4000", "20", "0"] {
+        let mut child = demo(&["--nodes", "9", "--pods", pods, "-o", "json", "--keep"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let commands = commands(&mut child)?;
+        let ran = commands.iter().map(|it| Command::new("sh").args(["-c", it]).output());
+        let ran = ran.collect::<std::io::Result<Vec<_>>>();
+        child.kill()?;
+        child.wait()?;
+        let mut printed = Vec::new();
+        for (out, command) in ran?.into_iter().zip(&commands) {
+            assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+            printed.push(String::from_utf8(out.stdout)?);
+        }
+        let [why, metrics, policy] = &printed[..] else { return Err("not three commands".into()) };
+        assert!(why.contains(": pending, class ") && why.contains("nodes would take it"), "{why}");
+        assert!(metrics.contains("\nsigma_build_info{revision=\""), "{metrics}");
+        let policy: Value = serde_json::from_str(policy)?;
+        assert_eq!(policy["name"], "default");
+        let is_full = pods == "4000";
+        assert_eq!(why.contains("REFUSED FOR") && why.contains(" > limit "), is_full, "{why}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_version_names_the_revision() -> Result {
+    let run = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_sigma")).args(args).output();
+    let out = run(&["version", "-o", "json"])?;
+    let it: Value = serde_json::from_slice(&out.stdout)?;
+    assert_eq!(keys(&it), BTreeSet::from(["revision", "version"]));
+    assert_eq!(it["version"], env!("CARGO_PKG_VERSION"));
+    let want = option_env!("SIGMA_REVISION").unwrap_or("unknown");
+    assert_eq!(it["revision"], want);
+    let text = format!("sigma {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(run(&["version"])?.stdout)?, text);
+    Ok(())
+}
+
 #[test]
 fn help_teaches() -> Result {
     let out = output(&["--help"])?;

@@ -19,6 +19,10 @@ use sigma::rules::{CATALOGUE, Cx, Fill, Offer, Rule, RuleSpec, Scored};
 
 use input::{Input, pods_of};
 
+/// The reasons of rules that compare with a limit: each has the numbers.
+const LIMITS: [Reason; 4] =
+    [Reason::Insufficient, Reason::AllocationLimit, Reason::ElasticLimit, Reason::DomainShare];
+
 fn ords(snapshot: &Snapshot, names: &[String]) -> Vec<NodeOrd> {
     names.iter().map(|name| snapshot.names.ord(name).unwrap_or(NodeOrd::UNKNOWN)).collect()
 }
@@ -48,6 +52,14 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
             Rule::Filter(filter) => {
                 let mut verdicts = vec![Reason::Kept; nodes.len()];
                 filter.judge(&cx, &mut Offer { nodes: &nodes, verdicts: &mut verdicts });
+                for (node, verdict) in nodes.iter().zip(&verdicts) {
+                    let bounds = filter.bounds(&cx, *node);
+                    let mut exceeded = bounds.iter().filter(|it| it.is_exceeded());
+                    let is_behind = exceeded.any(|it| it.reason == *verdict);
+                    assert_eq!(is_behind, LIMITS.contains(verdict), "{bounds:?}: {verdict:?}");
+                    let is_kept = *verdict == Reason::Kept;
+                    assert!(!is_kept || !bounds.iter().any(|it| it.is_exceeded()), "{bounds:?}");
+                }
                 verdicts.iter().map(|verdict| verdict.name().to_owned()).collect()
             }
             Rule::Scorer(scorer) => {

@@ -5,6 +5,7 @@
 //! that were named.
 
 mod drive;
+mod keep;
 mod report;
 
 use std::fs::File;
@@ -56,6 +57,7 @@ Examples:
   sigma demo --policy my.yaml                what would my policy do?
   sigma demo -o json | jq .pools             figures for a script
   sigma demo --bindings out.csv              every binding, to recount the figures
+  sigma demo --nodes 300 --keep              then ask: it prints commands to try
   sigma demo --listen 127.0.0.1:8888 --keep  then ask: curl -d @call.json 127.0.0.1:8888/filter
 
 Exit codes: 0 done, 1 failed (policy not valid, address in use), 2 bad flags or unreadable file.";
@@ -80,9 +82,12 @@ pub(super) struct DemoArgs {
     /// Where the extender listens; port 0 takes any free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Keep listening after the result is printed, until SIGINT or SIGTERM.
+    /// Keep listening after the result is printed, until SIGINT or SIGTERM; with the admin API.
     #[arg(long)]
     keep: bool,
+    /// Where the admin API listens with --keep; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    admin_listen: SocketAddr,
     /// Write every binding to this CSV file: pod,node,cpu_milli,memory_bytes.
     #[arg(long, value_name = "FILE")]
     bindings: Option<PathBuf>,
@@ -99,10 +104,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         Some(path) => Some((path, create(path)?)),
         None => None,
     };
-    let listener = TcpListener::bind(args.listen)
-        .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let extender = Extender::start(plan, listener, FastPaths::ALL)?;
-    let shown = show(args, &extender, bindings);
+    let admin = args.keep.then(|| bind(args.admin_listen)).transpose()?;
+    let extender = Extender::start(plan, bind(args.listen)?, FastPaths::ALL)?;
+    let shown = show(args, &extender, admin, bindings);
     let stopped = extender.stop();
     shown?;
     Ok(stopped?)
@@ -111,6 +115,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
 fn show(
     args: &DemoArgs,
     extender: &Extender,
+    admin: Option<TcpListener>,
     bindings: Option<(&PathBuf, File)>,
 ) -> Result<(), Failure> {
     let cluster = sim::cluster(args.nodes, args.seed);
@@ -136,30 +141,16 @@ fn show(
         Output::Json => summary.json()?,
         Output::Table => summary.table(args.seed, &outcome, &world),
     };
-    if !args.keep {
+    let Some(admin) = admin else {
         return print(&text);
-    }
-    keep_listening(extender.addr, &text)
+    };
+    let admin = extender.serve_admin(admin)?;
+    let tried = keep::pod_to_try(extender, outcome, PodStream::new(args.seed), num_pods)?;
+    keep::listen(extender.addr, &keep::commands(admin, &tried), &text)
 }
 
-/// Prints, then waits for a signal. The signals are caught before anything is printed, so whoever
-/// has read the result may send one at once.
-fn keep_listening(addr: SocketAddr, text: &str) -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot start a runtime")?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
-        print(text)?;
-        // Not on stdout: that has exactly the result.
-        let _ = writeln!(std::io::stderr(), "listening on http://{addr} until SIGINT or SIGTERM");
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        Ok(())
-    })
+fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).with_context(|| format!("cannot listen on {addr}"))
 }
 
 fn create(path: &PathBuf) -> Result<File, Failure> {

@@ -12,6 +12,7 @@ mod demo;
 mod bench;
 mod serve;
 mod policy;
+mod version;
 mod why;
 
 use std::fmt;
@@ -36,8 +37,7 @@ enum Command {
     Why(why::WhyArgs),
     Policy(policy::PolicyArgs),
     Bench(bench::BenchArgs),
-    /// Prints the version.
-    Version,
+    Version(version::VersionArgs),
 }
 
 /// Runs a verb and gives the process's exit code.
@@ -48,7 +48,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Why(args) => why::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Bench(args) => bench::run(&args),
-        Command::Version => print(&format!("sigma {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Version(args) => version::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

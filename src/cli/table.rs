@@ -31,3 +31,42 @@ pub(super) fn new(columns: &[(&str, Align)]) -> Table {
     }
     table
 }
+
+/// The same text in lines of at most so many columns. A line that is too long goes on in the next one, two
+/// columns further in; a word that is too long is broken.
+pub(super) fn wrapped(text: &str, columns: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        wrap(line, columns, &mut out);
+    }
+    out
+}
+
+fn wrap(line: &str, columns: usize, out: &mut String) {
+    let indent = line.chars().take_while(|it| *it == ' ').count().min(columns / 2);
+    let mut column = indent;
+    out.extend(std::iter::repeat_n(' ', indent));
+    for (at, word) in line.split_whitespace().enumerate() {
+        let len = word.chars().count();
+        if at > 0 && column + 1 + len <= columns {
+            out.push(' ');
+            column += 1;
+        } else if at > 0 {
+            column = next_line(indent, out);
+        }
+        for letter in word.chars() {
+            if column == columns {
+                column = next_line(indent, out);
+            }
+            out.push(letter);
+            column += 1;
+        }
+    }
+    out.push('\n');
+}
+
+fn next_line(indent: usize, out: &mut String) -> usize {
+    out.push('\n');
+    out.extend(std::iter::repeat_n(' ', indent + 2));
+    indent + 2
+}

@@ -1,5 +1,8 @@
 //! `sigma why`: asks a running server about a pod, and shows the answer to a person.
 
+mod amounts;
+mod nodes;
+
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -8,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
-use super::table::{self, Align, Output};
+use super::table::{Output, wrapped};
 use super::{Failure, print};
 
 /// Says why a pod is pending, or where it would go, with the numbers behind it.
@@ -22,9 +25,9 @@ pub(super) struct WhyArgs {
     /// The pod, as POD or NAMESPACE/POD.
     #[arg(value_name = "POD")]
     pod: String,
-    /// Its namespace.
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
+    /// Its namespace [default: the one beside the name, else `default`].
+    #[arg(short, long)]
+    namespace: Option<String>,
     /// Only this node.
     #[arg(long)]
     node: Option<String>,
@@ -42,8 +45,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER: u64 = 16 << 20;
 
 pub(super) fn run(args: &WhyArgs) -> Result<(), Failure> {
-    let (namespace, pod) =
-        args.pod.split_once('/').unwrap_or((args.namespace.as_str(), args.pod.as_str()));
+    let (namespace, pod) = named(args)?;
     let mut path = format!("/api/v1/explain?namespace={}&pod={}", escaped(namespace), escaped(pod));
     if let Some(node) = &args.node {
         path += &format!("&node={}", escaped(node));
@@ -59,6 +61,23 @@ pub(super) fn run(args: &WhyArgs) -> Result<(), Failure> {
         Output::Json => print(&format!("{body}\n")),
         Output::Table => print(&shown(&answer)),
     }
+}
+
+/// The pod's namespace and name.
+fn named(args: &WhyArgs) -> Result<(&str, &str), Failure> {
+    let (namespace, pod) = match (args.pod.split_once('/'), args.namespace.as_deref()) {
+        (Some((beside, _)), Some(given)) if beside != given => {
+            let why = format!("-n says namespace {given}, and {} says {beside}", args.pod);
+            return Err(Failure::usage(anyhow::anyhow!("{why}: give one of them")));
+        }
+        (Some(both), _) => both,
+        (None, given) => (given.unwrap_or("default"), args.pod.as_str()),
+    };
+    if namespace.is_empty() || pod.is_empty() || pod.contains('/') {
+        let why = format!("{} is not POD or NAMESPACE/POD", args.pod);
+        return Err(Failure::usage(anyhow::anyhow!(why)));
+    }
+    Ok((namespace, pod))
 }
 
 /// One GET; the answer's status and body.
@@ -101,7 +120,15 @@ fn escaped(text: &str) -> String {
     text.bytes().map(escape).collect()
 }
 
+/// Most columns of a line: a terminal beside a chat window.
+const COLUMNS: usize = 100;
+
 fn shown(answer: &Value) -> String {
+    wrapped(&(summary(answer) + &nodes::refused(answer) + &nodes::best(answer)), COLUMNS)
+}
+
+/// What is known of the pod, before what is known of nodes.
+fn summary(answer: &Value) -> String {
     let text = |key: &str| answer[key].as_str().unwrap_or("-").to_owned();
     let mut out = format!("{}/{}: {}", text("namespace"), text("pod"), text("state"));
     if let Some(node) = answer["node"].as_str() {
@@ -113,11 +140,12 @@ fn shown(answer: &Value) -> String {
     }
     out += "\n";
     if let Some(told) = answer["told"].as_str() {
-        out += &format!("it was told: {told}\n");
+        out += &format!("last refusal: {told}\n");
     }
     if answer["held"] == true {
-        out += "it was answered; its place is held until the watch tells who won\n";
+        out += "answered; its place is held until sigma sees where the pod is bound\n";
     }
+    out += &nominated(answer);
     out += &steer(answer);
     if let Some(node) = answer["ahead"]["target"].as_str() {
         out += &format!("nominated ahead to {node}\n");
@@ -128,8 +156,30 @@ fn shown(answer: &Value) -> String {
         "{} of {} nodes would take it\n",
         answer["nodes_kept"], answer["nodes_considered"]
     );
-    out += &constraints(answer);
-    out + &refused_table(answer) + &best_table(answer)
+    out + &constraints(answer)
+}
+
+/// The pod's nominated node, where the lines about steering and nominating ahead do not name it.
+fn nominated(answer: &Value) -> String {
+    let it = &answer["nominated"];
+    let Some(node) = it["node"].as_str() else {
+        return String::new();
+    };
+    let victims = it["victims"].as_u64().unwrap_or(0);
+    match it["by"].as_str() {
+        Some("preemption") => {
+            let pods = if victims == 1 { "pod" } else { "pods" };
+            format!(
+                "nominated by preemption to {node}, waiting for its victims: {victims} {pods} of \
+                 lower priority\n"
+            )
+        }
+        Some("sigma") if answer["ahead"]["target"] == node || answer["steer"]["target"] == node => {
+            String::new()
+        }
+        Some("sigma") => format!("nominated to {node} by sigma\n"),
+        _ => format!("nominated to {node}, not by sigma; no pod of lower priority is ending there\n"),
+    }
 }
 
 /// What kube-scheduler's own required constraints make of the nodes that would take it.
@@ -137,14 +187,19 @@ fn constraints(answer: &Value) -> String {
     let Some(left) = answer["nodes_left"].as_u64() else {
         return String::new();
     };
-    match answer["cannot_judge"].as_str() {
-        Some(why) => {
-            format!("at most {left} of them by required constraints ({why}: kube-scheduler's)\n")
-        }
-        None => {
-            format!("{left} of them by required constraints, which kube-scheduler judges first\n")
-        }
+    let mut out = match answer["cannot_judge"].as_str() {
+        Some(why) => format!(
+            "required constraints leave at most {left} of these (only kube-scheduler judges {why})"
+        ),
+        None => format!("required constraints leave {left} of these"),
+    };
+    let ruled_out = answer["constraints"].as_array().map_or(&[][..], Vec::as_slice);
+    for (at, it) in ruled_out.iter().enumerate() {
+        let name = it["constraint"].as_str().unwrap_or("-");
+        out += if at == 0 { ":" } else { "," };
+        out += &format!(" {name} rules out {}", it["nodes"]);
     }
+    out + "\n"
 }
 
 /// How the pod was, or is being, sent to a node that was not offered.
@@ -159,7 +214,7 @@ fn steer(answer: &Value) -> String {
     };
     let cause = steer["cause"].as_str().unwrap_or("-");
     let outcome = steer["outcome"].as_str().unwrap_or("under way");
-    let mut out = format!("it was sent to {target} ({cause}: {lead}): {outcome}");
+    let mut out = format!("steered to {target} ({cause}: {lead}): {outcome}");
     for (step, key) in
         [("nominated", "written_ms"), ("accepted", "accepted_ms"), ("bound", "bound_ms")]
     {
@@ -170,116 +225,5 @@ fn steer(answer: &Value) -> String {
     out + &format!("; refusals: {}\n", steer["rounds"])
 }
 
-fn refused_table(answer: &Value) -> String {
-    let rows = answer["refused"].as_array().map_or(&[][..], Vec::as_slice);
-    if rows.is_empty() {
-        return String::new();
-    }
-    let mut table = table::new(&[
-        ("NODES", Align::Right),
-        ("REFUSED FOR", Align::Left),
-        ("EXAMPLE", Align::Left),
-        ("POOL", Align::Left),
-        ("CPU REQUESTED", Align::Right),
-        ("MEMORY REQUESTED", Align::Right),
-    ]);
-    for row in rows {
-        let node = &row["example"];
-        table.add_row(vec![
-            row["nodes"].to_string(),
-            row["reason"].as_str().unwrap_or_default().to_owned(),
-            node["name"].as_str().unwrap_or_default().to_owned(),
-            node["pool"].as_str().unwrap_or("-").to_owned(),
-            cores(node),
-            memory(node),
-        ]);
-    }
-    format!("\n{table}\n")
-}
-
-fn best_table(answer: &Value) -> String {
-    let rows = answer["best"].as_array().map_or(&[][..], Vec::as_slice);
-    if rows.is_empty() {
-        return String::new();
-    }
-    let mut table = table::new(&[
-        ("BEST NODES", Align::Left),
-        ("POOL", Align::Left),
-        ("ZONE", Align::Left),
-        ("SCORE", Align::Right),
-        ("CPU REQUESTED", Align::Right),
-        ("MEMORY REQUESTED", Align::Right),
-        ("POINTS x WEIGHT", Align::Left),
-    ]);
-    for row in rows {
-        let node = &row["node"];
-        let points = row["points"].as_array().map_or(&[][..], Vec::as_slice);
-        let points = points.iter().map(|it| {
-            format!("{} {}x{}", it["rule"].as_str().unwrap_or(""), it["points"], it["weight"])
-        });
-        table.add_row(vec![
-            node["name"].as_str().unwrap_or_default().to_owned(),
-            node["pool"].as_str().unwrap_or("-").to_owned(),
-            node["zone"].as_str().unwrap_or("-").to_owned(),
-            row["score"].to_string(),
-            cores(node),
-            memory(node),
-            points.collect::<Vec<_>>().join(", "),
-        ]);
-    }
-    format!("\n{table}\n")
-}
-
-fn cores(node: &Value) -> String {
-    let of = |key: &str| node[key]["cpu_milli"].as_i64().unwrap_or(0) as f64 / 1000.0;
-    format!("{:.1} of {:.1}", of("requested"), of("allocatable"))
-}
-
-fn memory(node: &Value) -> String {
-    let of =
-        |key: &str| node[key]["memory_bytes"].as_i64().unwrap_or(0) as f64 / f64::from(1 << 30);
-    format!("{:.1} of {:.1} Gi", of("requested"), of("allocatable"))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn query_values_are_escaped() {
-        assert_eq!(escaped("a-b.c_1"), "a-b.c_1");
-        assert_eq!(escaped("a&b=c d/é"), "a%26b%3Dc%20d%2F%C3%A9");
-    }
-
-    #[test]
-    fn an_answer_is_shown_to_a_person() {
-        let node = serde_json::json!({"name": "n-1", "pool": "ecs", "zone": null,
-            "requested": {"cpu_milli": 1500, "memory_bytes": 1_073_741_824},
-            "allocatable": {"cpu_milli": 4000, "memory_bytes": 8_589_934_592_i64}});
-        let answer = serde_json::json!({"namespace": "shop", "pod": "cart", "state": "pending",
-            "class": "online", "claimed_more": false, "told": "sigma: x", "held": false,
-            "steer": {"cause": "better", "target": "n-9", "lead_pct": 12.5, "outcome": null,
-                "rounds": 1, "written_ms": 4, "accepted_ms": null, "bound_ms": null},
-            "ahead": {"standing": "volumes", "target": null},
-            "nodes_kept": 1, "nodes_considered": 2, "nodes_left": 0, "cannot_judge": null,
-            "refused": [{"reason": "PoolClosed", "nodes": 1, "example": node}],
-            "best": [{"node": node, "score": 10, "points":
-                [{"rule": "binPack", "weight": 10, "points": 375}]}]});
-        let text = shown(&answer);
-        for part in [
-            "shop/cart: pending, class online",
-            "it was told: sigma: x",
-            "not nominated ahead: volumes",
-            "1 of 2 nodes",
-            "0 of them by required constraints, which",
-            "PoolClosed",
-            "1.5 of 4.0",
-            "1.0 of 8.0 Gi",
-            "binPack 375x10",
-            "it was sent to n-9 (better: leads the best offered by 12.5 %): under way, nominated \
-             after 4 ms; refusals: 1\n",
-        ] {
-            assert!(text.contains(part), "{part} in {text}");
-        }
-    }
-}
+mod tests;

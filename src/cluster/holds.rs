@@ -15,6 +15,8 @@
 //! A hold is never the truth: it lives in the memory of the replica that answered, and expires; not
 //! while the watch is silent or interrupted, since nobody else tells of what is bound then.
 
+mod nominated;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,12 +1,13 @@
 //! Why: the same rules once more, with every verdict and every point kept.
 
 use super::filter::{Tally, judge};
-use super::in_tree::{InTree, Keys};
+use super::in_tree::{ConstraintKind, InTree, Keys};
 use super::judged::NodeJudge;
 use super::rank::Ranker;
 use super::{Case, Desk, World};
-use crate::model::{NodeOrd, Pod, Reason};
-use crate::rules::{Cx, Fill, Scored};
+use crate::cluster::Extra;
+use crate::model::{Amounts, NodeOrd, Pod, Reason};
+use crate::rules::{Bound, Cx, Fill, Scored};
 
 /// Why a pod may go where.
 #[derive(Clone, Debug)]
@@ -20,9 +21,11 @@ pub struct Explanation {
     /// How many of the nodes that are in kube-scheduler's own required constraints leave; `None` where
     /// they say nothing.
     pub num_left: Option<usize>,
-    /// Some of these nodes have taints in words that are not known here, so that they are not counted.
+    /// Of the others: which constraint rules out how many, each node by the first that does.
+    pub ruled_out: Vec<(ConstraintKind, usize)>,
+    /// Some nodes have taints in words that are not known here, so that these nodes are not counted.
     pub has_unclear: bool,
-    /// The best nodes, best first, and then examples of refused ones.
+    /// The best nodes of those that are left, best first, and then examples of refused ones.
     pub nodes: Vec<NodeExplanation>,
 }
 
@@ -37,6 +40,20 @@ pub struct NodeExplanation {
     pub score: u32,
     /// Points by scorer.
     pub points: Vec<RulePoints>,
+    /// What holds of other pods take on it, and what their nominations take.
+    pub uncommitted: Uncommitted<Amounts>,
+    /// The comparisons with a limit that fail, where the verdict is of such a rule; with what of
+    /// [`Bound::uncommitted`] is by whom.
+    pub exceeded: Vec<(Bound, Uncommitted<i64>)>,
+}
+
+/// What other pods take that are not placed yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uncommitted<T> {
+    /// By pods that were answered.
+    pub held: T,
+    /// By pods that are nominated, and not held there.
+    pub nominated: T,
 }
 
 /// A scorer's word on a node.
@@ -60,60 +77,115 @@ pub fn explain(
 ) -> Explanation {
     let granted = world.classify(pod);
     let class = world.class(granted.class);
-    let mut verdicts = Vec::new();
-    let apart = desk.holds.apart_with(&world.snapshot, Some(pod));
-    let (num_left, has_unclear, explained) = desk.seen_by(world, pod, |extra| {
+    let snapshot = &*world.snapshot;
+    let apart = desk.holds.apart_with(snapshot, Some(pod));
+    let nominated = desk.holds.nominated_seen_by(snapshot, pod);
+    desk.seen_by(world, pod, |extra| {
+        let mut verdicts = Vec::new();
         let case = Case { world, class, pod, extra };
-        let keys = &mut Keys::default();
-        let in_tree = InTree::of(&world.snapshot, &apart, pod, &extra.replicas, keys);
-        let judge_nodes = NodeJudge::new(case, in_tree.as_ref());
         judge(case, None, nodes, &mut verdicts);
+        let keys = &mut Keys::default();
+        let in_tree = InTree::of(snapshot, &apart, pod, &extra.replicas, keys);
+        let judge_nodes = NodeJudge::new(case, in_tree.as_ref());
         for (ord, verdict) in nodes.iter().zip(&mut verdicts).filter(|it| *it.1 == Reason::Kept) {
             *verdict = judge_nodes.lacks(*ord).unwrap_or(Reason::Kept);
         }
         let kept = nodes.iter().zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
-        let kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
-        let num_left = kept.iter().filter(|ord| judge_nodes.admits(**ord)).count();
-        let says_something = in_tree.is_some() || num_left < kept.len();
-        let num_left = says_something.then_some(num_left);
+        let mut kept: Vec<NodeOrd> = kept.map(|(ord, _)| *ord).collect();
+        let num_kept = kept.len();
         let has_unclear = kept.iter().any(|ord| judge_nodes.is_unclear(*ord));
+        let ruled_out = judge_nodes.rule_out(&mut kept);
+        let says_something = in_tree.is_some() || kept.len() < num_kept;
+        let shown = Shown { case, nominated: &nominated };
+        let mut explained = shown.best(&kept, most);
+        explained.extend(Reason::ALL.into_iter().filter_map(|reason| {
+            let at = verdicts.iter().position(|it| *it == reason)?;
+            Some(shown.refused(nodes[at], reason))
+        }));
+        Explanation {
+            class: class.name.clone(),
+            claimed_more: granted.claimed_more,
+            tally: Tally::of(&verdicts),
+            num_left: says_something.then_some(kept.len()),
+            ruled_out,
+            has_unclear,
+            nodes: explained,
+        }
+    })
+}
+
+/// What nodes are explained by.
+struct Shown<'a> {
+    case: Case<'a>,
+    /// The part of the case's [`Extra`] that nominations take.
+    nominated: &'a Extra,
+}
+
+impl Shown<'_> {
+    fn best(&self, kept: &[NodeOrd], most: usize) -> Vec<NodeExplanation> {
         let mut ranker = Ranker::default();
-        let ranked = ranker.rank(case, None, &kept);
+        let ranked = ranker.rank(self.case, None, kept);
         let mut scores = Vec::new();
         ranked.all_scores(&mut scores);
-        let order = ranked.best(most);
+        let best = ranked.best(most).into_iter();
+        best.map(|at| NodeExplanation {
+            node: kept[at],
+            verdict: Reason::Kept,
+            score: scores[at],
+            points: self.points(kept[at]),
+            uncommitted: self.uncommitted(kept[at]),
+            exceeded: Vec::new(),
+        })
+        .collect()
+    }
+
+    fn points(&self, node: NodeOrd) -> Vec<RulePoints> {
+        let Case { world, class, pod, extra } = self.case;
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &world.extended_of(pod) };
-        let explained = order.into_iter().map(|at| {
-            let (nodes, mut fills, buffers) = ([kept[at]], Vec::new(), &mut Default::default());
-            Fill::of(&cx, &nodes, &mut fills);
-            let points = class.scorers.iter().map(|rule| {
-                let (nodes, fills, mut points) = (&nodes, &fills, Vec::new());
-                let scored = Scored { nodes, fills, points: &mut points, buffers };
-                rule.scorer.score(&cx, scored);
-                let points = points.first().copied().unwrap_or(0);
-                RulePoints { rule: rule.name, weight: rule.weight.into(), points: points.into() }
-            });
-            NodeExplanation {
-                node: kept[at],
-                verdict: Reason::Kept,
-                score: scores[at],
-                points: points.collect(),
-            }
+        let (nodes, mut fills, buffers) = ([node], Vec::new(), &mut Default::default());
+        Fill::of(&cx, &nodes, &mut fills);
+        let points = class.scorers.iter().map(|rule| {
+            let (nodes, fills, mut points) = (&nodes, &fills, Vec::new());
+            let scored = Scored { nodes, fills, points: &mut points, buffers };
+            rule.scorer.score(&cx, scored);
+            let points = points.first().copied().unwrap_or(0);
+            RulePoints { rule: rule.name, weight: rule.weight.into(), points: points.into() }
         });
-        (num_left, has_unclear, explained.collect::<Vec<_>>())
-    });
-    let example = |reason: Reason| {
-        let at = verdicts.iter().position(|it| *it == reason)?;
-        let node = nodes[at];
-        Some(NodeExplanation { node, verdict: reason, score: 0, points: Vec::new() })
-    };
-    let refused = Reason::ALL.into_iter().filter_map(example);
-    Explanation {
-        class: class.name.clone(),
-        claimed_more: granted.claimed_more,
-        tally: Tally::of(&verdicts),
-        num_left,
-        has_unclear,
-        nodes: explained.into_iter().chain(refused).collect(),
+        points.collect()
+    }
+
+    fn refused(&self, node: NodeOrd, verdict: Reason) -> NodeExplanation {
+        let Case { world, class, pod, extra } = self.case;
+        let extended = world.extended_of(pod);
+        let bounds = |extra: &Extra| -> Vec<Bound> {
+            let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
+            class.filters.iter().flat_map(|rule| rule.filter.bounds(&cx, node)).collect()
+        };
+        // The same comparisons, with nominations alone.
+        let bounds = bounds(extra).into_iter().zip(bounds(self.nominated));
+        let exceeded = bounds.filter(|(it, _)| it.reason == verdict && it.is_exceeded());
+        NodeExplanation {
+            node,
+            verdict,
+            score: 0,
+            points: Vec::new(),
+            uncommitted: self.uncommitted(node),
+            exceeded: exceeded
+                .map(|(bound, nominated)| {
+                    let nominated = nominated.uncommitted;
+                    let held = bound.uncommitted - nominated;
+                    (bound, Uncommitted { held, nominated })
+                })
+                .collect(),
+        }
+    }
+
+    fn uncommitted(&self, node: NodeOrd) -> Uncommitted<Amounts> {
+        let (mut held, nominated) = (self.case.extra.on(node), self.nominated.on(node));
+        held -= nominated;
+        Uncommitted { held, nominated }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,12 +8,14 @@
 //! docs/in-tree-constraints.md says what that leaves out.
 
 mod domains;
+mod objections;
 mod repelled;
 mod selects;
 mod spread;
 
 use self::domains::Counted;
 pub(super) use self::domains::Keys;
+pub use self::objections::ConstraintKind;
 use self::repelled::Repelled;
 use self::selects::Selects;
 use self::spread::Spread;

@@ -10,7 +10,7 @@
 //! Nodes of an offer have passed all this. docs/in-tree-constraints.md lists what each plugin is judged by.
 
 use super::Case;
-use super::in_tree::InTree;
+use super::in_tree::{ConstraintKind, InTree};
 use crate::cluster::ResourceOrd;
 use crate::model::{Effect, NodeOrd, NodeTerm, Pod, Reason, Taint};
 use crate::rules::PoolParams;
@@ -97,6 +97,22 @@ impl<'a> NodeJudge<'a> {
                 has.ephemeral_bytes,
             )
             && fits(ask.pods, used.pods, held(&extra.pods), has.pods)
+    }
+
+    /// Takes out the nodes that kube-scheduler would not take, as far as can be judged. Gives which constraint
+    /// rules out how many.
+    pub(super) fn rule_out(&self, nodes: &mut Vec<NodeOrd>) -> Vec<(ConstraintKind, usize)> {
+        let Case { world, pod, .. } = self.case;
+        let mut counts = [0; ConstraintKind::ALL.len()];
+        nodes.retain(|ord| {
+            let by_pod = self.in_tree.and_then(|it| it.objection(&world.snapshot, pod, *ord));
+            let by_profile = || (!self.affords(*ord)).then_some(ConstraintKind::NodeAffinity);
+            if let Some(kind) = by_pod.or_else(by_profile) {
+                counts[kind as usize] += 1;
+            }
+            self.admits(*ord)
+        });
+        ConstraintKind::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
     }
 
     fn affords(&self, ord: NodeOrd) -> bool {

@@ -3,6 +3,7 @@
 //! Documented for users in `docs/api.md`; a field that is not there is not for users.
 
 mod actions;
+mod numbers;
 mod views;
 
 use std::sync::Arc;

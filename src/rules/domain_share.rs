@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec, SpreadKey};
+use super::{Bound, BoundScope, ClassParams, Cx, Filter, Offer, Rule, RuleSpec, SpreadKey, bound};
 use crate::cluster::{AppRow, Snapshot};
 use crate::model::{DomainOrd, NodeOrd, Reason};
 
@@ -36,8 +36,7 @@ impl Filter for DomainShare {
             return;
         }
         let replicas = Replicas::count(cx, self.key);
-        let after = u64::from(replicas.total) + 1;
-        let most = (after * u64::from(self.max_share_permille)).div_ceil(1000).max(1);
+        let most = self.most(&replicas);
         let full = replicas.by_domain.iter().filter(|(_, count)| u64::from(*count) + 1 > most);
         let full: Vec<DomainOrd> = full.map(|(domain, _)| *domain).collect();
         if full.is_empty() {
@@ -47,6 +46,43 @@ impl Filter for DomainShare {
             let domain = domain_of(cx.snapshot, self.key, NodeOrd(at as u32));
             full.binary_search(&domain).is_ok()
         });
+    }
+
+    fn bounds(&self, cx: &Cx<'_>, node: NodeOrd) -> Vec<Bound> {
+        let domain = domain_of(cx.snapshot, self.key, node);
+        let value = match self.key {
+            SpreadKey::Level(level) => cx.snapshot.topology.name(level, domain),
+            SpreadKey::Node => Some(cx.snapshot.names.name(node)),
+        };
+        let Some(value) = value.filter(|_| cx.pod.app().is_some()) else {
+            return Vec::new();
+        };
+        let row = cx.pod.app().and_then(|app| cx.snapshot.app(app));
+        let placed = row.map_or_else(Vec::new, |row| placed(cx.snapshot, row, self.key));
+        let count = |of: &[(DomainOrd, u32)]| {
+            let at = of.binary_search_by_key(&domain, |it| it.0);
+            at.map_or(0, |at| i64::from(of[at].1))
+        };
+        let replicas = Replicas::count(cx, self.key);
+        let (all, requested) = (count(&replicas.by_domain), count(&placed));
+        vec![Bound {
+            reason: Reason::DomainShare,
+            resource: bound::REPLICAS.into(),
+            scope: BoundScope::Domain(self.key.label().into(), value.into()),
+            asked: 1,
+            requested,
+            uncommitted: all - requested,
+            limit: i64::try_from(self.most(&replicas)).unwrap_or(i64::MAX),
+            share: Some((i64::from(replicas.total) + 1, self.max_share_permille)),
+        }]
+    }
+}
+
+impl DomainShare {
+    /// The most replicas that a domain may have with one more.
+    fn most(&self, replicas: &Replicas) -> u64 {
+        let after = u64::from(replicas.total) + 1;
+        (after * u64::from(self.max_share_permille)).div_ceil(1000).max(1)
     }
 }
 

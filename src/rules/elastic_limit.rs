@@ -2,8 +2,8 @@
 //!
 //! A virtual node's own capacity is fiction, so the sum over the pool is the only bound there is.
 
-use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec};
-use crate::model::{Amounts, PoolOrd, Reason};
+use super::{Bound, BoundScope, ClassParams, Cx, Filter, Offer, Rule, RuleSpec, bound};
+use crate::model::{Amounts, NodeOrd, PoolOrd, Reason};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
@@ -41,5 +41,18 @@ impl Filter for ElasticLimit {
                 offer.refuse(Reason::ElasticLimit, |at| pools[at] == pool);
             }
         }
+    }
+
+    fn bounds(&self, cx: &Cx<'_>, node: NodeOrd) -> Vec<Bound> {
+        let pool = cx.snapshot.pool(node);
+        let Some((_, limit)) = self.limits.iter().find(|it| it.0 == pool) else {
+            return Vec::new();
+        };
+        let name = cx.snapshot.pools.get(pool.index()).map_or("", |it| it.name.as_str());
+        let used = cx.snapshot.pool_use.get(pool.index()).map_or(Amounts::default(), |it| it.used);
+        let extra = cx.extra.pools.get(pool.index()).copied().unwrap_or_default();
+        let amounts = [cx.pod.requests.base, used, extra, *limit];
+        let bounds = bound::base(Reason::ElasticLimit, &BoundScope::Pool(name.into()), amounts);
+        bounds.into_iter().filter(|it| *it.resource != *bound::EPHEMERAL_STORAGE).collect()
     }
 }

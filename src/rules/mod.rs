@@ -5,6 +5,7 @@
 //! loop over columns. No rule holds state, a cache, a clock or a client: what it needs is a column,
 //! a parameter of the class ([`ClassParams`]), or a fact about the pod in [`Cx`].
 
+mod bound;
 mod fill;
 mod params;
 
@@ -23,6 +24,7 @@ mod shape_match;
 use crate::cluster::{Extra, ResourceOrd, Snapshot};
 use crate::model::{NodeOrd, Pod, Reason};
 
+pub use bound::{Bound, BoundScope, CPU, EPHEMERAL_STORAGE, MEMORY, PODS, REPLICAS};
 pub use fill::Fill;
 pub use image_locality::images_matter;
 pub use params::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
@@ -74,6 +76,11 @@ impl Offer<'_> {
 pub trait Filter: Send + Sync {
     /// Refuses nodes of the offer.
     fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>);
+
+    /// What the rule compares with a limit on a node, for `sigma why`. A rule that compares nothing has none.
+    fn bounds(&self, _cx: &Cx<'_>, _node: NodeOrd) -> Vec<Bound> {
+        Vec::new()
+    }
 }
 
 /// The nodes that get points, and what scorers share; all by position.

@@ -53,6 +53,16 @@ pub enum SpreadKey {
     Node,
 }
 
+impl SpreadKey {
+    /// The label of nodes whose values are the domains.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Level(level) => level.label(),
+            Self::Node => "kubernetes.io/hostname",
+        }
+    }
+}
+
 /// How a class spreads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpreadParams {

@@ -6,9 +6,9 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec, Share};
+use super::{Bound, BoundScope, ClassParams, Cx, Filter, Offer, Rule, RuleSpec, Share, bound};
 use crate::cluster::ResourceOrd;
-use crate::model::{PoolOrd, Reason};
+use crate::model::{NodeOrd, PoolOrd, Reason};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
@@ -98,6 +98,52 @@ impl Filter for ResourcesFit {
             over.then_some(Reason::AllocationLimit)
         });
     }
+
+    fn bounds(&self, cx: &Cx<'_>, node: NodeOrd) -> Vec<Bound> {
+        let mut bounds = extended_bounds(cx, node);
+        let slot = slot(cx.snapshot.pool(node));
+        if self.elastic[slot] {
+            return bounds;
+        }
+        let extra = cx.extra.on(node);
+        let (used, has) = (cx.snapshot.used(node), cx.snapshot.allocatable(node));
+        let amounts = [cx.pod.requests.base, used, extra, has];
+        let base = bound::base(Reason::Insufficient, &BoundScope::Node, amounts);
+        // What is not asked for is not looked at.
+        let asked = base.into_iter().filter(|it| it.asked > 0);
+        let Share { cpu_permille, memory_permille } = self.shares[slot];
+        for bound in asked {
+            let share = match &*bound.resource {
+                bound::CPU => cpu_permille,
+                bound::MEMORY => memory_permille,
+                _ => 1000,
+            };
+            if self.limits && share != 1000 {
+                bounds.push(bound.clone().with_share(Reason::AllocationLimit, share));
+            }
+            bounds.push(bound);
+        }
+        bounds
+    }
+}
+
+fn extended_bounds(cx: &Cx<'_>, node: NodeOrd) -> Vec<Bound> {
+    let bound = |&(resource, asked): &(ResourceOrd, i64)| {
+        let column = cx.snapshot.extended.get(usize::from(resource.0))?;
+        let limit = column.allocatable.get(node.index()).copied().filter(|it| *it >= 0)?;
+        let taken = cx.extra.extended.iter().filter(|it| (it.0, it.1) == (node, resource));
+        Some(Bound {
+            reason: Reason::Insufficient,
+            resource: column.name.as_ref().into(),
+            scope: BoundScope::Node,
+            asked,
+            requested: column.used.get(node.index()).copied().unwrap_or(0),
+            uncommitted: taken.fold(0, |sum, it| it.2.saturating_add(sum)),
+            limit,
+            share: None,
+        })
+    };
+    cx.extended.iter().filter_map(bound).collect()
 }
 
 /// A plain resource that the pod asks for, and its columns.

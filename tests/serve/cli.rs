@@ -304,6 +304,7 @@ fn why_says_why() {
         "1 of 2 nodes would take it",
         "AllocationLimit",
         "2.0 of 4.0",
+        "cpu: 1.0 asked + 2.0 requested = 3.0 > limit 2.0 (50 % of 4.0)",
         "n2",
     ] {
         assert!(out.contains(part), "{part:?} in {out}");
@@ -318,6 +319,12 @@ fn why_says_why() {
     assert_eq!((&answer["nodes_considered"], &answer["nodes_kept"]), (&json!(1), &json!(0)));
     let (_, out, _) = ran(&["why", "shop/full", "--admin", &admin]);
     assert!(out.starts_with("shop/full: placed on n1, class default"), "{out}");
+
+    let two = ran(&["why", "shop/cart", "-n", "bank", "--admin", &admin]);
+    let said = "error: -n says namespace bank, and shop/cart says shop: give one of them\n";
+    assert_eq!(two, (2, String::new(), said.into()));
+    let one = ran(&["why", "shop/cart", "-n", "shop", "--admin", &admin]);
+    assert_eq!(one.0, 0, "{}", one.2);
 
     let unknown = ran(&["why", "shop/nobody", "--admin", &admin]);
     assert_eq!(unknown, (1, String::new(), "error: no pod shop/nobody is known\n".into()));

@@ -65,6 +65,8 @@ pub(super) struct Placement {
 /// A pod without a node.
 #[derive(Debug)]
 pub(super) struct Unbound {
+    /// The pod.
+    pub(super) pod: Pod,
     /// Why it was refused last: one of sigma's reasons or an in-tree plugin's name.
     pub(super) reason: String,
     /// The class that the policy grants it.
@@ -146,7 +148,7 @@ impl<'a> Driver<'a> {
         let world = self.extender.board.world();
         let unbound = queue.into_iter();
         let unbound =
-            unbound.map(|(pod, reason)| Unbound { reason, class: world.classify(&pod).class });
+            unbound.map(|(pod, reason)| Unbound { reason, class: world.classify(&pod).class, pod });
         self.outcome.unbound = unbound.collect();
         Ok(self.outcome)
     }

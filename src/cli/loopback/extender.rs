@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::HoldLimits;
 use crate::engine::{Desk, RefusalLimits, World};
-use crate::http::{self, ConnLimits, ExtenderOptions, FastPaths};
+use crate::http::{
+    self, AdminSources, Check, ConnLimits, ExtenderOptions, FastPaths, PolicyOnDisk,
+};
 use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::{Change, Kind, Pod, PodUid};
@@ -126,6 +128,39 @@ impl Extender {
             pods.listed && self.metrics.changes.get() >= before + pods.num_objects + 2
         })?;
         Ok(())
+    }
+
+    /// Tells of pods without a node, as a watch does, and waits until they are visible.
+    pub(in crate::cli) fn show_pending(&self, pods: Vec<Pod>) -> anyhow::Result<()> {
+        let last = pods.last().map(|pod| pod.uid);
+        pods.into_iter().try_for_each(|pod| self.send(Change::PodSeen(Box::new(pod))))?;
+        self.wait("a pending pod", |world| {
+            last.is_none_or(|uid| world.snapshot.pending(uid).is_some())
+        })?;
+        Ok(())
+    }
+
+    /// Serves the admin API, as `sigma serve` does, on a listener that is already bound.
+    pub(in crate::cli) fn serve_admin(&self, listener: TcpListener) -> anyhow::Result<SocketAddr> {
+        let addr = listener.local_addr().context("cannot tell the address that was bound")?;
+        listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
+        let _in_it = self.background.enter();
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .context("cannot use the admin listener")?;
+        let sources = AdminSources {
+            checks: Arc::new(|| {
+                let detail = "a cluster from a seed".to_owned();
+                vec![Check { name: "demo".to_owned(), ok: true, detail }]
+            }),
+            policy_on_disk: Arc::new(PolicyOnDisk::default),
+            acts: Arc::new(Vec::new),
+            lease: Arc::new(|| None),
+            ahead: Arc::new(|_, _, _| None),
+        };
+        let admin = http::Admin::new(self.board.clone(), self.metrics.clone(), sources);
+        // Ends with the runtime.
+        self.background.spawn(admin.serve(listener, std::future::pending()));
+        Ok(addr)
     }
 
     /// Waits until the extender counts the pod on the node and holds nothing for it any more; gives

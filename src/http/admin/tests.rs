@@ -102,6 +102,12 @@ async fn explain_names_the_reason_with_numbers() {
     assert_eq!((why["state"].as_str(), why["nodes_kept"].as_u64()), (Some("pending"), Some(0)));
     assert_eq!(why["refused"][0]["reason"], "AllocationLimit");
     assert_eq!(why["refused"][0]["example"]["allocatable"]["cpu_milli"], 10_000);
+    let limit = serde_json::json!({"resource": "cpu_milli", "scope": "node", "of": null,
+        "asked": 4000, "requested": 2000, "held": 0, "nominated": 0, "limit": 5000,
+        "share_pct": 50.0, "share_of": 10_000});
+    assert_eq!(why["refused"][0]["limits"], serde_json::json!([limit]));
+    assert_eq!(why["refused"][0]["example"]["held"]["cpu_milli"], 0);
+    assert_eq!((&why["pools"], &why["nominated"]), (&serde_json::json!(["ecs"]), &Value::Null));
     let placed = get_json(&router, "/api/v1/explain?namespace=default&pod=placed").await;
     assert_eq!((placed["state"].as_str(), placed["node"].as_str()), (Some("placed"), Some("n-1")));
     assert_eq!(get_text(&router, "/api/v1/explain?pod=none").await.0, StatusCode::NOT_FOUND);

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::numbers::{ConstraintView, ExplainedNodeView, LimitView, NominatedView, taint_of};
 use super::{Check, PolicyOnDisk, PolicyOrigin, StandingOf};
 use crate::actor::Leading;
 use crate::ahead::Standing;
@@ -69,7 +70,7 @@ struct PolicyRef {
 
 /// Amounts with their units in the names.
 #[derive(Serialize)]
-struct AmountsView {
+pub(super) struct AmountsView {
     cpu_milli: i64,
     memory_bytes: i64,
     pods: i64,
@@ -159,10 +160,16 @@ pub(super) struct ExplainView {
     nodes_kept: u32,
     /// Of these, those that kube-scheduler's own constraints leave; null where they say nothing.
     nodes_left: Option<usize>,
+    /// Which of these constraints rules out how many of `nodes_kept`.
+    constraints: Vec<ConstraintView>,
     /// Why that number is not the whole truth; null: it is.
     cannot_judge: Option<&'static str>,
     refused: Vec<RefusedView>,
     best: Vec<BestView>,
+    /// The pools that are open to its class, in order; null where every node is.
+    pools: Option<Vec<String>>,
+    /// Its nominated node; null for none, and for a placed pod.
+    nominated: Option<NominatedView>,
     /// How it was sent to a node that was not offered, or is being sent; null if it was not lately.
     steer: Option<SteerView>,
 }
@@ -227,12 +234,16 @@ struct RefusedView {
     reason: &'static str,
     text: &'static str,
     nodes: u32,
-    example: NodeView,
+    example: ExplainedNodeView,
+    /// The limits that the example exceeds; empty where the reason is of no limit.
+    limits: Vec<LimitView>,
+    /// The example's taint that the pod does not tolerate; null for other reasons.
+    taint: Option<String>,
 }
 
 #[derive(Serialize)]
 struct BestView {
-    node: NodeView,
+    node: ExplainedNodeView,
     score: u32,
     points: Vec<PointsView>,
 }
@@ -367,9 +378,12 @@ impl Views<'_> {
             nodes_considered: 0,
             nodes_kept: 0,
             nodes_left: None,
+            constraints: Vec::new(),
             cannot_judge: None,
             refused: Vec::new(),
             best: Vec::new(),
+            pools: None,
+            nominated: None,
             steer: SteerView::of(desk, PodUid(record.uid), self.board.clock.now()),
         })
     }
@@ -396,10 +410,12 @@ impl Views<'_> {
             reason: it.verdict.name(),
             text: it.verdict.text(),
             nodes: explained.tally.count(it.verdict),
-            example: self.node(it.node),
+            example: ExplainedNodeView::of(self.node(it.node), it),
+            limits: it.exceeded.iter().map(LimitView::of).collect(),
+            taint: taint_of(snapshot, pod, it),
         });
         let best = kept.into_iter().map(|it| BestView {
-            node: self.node(it.node),
+            node: ExplainedNodeView::of(self.node(it.node), it),
             score: it.score,
             points: it
                 .points
@@ -421,9 +437,12 @@ impl Views<'_> {
             nodes_considered: nodes.len(),
             nodes_kept: explained.tally.kept(),
             nodes_left: explained.num_left,
+            constraints: explained.ruled_out.iter().map(ConstraintView::of).collect(),
             cannot_judge: cannot_judge.map(CannotJudge::name),
             refused: refused.collect(),
             best: best.collect(),
+            pools: self.open_to(self.world.class(self.world.classify(pod).class)),
+            nominated: NominatedView::of(snapshot, desk, pod),
             steer: SteerView::of(desk, pod.uid, self.board.clock.now()),
         })
     }
@@ -444,8 +463,12 @@ impl Views<'_> {
         self.world.plan.pools.get(pool.index()).map(|pool| pool.name.clone())
     }
 
+    fn open_to(&self, class: &Class) -> Option<Vec<String>> {
+        let order = class.params.order.as_ref()?;
+        Some(order.iter().filter_map(|pool| self.pool_name(*pool)).collect())
+    }
+
     fn class(&self, class: &Class) -> ClassView {
-        let order = class.params.order.as_ref();
         ClassView {
             name: class.name.clone(),
             role: match class.role {
@@ -455,7 +478,7 @@ impl Views<'_> {
                 Role::Exempt => "exempt",
             },
             protected: class.protected,
-            pools: order.map(|it| it.iter().filter_map(|pool| self.pool_name(*pool)).collect()),
+            pools: self.open_to(class),
             filters: class.filters.iter().map(|rule| rule.name).collect(),
             scorers: class
                 .scorers
