@@ -16,10 +16,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use crate::model::{Change, Kind};
 
 use super::deadline::Deadline;
-use super::decode::DecodeError;
-use super::health::{Refused, WatchHealth};
+use super::health::WatchHealth;
 use super::objects::{self, First, Read};
-use super::page::{Page, PageError, Part};
+use super::page::{Page, Part};
 use super::sight::{Sight, Word};
 use super::warnings::Warnings;
 use super::watch::{self, Ask, Course, End, Failure, WatchOptions};
@@ -149,16 +148,6 @@ impl Driver {
             }
         }
         self.course.begin_wanted_list(self.started.elapsed());
-        Ok(())
-    }
-
-    /// The API server does not know the kind, so there are no objects of it.
-    async fn are_not_served(&mut self, failure: Failure) -> Result<(), Abandoned> {
-        self.send(Change::RelistBegin(self.kind)).await?;
-        self.send(Change::RelistEnd(self.kind)).await?;
-        self.update(|it| {
-            it.error = Some(format!("not served, so there are none: {}", failure.text))
-        });
         Ok(())
     }
 

@@ -89,7 +89,7 @@ fn one_document(documents: Vec<Spanned<Raw>>, source: &str, faults: &mut Faults)
     }
     match first {
         Some(raw) => Some(node_of(raw, source, faults)),
-        None => Some(Node { at: Place::START, value: Value::Null }),
+        None => Some(Node { at: Place::START, value: Value::Null, plain: true }),
     }
 }
 

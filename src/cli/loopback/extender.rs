@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cluster::HoldLimits;
 use crate::engine::{Desk, RefusalLimits, World};
 use crate::http::{
-    self, AdminSources, Check, ConnLimits, ExtenderOptions, FastPaths, PolicyOnDisk,
+    self, AdminSources, Check, ConnLimits, ExtenderOptions, FastPaths, PolicyOnDisk, PolicyOrigin,
 };
 use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
@@ -153,6 +153,7 @@ impl Extender {
                 vec![Check { name: "demo".to_owned(), ok: true, detail }]
             }),
             policy_on_disk: Arc::new(PolicyOnDisk::default),
+            policy_origin: Arc::new(PolicyOrigin::default),
             acts: Arc::new(Vec::new),
             lease: Arc::new(|| None),
             ahead: Arc::new(|_, _, _| None),
