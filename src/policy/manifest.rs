@@ -201,7 +201,7 @@ mod tests {
         let head = "kind: ConfigMap\ndata:\n";
         let other = "  k.yaml: |\n    kind: KubeSchedulerConfiguration\n    pools: 1\n";
         let body = format!("{head}{other}  p.yaml: |\n{}", indented(4));
-        assert_eq!(places(&body), [(10, 7, "P0103")]);
+        assert_eq!(places(&body), [(11, 7, "P0103")]);
         for none in ["", "kind: Service\n", POLICY, "\u{0}ConfigMap", "a: [ConfigMap"] {
             assert!(diagnose_manifest("m.yaml", none.as_bytes()).is_none(), "{none}");
         }

@@ -246,7 +246,7 @@ mod tests {
             "apiVersion: sigma.io/v1alpha1\nkind: SchedulingPolicy\npools:\n- name: eci\n  \
              match: {{labels: {{type: virtual-kubelet}}}}\n  elastic: true\n  \
              limit: {{{field}: {value}}}\nclasses:\n- name: offline\n  \
-             grant: {{priorityClasses: [batch]}}\n"
+             grant: {{priorityClasses: [batch]}}\n  pools: [eci]\n"
         );
         let found = compile("p.yaml", source.as_bytes());
         let found = found.map_or_else(|found| found, |it| it.warnings);

@@ -236,7 +236,7 @@ fn lint_reads_stdin_folders_and_manifests() {
     assert_eq!((code, &*said), (1, ""));
     assert!(out.contains(&format!("{shown}/good.yaml: ok\n")), "{out}");
     assert!(out.contains(&format!("{shown}/kustomization.yaml: skipped")), "{out}");
-    assert!(out.contains(&format!("{shown}/team/map.yaml:9:23")), "{out}");
+    assert!(out.contains(&format!("{shown}/team/map.yaml:9:25")), "{out}");
     assert!(!out.contains("hidden") && !out.contains("notes"), "{out}");
     let (_, out, _) = ran(&["policy", "lint", "-o", "json", shown]);
     let found: Vec<Value> = serde_json::from_str(&out).expect("an array");
@@ -254,7 +254,7 @@ fn lint_reads_stdin_folders_and_manifests() {
         (good.clone(), 0, "<stdin>: ok\n"),
         (bad.clone(), 1, "<stdin>:5:21"),
         (manifest(&good), 0, "<stdin>: ok\n"),
-        (manifest(&bad), 1, "<stdin>:9:23"),
+        (manifest(&bad), 1, "<stdin>:9:25"),
     ] {
         let (found, out) = ran_with(&["policy", "lint", "-"], &text);
         assert!(found == code && out.contains(part), "{found} {out}");
