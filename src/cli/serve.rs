@@ -146,7 +146,7 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "SIGMA_SCHEDULER_CONFIG", value_name = "FILE", conflicts_with = "siblings")]
     scheduler_config: Option<PathBuf>,
     /// The `urlPrefix` by which --scheduler-config names sigma. Entries below its path are sigma's
-    /// too. Default: the port of --listen, on a loopback address.
+    /// too. Default: the port of --listen on a loopback host, or the very address of --listen.
     #[arg(long, env = "SIGMA_EXTENDER_URL", value_name = "URL")]
     extender_url: Option<String>,
     /// Where kube-scheduler's configuration cannot be read here: whether other extenders filter after us

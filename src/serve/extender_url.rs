@@ -1,7 +1,7 @@
 //! The address of an extender, as kube-scheduler's configuration writes it (`urlPrefix`).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 /// A `urlPrefix`, split and normalised. Two spellings of one address are equal.
@@ -78,6 +78,11 @@ impl ExtenderUrl {
         local && self.port == port
     }
 
+    /// The address is this one.
+    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
+        self.host == Host::at(address.ip()) && self.port == address.port()
+    }
+
     /// The same host and port as `other`, and a path that is `other`'s or begins with it.
     pub(super) fn is_within(&self, other: &Self) -> bool {
         let below = self.path.strip_prefix(&*other.path);
@@ -106,13 +111,17 @@ impl fmt::Display for ExtenderUrl {
 }
 
 impl Host {
+    fn at(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        let first = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let local = address == first || address.is_ipv6() && address.is_loopback();
+        if local { Self::Local } else { Self::Address(address) }
+    }
+
     fn of(text: &str) -> Result<Self, BadUrl> {
         let bracketed = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         if let Ok(address) = bracketed.unwrap_or(text).parse::<IpAddr>() {
-            let address = address.to_canonical();
-            let first = IpAddr::V4(Ipv4Addr::LOCALHOST);
-            let local = address == first || address.is_ipv6() && address.is_loopback();
-            return Ok(if local { Self::Local } else { Self::Address(address) });
+            return Ok(Self::at(address));
         }
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

@@ -61,7 +61,8 @@ pub(super) struct Scheduler {
 pub(super) struct Own<'a> {
     /// The address where kube-scheduler finds this sigma, if it was told.
     pub(super) url: Option<&'a ExtenderUrl>,
-    /// The address where this sigma listens: without a URL the loopback has its port.
+    /// The address where this sigma listens. Without a URL an own entry has this address, or its port
+    /// on the loopback.
     pub(super) listen: SocketAddr,
 }
 
@@ -125,7 +126,7 @@ fn parse(text: &str) -> Result<SchedulerConfig, String> {
 fn ours<'a>(extenders: &'a [Extender], own: Own<'_>) -> Result<Vec<(usize, &'a Extender)>, String> {
     let is_own = |it: &ExtenderUrl| match own.url {
         Some(url) => it.is_within(url),
-        None => it.is_loopback(own.listen.port()),
+        None => it.is_loopback(own.listen.port()) || it.is_at(own.listen),
     };
     let urls = || (0..).zip(extenders).filter_map(|(at, it)| Some((at, it, it.url()?)));
     let mut ours: Vec<(usize, &Extender)> = Vec::new();

@@ -71,6 +71,15 @@ fn we_are_the_entry_on_the_loopback_or_the_one_that_was_named() {
         check(&[&at(url)], Err("none of its extenders has the port of --listen, 127.0.0.1:9090"));
         check(&[&at(url)], Err("as --extender-url"));
     }
+    // The very address of --listen, if it is one.
+    let listening = |listen: &str| {
+        let listen = listen.parse().expect("an address");
+        scheduler(&file(&[&at("http://10.0.0.1:9090")]), Own { url: None, listen })
+    };
+    assert!(listening("10.0.0.1:9090").is_ok());
+    for other in ["10.0.0.2:9090", "10.0.0.1:9091", "0.0.0.0:9090", "[::]:9090"] {
+        assert!(listening(other).is_err(), "{other}");
+    }
     let service = "https://sigma.sigma-system.svc:9443";
     let got = known_as(service, &[&at("https://SIGMA.sigma-system.svc.:9443/"), &at("http://gpu")]);
     assert_eq!(got.map(|it| it.siblings), Ok(Siblings::Judging));
