@@ -43,6 +43,7 @@ fn help_tells_every_default_and_every_variable() {
         ("--kubeconfig", "in-cluster"),
         ("--context", ""),
         ("--policy", ""),
+        ("--state-dir", ""),
         ("--listen", "127.0.0.1:9090"),
         ("--tls-cert", ""),
         ("--tls-key", ""),

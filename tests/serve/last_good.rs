@@ -362,7 +362,12 @@ fn two_processes_share_a_state_directory() {
     site.wait_kept("second");
     drop(both);
     site.put_policy(None);
-    for sigma in [site.start_with_state(), site.start_with_state()] {
+    let by_variable = || {
+        let mut command = site.command(&[]);
+        command.env("SIGMA_STATE_DIR", site.state_dir());
+        Sigma::start(command)
+    };
+    for sigma in [site.start_with_state(), by_variable()] {
         assert_eq!((sigma.policy().0, source(&sigma)), ("second".to_owned(), "state_dir".into()));
     }
 }
