@@ -109,7 +109,8 @@ fn a_condition_of_an_earlier_life_is_found_although_it_comes_after_the_start() {
     let site = Site::new();
     site.api.put("pods", pod("waiting", "1"));
     let sigma = site.serve(&[]);
-    sigma.wait_status("pods", 1);
+    let known = || sigma.get("/api/v1/explain?namespace=shop&pod=waiting").status == 200;
+    wait("it is known without a condition", known);
     let waiting = refused_by("waiting", FULL);
     site.api.put("pods", waiting.clone());
     check_ring(&wait_ring(&site, 1), &waiting);
