@@ -30,6 +30,22 @@ e2e-matrix *minors="1.30 1.33 1.34 1.35 1.36":
     done
     [[ -z $failed ]] || { echo "failed beside kube-scheduler$failed" >&2; exit 1; }
 
+# Pods come and go on full nodes beside a real kube-scheduler; counts bindings beyond a limit. Each variant beside the
+# default version, then the plain one beside other minor versions. `just soak 120 ""` takes eight minutes.
+soak seconds="600" minors="1.33 1.36":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    failed=
+    soak() { # assets, variants, name
+        KUBEBUILDER_ASSETS=$1 SIGMA_E2E=1 cargo test --locked --test e2e -- \
+            soak --seconds {{seconds}} --variants "$2" || failed+=" $3"
+    }
+    soak "$(tests/e2e/controlplane/build)" plain,late-status,sigma-killed,apiserver-killed "the default version"
+    for minor in {{minors}}; do
+        soak "$(tests/e2e/controlplane/build "$minor")" plain "$minor"
+    done
+    [[ -z $failed ]] || { echo "failed beside$failed" >&2; exit 1; }
+
 # Formatting, clippy with and without `live`, docs, dependencies.
 lint:
     cargo fmt --check
@@ -43,9 +59,9 @@ lint:
 advisories:
     cargo deny --all-features check advisories
 
-# What takes long: `fuzz`, `e2e-matrix`, many more cases of every property (the state sees more than a
+# What takes long: `fuzz`, `e2e-matrix`, `soak`, many more cases of every property (the state sees more than a
 # million changes), sigma killed 50 times at each step of a steer, and the demo at its full size.
-nightly: fuzz e2e-matrix
+nightly: fuzz e2e-matrix soak
     SIGMA_SEEDS=300 just e2e steer_killed
     PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy -- --nocapture
     cargo run --locked --release -- demo -o json

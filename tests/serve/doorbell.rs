@@ -95,16 +95,30 @@ fn a_policy_that_admits_rings() {
     assert_eq!(sigma.policy().0, "wider");
 }
 
+/// A pod with the condition that kube-scheduler writes after such a refusal.
+fn refused_by(name: &str, why: &str) -> Value {
+    let mut pod = pod(name, "1");
+    let message = format!("0/2 nodes are available: 2 {why}. preemption: 0/2 nodes.");
+    pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
+        "reason": "Unschedulable", "message": message}]);
+    pod
+}
+
+#[test]
+fn a_condition_of_an_earlier_life_is_found_although_it_comes_after_the_start() {
+    let site = Site::new();
+    site.api.put("pods", pod("waiting", "1"));
+    let sigma = site.serve(&[]);
+    let known = || sigma.get("/api/v1/explain?namespace=shop&pod=waiting").status == 200;
+    wait("it is known without a condition", known);
+    let waiting = refused_by("waiting", FULL);
+    site.api.put("pods", waiting.clone());
+    check_ring(&wait_ring(&site, 1), &waiting);
+}
+
 #[test]
 fn a_restarted_server_rings_whom_its_earlier_life_refused() {
     let site = Site::new();
-    let refused_by = |name: &str, why: &str| {
-        let mut pod = pod(name, "1");
-        let message = format!("0/2 nodes are available: 2 {why}. preemption: 0/2 nodes.");
-        pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
-            "reason": "Unschedulable", "message": message}]);
-        pod
-    };
     let waiting = refused_by("waiting", FULL);
     site.api.put("pods", waiting.clone());
     site.api.put("pods", refused_by("other", "Insufficient cpu"));

@@ -119,7 +119,7 @@ pub(super) fn taint_of(snapshot: &Snapshot, pod: &Pod, it: &NodeExplanation) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Node, Taint, Toleration};
+    use crate::model::{Node, Taint, TaintValue, Toleration};
     use crate::policy::Settings;
     use crate::testing::{Site, node, placed, pod, seen_node, seen_pod};
 

@@ -123,6 +123,7 @@ impl Site {
             ignorable: false,
             bind: false,
             tls: None,
+            http_timeout: None,
             verbosity: 1,
             standby: true,
             kubeconfig: None,

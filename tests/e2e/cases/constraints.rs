@@ -45,6 +45,7 @@ pub(super) async fn feasible() -> Result<Facts> {
         ignorable: false,
         bind: false,
         tls: None,
+        http_timeout: None,
         verbosity: 10,
         standby: false,
         kubeconfig: None,

@@ -50,6 +50,7 @@ pub(super) async fn scores() -> Result<Facts> {
         ignorable: false,
         bind: false,
         tls: None,
+        http_timeout: None,
         verbosity: 10,
         standby: false,
         kubeconfig: None,

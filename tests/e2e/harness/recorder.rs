@@ -81,6 +81,8 @@ pub(crate) struct Nomination {
 /// A binding that has filled a node beyond what may be allocated.
 #[derive(Clone, Debug)]
 pub(crate) struct Beyond {
+    pub(crate) at: Instant,
+    pub(crate) pod: String,
     pub(crate) node: String,
     /// CPU requested on the node, with the new pod.
     pub(crate) cores: f64,
@@ -277,6 +279,8 @@ impl Record {
                 self.violations.push(text);
                 let cores = |milli: i64| milli as f64 / 1000.0;
                 self.beyond.push(Beyond {
+                    at: Instant::now(),
+                    pod: name.to_owned(),
                     node: node.to_owned(),
                     cores: cores(on_node.cpu + sum.cpu),
                     limit: cores(limit.allocation.cpu),

@@ -28,6 +28,8 @@ pub(crate) struct SchedulerOptions<'a> {
     pub(crate) bind: bool,
     /// Folder of its TLS files; `None`: no TLS.
     pub(crate) tls: Option<PathBuf>,
+    /// How long it waits for the extender; `None`: as shipped.
+    pub(crate) http_timeout: Option<&'a str>,
     /// How much it logs.
     pub(crate) verbosity: u8,
     /// Another way to the API server, which speaks JSON; `None`: the control plane's own.
@@ -47,6 +49,7 @@ impl<'a> SchedulerOptions<'a> {
             ignorable: false,
             bind: false,
             tls: None,
+            http_timeout: None,
             verbosity: 1,
             kubeconfig: None,
             standby: false,
@@ -153,6 +156,9 @@ fn configuration(control_plane: &ControlPlane, options: &SchedulerOptions<'_>) -
     ensure!(extender["weight"].as_i64() >= Some(150), "the shipped weight is below 150");
     extender["urlPrefix"] = json!(url);
     extender["ignorable"] = json!(options.ignorable);
+    if let Some(timeout) = options.http_timeout {
+        extender["httpTimeout"] = json!(timeout);
+    }
     if let Some(folder) = &options.tls {
         let text = include_str!("../../../deploy/overlays/service-mtls/kube-scheduler-config.yaml");
         let folder = folder.display().to_string();

@@ -22,7 +22,6 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Churn {
     pub(super) num_made: usize,
-    pub(super) num_deleted: usize,
     alive: Vec<(&'static str, String)>,
     draws: u64,
 }
@@ -64,7 +63,6 @@ impl Churn {
                 let at = self.draw(self.alive.len());
                 old.push(self.alive.swap_remove(at));
             }
-            self.num_deleted += old.len();
             delete(api, old).await;
             sleep(TICK).await;
         }

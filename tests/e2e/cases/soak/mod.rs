@@ -77,7 +77,7 @@ fn row(version: &str, variant: Variant, run: &Run) -> String {
         run.calls.filter,
         run.calls.degraded,
         run.calls.errors,
-        run.num_kills,
+        run.kills.len(),
     )
 }
 

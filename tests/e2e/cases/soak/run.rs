@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::churn::Churn;
 use super::{SoakArgs, Variant};
@@ -48,6 +48,10 @@ const SIGMA_KILLED_EACH: Duration = Duration::from_secs(30);
 const APISERVER_KILLED_EACH: Duration = Duration::from_secs(75);
 /// How long the API server is away.
 const DOWN: Duration = Duration::from_secs(2);
+/// What is counted is bindings beyond a limit. An answer by role has none, so there shall be none of those
+/// on a machine that is busy with other things.
+const DEADLINE: &str = "8s";
+const HTTP_TIMEOUT: &str = "10s";
 /// After the last pod is made: bindings that are on their way arrive.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -77,13 +81,13 @@ impl Calls {
 pub(super) struct Run {
     pub(super) took: Duration,
     pub(super) num_made: usize,
-    pub(super) num_deleted: usize,
     pub(super) num_bindings: usize,
     pub(super) num_beyond: usize,
     /// The most cores beyond a limit.
     pub(super) worst: Option<Beyond>,
     pub(super) calls: Calls,
-    pub(super) num_kills: usize,
+    /// When sigma or the API server was killed, and how long it was away.
+    pub(super) kills: Vec<(Duration, Duration)>,
     /// Whatever must never be.
     pub(super) violations: Vec<String>,
 }
@@ -109,61 +113,100 @@ fn nodes(num_pods: usize) -> (Vec<Value>, Limits) {
     (nodes, limits)
 }
 
+/// A cluster, and who works on it.
+struct Site {
+    // Dropped in this order.
+    scheduler: Scheduler,
+    _proxy: Proxy,
+    recorder: Recorder,
+    sigma: Sigma,
+    control_plane: ControlPlane,
+}
+
+impl Site {
+    async fn start(args: &SoakArgs, variant: Variant) -> Result<Self> {
+        let control_plane = ControlPlane::start().await?;
+        let api = &control_plane.admin;
+        let (nodes, limits) = nodes(args.alive);
+        api.post_all(nodes).await?;
+        let mut options = SigmaOptions::new(&control_plane, "sigma", POLICY);
+        options.deadline = DEADLINE;
+        if variant == Variant::SigmaKilled {
+            // Where a limit matters more than an answer: before sigma has its lists, nobody is placed.
+            options.more.push("--not-ready=reject".to_owned());
+        }
+        let sigma = Sigma::start(&control_plane, options).await?;
+        let recorder = Recorder::start(api, limits).await?;
+        let late = match variant {
+            Variant::LateStatus => Some(LATE_STATUS),
+            Variant::LateWrites => Some(LATE_WRITES),
+            Variant::Plain | Variant::SigmaKilled | Variant::ApiserverKilled => None,
+        };
+        let proxy = late_proxy(&control_plane, late.unwrap_or_default()).await?;
+        let mut options = SchedulerOptions::new("sigma", &sigma);
+        options.http_timeout = Some(HTTP_TIMEOUT);
+        // kube-scheduler's own default.
+        options.percentage = None;
+        if late.is_some() {
+            options.kubeconfig = Some(control_plane.kubeconfig_by("scheduler", &proxy.url)?);
+        }
+        let scheduler = Scheduler::start(&control_plane, &options).await?;
+        Ok(Self { scheduler, _proxy: proxy, recorder, sigma, control_plane })
+    }
+}
+
 /// One run of a variant.
 pub(super) async fn soak_once(args: &SoakArgs, variant: Variant) -> Result<Run> {
-    let mut control_plane = ControlPlane::start().await?;
-    let api = control_plane.admin.clone();
-    let (nodes, limits) = nodes(args.alive);
-    api.post_all(nodes).await?;
-    let mut options = SigmaOptions::new(&control_plane, "sigma", POLICY);
-    if variant == Variant::SigmaKilled {
-        // Where a limit matters more than an answer: before sigma has its lists, nobody is placed.
-        options.more.push("--not-ready=reject".to_owned());
-    }
-    let mut sigma = Sigma::start(&control_plane, options).await?;
-    let recorder = Recorder::start(&api, limits).await?;
-    let late = match variant {
-        Variant::LateStatus => Some(LATE_STATUS),
-        Variant::LateWrites => Some(LATE_WRITES),
-        Variant::Plain | Variant::SigmaKilled | Variant::ApiserverKilled => None,
-    };
-    let proxy = late_proxy(&control_plane, late.unwrap_or_default()).await?;
-    let mut options = SchedulerOptions::new("sigma", &sigma);
-    // kube-scheduler's own default.
-    options.percentage = None;
-    if late.is_some() {
-        options.kubeconfig = Some(control_plane.kubeconfig_by("scheduler", &proxy.url)?);
-    }
-    let mut scheduler = Scheduler::start(&control_plane, &options).await?;
-
-    let mut run = Run::default();
-    let mut churn = Churn::default();
+    let mut site = Site::start(args, variant).await?;
+    let api = site.control_plane.admin.clone();
+    let (mut run, mut churn) = (Run::default(), Churn::default());
     if args.prefill {
         churn.fill(&api, args.alive).await?;
     }
     let began = Instant::now();
     let until = began + Duration::from_secs(args.seconds);
-    let faults = async {
-        match variant {
-            Variant::Plain | Variant::LateStatus | Variant::LateWrites => Ok(()),
-            Variant::SigmaKilled => kill_sigma(&mut sigma, &mut run, until).await,
-            Variant::ApiserverKilled => kill_apiserver(&mut control_plane, &mut run, until).await,
-        }
-    };
-    tokio::try_join!(churn.run(&api, args, until), faults)?;
+    tokio::try_join!(churn.run(&api, args, until), spoil(&mut site, variant, &mut run, until))?;
     sleep(SETTLE).await;
     run.took = began.elapsed();
-    sigma.process.check()?;
-    scheduler.process.check()?;
-    run.calls.add(&sigma).await?;
-    (run.num_made, run.num_deleted) = (churn.num_made, churn.num_deleted);
-    let record = recorder.record();
+    site.sigma.process.check()?;
+    site.scheduler.process.check()?;
+    run.calls.add(&site.sigma).await?;
+    run.num_made = churn.num_made;
+    let record = site.recorder.record();
     run.num_bindings = record.bindings.len();
     run.num_beyond = record.beyond.len();
     let excess = |it: &&Beyond| ((it.cores - it.limit) * 1000.0) as i64;
     run.worst = record.beyond.iter().max_by_key(excess).cloned();
     run.violations.clone_from(&record.violations);
+    run.violations.extend(record.beyond.iter().map(|it| {
+        let at = it.at.duration_since(began).as_secs_f64();
+        format!("{} was bound at {at:.2} s; kills at {:.1?}", it.pod, run.kills)
+    }));
     Ok(run)
+}
+
+/// Kills what the variant kills, until then.
+async fn spoil(site: &mut Site, variant: Variant, run: &mut Run, until: Instant) -> Result<()> {
+    let each = match variant {
+        Variant::Plain | Variant::LateStatus | Variant::LateWrites => return Ok(()),
+        Variant::SigmaKilled => SIGMA_KILLED_EACH,
+        Variant::ApiserverKilled => APISERVER_KILLED_EACH,
+    };
+    let (began, mut next) = (Instant::now(), Instant::now() + each);
+    while next + each / 2 < until {
+        sleep_until(next).await;
+        if variant == Variant::SigmaKilled {
+            run.calls.add(&site.sigma).await?;
+        }
+        let killed = Instant::now();
+        match variant {
+            Variant::SigmaKilled => site.sigma.restart().await?,
+            _ => site.control_plane.restart_apiserver(DOWN).await?,
+        }
+        run.kills.push((killed - began, killed.elapsed()));
+        next = Instant::now().max(next + each);
+    }
+    Ok(())
 }
 
 /// A way to the API server on which kube-scheduler's status patches and bindings are late.
@@ -175,27 +218,4 @@ pub(in crate::cases) async fn late_proxy(
     let proxy = Proxy::start(upstream).await?;
     *proxy.faults.late.lock().unwrap_or_else(PoisonError::into_inner) = late;
     Ok(proxy)
-}
-
-async fn kill_sigma(sigma: &mut Sigma, run: &mut Run, until: Instant) -> Result<()> {
-    while Instant::now() + SIGMA_KILLED_EACH < until {
-        sleep(SIGMA_KILLED_EACH).await;
-        run.calls.add(sigma).await?;
-        sigma.restart().await?;
-        run.num_kills += 1;
-    }
-    Ok(())
-}
-
-async fn kill_apiserver(
-    control_plane: &mut ControlPlane,
-    run: &mut Run,
-    until: Instant,
-) -> Result<()> {
-    while Instant::now() + APISERVER_KILLED_EACH < until {
-        sleep(APISERVER_KILLED_EACH).await;
-        control_plane.restart_apiserver(DOWN).await?;
-        run.num_kills += 1;
-    }
-    Ok(())
 }
