@@ -16,10 +16,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use crate::model::{Change, Kind};
 
 use super::deadline::Deadline;
-use super::decode::DecodeError;
-use super::health::{Refused, WatchHealth};
+use super::health::WatchHealth;
 use super::objects::{self, First, Read};
-use super::page::{Page, PageError, Part};
+use super::page::{Page, Part};
 use super::sight::{Sight, Word};
 use super::warnings::Warnings;
 use super::watch::{self, Ask, Course, End, Failure, WatchOptions};
@@ -137,11 +136,15 @@ impl Driver {
     /// A list that was asked for is had whatever the watch does, but no sooner than we may ask again.
     async fn rest(&mut self, wait: Duration) -> Result<(), Abandoned> {
         let until = Instant::now() + wait;
+        // A list under way may be older than the request.
+        let may_list = matches!(self.course.next(), Ask::Watch { .. });
         loop {
             tokio::select! {
                 biased;
                 () = self.out.closed() => return Err(Abandoned),
-                () = self.health.relist_requested(self.kind) => self.course.want_list(),
+                () = self.health.relist_requested(self.kind), if may_list => {
+                    self.course.want_list();
+                }
                 () = sleep_until(until) => break,
             }
         }
