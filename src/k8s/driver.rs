@@ -412,7 +412,7 @@ impl Driver {
         self.forbidden = false;
         self.course.listed(self.started.elapsed());
         let before = self.health.kind(self.kind).resource_version;
-        if watch::is_before(version, &before) {
+        if self.health.listed(self.kind, watch::is_before(version, &before)) {
             self.restored(&before, version);
         }
         self.update(|it| {

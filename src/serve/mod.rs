@@ -107,7 +107,7 @@ async fn serve(
     let stop = signals::listen().context("cannot listen for signals")?;
 
     let policy = Arc::new(reload::PolicyState::new(fingerprint));
-    let acting = Acting::new(&config, &client, &metrics, board.clock);
+    let acting = Acting::new(&config, &client, &metrics, board.clock, &health);
     acting.actor.switch(Means::Steer, board.world().plan.steers());
     let ahead =
         Ahead::new(board.clone(), acting.actor.clone(), metrics.clone(), config.schedulers.clone());

@@ -47,6 +47,11 @@ fn go_back(it: &mut Spoiled, versions: Versions, meanwhile: impl FnOnce()) {
     api.put("nodes", node("made-later", "2"));
     api.put("nodes", node("n1", "16"));
     meanwhile();
+    let version = |lease: Value| lease["metadata"]["resourceVersion"].as_str()?.parse::<u64>().ok();
+    if let Some(at_backup) = api.object("leases", "shop/sigma").and_then(version) {
+        let now = || api.object("leases", "shop/sigma").and_then(version);
+        wait("the lease is renewed", || now() > Some(at_backup));
+    }
     let before = it.site.api.version();
     it.proxy.down();
     let bumped = matches!(versions, Versions::Higher).then_some(before + 1_000_000);
@@ -68,8 +73,8 @@ fn shown(sigma: &Sigma) -> Value {
 /// Row 9, the API server's store is restored from a backup: its versions are lower than those that sigma knows,
 /// higher (`--bump-revision`), or have passed them. A version that is too old is answered by 410, and sigma lists at
 /// once. A watch from a version in the future hears nothing; after a lost connection and two such watches (90 s)
-/// sigma lists. What no watch tells is found by the list of the next audit. A kind whose versions have gone back has
-/// every kind listed. Until then the last picture serves, and no hold ends by its time.
+/// sigma lists. A Lease that is older than it was, and a kind whose versions have gone back, have every kind listed.
+/// What none of these tells is found by the list of the next audit. Until then the last picture serves, and no hold ends by its time.
 #[test]
 fn r09_a_restored_store() {
     for versions in [Versions::Lower, Versions::Higher, Versions::Passed] {
@@ -90,6 +95,21 @@ fn r09_a_restored_store() {
         it.site.api.delete("pods", "shop/moved");
         fresh.wait_status("pods", 3);
         wait("it goes on", || shown(&sigma) == shown(&fresh));
+    }
+}
+
+/// Without an audit, however the versions are by the time that a watch is resumed.
+#[test]
+fn the_lease_tells_of_a_restore() {
+    for versions in [Versions::Lower, Versions::Higher, Versions::Passed] {
+        let mut it = Spoiled::new();
+        let sigma = it.serve(&["--lease-namespace=shop"]);
+        wait("it leads", || sigma.json("/api/v1/status")["lease"]["is_leader"] == true);
+        go_back(&mut it, versions, || sigma.wait_status("pods", 3));
+        let fresh = it.serve(&[]);
+        let want = shown(&fresh);
+        wait("it is the truth", || shown(&sigma) == want);
+        assert!(sigma.logged("store was restored") > 0, "{versions:?}");
     }
 }
 

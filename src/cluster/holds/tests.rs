@@ -112,6 +112,23 @@ fn a_refusal_that_may_be_an_earlier_attempts_ends_no_hold() {
 }
 
 #[test]
+fn after_a_restore_refusals_are_told_by_the_versions_of_the_restored_store() {
+    let uid = PodUid(1);
+    let refusal = |text| Refusal { text, ..Refusal::default() };
+    let refused =
+        |resource_version, text| Settled::Refused { uid, resource_version, refusal: refusal(text) };
+    let restored = |uid| Settled::Restored { uid, resource_version: 3, refusal: Some(refusal(5)) };
+    let mut holds = Holds::default();
+    let asked = Pod { resource_version: 10, refusal: Some(refusal(1)), ..pod(1, 2) };
+    holds.place(&snapshot([]), &asked, &[A], Tick(0));
+    assert!(!holds.settle(restored(PodUid(2))) && !holds.settle(refused(4, 6)));
+    // The pod may still be bound by its answer; what it said at the backup is old.
+    assert!(!holds.settle(restored(uid)) && !holds.settle(refused(3, 5)));
+    assert!(!holds.settle(refused(4, 5)) && holds.settle(refused(4, 6)));
+    assert_nothing_held(&holds);
+}
+
+#[test]
 fn a_hold_expires_after_its_ttl_and_with_volumes_after_theirs() {
     let snapshot = snapshot([]);
     let mut holds = Holds::new(HoldLimits { ttl_ms: 10, volume_ttl_ms: 100 });
