@@ -64,6 +64,8 @@ pub struct Metrics {
     pub watch_age_seconds: IntGaugeVec,
     /// 1 once the first list of a resource is in.
     pub watch_synced: IntGaugeVec,
+    /// 1 while the server refuses to be watched, by resource.
+    pub watch_refused: IntGaugeVec,
     /// Lists begun after the first complete one, by resource.
     pub watch_relists: IntCounterVec,
     /// Watches opened from a known version, by resource.
@@ -278,12 +280,12 @@ impl Metrics {
                 "TLS handshakes that failed.",
                 why,
             )?,
-            tls_expiry_seconds: of
-                .gauge("tls_expiry_timestamp_seconds", "When the certificate expires.")?,
+            tls_expiry_seconds: of.gauge("tls_expiry_timestamp_seconds", "Certificate expiry.")?,
             tls_load_errors: of.counter("tls_load_errors_total", "Certificates refused.")?,
             tls_stale: of.gauge("tls_stale", "The certificate on disk is not in force.")?,
             watch_age_seconds: of.gauges("watch_age_seconds", "Silence of a watch.", resource)?,
             watch_synced: of.gauges("watch_synced", "First list is in.", resource)?,
+            watch_refused: of.gauges("watch_refused", "Watch requests fail.", resource)?,
             watch_relists: of.counters("watch_relists_total", "Lists begun again.", resource)?,
             watch_reconnects: of.counters("watch_reconnects_total", "Reconnects.", resource)?,
             watch_failures: of.counters("watch_failures_total", "Failed requests.", resource)?,

@@ -97,6 +97,9 @@ impl Election {
 
     /// The lease was read at `now`; `None`: there is none.
     pub(super) fn read(&mut self, found: Option<SeenLease>, now: Tick) -> Step {
+        if self.is_from_a_backup(found.as_ref(), now) {
+            return self.retry(now);
+        }
         let is_news = |it: &SeenLease| self.seen.as_ref().is_none_or(|seen| !seen.says_as(it));
         if found.as_ref().is_some_and(is_news) {
             self.seen_at = now;
@@ -117,6 +120,15 @@ impl Election {
             return Step::Take(found);
         }
         self.retry(now)
+    }
+
+    /// It names us, who have not had it since somebody else did: the API server's store was restored, and he
+    /// may not know yet. He is waited out as if it still named him.
+    fn is_from_a_backup(&self, found: Option<&SeenLease>, now: Tick) -> bool {
+        let is_other = |seen: &&SeenLease| seen.holder().is_some_and(|holder| holder != self.me);
+        let Some(seen) = self.seen.as_ref().filter(is_other) else { return false };
+        let is_over = now.since_ms(self.seen_at) >= seen.duration_ms().max(self.terms.duration_ms);
+        !is_over && found.is_some_and(|it| it.holder() == Some(&*self.me))
     }
 
     /// The lease is ours by a request that was sent at `begun`.

@@ -24,6 +24,9 @@ pub struct Leadership {
     election: Mutex<Election>,
     rights: Rights,
     now: Box<dyn Fn() -> Tick + Send + Sync>,
+    /// As the server gave it last, and who is told when it gives an older one.
+    last: Mutex<Option<SeenLease>>,
+    on_restore: Box<dyn Fn() + Send + Sync>,
 }
 
 /// How the election stands.
@@ -51,7 +54,15 @@ impl Leadership {
         let terms = Terms::default();
         let election = Mutex::new(Election::new(me, terms, now()));
         let rights = Rights::new(lease.rights());
-        Self { lease, terms, election, rights, now: Box::new(now) }
+        let (now, on_restore) = (Box::new(now), Box::new(|| {}));
+        Self { lease, terms, election, rights, now, last: Mutex::default(), on_restore }
+    }
+
+    /// The same, and `tell` is called when the lease is older than it was before: the API server's store was
+    /// restored. Every replica asks for the lease every two seconds, so nobody knows it sooner.
+    #[must_use]
+    pub fn on_restore(self, tell: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { on_restore: Box::new(tell), ..self }
     }
 
     /// True while no other replica can be the leader. To be asked right before each write.
@@ -147,6 +158,7 @@ impl Leadership {
                 Step::Wait(_) => return Ok(()),
                 Step::Read => {
                     let lease = self.lease.get().await?;
+                    lease.as_ref().inspect(|lease| self.note(lease));
                     self.lock().read(lease, (self.now)())
                 }
                 Step::Take(seen) => {
@@ -155,10 +167,21 @@ impl Leadership {
                     let seconds = u32::try_from(self.terms.duration_ms / 1000).unwrap_or(u32::MAX);
                     let wanted = SeenLease::taken(seen.as_ref(), &me, seconds, Timestamp::now());
                     let lease = self.lease.put(&wanted).await?;
+                    self.note(&lease);
                     self.lock().took(lease, begun, (self.now)());
                     return Ok(());
                 }
             };
+        }
+    }
+
+    fn note(&self, lease: &SeenLease) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.replace(lease.clone());
+        drop(last);
+        if before.is_some_and(|before| lease.is_before(&before)) {
+            tracing::warn!("the lease is older than it was: the API server's store was restored");
+            (self.on_restore)();
         }
     }
 

@@ -258,7 +258,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
 }
 
 fn log_to_stderr(filter: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter)
+    let filter = EnvFilter::try_new(without_addresses(filter))
         .map_err(|error| Failure::usage(anyhow::anyhow!("--log {filter:?}: {error}")))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match std::io::stderr().is_terminal() {
@@ -279,6 +279,18 @@ fn extender_url(text: &str) -> Result<ExtenderUrl, Failure> {
     text.parse().map_err(|error: BadUrl| {
         Failure::usage(anyhow::anyhow!("--extender-url {error}, such as http://127.0.0.1:9090"))
     })
+}
+
+/// The libraries that speak to the API server write where it is: who wants that names them.
+fn without_addresses(filter: &str) -> String {
+    let mut all = filter.to_owned();
+    for (library, level) in [("kube_client", "off"), ("hyper_util", "info")] {
+        if !filter.contains(library) {
+            let comma = if all.is_empty() { "" } else { "," };
+            all += &format!("{comma}{library}={level}");
+        }
+    }
+    all
 }
 
 /// A namespace, or none. One that the API server cannot have would be a Lease that nobody ever gets.

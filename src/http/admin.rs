@@ -33,6 +33,8 @@ pub struct Check {
     pub name: String,
     /// Whether requests are answered in full as far as this goes.
     pub ok: bool,
+    /// Something fails, though what was there before may serve.
+    pub failing: bool,
     /// How it stands.
     pub detail: String,
 }
@@ -187,7 +189,7 @@ async fn readyz(State(admin): Shared, Query(query): Query<ReadyQuery>) -> Respon
     let mut text = String::new();
     if query.verbose.is_some() || !ready {
         for check in &checks {
-            let mark = if check.ok { "[+]" } else { "[-]" };
+            let mark = if check.ok && !check.failing { "[+]" } else { "[-]" };
             text += &format!("{mark} {}: {}\n", check.name, check.detail);
         }
     }

@@ -50,7 +50,7 @@ pub enum ConnectError {
     #[error("in-cluster configuration: {0}; outside a pod use --kubeconfig")]
     InCluster(#[from] kube::config::InClusterError),
     /// The configuration is readable, but certificates, keys or credentials are unusable.
-    #[error("cannot build a client for {url}: {why}")]
+    #[error("cannot build a client: {}", super::plain::of_error(why))]
     Client {
         /// The API server.
         url: String,

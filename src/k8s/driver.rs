@@ -139,11 +139,15 @@ impl Driver {
     /// A list that was asked for is had whatever the watch does, but no sooner than we may ask again.
     async fn rest(&mut self, wait: Duration) -> Result<(), Abandoned> {
         let until = Instant::now() + wait;
+        // A list under way may be older than the request.
+        let may_list = matches!(self.course.next(), Ask::Watch { .. });
         loop {
             tokio::select! {
                 biased;
                 () = self.out.closed() => return Err(Abandoned),
-                () = self.health.relist_requested(self.kind) => self.course.want_list(),
+                () = self.health.relist_requested(self.kind), if may_list => {
+                    self.course.want_list();
+                }
                 () = sleep_until(until) => break,
             }
         }
@@ -421,7 +425,7 @@ impl Driver {
         self.forbidden = false;
         self.course.listed(self.started.elapsed());
         let before = self.health.kind(self.kind).resource_version;
-        if watch::is_before(version, &before) {
+        if self.health.listed(self.kind, watch::is_before(version, &before)) {
             self.restored(&before, version);
         }
         self.update(|it| {

@@ -1,6 +1,7 @@
 //! The driver against a scripted API server over real HTTP. Expectations are what arrives and what
 //! was asked, never how long it took.
 
+mod refused;
 mod standing;
 
 use std::sync::Arc;

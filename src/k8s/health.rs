@@ -1,5 +1,6 @@
 //! What the watches say about themselves, for `/readyz?verbose` and the metrics.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use crate::model::Kind;
 pub struct WatchHealth {
     kinds: [Mutex<KindHealth>; Kind::ALL.len()],
     relists: [Notify; Kind::ALL.len()],
+    /// How often it was noticed that the API server's store was restored.
+    num_restores: AtomicU64,
 }
 
 /// The state of one watch.
@@ -35,6 +38,8 @@ pub struct KindHealth {
     pub num_undecodable: u64,
     /// The latest of these, and why.
     pub last_undecodable: Option<String>,
+    /// Restores of the server's store that the last list knows.
+    pub(super) num_restores: u64,
     /// What went wrong; `None` again as soon as the server grants a request.
     pub error: Option<String>,
     /// The server refuses to be watched; `None` again as soon as it grants a watch, whatever lists do.
@@ -73,6 +78,29 @@ impl WatchHealth {
         self.relists[kind as usize].notify_one();
     }
 
+    /// The API server's store was restored: every kind is listed anew. A version may have been passed by the
+    /// time that its watch is resumed, so that nothing is wrong with it.
+    pub fn store_restored(&self) {
+        self.num_restores.fetch_add(1, Ordering::AcqRel);
+        Kind::ALL.into_iter().for_each(|kind| self.request_relist(kind));
+    }
+
+    /// A list of this kind is complete. `is_older`: than what was known of the kind. True if that shows a
+    /// restore that nobody has noticed before; the other kinds are listed anew.
+    pub(super) fn listed(&self, kind: Kind, is_older: bool) -> bool {
+        let known = self.num_restores.load(Ordering::Acquire);
+        let before = self.lock(kind).num_restores;
+        let is_news = is_older && before == known;
+        let num_restores =
+            if is_news { self.num_restores.fetch_add(1, Ordering::AcqRel) + 1 } else { known };
+        self.update(kind, |it| it.num_restores = num_restores);
+        if is_news {
+            let others = Kind::ALL.into_iter().filter(|other| *other != kind);
+            others.for_each(|other| self.request_relist(other));
+        }
+        is_news
+    }
+
     pub(super) async fn relist_requested(&self, kind: Kind) {
         self.relists[kind as usize].notified().await;
     }
@@ -105,5 +133,18 @@ mod tests {
         let later = now + Duration::from_secs(3);
         assert_eq!(health.behind(Kind::Pods, later), Some(Duration::from_secs(3)));
         assert_eq!(health.behind(Kind::Nodes, later), None);
+    }
+
+    #[test]
+    fn a_restore_has_every_kind_listed_once() {
+        let health = WatchHealth::default();
+        assert!(!health.listed(Kind::Pods, false));
+        assert!(health.listed(Kind::Nodes, true), "it is the first one to notice");
+        // They are listed because of that.
+        assert!(!health.listed(Kind::Pods, true) && !health.listed(Kind::Namespaces, false));
+        assert!(health.listed(Kind::Pods, true), "again");
+        assert!(!health.listed(Kind::Nodes, true));
+        health.store_restored();
+        assert!(!health.listed(Kind::Nodes, true) && !health.listed(Kind::Pods, true));
     }
 }

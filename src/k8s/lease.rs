@@ -53,6 +53,15 @@ impl SeenLease {
         holder.filter(|it| !it.is_empty())
     }
 
+    /// True when it is older than the other, which it followed: the server's store was restored.
+    pub fn is_before(&self, other: &Self) -> bool {
+        let version = |lease: &Self| {
+            let version = lease.0.get("metadata")?.get("resourceVersion")?.as_str()?;
+            version.parse::<u64>().ok()
+        };
+        version(self).zip(version(other)).is_some_and(|(it, other)| it < other)
+    }
+
     /// For how long its holder has it after each renewal, in milliseconds.
     pub fn duration_ms(&self) -> u64 {
         let seconds = self.spec("leaseDurationSeconds").and_then(Value::as_i64).unwrap_or(0);
@@ -286,6 +295,21 @@ mod tests {
                 let released = taken.released(Timestamp::UNIX_EPOCH);
                 prop_assert_eq!(released.holder(), None);
             }
+        }
+    }
+
+    #[test]
+    fn a_lease_is_older_by_its_version_alone() {
+        let at = |version: Value| {
+            let lease = json!({"metadata": {"resourceVersion": version}});
+            SeenLease(lease.as_object().expect("it is one").clone())
+        };
+        let (seven, ten, none) = (at("7".into()), at("10".into()), SeenLease::default());
+        assert!(seven.is_before(&ten));
+        for (it, other) in
+            [(&ten, &seven), (&ten, &ten), (&none, &ten), (&ten, &none), (&at(7.into()), &ten)]
+        {
+            assert!(!it.is_before(other), "{it:?} {other:?}");
         }
     }
 

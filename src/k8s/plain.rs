@@ -20,6 +20,8 @@ const ROOTS: [&str; 16] = [
 /// What a server says, in one line.
 pub(super) fn of_text(text: &str) -> String {
     let text = text.split("-----BEGIN").next().unwrap_or_default();
+    // Of two that are connected.
+    let text = text.replace("->", " -> ");
     let mut out = String::new();
     let mut before = "";
     for word in text.split(|it: char| it.is_whitespace() || it.is_control()) {
@@ -31,8 +33,8 @@ pub(super) fn of_text(text: &str) -> String {
         }
         // `dial tcp: lookup NAME on ADDRESS`, `Bearer TOKEN`
         match before {
-            "lookup" => out.push_str("(address)"),
-            "Bearer" | "Basic" => out.push_str("(token)"),
+            "lookup" => out.push_str("<address>"),
+            "Bearer" | "Basic" => out.push_str("<token>"),
             _ => push_word(&mut out, word),
         }
         before = word;
@@ -115,6 +117,9 @@ fn of_auth(error: &kube::client::AuthError) -> &'static str {
     }
 }
 
+/// What ends a URL.
+const BEYOND_URL: &[char] = &['"', '\'', '`', '<', '>', '(', ')', ']', '}', ';'];
+
 /// A word, and what surrounds it.
 fn push_word(out: &mut String, word: &str) {
     const AROUND: &[char] =
@@ -123,12 +128,12 @@ fn push_word(out: &mut String, word: &str) {
     while !rest.is_empty() {
         // An IPv6 address has its brackets.
         let (piece, end) = match bracketed(rest) {
-            Some(end) => ("(address)", end),
+            Some(end) => ("<address>", end),
             None => {
                 let end = rest.find(AROUND).unwrap_or(rest.len());
-                // A URL may have any of them in it, but for quotes.
+                // The query of a URL has some of them in it.
                 let end = match rest[..end].contains("://") {
-                    true => rest.find(['"', '\'', '`', '>']).unwrap_or(rest.len()),
+                    true => rest.find(BEYOND_URL).unwrap_or(rest.len()),
                     false => end,
                 };
                 (cleared(&rest[..end]), end)
@@ -160,13 +165,13 @@ fn cleared(piece: &str) -> &str {
     let bare = piece.trim_end_matches(['.', ':', '!', '?']);
     // What is cut off at the end stays where the piece does.
     if bare.contains("://") || is_address(bare) {
-        return with_end(piece, bare, "(address)", "(address):");
+        return with_end(piece, bare, "<address>", "<address>:");
     }
     if is_path(bare) {
-        return with_end(piece, bare, "(path)", "(path):");
+        return with_end(piece, bare, "<path>", "<path>:");
     }
     if is_token(bare) {
-        return with_end(piece, bare, "(token)", "(token):");
+        return with_end(piece, bare, "<token>", "<token>:");
     }
     piece
 }
@@ -177,16 +182,12 @@ fn with_end(piece: &str, bare: &str, plain: &'static str, colon: &'static str) -
 
 fn is_address(bare: &str) -> bool {
     let is_ip = |it: &str| it.parse::<std::net::IpAddr>().is_ok();
-    // Of two connected ones, `FROM->TO`.
-    bare.split("->").all(|it| {
-        let host = it.split('/').next().unwrap_or(it);
-        let with_port = host.rsplit_once(':').is_some_and(|(name, port)| {
-            let is_port =
-                (2..=5).contains(&port.len()) && port.bytes().all(|it| it.is_ascii_digit());
-            is_port && (is_ip(name) || is_host(name))
-        });
-        with_port || is_ip(host) || is_ip(it)
-    })
+    let host = bare.split('/').next().unwrap_or(bare);
+    let with_port = host.rsplit_once(':').is_some_and(|(name, port)| {
+        let is_port = (2..=5).contains(&port.len()) && port.bytes().all(|it| it.is_ascii_digit());
+        is_port && (is_ip(name) || is_host(name))
+    });
+    with_port || is_ip(host)
 }
 
 fn is_host(name: &str) -> bool {

@@ -41,6 +41,8 @@ pub struct WatchOptions {
     pub stream_patience: Duration,
     /// How long the server is asked to keep a streamed list open.
     pub stream_timeout: Duration,
+    /// How long watches are refused before we list, since what they resume from may be to blame.
+    pub refused_patience: Duration,
     /// Back-off after the first failure.
     pub backoff_min: Duration,
     /// Longest back-off.
@@ -68,6 +70,7 @@ impl Default for WatchOptions {
             silent_after: Duration::from_millis(MAX_SILENCE_MS),
             stream_patience: Duration::from_secs(10),
             stream_timeout: Duration::from_secs(300),
+            refused_patience: Duration::from_secs(30),
             backoff_min: Duration::from_millis(800),
             backoff_max: Duration::from_secs(30),
             resume_max: Duration::from_secs(3),
@@ -157,8 +160,8 @@ impl Course {
             can_stream: true,
             num_unfinished: 0,
             num_failed_streams: 0,
-            refusals: Refusals::default(),
-            quiet: Quiet::default(),
+            refusals: Refusals::new(options),
+            quiet: Quiet::new(options),
             expiry: Expiry::default(),
             wanted: Wanted::default(),
             fallback: None,
@@ -257,7 +260,7 @@ impl Course {
         match end {
             End::Closed { lived, .. } => self.closed(*lived, has_told, now, jitter),
             End::Overdue => {
-                if self.quiet.ended(!has_told, refusals::MIN_QUIET) {
+                if self.quiet.ended(!has_told, None) {
                     self.try_list();
                 }
                 Duration::ZERO
@@ -286,7 +289,7 @@ impl Course {
                     self.refusals.told(false);
                     self.refusals.break_row();
                 }
-                if self.quiet.ended(!has_told, lived) || is_suspect {
+                if self.quiet.ended(!has_told, Some(lived)) || is_suspect {
                     self.try_list();
                 }
             }
@@ -392,7 +395,7 @@ impl Course {
 
     fn relist(&mut self) {
         self.refusals.break_row();
-        self.quiet = Quiet::default();
+        self.quiet.begin_anew();
         self.stage = if self.can_stream { Ask::Stream } else { Ask::Page { after: None } };
     }
 

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::config::ServeConfig;
 use super::{Parts, stopped};
 use crate::actor::{self, Actor, Inquiry, Leadership, Means};
+use crate::k8s::WatchHealth;
 use crate::k8s::client::Source;
 use crate::k8s::lease::LeaseClient;
 use crate::k8s::writes::PodWrites;
@@ -62,11 +63,14 @@ impl Acting {
         client: &Client,
         metrics: &Arc<Metrics>,
         clock: Clock,
+        health: &Arc<WatchHealth>,
     ) -> Self {
         let leadership = config.lease.namespace(&config.source).map(|namespace| {
             let lease = LeaseClient::new(client.clone(), namespace, config.lease.name.clone());
             let name = text_of(Path::new(HOST_NAME)).unwrap_or_else(|| "sigma".to_owned());
-            Arc::new(Leadership::new(lease, &name, move || clock.now()))
+            let leadership = Leadership::new(lease, &name, move || clock.now());
+            let health = health.clone();
+            Arc::new(leadership.on_restore(move || health.store_restored()))
         });
         let writes = PodWrites::new(client.clone());
         let actor = Actor::new(writes, metrics.clone(), clock, leadership.clone());

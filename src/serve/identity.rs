@@ -55,6 +55,15 @@ impl TlsSource {
         })
     }
 
+    /// A flag says which file is meant to whoever may know where it is.
+    fn without_paths(&self, text: String) -> String {
+        let parts = [IdentityPart::Certificate, IdentityPart::Key, IdentityPart::ClientCa];
+        parts.into_iter().fold(text, |text, part| {
+            let (flag, path) = self.file(part);
+            text.replace(&format!("{flag} {}", path.display()), flag)
+        })
+    }
+
     /// The flag that names a part's file, and the file.
     fn file(&self, part: IdentityPart) -> (&'static str, &Path) {
         match part {
@@ -101,6 +110,11 @@ impl Credentials {
         text
     }
 
+    /// The files on disk are not in force.
+    pub(super) fn is_stale(&self) -> bool {
+        self.on_disk.lock().unwrap_or_else(PoisonError::into_inner).refused.is_some()
+    }
+
     /// Follows the files for as long as the process runs.
     pub(super) async fn follow(self: Arc<Self>) {
         let mut looks = Looks::default();
@@ -109,9 +123,10 @@ impl Credentials {
             let (look, found) = looks.settled(move || source.read(), fingerprint).await;
             let mut on_disk = self.on_disk.lock().unwrap_or_else(PoisonError::into_inner);
             if on_disk.judged != found {
-                let refused =
-                    look.and_then(|pem| self.source.judge(&pem)).map(|it| self.accept(it));
-                *on_disk = OnDisk { judged: found, refused: refused.err() };
+                let identity = look.and_then(|pem| self.source.judge(&pem));
+                let refused = identity.map(|it| self.accept(it)).err();
+                let refused = refused.map(|why| self.source.without_paths(why));
+                *on_disk = OnDisk { judged: found, refused };
                 self.tell(on_disk.refused.as_deref());
             }
         }

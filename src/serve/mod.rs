@@ -116,7 +116,7 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let stop = signals::listen().context("cannot listen for signals")?;
 
     let policy = Arc::new(PolicyState::new(&first, last_good));
-    let acting = Acting::new(&config, &client, &metrics, board.clock);
+    let acting = Acting::new(&config, &client, &metrics, board.clock, &health);
     acting.actor.switch(Means::Steer, board.world().plan.steers());
     let ahead =
         Ahead::new(board.clone(), acting.actor.clone(), metrics.clone(), config.schedulers.clone());

@@ -8,7 +8,7 @@ use super::identity::Credentials;
 use super::policy_state::PolicyState;
 use crate::ahead::Ahead;
 use crate::http::{AdminSources, Check, PolicySourceKind};
-use crate::k8s::WatchHealth;
+use crate::k8s::{Refused, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
 use crate::writer::{self, Board};
@@ -27,7 +27,12 @@ pub(super) fn sources(
     let checks = move || {
         let watches = shown(&health).map(|kind| watch_check(&board, &health, kind));
         // The last good identity serves, as the last good policy does: never unready.
-        let tls = tls.iter().map(|it| Check { name: "tls".into(), ok: true, detail: it.summary() });
+        let tls = tls.iter().map(|it| Check {
+            name: "tls".into(),
+            ok: true,
+            failing: it.is_stale(),
+            detail: it.summary(),
+        });
         watches.chain([policy_check(&board, &policy)]).chain(tls).collect()
     };
     let Acting { actor, leadership } = acting;
@@ -62,15 +67,23 @@ fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
         true => format!("list complete, {heard}, at {}", state.resource_version),
         false => format!("list not complete, {} objects so far, {heard}", state.num_objects),
     };
-    if let Some(error) = state.error {
-        detail += &format!("; {error}");
+    let failing = state.error.is_some() || state.refused.is_some();
+    match (state.refused, state.error) {
+        (Some(refused), error) => {
+            let ago = refused.since.map_or(Duration::ZERO, |since| since.elapsed()).as_secs();
+            let Refused { count, text, .. } = refused;
+            detail += &format!("; refused {count} times in {ago} s: {text}");
+            detail += &error.filter(|it| *it != text).map_or(String::new(), |it| format!("; {it}"));
+        }
+        (None, Some(error)) => detail += &format!("; {error}"),
+        (None, None) => {}
     }
     if state.num_undecodable > 0 {
         let last = state.last_undecodable.unwrap_or_default();
         detail += &format!("; {} undecodable, last {last}", state.num_undecodable);
     }
     let ok = listed || kind.is_optional();
-    Check { name: format!("watch {}", kind.resource()), ok, detail }
+    Check { name: format!("watch {}", kind.resource()), ok, failing, detail }
 }
 
 /// Unready only without any policy: a last good one serves. An old pod of a rollout has one, and stays.
@@ -81,7 +94,9 @@ fn policy_check(board: &Board, policy: &PolicyState) -> Check {
         true => format!("{} generation {}", world.plan.name, world.plan_generation),
         false => "none, and virtual nodes are shut".to_owned(),
     };
-    if let Some(why) = policy.on_disk().why() {
+    let why = policy.on_disk().why();
+    let failing = !ok || why.is_some() || origin.state_error.is_some();
+    if let Some(why) = why {
         detail += &format!("; the one on disk is not in force: {why}");
     }
     if let Some(age) = origin.age_seconds() {
@@ -91,7 +106,7 @@ fn policy_check(board: &Board, policy: &PolicyState) -> Check {
     if let Some(why) = origin.state_error {
         detail += &format!("; not kept: {why}");
     }
-    Check { name: "policy".to_owned(), ok, detail }
+    Check { name: "policy".to_owned(), ok, failing, detail }
 }
 
 /// Keeps the metrics of what counts for itself up to date for as long as the process runs.
@@ -105,6 +120,8 @@ pub(super) async fn refresh(
             let (label, state) = ([kind.resource()], health.kind(kind));
             let age = health.behind(kind, now).map_or(-1, |it| it.as_secs() as i64);
             metrics.watch_age_seconds.with_label_values(&label).set(age);
+            let refused = i64::from(state.refused.is_some());
+            metrics.watch_refused.with_label_values(&label).set(refused);
             metrics.watch_synced.with_label_values(&label).set(i64::from(board.listed(kind)));
             for (counter, count) in [
                 (&metrics.watch_relists, state.num_relists),

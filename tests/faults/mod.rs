@@ -4,6 +4,8 @@
 mod lists;
 mod outage;
 mod proxy;
+mod refused;
+mod restored;
 mod writes;
 
 use std::process::Command;

@@ -26,6 +26,11 @@ fn r01_down_at_the_start() {
     assert_eq!((sigma.get("/livez").status, sigma.get("/readyz").status), (200, 503));
     let page = sigma.get("/readyz?verbose").body;
     assert!(page.contains("cannot watch pods: ") && page.contains("onnection refused"), "{page}");
+    assert!(page.contains("[-] watch pods: ") && page.contains("[+] policy: "), "{page}");
+    // Where the server is, is not said.
+    let address = format!("127.0.0.1:{}", it.proxy.port);
+    assert!(!page.contains("127.0.0.1") && !page.contains("http"), "{page}");
+    assert_eq!((sigma.logged(&address), sigma.logged("http:")), (0, 0));
     assert_eq!(accepted(&sigma.filter(&pod("cart", "1"), &["n1", "n9"])), ["n1", "n9"]);
     assert_eq!(refused(&sigma.filter(&batch, &["n1", "n2"])), NOT_SYNCED);
     it.proxy.up();

@@ -72,6 +72,14 @@ impl Proxy {
         self.shared.thawed.notify_all();
     }
 
+    /// Every connection is cut.
+    pub(crate) fn cut(&self) {
+        for it in self.shared.lock().open.drain(..).filter_map(|it| it.upgrade()) {
+            // It may be closed already.
+            let _ = it.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Every connection is cut, and whoever comes is refused.
     pub(crate) fn down(&mut self) {
         let Some(listening) = self.listening.take() else { return };
@@ -79,10 +87,7 @@ impl Proxy {
         // Wakes the listener up.
         drop(TcpStream::connect(("127.0.0.1", self.port)));
         listening.join().expect("the listener does not panic");
-        for it in self.shared.lock().open.drain(..).filter_map(|it| it.upgrade()) {
-            // It may be closed already.
-            let _ = it.shutdown(Shutdown::Both);
-        }
+        self.cut();
     }
 
     /// Listens again, on the port from before.

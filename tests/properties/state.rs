@@ -67,10 +67,9 @@ fn run(ops: &[Op]) -> Result<u64, TestCaseError> {
     Ok(count)
 }
 
-/// Row 9, events come twice, late, out of order or not at all, or the API server's store is restored from a
-/// backup: versions and deletions are compared with those that were heard since the last list began. Within
-/// that time an older version never replaces a newer one, and a UID that ended never comes back. Every complete
-/// list is the truth: what it holds counts, what it lacks is gone, whatever versions were known before it.
+/// Row 9, events come twice, late, out of order or not at all: versions and deletions count since the last list
+/// began. Within that time an older version never replaces a newer one, and a UID that ended never comes back.
+/// Every complete list is the truth: what it holds counts, what it lacks is gone, whatever was known before it.
 #[test]
 fn any_sequence_of_changes_audits_and_equals_a_model_that_recounts() {
     let count = Cell::new(0);

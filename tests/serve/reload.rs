@@ -94,7 +94,7 @@ fn an_invalid_policy_is_told_and_the_last_good_one_stays() {
     assert_eq!(sigma.metric(ERRORS), 1.0);
     assert_eq!(sigma.policy(), ("first".to_owned(), 1));
     let page = sigma.get("/readyz?verbose");
-    let line = "[+] policy: first generation 1; the one on disk is not in force: ";
+    let line = "[-] policy: first generation 1; the one on disk is not in force: ";
     assert!(page.status == 200 && page.body.contains(line), "{page:?}");
     assert!(page.body.contains("policy.yaml:7:3: "), "{page:?}");
     let shown = sigma.json("/api/v1/policy");

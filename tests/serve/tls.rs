@@ -148,7 +148,7 @@ fn certificates_and_authorities_are_reloaded_and_bad_ones_are_not() {
         assert_eq!(sigma.metric(STALE), 1.0);
         let told = format!("Z; the files on disk are not in force: cannot use {}", "--tls-");
         let page = page();
-        assert!(page.contains("[+] tls: first") && page.contains(&told), "{page}");
+        assert!(page.contains("[-] tls: first") && page.contains(&told), "{page}");
         assert!(page.contains(why), "{page}");
         assert!(answers(&sigma, &ca, &client), "{why}");
     }

@@ -116,7 +116,7 @@ fn without_the_right_all_else_is_as_ever() {
     assert_eq!(explained(&sigma, "claims")["ahead"]["standing"], "volumes");
     wait("it is shown", || sigma.get("/readyz?verbose").body.contains("forbidden: cannot "));
     let page = sigma.get("/readyz?verbose").body;
-    assert!(page.contains("[+] watch persistentvolumeclaims: list not complete"), "{page}");
+    assert!(page.contains("[-] watch persistentvolumeclaims: list not complete"), "{page}");
     assert_eq!((sigma.get("/readyz").status, nominated(&site, "claims")), (200, None));
     let failures = |it| sigma.metric(&format!("sigma_watch_failures_total{{resource=\"{it}\"}}"));
     assert_eq!(WATCHED.map(failures), [0.0; 2]);

@@ -41,6 +41,8 @@ struct Shared {
 #[derive(Default)]
 struct Store {
     version: u64,
+    /// What happened before is not told.
+    first: u64,
     objects: BTreeMap<(String, String), Value>,
     log: Vec<Logged>,
     writes: Vec<Write>,
@@ -48,6 +50,12 @@ struct Store {
     streams_lists: bool,
     withheld: BTreeSet<String>,
     forbidden: BTreeSet<(String, String)>,
+}
+
+/// A copy of all objects, and of the version that they were at.
+pub(crate) struct Backup {
+    version: u64,
+    objects: BTreeMap<(String, String), Value>,
 }
 
 struct Logged {
@@ -123,6 +131,28 @@ impl ApiServer {
             store.version += 1;
             store.objects.remove(&(resource.into(), key.into())).expect("it is there");
         });
+    }
+
+    /// What a backup of the store would have.
+    pub(crate) fn backup(&self) -> Backup {
+        let store = self.shared.lock();
+        Backup { version: store.version, objects: store.objects.clone() }
+    }
+
+    /// Puts a backup back: versions go on where it was, or where it is told. Watches from versions that lie
+    /// in the future hear nothing before these have come. Who is connected is for others to cut off.
+    pub(crate) fn restore(&self, backup: &Backup, version: Option<u64>) {
+        self.change(|store| {
+            store.version = version.unwrap_or(backup.version);
+            store.objects = backup.objects.clone();
+            store.log.clear();
+            store.first = store.version;
+        });
+    }
+
+    /// The version of the last change.
+    pub(crate) fn version(&self) -> u64 {
+        self.shared.lock().version
     }
 
     /// Lists of this resource wait until it is no longer withheld.
@@ -375,6 +405,13 @@ async fn follow(
     let mut moved = shared.moved.subscribe();
     let from = asked.query.get("resourceVersion").and_then(|it| it.parse().ok());
     let mut seen: u64 = from.unwrap_or(0);
+    if !streamed && seen < shared.lock().first {
+        let status =
+            json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"});
+        // Whoever has gone away needs not know.
+        let _ = send.send(Ok(line("ERROR", &status))).await;
+        return;
+    }
     if streamed {
         let first = {
             let store = shared.lock();
@@ -391,9 +428,10 @@ async fn follow(
         let fresh = {
             let store = shared.lock();
             let fresh = store.since(&asked.resource, seen);
-            seen = store.version;
+            seen = seen.max(store.version);
             fresh
         };
+        let is_in_future = seen > shared.lock().version;
         if !fresh.is_empty() && send.send(Ok(fresh)).await.is_err() {
             return;
         }
@@ -403,7 +441,10 @@ async fn follow(
             () = sleep(BOOKMARKS) => false,
             () = sleep_until(ends) => true,
         };
-        if send.send(Ok(bookmark(seen, false))).await.is_err() || over {
+        if is_in_future && !over {
+            continue;
+        }
+        if !is_in_future && send.send(Ok(bookmark(seen, false))).await.is_err() || over {
             return;
         }
     }

@@ -71,6 +71,25 @@ fn who_reads_that_another_has_it_leads_no_longer() {
     assert!(!a.is_leader(Tick(1)));
 }
 
+#[test]
+fn a_lease_of_a_backup_that_names_us_is_no_reason_to_lead_beside_another() {
+    let ours = taken(None, "b", 0);
+    let mut b = candidate("b");
+    b.took(ours.clone(), Tick(0), Tick(0));
+    // Another one takes over, and then the server's store is restored.
+    b.read(Some(taken(None, "a", 1)), Tick(20_000));
+    assert_eq!(b.read(Some(ours.clone()), Tick(22_000)), Step::Wait(Tick(24_000)));
+    assert_eq!((b.is_leader(Tick(22_000)), b.holder()), (false, Some("a")));
+    assert_eq!(b.read(Some(ours.clone()), Tick(34_999)), Step::Wait(Tick(36_999)));
+    assert_eq!(b.read(Some(ours.clone()), Tick(35_000)), Step::Take(Some(ours)));
+    // One that was made after the backup is gone, or another's again: both are waited out.
+    for found in [None, Some(taken(None, "c", 0))] {
+        let mut b = candidate("b");
+        b.read(Some(taken(None, "a", 1)), Tick(0));
+        assert_eq!(b.read(found, Tick(2000)), Step::Wait(Tick(4000)));
+    }
+}
+
 /// A step of the simulation, in milliseconds.
 const PACE_MS: u64 = 100;
 /// A request without an answer is given up.

@@ -150,7 +150,7 @@ impl Extender {
         let sources = AdminSources {
             checks: Arc::new(|| {
                 let detail = "a cluster from a seed".to_owned();
-                vec![Check { name: "demo".to_owned(), ok: true, detail }]
+                vec![Check { name: "demo".to_owned(), ok: true, failing: false, detail }]
             }),
             policy_on_disk: Arc::new(PolicyOnDisk::default),
             policy_origin: Arc::new(PolicyOrigin::default),

@@ -41,7 +41,9 @@ async fn admin() -> Router {
         tokio::task::yield_now().await;
     }
     let sources = AdminSources {
-        checks: Arc::new(|| vec![Check { name: "x".into(), ok: false, detail: "y".into() }]),
+        checks: Arc::new(|| {
+            vec![Check { name: "x".into(), ok: false, failing: true, detail: "y".into() }]
+        }),
         policy_on_disk: Arc::new(PolicyOnDisk::default),
         policy_origin: Arc::new(PolicyOrigin::default),
         acts: Arc::new(Vec::new),

@@ -9,8 +9,8 @@ use crate::k8s::decode::DecodeError;
 use crate::k8s::health::{KindHealth, Refused};
 use crate::k8s::objects;
 use crate::k8s::page::PageError;
-use crate::k8s::watch::{self, End, Failure};
-use crate::model::{Change, Kind};
+use crate::k8s::watch::{End, Failure};
+use crate::model::Change;
 
 impl Driver {
     pub(super) fn note_failure(&mut self, failure: Failure, wait: Duration) {
@@ -102,7 +102,7 @@ impl Driver {
         self.health.update(self.kind, change);
     }
 
-    /// A list is older than what was known: all kinds are kept in one store.
+    /// A list is older than what was known of its kind.
     pub(super) fn restored(&self, before: &str, version: &str) {
         tracing::warn!(
             kind = self.kind.resource(),
@@ -110,9 +110,5 @@ impl Driver {
             version,
             "the API server's versions have gone back, as after a restore of its store; every kind is listed anew"
         );
-        let others = Kind::ALL.into_iter().filter(|kind| *kind != self.kind);
-        let is_ahead =
-            |kind: &Kind| watch::is_before(version, &self.health.kind(*kind).resource_version);
-        others.filter(is_ahead).for_each(|kind| self.health.request_relist(kind));
     }
 }

@@ -8,37 +8,37 @@ fn addresses_paths_and_tokens_are_taken_out_and_all_else_stays() {
         ("error trying to connect: tcp connect error: Connection refused (os error 111)", "="),
         (
             "error sending request for url (https://10.96.0.1:443/api/v1/pods?limit=500): timed out",
-            "error sending request for url (address) timed out",
+            "error sending request for url (<address>): timed out",
         ),
         (
             "dial tcp 10.0.0.5:2379: connect: connection refused",
-            "dial tcp (address): connect: connection refused",
+            "dial tcp <address>: connect: connection refused",
         ),
         (
             "dial tcp: lookup etcd-0.internal on 10.0.0.2:53: no such host",
-            "dial tcp: lookup (address) on (address): no such host",
+            "dial tcp: lookup <address> on <address>: no such host",
         ),
         (
             "read tcp 10.0.0.5:41234->10.0.0.6:2379: read: connection reset by peer",
-            "read tcp (address): read: connection reset by peer",
+            "read tcp <address> -> <address>: read: connection reset by peer",
         ),
-        ("dial tcp [fd00::1]:6443: i/o timeout", "dial tcp (address): i/o timeout"),
+        ("dial tcp [fd00::1]:6443: i/o timeout", "dial tcp <address>: i/o timeout"),
         (
             "connect to fd00::1 failed, then to [::1]",
-            "connect to (address) failed, then to (address)",
+            "connect to <address> failed, then to <address>",
         ),
-        ("api.prod.example.com:6443 is away", "(address) is away"),
+        ("api.prod.example.com:6443 is away", "<address> is away"),
         (
             r#"failed calling webhook "v.x.io": Post "https://a.b.svc:443/v?timeout=10s": dial tcp 10.1.1.1:443: no"#,
-            r#"failed calling webhook "v.x.io": Post "(address)": dial tcp (address): no"#,
+            r#"failed calling webhook "v.x.io": Post "<address>": dial tcp <address>: no"#,
         ),
         (
             r#"open "/var/run/secrets/kubernetes.io/serviceaccount/token": no such file"#,
-            r#"open "(path)": no such file"#,
+            r#"open "<path>": no such file"#,
         ),
-        ("kms: unix:///var/run/kms/socket.sock is gone", "kms: (address) is gone"),
-        ("Authorization: Bearer abc.def said", "Authorization: Bearer (token) said"),
-        ("token=eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJpc3MiOiJr is old", "token=(token) is old"),
+        ("kms: unix:///var/run/kms/socket.sock is gone", "kms: <address> is gone"),
+        ("Authorization: Bearer abc.def said", "Authorization: Bearer <token> said"),
+        ("token=eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJpc3MiOiJr is old", "token=<token> is old"),
         ("bad key -----BEGIN PRIVATE KEY-----\nMIIB", "bad key"),
         ("two\nlines\u{1b}[31m and a\ttab", "two lines [31m and a tab"),
         // What says something of the cluster stays.
@@ -94,7 +94,7 @@ fn errors_of_the_client_tell_what_is_wrong_and_not_with_whom() {
         ),
         (
             kube::Error::Service("cannot reach https://10.0.0.1:6443/api".into()),
-            "ServiceError: cannot reach (address)",
+            "ServiceError: cannot reach <address>",
         ),
     ];
     for (error, want) in cases {

@@ -5,23 +5,21 @@
 
 use std::time::Duration;
 
-use super::{Failure, MAX_QUIET};
+use super::{Failure, MAX_QUIET, WatchOptions};
 
 /// So many refusals in a row, at least.
 const MIN_REFUSALS: u32 = 5;
-/// They last so long, at least. Doubled with each list that did not help.
-const FIRST_PATIENCE: Duration = Duration::from_secs(30);
 /// Longest pause between two such lists.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(300);
 
 /// As [`MAX_QUIET`], after a connection was lost, as it is when a server is restored.
 const MAX_QUIET_AFTER_LOSS: u32 = 2;
-/// They last so long together, at least.
-pub(super) const MIN_QUIET: Duration = Duration::from_secs(80);
 
 /// The refusals of one watch since it last worked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Refusals {
+    /// How long a row lasts, at least. Doubled with each list that did not help.
+    patience: Duration,
     /// Those in a row that count.
     row: u32,
     /// When the row began.
@@ -33,6 +31,11 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
+    pub(super) fn new(options: &WatchOptions) -> Self {
+        let patience = options.refused_patience;
+        Self { patience, row: 0, row_since: None, num_lists: 0, all: None }
+    }
+
     /// A request failed.
     pub(super) fn note(&mut self, failure: &Failure, now: Duration) {
         if failure.code.is_some() {
@@ -59,7 +62,8 @@ impl Refusals {
     pub(super) fn told(&mut self, is_resumed: bool) {
         self.all = None;
         if is_resumed {
-            *self = Self::default();
+            self.num_lists = 0;
+            self.break_row();
         }
     }
 
@@ -75,16 +79,13 @@ impl Refusals {
     fn count(&mut self, now: Duration) -> bool {
         self.row += 1;
         let since = *self.row_since.get_or_insert(now);
-        let is_time = self.row >= MIN_REFUSALS && now.saturating_sub(since) >= self.patience();
+        let is_time = self.row >= MIN_REFUSALS
+            && now.saturating_sub(since) >= doubled(self.patience, self.num_lists);
         if is_time {
             self.num_lists = self.num_lists.saturating_add(1);
             self.break_row();
         }
         is_time
-    }
-
-    fn patience(&self) -> Duration {
-        doubled(FIRST_PATIENCE, self.num_lists)
     }
 }
 
@@ -100,8 +101,10 @@ pub(super) fn counts(failure: &Failure) -> bool {
 }
 
 /// Watches that ended without having told anything, in a row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Quiet {
+    /// How long they last together, at least: nearly two that end at their time.
+    least: Duration,
     count: u32,
     lived: Duration,
     /// A connection was lost since the last list.
@@ -109,16 +112,25 @@ pub(super) struct Quiet {
 }
 
 impl Quiet {
-    /// A watch ended; true when it is time to list.
-    pub(super) fn ended(&mut self, is_quiet: bool, lived: Duration) -> bool {
+    pub(super) fn new(options: &WatchOptions) -> Self {
+        let least = options.watch_timeout.mul_f64(1.75);
+        Self { least, count: 0, lived: Duration::ZERO, was_lost: false }
+    }
+
+    /// A watch ended; true when it is time to list. `lived`: for how long, if not to the end.
+    pub(super) fn ended(&mut self, is_quiet: bool, lived: Option<Duration>) -> bool {
         if !is_quiet {
-            *self = Self::default();
+            self.begin_anew();
             return false;
         }
         self.count += 1;
-        self.lived += lived;
+        self.lived += lived.unwrap_or(self.least);
         let most = if self.was_lost { MAX_QUIET_AFTER_LOSS } else { MAX_QUIET };
-        self.count >= most && self.lived >= MIN_QUIET
+        self.count >= most && self.lived >= self.least
+    }
+
+    pub(super) fn begin_anew(&mut self) {
+        (self.count, self.lived, self.was_lost) = (0, Duration::ZERO, false);
     }
 
     pub(super) fn lost(&mut self) {

@@ -1,3 +1,5 @@
+mod refused;
+
 use super::*;
 
 const LONG: Duration = Duration::from_secs(45);
@@ -109,26 +111,24 @@ fn an_expired_watch_relists_at_once_but_not_again_and_again() {
 }
 
 #[test]
-fn a_suspect_version_relists_but_an_unreachable_server_does_not() {
-    let refuse = |code: Option<u16>| {
-        let mut it = paging();
-        it.page_read("10", None);
-        for _ in 0..20 {
-            end(&mut it, &failed(code));
-        }
-        it.next()
-    };
-    assert_eq!(refuse(Some(400)), page(None));
-    assert_eq!(refuse(None), watch("10"));
-    assert_eq!(refuse(Some(503)), watch("10"));
-    assert_eq!(refuse(Some(403)), watch("10"));
+fn lists_for_versions_that_expire_at_once_come_at_most_every_five_minutes() {
     let mut it = paging();
-    it.page_read("10", None);
-    for at in 1..=MAX_QUIET {
-        assert_eq!(it.next(), watch("10"), "quiet {at}");
-        end(&mut it, &closed(0));
+    let (mut now, mut pauses) = (Duration::ZERO, Vec::new());
+    for _ in 0..14 {
+        it.page_read("10", None);
+        // A list takes its time, which is no time without trouble.
+        now += Duration::from_secs(130);
+        it.listed(now);
+        let pause = it.ended(&failed(410), now, 1.0);
+        pauses.push(pause.as_secs());
+        now += pause;
+        assert_eq!(it.next(), page(None));
     }
-    assert_eq!(it.next(), page(None));
+    assert_eq!(pauses[..5], [0, 0, 1, 3, 6]);
+    assert_eq!(pauses[10..], [300; 4], "{pauses:?}");
+    it.page_read("10", None);
+    it.listed(now);
+    assert_eq!(it.ended(&failed(410), now + Duration::from_secs(600), 1.0), Duration::ZERO);
 }
 
 #[test]

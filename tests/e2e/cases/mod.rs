@@ -18,6 +18,7 @@ mod outage;
 mod preempt;
 mod preempt_nomination;
 mod replicas;
+mod restored;
 pub(crate) mod soak;
 mod steer;
 mod steer_broken;
@@ -63,6 +64,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("tls_service", || Box::pin(tls::service())),
     ("deploy_is_accepted", || Box::pin(manifests::accepted())),
     ("f_faults_before_the_apiserver", || Box::pin(faults::spoiled())),
+    ("etcd_restored", || Box::pin(restored::etcd_restored())),
     ("e_apiserver_restarted", || Box::pin(outage::apiserver_restarted())),
 ];
 

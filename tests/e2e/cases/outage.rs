@@ -233,7 +233,8 @@ async fn compare(sigma: &Sigma, api: &Api) -> Result<Vec<String>> {
         entry.pods += sum.pods;
     };
     for pod in api.pods(None).await? {
-        if let Some(node) = node_of(&pod) {
+        let has_ended = ["Succeeded", "Failed"].iter().any(|it| pod["status"]["phase"] == *it);
+        if let Some(node) = node_of(&pod).filter(|_| !has_ended) {
             add(node, sum_of(&pod));
             // Nodes are called after their pools.
             add(&format!("pool {}", node.split('-').next().unwrap_or_default()), sum_of(&pod));

@@ -17,7 +17,7 @@ use super::until;
 pub(crate) struct ControlPlane {
     // Dropped in this order: whoever writes into the folder ends before the folder.
     apiserver: Process,
-    _etcd: Process,
+    etcd: Process,
     /// Folder of logs, certificates and data.
     pub(crate) dir: TempDir,
     /// Port of the API server.
@@ -57,7 +57,7 @@ impl ControlPlane {
             std::fs::write(dir.path().join(format!("{user}.conf")), text)?;
         }
         let admin = Api::from_kubeconfig(&dir.path().join("admin.conf")).await?;
-        let control_plane = Self { apiserver: started, _etcd: etcd, dir, port, admin };
+        let control_plane = Self { apiserver: started, etcd, dir, port, admin };
         control_plane.furnish().await?;
         Ok(control_plane)
     }
@@ -81,6 +81,26 @@ impl ControlPlane {
         self.apiserver = start_apiserver(self.dir.path(), self.port)?;
         let anonymous = Api::anonymous(&format!("https://127.0.0.1:{}", self.port))?;
         wait_ready(&mut self.apiserver, &anonymous).await
+    }
+
+    /// Copies etcd's data away. It is away for a moment; the API server stays.
+    pub(crate) fn back_up(&mut self) -> Result<()> {
+        self.etcd.kill();
+        copy_folder(&self.dir.path().join("etcd"), &self.dir.path().join("backup"))?;
+        self.etcd = start_etcd(self.dir.path())?;
+        Ok(())
+    }
+
+    /// Kills both, puts the copy of the data back and starts them again, as the documentation of a restore
+    /// has it. Without `--bump-revision`, versions go on where the copy was.
+    pub(crate) async fn restore(&mut self) -> Result<()> {
+        self.apiserver.kill();
+        self.etcd.kill();
+        let data = self.dir.path().join("etcd");
+        std::fs::remove_dir_all(&data)?;
+        copy_folder(&self.dir.path().join("backup"), &data)?;
+        self.etcd = start_etcd(self.dir.path())?;
+        self.restart_apiserver(Duration::ZERO).await
     }
 
     async fn furnish(&self) -> Result<()> {
@@ -122,6 +142,19 @@ pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     let path = folder.join(name);
     ensure!(path.exists(), "{} is missing: run tests/e2e/controlplane/build", path.display());
     Ok(path)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy_folder(&entry.path(), &target)?,
+            false => std::fs::copy(entry.path(), &target).map(drop)?,
+        }
+    }
+    Ok(())
 }
 
 fn start_etcd(dir: &Path) -> Result<Process> {

@@ -75,3 +75,22 @@ fn who_is_gone_holds_nothing_and_waits_for_no_bell() {
     site.desk.refuse(&site.world, &Arc::new(large), &ords, Reason::Overloaded, Tick(1));
     assert!(site.desk.holds().is_empty() && site.desk.refusals().is_empty());
 }
+
+#[test]
+fn what_a_restored_server_says_is_newer_than_what_was_known() {
+    let mut site = site(&["a"]);
+    let at = |resource_version, pod| Pod { resource_version, ..pod };
+    let (back, large) = (at(100, pod(1, 4)), at(100, pod(2, 9)));
+    site.see([seen_pod(&back), seen_pod(&large)]);
+    assert_eq!(site.filter(&large, &["a"], 0), Err(Reason::AllocationLimit));
+    site.see([Change::PodGone { uid: back.uid }]);
+    let list = [seen_pod(&at(6, pod(1, 4))), seen_pod(&at(7, pod(2, 1)))];
+    let (begin, end) = (Change::RelistBegin(Kind::Pods), Change::RelistEnd(Kind::Pods));
+    site.see([begin].into_iter().chain(list).chain([end]));
+    // The one that is back waits again, and the other asks for less than when it was refused.
+    let rings = site.desk.rings(&site.world, Tick(5000), 10, 1000);
+    let asks: Vec<_> = rings.iter().map(|it| it.pod.requests.base.cpu_milli).collect();
+    assert_eq!(asks, [1000]);
+    assert_eq!(site.filter(&back, &["a"], 5001), Ok(vec!["a"]));
+    assert!(site.desk.is_held(back.uid));
+}
