@@ -178,13 +178,15 @@ fn nominated(answer: &Value) -> String {
             String::new()
         }
         Some("sigma") => format!("nominated to {node} by sigma\n"),
-        _ => format!("nominated to {node}, not by sigma; no pod of lower priority is ending there\n"),
+        _ => {
+            format!("nominated to {node}, not by sigma; no pod of lower priority is ending there\n")
+        }
     }
 }
 
 /// What kube-scheduler's own required constraints make of the nodes that would take it.
 fn constraints(answer: &Value) -> String {
-    let Some(left) = answer["nodes_left"].as_u64() else {
+    let Some(left) = answer["nodes_left"].as_u64().filter(|_| answer["nodes_kept"] != 0) else {
         return String::new();
     };
     let mut out = match answer["cannot_judge"].as_str() {

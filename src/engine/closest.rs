@@ -17,8 +17,6 @@ use crate::model::{ClassOrd, Constraints, NodeOrd, Pod, Reason};
 
 /// Most templates whose verdicts are kept, a byte a node each; the one asked about longest ago makes room.
 const MAX_KEPT: usize = 16;
-/// A node that does not count: it is not there, or the pod's node affinity rules it out.
-const NO_NODE: Reason = Reason::UnknownNode;
 
 /// What local rules say of all nodes, by template.
 #[derive(Debug, Default)]
@@ -45,10 +43,12 @@ struct Kept {
     last_asked: u64,
     /// How many changes of rows, and of holds, are known; `None` before the first look.
     read: Option<[u64; 2]>,
-    /// Node affinity reads labels, of which rows do not tell.
-    nodes_version: u64,
     /// By ordinal.
     verdicts: Vec<Reason>,
+    /// By ordinal: node affinity leaves the node, as far as it was asked.
+    admitted: Vec<Option<bool>>,
+    /// Node affinity reads labels, of which rows do not tell.
+    nodes_version: u64,
     num_looks: u64,
 }
 
@@ -78,9 +78,7 @@ impl Closest {
         let kept = &mut kept[at];
         kept.last_asked = *num_asked;
         let snapshot = &*case.world.snapshot;
-        let is_relabelled =
-            kept.constraints.is_some() && kept.nodes_version != snapshot.nodes_version;
-        let read = kept.read.filter(|_| !*is_off && !is_relabelled);
+        let read = kept.read.filter(|_| !*is_off);
         let changed = read
             .and_then(|[rows, holds]| Some([snapshot.touched.since(rows)?, held.since(holds)?]));
         let all = snapshot.capacity();
@@ -93,9 +91,15 @@ impl Closest {
             }
         }
         kept.read = Some([snapshot.touched.end(), held.end()]);
-        kept.nodes_version = snapshot.nodes_version;
-        kept.verdicts.resize(all, NO_NODE);
+        kept.verdicts.resize(all, Reason::UnknownNode);
         kept.look(case, buffers);
+        if kept.constraints.is_some() {
+            if kept.nodes_version != snapshot.nodes_version {
+                kept.admitted.clear();
+            }
+            kept.nodes_version = snapshot.nodes_version;
+            kept.admitted.resize(all, None);
+        }
         at
     }
 
@@ -137,8 +141,9 @@ impl Closest {
             constraints: constraints.cloned(),
             last_asked: 0,
             read: None,
-            nodes_version: 0,
             verdicts: Vec::new(),
+            admitted: Vec::new(),
+            nodes_version: 0,
             num_looks: 0,
         });
         self.kept.len() - 1
@@ -153,18 +158,17 @@ impl Kept {
         fresh_verdicts(snapshot, nodes, verdicts);
         judge_local(case, nodes, verdicts);
         for (ord, verdict) in nodes.iter().zip(verdicts) {
-            let is_out = self.constraints.as_ref().is_some_and(|it| !admits(it, snapshot, *ord));
             if let Some(found) = self.verdicts.get_mut(ord.index()) {
-                *found = if is_out { NO_NODE } else { *verdict };
+                *found = *verdict;
             }
         }
     }
 
-    /// Where local rules keep a node, the others may object to it: they come later.
-    fn closest(&self, case: Case<'_>, buffers: &mut Buffers) -> Reason {
-        let furthest = last_of(&self.verdicts);
+    /// The last verdict, in the order of evaluation, of a node that node affinity leaves.
+    fn closest(&mut self, case: Case<'_>, buffers: &mut Buffers) -> Reason {
         let Buffers { nodes, verdicts, .. } = buffers;
         nodes.clear();
+        // Where local rules keep a node, the others may object to it: they come later.
         if case.class.filters.iter().any(|rule| !rule.local) {
             let all = (0_u32..).map(NodeOrd).zip(&self.verdicts);
             nodes.extend(all.filter(|(_, it)| **it == Reason::Kept).map(|(ord, _)| ord));
@@ -172,14 +176,47 @@ impl Kept {
         verdicts.clear();
         verdicts.resize(nodes.len(), Reason::Kept);
         judge_rest(case, nodes, verdicts);
-        furthest.max(last_of(verdicts))
+        let snapshot = &case.world.snapshot;
+        let mut bound = u8::MAX;
+        loop {
+            let last = last_below(&self.verdicts, bound).max(last_below(verdicts, bound));
+            if last <= Reason::UnknownNode || self.has(last, nodes, verdicts, snapshot) {
+                return last;
+            }
+            bound = last as u8;
+        }
+    }
+
+    /// Some node with this verdict is one that node affinity leaves. Of other nodes, each is asked once while
+    /// nodes stay what they are.
+    fn has(
+        &mut self,
+        reason: Reason,
+        kept: &[NodeOrd],
+        of_kept: &[Reason],
+        snapshot: &Snapshot,
+    ) -> bool {
+        let Self { constraints, verdicts, admitted, .. } = self;
+        let Some(constraints) = constraints else {
+            return true;
+        };
+        let mut admits = |ord: NodeOrd| {
+            let Some(known) = admitted.get_mut(ord.index()) else {
+                return false;
+            };
+            *known.get_or_insert_with(|| self::admits(constraints, snapshot, ord))
+        };
+        let all = (0_u32..).map(NodeOrd).zip(&*verdicts);
+        let of_kept = kept.iter().copied().zip(of_kept);
+        of_kept.chain(all).any(|(ord, verdict)| *verdict == reason && admits(ord))
     }
 }
 
-/// The last one in the order of evaluation.
-fn last_of(verdicts: &[Reason]) -> Reason {
+/// The last one in the order of evaluation of those before `bound`.
+fn last_below(verdicts: &[Reason], bound: u8) -> Reason {
     // A maximum of bytes is of many at once.
-    let last = verdicts.iter().fold(0, |last: u8, it| last.max(*it as u8));
+    let before = |it: u8| if it < bound { it } else { 0 };
+    let last = verdicts.iter().fold(0, |last: u8, it| last.max(before(*it as u8)));
     Reason::ALL.into_iter().find(|it| *it as u8 == last).unwrap_or_default()
 }
 
@@ -190,10 +227,11 @@ fn affinity_of(pod: &Pod) -> Option<&Arc<Constraints>> {
 }
 
 fn are_alike(one: Option<&Constraints>, other: Option<&Constraints>) -> bool {
-    let affinity = |it: &'_ Constraints| (it.node_selector.clone(), it.node_terms.clone());
     match (one, other) {
         (None, None) => true,
-        (Some(one), Some(other)) => std::ptr::eq(one, other) || affinity(one) == affinity(other),
+        (Some(one), Some(other)) => {
+            one.node_selector == other.node_selector && one.node_terms == other.node_terms
+        }
         _ => false,
     }
 }

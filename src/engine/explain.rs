@@ -99,8 +99,11 @@ pub fn explain(
         let shown = Shown { case, nominated: &nominated };
         let mut explained = shown.best(&kept, most);
         explained.extend(Reason::ALL.into_iter().filter_map(|reason| {
-            let at = verdicts.iter().position(|it| *it == reason)?;
-            Some(shown.refused(nodes[at], reason))
+            let refused = || nodes.iter().zip(&verdicts).filter(|it| *it.1 == reason);
+            // An example that the pod could have, if there is one.
+            let admitted = |ord: &NodeOrd| in_tree.as_ref().is_none_or(|it| it.admits(*ord));
+            let example = refused().find(|(ord, _)| admitted(ord)).or_else(|| refused().next())?;
+            Some(shown.refused(*example.0, reason))
         }));
         Explanation {
             class: class.name.clone(),

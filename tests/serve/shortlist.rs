@@ -57,8 +57,12 @@ fn the_best_are_named_and_prioritize_looks_up_what_filter_found() {
 fn off_pods() -> Vec<(&'static str, Value)> {
     let with = |path: &str, value: Value| {
         let mut pod = pod("cart", "1");
-        *pod.pointer_mut("/spec").expect("a spec").as_object_mut().expect("an object")
-            .entry(path).or_insert(Value::Null) = value;
+        *pod.pointer_mut("/spec")
+            .expect("a spec")
+            .as_object_mut()
+            .expect("an object")
+            .entry(path)
+            .or_insert(Value::Null) = value;
         pod
     };
     let term = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}});
@@ -66,12 +70,24 @@ fn off_pods() -> Vec<(&'static str, Value)> {
     let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
     let affinity = |kind: &str, wants: Value| json!({kind: {preferred: [wants]}});
     vec![
-        ("soft_spread", with("topologySpreadConstraints",
-            json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]))),
-        ("pod_affinity", with("affinity",
-            affinity("podAffinity", json!({"weight": 1, "podAffinityTerm": term})))),
-        ("node_affinity", with("affinity",
-            affinity("nodeAffinity", json!({"weight": 1, "preference": label})))),
+        (
+            "soft_spread",
+            with(
+                "topologySpreadConstraints",
+                json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]),
+            ),
+        ),
+        (
+            "pod_affinity",
+            with(
+                "affinity",
+                affinity("podAffinity", json!({"weight": 1, "podAffinityTerm": term})),
+            ),
+        ),
+        (
+            "node_affinity",
+            with("affinity", affinity("nodeAffinity", json!({"weight": 1, "preference": label}))),
+        ),
         ("soft_taints", pod("cart", "1")),
     ]
 }

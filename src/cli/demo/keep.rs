@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 
-use super::super::loopback::extender::Extender;
-use super::super::{Failure, print};
 use super::drive::Outcome;
+use crate::cli::loopback::extender::Extender;
+use crate::cli::{Failure, print};
 use crate::sim::PodStream;
 
 /// Tells the extender of the pods without a node, so that it can be asked about them. Gives one to ask about

@@ -145,8 +145,8 @@ impl Extender {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
         let _in_it = self.background.enter();
-        let listener = tokio::net::TcpListener::from_std(listener)
-            .context("cannot use the admin listener")?;
+        let listener =
+            tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
         let sources = AdminSources {
             checks: Arc::new(|| {
                 let detail = "a cluster from a seed".to_owned();

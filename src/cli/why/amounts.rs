@@ -38,8 +38,8 @@ pub(super) fn limit(it: &Value) -> String {
         let rounded: i128 = parts.iter().map(|(_, part)| rounded((*part).into(), **unit)).sum();
         // A share of a core is a number that somebody wrote, so it is shown as written.
         let is_exact = |amount: i128| amount * 10_i128.pow(unit.2) % unit.1 == 0;
-        let is_written =
-            name != "cpu" || parts.iter().all(|(_, part)| is_exact((*part).into())) && is_exact(limit);
+        let is_written = name != "cpu"
+            || parts.iter().all(|(_, part)| is_exact((*part).into())) && is_exact(limit);
         is_written
             && rounded == self::rounded(sum, **unit)
             && rounded > self::rounded(limit, **unit)
@@ -111,7 +111,11 @@ mod tests {
                 [6000, 24_000, 2000, 1000, 28_800],
                 "cpu: 6.0 asked + 24.0 requested + 2.0 held + 1.0 nominated = 33.0 > limit 28.8",
             ),
-            ("cpu_milli", [0, 3000, 0, 0, 2000], "cpu: 0.0 asked + 3.0 requested = 3.0 > limit 2.0"),
+            (
+                "cpu_milli",
+                [0, 3000, 0, 0, 2000],
+                "cpu: 0.0 asked + 3.0 requested = 3.0 > limit 2.0",
+            ),
             (
                 "cpu_milli",
                 [125, 250, 0, 0, 250],

@@ -108,7 +108,9 @@ fn an_answer_is_shown_to_a_person() {
     assert!(shown(&steered).contains("(better: no offered node would take it)"));
     let mut unknown = answer();
     unknown["cannot_judge"] = "volumes".into();
-    assert!(shown(&unknown).contains("required constraints leave at most 0 of these (only kube-scheduler judges volumes)"));
+    assert!(shown(&unknown).contains(
+        "required constraints leave at most 0 of these (only kube-scheduler judges volumes)"
+    ));
     let placed = json!({"namespace": "shop", "pod": "cart", "state": "placed", "node": "n-1",
         "class": "online"});
     assert_eq!(shown(&placed), "shop/cart: placed on n-1, class online\n");
@@ -117,7 +119,12 @@ fn an_answer_is_shown_to_a_person() {
 #[test]
 fn a_nomination_says_whose_it_is_and_what_the_pod_waits_for() {
     for (by, victims, ahead, want) in [
-        ("preemption", 1, Value::Null, "nominated by preemption to n-7, waiting for its victims: 1 pod of"),
+        (
+            "preemption",
+            1,
+            Value::Null,
+            "nominated by preemption to n-7, waiting for its victims: 1 pod of",
+        ),
         ("other", 0, Value::Null, "nominated to n-7, not by sigma; no pod of lower priority"),
         ("sigma", 0, Value::Null, "nominated to n-7 by sigma\n"),
         ("sigma", 0, json!("n-7"), "nominated ahead to n-7\n"),

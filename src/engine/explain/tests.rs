@@ -8,9 +8,7 @@ use crate::model::{
 };
 use crate::policy::{ClassSettings, Grant, PoolSettings, Role, Settings, default_class};
 use crate::rules::{BoundScope, CPU, PODS, REPLICAS, Share, SpreadKey, SpreadParams};
-use crate::testing::{
-    GIB, Site, amounts, claim, node, placed, pod, replica, seen_node, seen_pod,
-};
+use crate::testing::{GIB, Site, amounts, claim, node, placed, pod, replica, seen_node, seen_pod};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 

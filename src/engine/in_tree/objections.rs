@@ -63,9 +63,8 @@ impl InTree {
         }
         let node = snapshot.nodes.get(ord.index()).and_then(Option::as_ref);
         let (constraints, volumes) = (pod.constraints.as_deref(), snapshot.volumes.of(pod));
-        let suits = |node: &Node| {
-            constraints.is_none_or(|it| it.admits(&node.name, |key| node.label(key)))
-        };
+        let suits =
+            |node: &Node| constraints.is_none_or(|it| it.admits(&node.name, |key| node.label(key)));
         let has_volumes = |node: &Node| {
             let mut volumes = volumes.iter().flatten();
             volumes.all(|it| it.admits(&node.name, |key| node.label(key)))
@@ -79,9 +78,7 @@ impl InTree {
                     && node.is_some_and(|it| suits(it) && has_volumes(it))
             }
             ConstraintKind::TopologySpread => self.spread.iter().any(|it| !it.admits(ord)),
-            ConstraintKind::PodAffinity => {
-                self.together.as_ref().is_some_and(|it| !it.admits(ord))
-            }
+            ConstraintKind::PodAffinity => self.together.as_ref().is_some_and(|it| !it.admits(ord)),
             ConstraintKind::PodAntiAffinity => {
                 self.apart.iter().any(|(_, counted)| counted.at(ord).is_some_and(|it| it > 0))
             }

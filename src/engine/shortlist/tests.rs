@@ -3,9 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::cluster::Extra;
 use crate::engine::{Desk, Tally, World};
-use crate::model::{
-    DomainLevel, Effect, ExtendedAmount, Node, NodeMatcher, Requests, Taint, Tick,
-};
+use crate::model::{DomainLevel, Effect, ExtendedAmount, Node, NodeMatcher, Requests, Taint, Tick};
 use crate::policy::{ClassSettings, PoolSettings, Settings, Shortlist, default_class};
 use crate::rules::Share;
 use crate::testing::{Site, node, pod, seen_node};

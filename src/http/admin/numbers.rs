@@ -125,11 +125,8 @@ mod tests {
 
     #[test]
     fn a_nomination_is_by_preemption_while_its_victims_end() {
-        let ending = |uid, priority| Pod {
-            terminating: true,
-            priority,
-            ..placed(&pod(uid, 1), "n")
-        };
+        let ending =
+            |uid, priority| Pod { terminating: true, priority, ..placed(&pod(uid, 1), "n") };
         let waiting = Pod { nominated: Some("n".into()), priority: 5, ..pod(9, 1) };
         let ahead = Pod { nominated_ahead: true, ..waiting.clone() };
         let nowhere = Pod { nominated: Some("gone".into()), ..waiting.clone() };
@@ -151,11 +148,8 @@ mod tests {
 
     #[test]
     fn the_taint_is_the_one_that_is_not_tolerated() {
-        let taint = |key: &str, value: &str, effect| Taint {
-            key: key.into(),
-            value: value.into(),
-            effect,
-        };
+        let taint =
+            |key: &str, value: &str, effect| Taint { key: key.into(), value: value.into(), effect };
         let taints = [
             taint("soft", "", Effect::PreferNoSchedule),
             taint("gpu", "yes", Effect::NoSchedule),
