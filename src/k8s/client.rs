@@ -50,10 +50,8 @@ pub enum ConnectError {
     #[error("in-cluster configuration: {0}; outside a pod use --kubeconfig")]
     InCluster(#[from] kube::config::InClusterError),
     /// The configuration is readable, but certificates, keys or credentials are unusable.
-    #[error("cannot build a client: {}", super::plain::of_error(why))]
+    #[error("cannot build a client: {why}")]
     Client {
-        /// The API server.
-        url: String,
         /// What is wrong.
         why: String,
     },
@@ -80,20 +78,20 @@ async fn connect_in(source: &Source, env: Env<'_>) -> Result<Client, ConnectErro
         Source::InCluster => (in_cluster()?, None),
     };
     let Target { mut config, source, identity, proxy } = target;
-    let url = config.cluster_url.to_string();
     let fail = |why: String| match entry {
         Some(Bad { file, why: title }) => {
             ConnectError::Kubeconfig { path: file, why: format!("{title}: {why}") }
         }
-        None => ConnectError::Client { url: url.clone(), why },
+        None => ConnectError::Client { why },
     };
     let proxy = match proxy {
         Some(proxy) => Some((proxy, "proxy-url")),
         None => proxy::of_environment(&config.cluster_url, env)
-            .map_err(|why| ConnectError::Client { url: url.clone(), why })?,
+            .map_err(|why| ConnectError::Client { why })?,
     };
-    if let Some((proxy, name)) = &proxy {
-        tracing::info!("the API server {url} is reached through {proxy} ({name})");
+    // Addresses stay out of the log.
+    if let Some((_, name)) = &proxy {
+        tracing::info!("the API server is reached through the proxy that {name} names");
     }
     let credentials = Credentials::start(source, identity.clone()).await.map_err(fail)?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
@@ -101,7 +99,7 @@ async fn connect_in(source: &Source, env: Env<'_>) -> Result<Client, ConnectErro
     let credentials = Arc::new(credentials);
     let proxy = proxy.map(|(proxy, _)| proxy);
     let built = stack::build(Parts { config, credentials, identity, proxy });
-    built.map_err(|why| ConnectError::Client { url, why: why.to_string() })
+    built.map_err(|why| ConnectError::Client { why: why.to_string() })
 }
 
 fn in_cluster() -> Result<Target, ConnectError> {

@@ -10,7 +10,7 @@ use crate::k8s::health::{KindHealth, Refused};
 use crate::k8s::objects;
 use crate::k8s::page::PageError;
 use crate::k8s::watch::{End, Failure};
-use crate::model::Change;
+use crate::model::{Change, Kind};
 
 impl Driver {
     pub(super) fn note_failure(&mut self, failure: Failure, wait: Duration) {
