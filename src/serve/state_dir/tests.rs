@@ -67,10 +67,11 @@ fn a_file_of_no_use_is_set_aside_and_replaced() {
         let (_dir, store) = store();
         store.write(&SLOT, at(1), b"before").expect("written");
         fs::write(store.path(&SLOT), &bytes).expect("written");
-        match store.read(&SLOT) {
-            Err(Unusable::Content(_, fault, _)) => assert_eq!(fault, want, "{what}"),
-            other => panic!("{what}: {other:?}"),
-        }
+        let found = store.read(&SLOT).expect_err(what);
+        assert!(
+            matches!(&found, Unusable::Content(_, fault, _) if *fault == want),
+            "{what}: {found}"
+        );
         assert_eq!(names(&store), ["policy.state.bad"], "{what}");
         assert_eq!(fs::read(store.dir.join("policy.state.bad")).expect("kept"), bytes, "{what}");
         assert_eq!(store.read(&SLOT).expect("nothing is left"), None, "{what}");
