@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     fn url(text: &str) -> ExtenderUrl {
-        text.parse().unwrap_or_else(|error| panic!("{text} {error}"))
+        text.parse().expect(text)
     }
 
     #[test]

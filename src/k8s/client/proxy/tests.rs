@@ -1,5 +1,8 @@
 use super::*;
 
+/// A server, the environment, and the proxy.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<&'a str>);
+
 fn proxy_of(target: &str, variables: &[(&str, &str)]) -> Result<Option<String>, String> {
     let env = |name: &str| {
         let found = variables.iter().find(|(it, _)| *it == name);
@@ -12,7 +15,7 @@ fn proxy_of(target: &str, variables: &[(&str, &str)]) -> Result<Option<String>, 
 #[test]
 fn the_environment_is_read_as_go_reads_it() {
     let (https, http) = ("https://api.example.com:6443", "http://api.example.com:8080");
-    let cases: &[(&str, &[(&str, &str)], Option<&str>)] = &[
+    let cases: &[Case<'_>] = &[
         (https, &[], None),
         (https, &[("HTTPS_PROXY", "")], None),
         (https, &[("HTTPS_PROXY", "http://p:3128")], Some("http://p:3128")),

@@ -22,7 +22,7 @@ async fn what_is_not_used_is_not_judged() {
         format!("\u{feff}{}", text.replace('\n', "\r\n")),
         text.replace("apiVersion: v1\nkind: Config\n", ""),
     ] {
-        let seen = site.seen(&text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+        let seen = site.seen(&text).await.expect(&text);
         assert!(seen.contains("authorization: bearer abd"), "{seen}");
     }
     let json = serde_json::json!({
@@ -67,7 +67,7 @@ async fn several_files_are_merged() {
         &["a/config", "b/config", "c/config"][..],
         &["", "none", "a/config", "", "b/config", "b/config", "c/config"],
     ] {
-        let client = connect(&at(list)).await.unwrap_or_else(|error| panic!("{error}"));
+        let client = connect(&at(list)).await.expect("a client");
         request(&client).await.expect("an answer");
         let seen = site.server.log.take().concat();
         assert!(seen.contains("authorization: bearer from-b"), "{seen}");
