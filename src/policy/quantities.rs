@@ -278,7 +278,7 @@ mod tests {
             ("pods", overflow, &["1000Ei", "9223372036854775808", "1e300"]),
             ("cpu", zero, &["0", "0m", "0.0", "0Ei", "-0", "0e9"]),
             ("memory", zero, &["0", "0Gi", "\"0\"", "00", "0.000"]),
-            ("cpu", malformed, &["-1", "2 000", "1,000x", "2000cores", "２０００", "0x10", "much"]),
+            ("cpu", malformed, &["-1", "2 000", "2000cores", "２０００", "0x10", "much"]),
             ("memory", malformed, &["8TB", "8ti", "8 Ti", "８Ti", "8Zi", "-8Ti", "\"\"", "8Tii"]),
             ("pods", malformed, &["-1", "1_000", "ten", "1e", "1..5", ".inf", ".nan", "\"1 \""]),
         ];
