@@ -129,14 +129,10 @@ impl ClusterState {
             Change::ClaimSeen { .. }
             | Change::ClaimGone { .. }
             | Change::VolumeSeen { .. }
-            | Change::VolumeGone { .. } => {
-                if !self.volumes_changed(change) {
-                    return Applied::default();
-                }
-                0
-            }
-            Change::DeviceClassSeen { .. } | Change::DeviceClassGone { .. } => {
-                if !self.device_class_changed(change) {
+            | Change::VolumeGone { .. }
+            | Change::DeviceClassSeen { .. }
+            | Change::DeviceClassGone { .. } => {
+                if !self.optional_changed(change) {
                     return Applied::default();
                 }
                 0
@@ -159,7 +155,7 @@ impl ClusterState {
     }
 
     /// False when it changes nothing.
-    fn volumes_changed(&mut self, change: Change) -> bool {
+    fn optional_changed(&mut self, change: Change) -> bool {
         let (lists, now) = (&mut self.volume_lists, &mut self.now.volumes);
         match change {
             Change::ClaimSeen { name, bound } => {
@@ -171,11 +167,10 @@ impl ClusterState {
                 lists.volume_seen(now, name, reach.as_deref(), stamp)
             }
             Change::VolumeGone { name } => lists.volume_gone(now, name),
-            _ => false,
+            other => self.device_class_changed(other),
         }
     }
 
-    /// False when it changes nothing.
     fn device_class_changed(&mut self, change: Change) -> bool {
         let now = &mut self.now.device_classes;
         match change {

@@ -82,6 +82,8 @@ pub struct Answer {
     pub steer: Option<SteerOrder>,
     /// The pod is refused, and why it is not steered.
     pub unsteered: Option<Unsteered>,
+    /// The node that the pod was nominated to ahead, and that kube-scheduler does not want.
+    pub unwanted: Option<Box<str>>,
 }
 
 /// A pod to be rung: a refusal of ours no longer holds.

@@ -33,7 +33,10 @@ impl Steerage {
 
 impl Extender {
     /// Sees to what an answer says of a steer.
-    pub(super) fn see_off(&self, answer: &mut Answer) {
+    pub(super) fn see_off(&self, pod: &Pod, answer: &mut Answer) {
+        if let (Some(node), Some(ahead)) = (answer.unwanted.take(), &self.options.ahead) {
+            ahead.unwanted(pod, &node);
+        }
         if let Some(why) = answer.unsteered {
             self.metrics.steer.not_steered.with_label_values(&[why.name()]).inc();
         }

@@ -78,16 +78,13 @@ impl Extender {
             } else {
                 named_nodes.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));
             }
-            let unwanted = unwanted(desk, world, &pod, nodes);
-            (world.plan_generation, world.snapshot.names.id(), unwanted)
+            answer.unwanted = unwanted(desk, world, &pod, nodes);
+            (world.plan_generation, world.snapshot.names.id())
         });
-        let Some((plan_generation, known, unwanted)) = decided else {
+        let Some((plan_generation, known)) = decided else {
             return self.filter_degraded(&pod, &names, Reason::Overloaded);
         };
-        if let (Some(node), Some(ahead)) = (unwanted, &self.options.ahead) {
-            ahead.unwanted(&pod, &node);
-        }
-        self.see_off(answer);
+        self.see_off(&pod, answer);
         if answer.claimed_more {
             self.metrics.claimed_not_granted.inc();
         }

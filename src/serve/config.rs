@@ -10,12 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use super::acting::LeaseSource;
 use super::extender_url::ExtenderUrl;
 use super::identity::TlsSource;
-use super::profiles;
 use super::siblings::{self, Own, Scheduler};
 use crate::engine::Siblings;
 use crate::http::{FastPaths, NotReady};
 use crate::k8s::client::Source;
-use crate::model::Profiles;
 use crate::policy;
 
 /// Settings of the server.
@@ -81,14 +79,6 @@ impl SiblingsSource {
             Self::Told(false) => Siblings::None,
         };
         Ok(Scheduler { siblings, ..Scheduler::default() })
-    }
-
-    /// What kube-scheduler's configuration changes of its filters; nothing where it is not given.
-    pub(super) fn load_profiles(&self) -> Result<Profiles, BadConfig> {
-        match self {
-            Self::SchedulerConfig { path, .. } => profiles::read(path),
-            Self::Told(_) => Ok(Profiles::default()),
-        }
     }
 }
 

@@ -56,7 +56,7 @@ use crate::k8s::writes::PodWrites;
 use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
-use crate::writer::{self, Board, Clock, WriterHandle};
+use crate::writer::{self, Board, WriterHandle};
 
 pub use acting::LeaseSource;
 pub use config::{BadConfig, PolicySource, ServeConfig, SiblingsSource};
@@ -108,9 +108,7 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let tls = tls.transpose()?.map(Arc::new);
     let scheduler = config.siblings.load(listen)?;
     let desk = config.fast_paths.on_desk(Desk::default().beside(scheduler.siblings));
-    let profiles = Arc::new(config.siblings.load_profiles()?);
-    let board = Board::new(first.plan.clone(), desk, Clock::start()).with_profiles(profiles);
-    let board = Arc::new(board);
+    let board = Arc::new(profiles::board(&config.siblings, first.plan.clone(), desk)?);
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
     let stop = signals::listen().context("cannot listen for signals")?;

@@ -3,14 +3,18 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::BadConfig;
+use super::{BadConfig, SiblingsSource};
+use crate::engine::Desk;
 use crate::k8s;
 use crate::model::{Profile, Profiles};
+use crate::policy::Plan;
+use crate::writer::{Board, Clock};
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -80,8 +84,21 @@ struct SpreadConstraint {
     when_unsatisfiable: String,
 }
 
+/// A board of a kube-scheduler that is configured so; where its configuration is not given, nothing is known of it.
+pub(super) fn board(
+    source: &SiblingsSource,
+    plan: Arc<Plan>,
+    desk: Desk,
+) -> Result<Board, BadConfig> {
+    let profiles = match source {
+        SiblingsSource::SchedulerConfig { path, .. } => read(path)?,
+        SiblingsSource::Told(_) => Profiles::default(),
+    };
+    Ok(Board::new(plan, desk, Clock::start()).with_profiles(Arc::new(profiles)))
+}
+
 /// Reads the file. What else is in it is none of our business here.
-pub(super) fn read(path: &Path) -> Result<Profiles, BadConfig> {
+fn read(path: &Path) -> Result<Profiles, BadConfig> {
     let mut text = String::new();
     let file = std::fs::File::open(path);
     let found = file.and_then(|it| it.take(MAX_BYTES).read_to_string(&mut text));
