@@ -233,7 +233,7 @@ impl Driver {
                 }
                 heard = timeout_at(deadline, lines.next()) => heard,
                 // A deletion that is still to be read would be taken for one that nobody told us of.
-                () = sleep(self.options.caught_up_pause), if relist_by.is_some() => {
+                () = sleep(self.options.relist_pause), if relist_by.is_some() => {
                     return Ok(End::Relist);
                 }
                 // Only once there is no line: a pause of ours is none of the server's.
