@@ -238,7 +238,7 @@ impl Driver {
                 }
                 heard = timeout_at(deadline.at(), lines.next()) => heard,
                 // A deletion that is still to be read would be taken for one that nobody told us of.
-                () = sleep(self.options.caught_up_pause), if relist_by.is_some() => {
+                () = sleep(self.options.relist_pause), if relist_by.is_some() => {
                     return Ok(End::Relist);
                 }
                 // One that could not begin when it was asked for.

@@ -26,6 +26,7 @@ fn quick() -> WatchOptions {
     WatchOptions {
         backoff_min: Duration::from_millis(2),
         backoff_max: Duration::from_millis(20),
+        caught_up_pause: Duration::from_millis(100),
         ..WatchOptions::default()
     }
 }

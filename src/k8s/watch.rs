@@ -54,8 +54,12 @@ pub struct WatchOptions {
     pub backoff_reset: Duration,
     /// How often an optional kind that we may not list is asked for again.
     pub forbidden_pause: Duration,
-    /// A watch that goes on is caught up when the server has paused for so long after a line.
+    /// A watch that was interrupted or silent is caught up when the server has paused for so long after a line.
+    /// A busy server pauses for a moment between two events that it has long had: too short a pause ends
+    /// holds of pods that are bound.
     pub caught_up_pause: Duration,
+    /// A watch that goes on is closed for a list of ours when the server has paused for so long.
+    pub relist_pause: Duration,
     /// Longest object. A watch skips a longer one, a list fails.
     pub max_object_bytes: usize,
 }
@@ -76,7 +80,8 @@ impl Default for WatchOptions {
             resume_max: Duration::from_secs(3),
             backoff_reset: Duration::from_secs(120),
             forbidden_pause: Duration::from_secs(60),
-            caught_up_pause: Duration::from_millis(100),
+            caught_up_pause: Duration::from_secs(2),
+            relist_pause: Duration::from_millis(100),
             max_object_bytes: 8 << 20,
         }
     }

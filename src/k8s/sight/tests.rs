@@ -27,7 +27,9 @@ use Step::{Bookmark, Broken, ClosedAsAgreed, Line, Listed, Opened, Overdue, Pass
 /// Takes the steps, each with its time and what is said at it.
 fn check(steps: &[(u64, Step, Option<Word>)]) -> Run {
     let start = Instant::now();
-    let mut run = Run { sight: Sight::new(&WatchOptions::default(), start), start };
+    let options =
+        WatchOptions { caught_up_pause: Duration::from_millis(100), ..Default::default() };
+    let mut run = Run { sight: Sight::new(&options, start), start };
     for (at, step, word) in steps {
         assert_eq!(run.take(*at, *step), *word, "{step:?} at {at} of {steps:?}");
     }
