@@ -177,7 +177,7 @@ impl Model {
             match kind {
                 Kind::Nodes => drop(self.unread_nodes.insert(key.into())),
                 Kind::Pods => self.unread_pods.extend(PodUid::parse(key)),
-                Kind::Namespaces | Kind::Volumes | Kind::Claims => {}
+                Kind::Namespaces | Kind::Volumes | Kind::Claims | Kind::DeviceClasses => {}
             }
         }
     }

@@ -157,7 +157,8 @@ mod tests {
         ];
         let mut site = Site::new(&Settings::default());
         site.see([seen_node(Node { taints: taints.into(), ..node("n", &[]) })]);
-        let tolerates = |key: &str| Toleration { key: key.into(), value: TaintValue::Any, effect: None };
+        let tolerates =
+            |key: &str| Toleration { key: key.into(), value: TaintValue::Any, effect: None };
         for (tolerations, want) in [
             (vec![], Some("gpu=yes:NoSchedule")),
             (vec![tolerates("gpu")], Some("old:NoExecute")),

@@ -132,7 +132,8 @@ fn a_refusal_by_role_is_not_counted_as_a_target_that_was_not_wanted() {
     site.desk.refuse(&site.world, &named, &ords, Reason::Overloaded, Tick(1));
     assert!(!site.desk.is_held(named.uid), "it was refused");
     // The rest of the attempt: kube-scheduler offers its window.
-    let (nodes, helm) = (site.ords(&["a"]), Helm { acts: true, preempt_verb: true, is_paused: false });
+    let (nodes, helm) =
+        (site.ords(&["a"]), Helm { acts: true, preempt_verb: true, is_paused: false });
     let mut answer = site.desk.filter(&site.world, &named, &nodes, Tick(2));
     site.desk.steer(&site.world, &named, &nodes, helm, Tick(2), &mut answer);
     let outcome = site.desk.steers().record(named.uid).and_then(|it| it.outcome);
