@@ -109,6 +109,7 @@ fn r04_a_silent_watch() {
         silence_margin: Duration::from_millis(100),
         // The server's bookmarks come every half.
         silent_after: Duration::from_secs(1),
+        caught_up_pause: Duration::from_millis(100),
         ..options
     };
     let it = Spoiled::new();

@@ -34,7 +34,7 @@ const USERS: [(&str, &str, &str); 3] = [
 ];
 
 /// Long enough for two cores with other work to do.
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const STARTS_WITHIN: Duration = Duration::from_secs(180);
 
 impl ControlPlane {
     /// Starts it, makes the namespaces and PriorityClasses that the cases use, and gives the user
