@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sigma::engine::Desk;
 use sigma::http::{BodyLimits, Extender, ExtenderOptions};
 use sigma::metrics::Metrics;
-use sigma::model::{Pod, Toleration};
+use sigma::model::{Pod, TaintValue, Toleration};
 use sigma::writer::{Board, Clock, WriterHandle, spawn};
 use tokio::runtime::Runtime;
 
@@ -125,7 +125,10 @@ fn pod_json(pod: &Pod) -> Value {
 }
 
 fn toleration(it: &Toleration) -> Value {
-    let operator = if it.value.is_some() { "Equal" } else { "Exists" };
+    let (operator, value) = match &it.value {
+        TaintValue::Equal(value) => ("Equal", Some(value)),
+        _ => ("Exists", None),
+    };
     let effect = it.effect.map(|effect| format!("{effect:?}"));
-    json!({"key": it.key, "operator": operator, "value": it.value, "effect": effect})
+    json!({"key": it.key, "operator": operator, "value": value, "effect": effect})
 }
