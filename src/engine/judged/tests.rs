@@ -143,6 +143,9 @@ fn check(site: &mut Site, it: &Pod, want: &Made<'_>, what: &str) {
     }
 }
 
+/// The resource that is asked for, what node `other` publishes, what is known, and what is made of it.
+type Asked<'a> = (&'a str, &'a [(&'a str, i64)], Vec<Change>, Made<'a>);
+
 #[test]
 fn a_resource_that_a_node_does_not_publish_makes_it_no_target() {
     let own = "deviceclass.resource.kubernetes.io/gpu";
@@ -156,7 +159,7 @@ fn a_resource_that_a_node_does_not_publish_makes_it_no_target() {
     );
     let by_extender = profile(Profile::default(), &[GPU]);
     let with = |change: Change| no_class().into_iter().chain([change]).collect::<Vec<_>>();
-    let cases: Vec<(&str, &[(&str, i64)], Vec<Change>, Made<'_>)> = vec![
+    let cases: Vec<Asked<'_>> = vec![
         (GPU, none, no_class(), Made::No),
         (GPU, &[(GPU, 0)], no_class(), Made::No),
         (GPU, &[(GPU, 1)], no_class(), Made::Sent("other")),
