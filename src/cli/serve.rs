@@ -145,8 +145,8 @@ pub(super) struct ServeArgs {
     /// or score, the shortlist is off for their pods. --extender-url tells which of them sigma is.
     #[arg(long, env = "SIGMA_SCHEDULER_CONFIG", value_name = "FILE", conflicts_with = "siblings")]
     scheduler_config: Option<PathBuf>,
-    /// The `urlPrefix` by which --scheduler-config names sigma. Entries below its path are sigma's
-    /// too. Default: the port of --listen on a loopback host, or the very address of --listen.
+    /// The `urlPrefix` by which that configuration names sigma; entries below its path are sigma's too.
+    /// Default: a loopback host, or the host of --listen, with the port of --listen.
     #[arg(long, env = "SIGMA_EXTENDER_URL", value_name = "URL")]
     extender_url: Option<String>,
     /// Where kube-scheduler's configuration cannot be read here: whether other extenders filter after us
