@@ -119,6 +119,7 @@ fn shown(answer: &Value) -> String {
         out += "it was answered; its place is held until the watch tells who won\n";
     }
     out += &steer(answer);
+    out += &steering_off(answer);
     if let Some(node) = answer["ahead"]["target"].as_str() {
         out += &format!("nominated ahead to {node}\n");
     } else if let Some(why) = answer["ahead"]["standing"].as_str() {
@@ -147,6 +148,22 @@ fn constraints(answer: &Value) -> String {
     }
 }
 
+/// What keeps the pod from being sent to a node that was not offered, and what turns it on.
+fn steering_off(answer: &Value) -> String {
+    let off = answer["steering_off"].as_array().map_or(&[][..], Vec::as_slice);
+    let text = |it: &Value, key: &str| it[key].as_str().unwrap_or("-").to_owned();
+    let lines = off.iter().map(|it| {
+        let what = match it["part"].as_str() {
+            Some("better") => "not sent to a better node that was not offered",
+            Some("requeue") => "not requeued when a node has room",
+            _ => "not sent to a node that was not offered",
+        };
+        let remedy = it["turn_on"].as_str().map(|it| format!("\n  turn it on: {it}"));
+        format!("{what}: {}{}\n", text(it, "why"), remedy.unwrap_or_default())
+    });
+    lines.collect()
+}
+
 /// How the pod was, or is being, sent to a node that was not offered.
 fn steer(answer: &Value) -> String {
     let steer = &answer["steer"];
@@ -159,7 +176,8 @@ fn steer(answer: &Value) -> String {
     };
     let cause = steer["cause"].as_str().unwrap_or("-");
     let outcome = steer["outcome"].as_str().unwrap_or("under way");
-    let mut out = format!("it was sent to {target} ({cause}: {lead}): {outcome}");
+    let by = if steer["requeue"] == true { "requeued with a nomination of" } else { "sent to" };
+    let mut out = format!("it was {by} {target} ({cause}: {lead}): {outcome}");
     for (step, key) in
         [("nominated", "written_ms"), ("accepted", "accepted_ms"), ("bound", "bound_ms")]
     {
@@ -167,7 +185,7 @@ fn steer(answer: &Value) -> String {
             out += &format!(", {step} after {ms} ms");
         }
     }
-    out + &format!("; refusals: {}\n", steer["rounds"])
+    out + &format!("; writes: {}\n", steer["rounds"])
 }
 
 fn refused_table(answer: &Value) -> String {
@@ -260,6 +278,9 @@ mod tests {
             "class": "online", "claimed_more": false, "told": "sigma: x", "held": false,
             "steer": {"cause": "better", "target": "n-9", "lead_pct": 12.5, "outcome": null,
                 "rounds": 1, "written_ms": 4, "accepted_ms": null, "bound_ms": null},
+            "steering_off": [
+                {"part": "elsewhere", "cause": "flag", "why": "it is off", "turn_on": "--flag"},
+                {"part": "requeue", "cause": "pod", "why": "so it is", "turn_on": null}],
             "ahead": {"standing": "volumes", "target": null},
             "nodes_kept": 1, "nodes_considered": 2, "nodes_left": 0, "cannot_judge": null,
             "refused": [{"reason": "PoolClosed", "nodes": 1, "example": node}],
@@ -277,7 +298,9 @@ mod tests {
             "1.0 of 8.0 Gi",
             "binPack 375x10",
             "it was sent to n-9 (better: leads the best offered by 12.5 %): under way, nominated \
-             after 4 ms; refusals: 1\n",
+             after 4 ms; writes: 1\n",
+            "not sent to a node that was not offered: it is off\n  turn it on: --flag\n",
+            "not requeued when a node has room: so it is\n",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

@@ -25,7 +25,7 @@ mod memo;
 mod scratch;
 mod admin;
 
-pub use admin::{Admin, AdminSources, Check, PolicyOnDisk, StandingOf};
+pub use admin::{Admin, AdminSources, Check, ObstaclesOf, PolicyOnDisk, StandingOf};
 pub use bind::{BindFuture, Binder};
 pub use body::BodyLimits;
 pub use conn::{ConnLimits, CurrentIdentity, runtime, serve, serve_tls};

@@ -47,6 +47,8 @@ pub enum ConnectError {
 
 /// How we introduce ourselves, so that audit logs and flow control can tell us from others.
 const USER_AGENT: &str = concat!("sigma/", env!("CARGO_PKG_VERSION"));
+/// The field manager that the API server makes of [`USER_AGENT`]: the owner of the fields that we write.
+pub(super) const FIELD_MANAGER: &str = "sigma";
 /// An API server within reach answers a TCP connect much faster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -145,6 +147,7 @@ mod tests {
         assert!(wire::send(&client, request, "get x").await.is_ok());
         let head = fake.seen()[0].head.to_ascii_lowercase();
         assert!(head.contains(&format!("user-agent: {USER_AGENT}")), "{head}");
+        assert_eq!(USER_AGENT.split_once('/').map(|it| it.0), Some(FIELD_MANAGER));
         assert!(head.contains("authorization: bearer secret"), "{head}");
     }
 }

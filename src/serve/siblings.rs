@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::BadConfig;
-use crate::engine::Siblings;
+use crate::engine::{PreemptVerb, Siblings};
 
 /// The version of the configuration that is understood.
 const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
@@ -49,8 +49,8 @@ struct Managed {
 pub(super) struct Scheduler {
     /// Who judges what we name.
     pub(super) siblings: Siblings,
-    /// It asks us before it preempts.
-    pub(super) preempt_verb: bool,
+    /// Whether it asks us before it preempts.
+    pub(super) preempt_verb: PreemptVerb,
 }
 
 /// Reads the file; we are the extender whose URL has the port of `listen`.
@@ -74,7 +74,10 @@ fn scheduler(text: &str, listen: SocketAddr) -> Result<Scheduler, String> {
     let is_set = |verb: &Option<String>| verb.as_ref().is_some_and(|it| !it.is_empty());
     let mut own = (0..).zip(&extenders).filter(|(_, it)| port(&it.url_prefix) == listen.port());
     let (at, preempt_verb) = match (own.next(), own.next()) {
-        (Some((at, own)), None) => (at, is_set(&own.preempt_verb)),
+        (Some((at, own)), None) => match is_set(&own.preempt_verb) {
+            true => (at, PreemptVerb::Configured),
+            false => (at, PreemptVerb::Absent),
+        },
         (None, _) => {
             return Err(format!("none of its extenders has the port of --listen, {listen}"));
         }
@@ -178,7 +181,7 @@ mod tests {
     fn what_is_shipped_has_no_sibling_and_asks_before_it_preempts() -> Result<(), BadConfig> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/kube-scheduler-config.yaml");
         let listen = SocketAddr::from(([127, 0, 0, 1], 9090));
-        let want = Scheduler { siblings: Siblings::None, preempt_verb: true };
+        let want = Scheduler { siblings: Siblings::None, preempt_verb: PreemptVerb::Configured };
         assert_eq!(read(Path::new(path), listen)?, want);
         Ok(())
     }

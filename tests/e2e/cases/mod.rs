@@ -19,6 +19,7 @@ mod replicas;
 mod steer;
 mod steer_broken;
 mod steer_lost;
+mod steer_unproven;
 mod steer_volume;
 mod tls;
 
@@ -49,6 +50,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("nominate_fences", || Box::pin(nominate::fences())),
     ("ahead_backlog", || Box::pin(ahead::backlog())),
     ("steer_to_the_only_node", || Box::pin(steer::to_the_only_node())),
+    ("steer_without_the_flag", || Box::pin(steer_unproven::without_the_flag())),
     ("steer_faults", || Box::pin(steer::faults())),
     ("filter_latency_under_faults", || Box::pin(latency::under_faults())),
     ("steer_killed", || Box::pin(steer_broken::killed())),
@@ -64,6 +66,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
 /// Those that take too long for every run: only by name.
 pub(crate) const ON_REQUEST: &[(&str, Case)] = &[
     ("steer_at_ten_thousand", || Box::pin(steer::at_ten_thousand())),
+    ("steer_without_preempt_verb", || Box::pin(steer_unproven::without_preempt_verb())),
     ("steer_all_at_once", || Box::pin(steer::all_at_once())),
     ("steer_behind_a_queue", || Box::pin(steer::behind_a_queue())),
 ];
