@@ -308,23 +308,26 @@ fn check_fault(fault: Fault) {
     let (site, proxy, sigma) = spoiled();
     proxy.spoil("PATCH ", 1000, fault);
     let mut num_steered = 0;
-    while num_steered < 100 {
-        let cart = mild(&site, &format!("cart-{num_steered}"), "10m");
-        if refused(&sigma.filter(&cart, &WINDOW)) == CLOSED {
+    for at in 0..1000 {
+        let cart = mild(&site, &format!("cart-{at}"), "10m");
+        if refused(&sigma.filter(&cart, &WINDOW)) == STEERED {
+            num_steered += 1;
+            // As kube-scheduler's own patch brings it back, whether the write is open or has failed.
+            assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), CLOSED);
+        } else if sigma.metric("sigma_breaker_open{means=\"steer\"}") == 1.0 {
             break;
         }
-        num_steered += 1;
-        // As kube-scheduler's own patch brings it back, whether the write is open or has failed.
-        assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), CLOSED);
+        // Else the rights are being looked at.
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!((2..100).contains(&num_steered), "{fault:?}: {num_steered}");
     assert!(sigma.metric("sigma_not_steered_total{reason=\"off\"}") >= 1.0);
     assert_eq!(sigma.metric("sigma_means_on{means=\"steer\"}"), 0.0);
     let ended = |how| sigma.metric(&outcome(how));
-    // The breaker may open between the two calls of one pod: its second finds the means off.
-    wait("all have ended", || ended("failed") + ended("off") == f64::from(num_steered));
-    assert!(ended("failed") >= 1.0 && ended("off") <= 1.0, "{fault:?}: {num_steered}");
+    // The breaker may open between the two calls of one pod: its second finds the means off. And a pod may
+    // have been requeued with a nomination since, which is a steer as well.
+    wait("all have ended", || ended("failed") + ended("off") >= f64::from(num_steered));
+    assert!(ended("failed") >= 1.0, "{fault:?}: {num_steered}");
     wait("nothing is held", || sigma.metric("sigma_assumed_pods") == 0.0);
 }
 

@@ -122,6 +122,7 @@ impl Site {
             percentage: self.percentage,
             ignorable: false,
             bind: false,
+            preempt: true,
             tls: None,
             verbosity: 1,
             standby: true,

@@ -44,6 +44,7 @@ pub(super) async fn feasible() -> Result<Facts> {
         percentage: None,
         ignorable: false,
         bind: false,
+        preempt: true,
         tls: None,
         verbosity: 10,
         standby: false,
