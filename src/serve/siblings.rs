@@ -179,10 +179,17 @@ mod tests {
 
     #[test]
     fn what_is_shipped_has_no_sibling_and_asks_before_it_preempts() -> Result<(), BadConfig> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/kube-scheduler-config.yaml");
-        let listen = SocketAddr::from(([127, 0, 0, 1], 9090));
-        let want = Scheduler { siblings: Siblings::None, preempt_verb: PreemptVerb::Configured };
-        assert_eq!(read(Path::new(path), listen)?, want);
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+        // As `--listen` is in each of them.
+        for (folder, port) in
+            [("base", 9090), ("overlays/kubeadm-static-pod", 9090), ("overlays/service-mtls", 9443)]
+        {
+            let path = deploy.join(folder).join("kube-scheduler-config.yaml");
+            let listen = SocketAddr::from(([127, 0, 0, 1], port));
+            let want =
+                Scheduler { siblings: Siblings::None, preempt_verb: PreemptVerb::Configured };
+            assert_eq!(read(&path, listen)?, want, "{folder}");
+        }
         Ok(())
     }
 }

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use super::super::anywhere::Best;
-use super::super::in_tree::are_alike;
-use super::super::steer::{Course, SteerOrder};
 use super::Desk;
 use crate::cluster::{Apart, Watch};
+use crate::engine::Best;
 use crate::engine::World;
+use crate::engine::in_tree::are_alike;
+use crate::engine::steer::{Course, SteerOrder};
 use crate::model::{NodeOrd, Pod, Reason, Tick};
 use crate::policy::{Bounds, Cause};
 
