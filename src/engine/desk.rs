@@ -2,6 +2,7 @@
 
 mod requeue;
 mod steering;
+mod vacated;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -203,6 +204,9 @@ impl Desk {
             answer.tally = Tally::of(verdicts);
             shortlister.name_best(case, rows, nodes, verdicts, num_holds, answer);
         });
+        if answer.accepted.is_empty() && self.is_vacated(world, pod, nodes) {
+            self.accept_the_only(answer);
+        }
         if class.bears_limits && self.may_wait(world, pod) {
             let named = answer.accepted.iter().map(|at| nodes[*at as usize]);
             let held: Vec<NodeOrd> = before.into_iter().chain(named).collect();

@@ -220,6 +220,7 @@ async fn evictions(steering: &str) -> Result<Evictions> {
         let options = SchedulerOptions {
             percentage: Some(5),
             preempt: false,
+            verbosity: if std::env::var("TRACE_STEER").is_ok() { 5 } else { 1 },
             ..SchedulerOptions::new("sigma", &sigma)
         };
         let mut scheduler = Scheduler::start(&control_plane, &options).await?;
@@ -241,6 +242,28 @@ async fn evictions(steering: &str) -> Result<Evictions> {
     let at_home = online.iter().filter(|pod| node_of(pod) == Some(&*home)).count();
     let bound = online.iter().filter(|pod| node_of(pod).is_some()).count();
     let victims = victims(&api).await?;
+    if std::env::var("TRACE_STEER").is_ok() {
+        for (uid, dead) in victims.iter().filter(|(_, it)| it.len() > 1) {
+            println!("== {uid} {dead:?}");
+            let mut lines = Vec::new();
+            for ns in ["online", "offline"] {
+                let list =
+                    api.get(&format!("/apis/events.k8s.io/v1/namespaces/{ns}/events")).await?;
+                for e in list["items"].as_array().into_iter().flatten() {
+                    if e["regarding"]["uid"] == uid.as_str()
+                        || e["note"].as_str().unwrap_or("").contains(uid.as_str())
+                    {
+                        lines.push(format!(
+                            "{} {} {} {}",
+                            e["eventTime"], e["reason"], e["regarding"]["name"], e["note"]
+                        ));
+                    }
+                }
+            }
+            lines.sort();
+            println!("{}", lines.join("\n"));
+        }
+    }
     Ok(Evictions {
         pods,
         evicted: evicted(&api, residents).await?,

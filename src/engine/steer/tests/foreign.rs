@@ -105,3 +105,37 @@ fn who_has_an_offered_node_by_now_is_not_sent_away_again() {
     assert_eq!((answer.steer, answer.accepted), (None, vec![0]));
     assert_eq!(site.outcome(&me), Some(SteerOutcome::Lost));
 }
+
+/// kube-scheduler has evicted for the pod, and tries the node alone. It has heard that the victim is gone
+/// before us: refused by our older picture, the pod would get victims elsewhere.
+#[test]
+fn a_node_that_preemption_has_made_free_is_not_refused_for_what_we_have_not_heard() {
+    let me = Pod { priority: 9, ..nominated(&pod(1, 6), "t") };
+    let leaving = |cpu, priority| Pod { terminating: true, priority, ..placed(&pod(7, cpu), "t") };
+    let full = || leaving(9, 0);
+    let elsewhere = Pod { nominated: Some("y".into()), ..me.clone() };
+    let unnominated = Pod { nominated: None, ..me.clone() };
+    for (asked, on_node, offered, takes) in [
+        (&me, full(), &["t"][..], true),
+        // Among others it is no answer about the nomination.
+        (&me, full(), &["t", "x"], false),
+        (&elsewhere, full(), &["t"], false),
+        (&unnominated, full(), &["t"], false),
+        // Nobody leaves whom the pod could have evicted.
+        (&me, Pod { terminating: false, ..full() }, &["t"], false),
+        (&me, leaving(9, 9), &["t"], false),
+    ] {
+        let mut site = site(false, &[asked, &on_node]);
+        let answer = site.asked(asked, offered, Helm { acts: false, ..ACTS }, 0);
+        assert_eq!(
+            answer.accepted,
+            if takes { vec![0] } else { vec![] },
+            "{offered:?} {on_node:?}"
+        );
+        assert_eq!(site.desk.refusals().is_empty(), takes);
+    }
+    // The rest of the node is too small for it as well.
+    let stays = Pod { priority: 0, ..placed(&pod(8, 9), "t") };
+    let mut site = site(false, &[&me, &leaving(3, 0), &stays]);
+    assert!(site.asked(&me, &["t"], ACTS, 0).accepted.is_empty());
+}
