@@ -30,7 +30,8 @@ fn each_thing_that_is_off_is_named_with_what_turns_it_on() {
     let unproven = |preempt_verb| Steering { preempt_verb, ..fine() };
     let missing = || WhyOff::RightMissing("patch pods/status".into());
     let off = crate::policy::Steering::OFF;
-    let cases: [(_, Steering, &[(Part, Ground)], &str); 12] = [
+    type Case<'a> = (crate::policy::Steering, Steering, &'a [(Part, Ground)], &'a str);
+    let cases: [Case<'_>; 12] = [
         (on(), fine(), &[], ""),
         (both(), fine(), &[], ""),
         (off, steer(WhyOff::Switch), &[(Part::Elsewhere, Policy)], "steer class default"),
@@ -55,7 +56,7 @@ fn each_thing_that_is_off_is_named_with_what_turns_it_on() {
             let told: String = found.iter().map(ToString::to_string).collect();
             assert!(told.contains(text) && found.iter().all(|it| !it.remedy.is_empty()), "{told}");
         }
-        assert_eq!(all.iter().any(|it| it.is_brief), false);
+        assert!(!all.iter().any(|it| it.is_brief));
     }
     let asked = Steering { asked_to_preempt: true, ..Steering::default() };
     assert_eq!(asked.of_all(&site(both()).world.plan), []);

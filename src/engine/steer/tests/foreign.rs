@@ -28,7 +28,7 @@ fn a_pod_that_returns_with_anothers_nomination_ends_its_steer() {
                 let takes: Vec<u32> = takes.into_iter().map(|at| at as u32).collect();
                 assert_eq!((answer.steer, answer.accepted), (None, takes), "{offered:?}");
                 // It keeps nothing but what the answer does.
-                assert_eq!(site.desk.is_held(me.uid), false);
+                assert!(!site.desk.is_held(me.uid));
                 assert!(site.desk.expire_steers(&site.world, Tick(6)).is_empty());
             }
         }
