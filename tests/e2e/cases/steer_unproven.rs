@@ -65,14 +65,14 @@ pub(super) async fn without_the_flag() -> Result<Facts> {
 /// Pods that may go to one home only come at once, and then one at a time.
 async fn arrive(api: &Api, home: usize) -> Result<String> {
     let begun = Instant::now();
-    api.post_all((0..AT_ONCE).map(|at| of_home(home, at)).collect()).await?;
+    api.post_all((0..AT_ONCE).map(|at| of_home(home, at, 500)).collect()).await?;
     at_home(api, home, AT_ONCE).await?;
     let all = begun.elapsed();
     let mut delays = Vec::new();
     for at in AT_ONCE..AT_ONCE + ONE_BY_ONE {
         // Nothing that the one before has set in motion wakes it.
         sleep(Duration::from_millis(300)).await;
-        api.post_all(vec![of_home(home, at)]).await?;
+        api.post_all(vec![of_home(home, at, 500)]).await?;
         let name = name_of(home, at);
         let look = async || Ok(node_of(&api.pod("online", &name).await?).map(str::to_owned));
         let (node, took) = until(&format!("{name} is bound"), WITHIN, look).await?;
@@ -103,10 +103,10 @@ fn name_of(home: usize, at: usize) -> String {
     format!("p-{home}-{at:02}")
 }
 
-fn of_home(home: usize, at: usize) -> Value {
+fn of_home(home: usize, at: usize, cpu_milli: i64) -> Value {
     let class = format!("home-{home:02}");
     let shape =
-        PodShape { namespace: "online", priority_class: &class, cpu_milli: 500, ..PodShape::PLAIN };
+        PodShape { namespace: "online", priority_class: &class, cpu_milli, ..PodShape::PLAIN };
     pod(&name_of(home, at), &shape)
 }
 
@@ -121,8 +121,8 @@ async fn furnish(api: &Api, nodes: usize) -> Result<()> {
         let shape = NodeShape {
             instance_type: "ecs.g7.16xlarge",
             zone: "cn-hangzhou-h",
-            cpu_milli: 64_000,
-            memory_mib: 262_144,
+            cpu_milli: 256_000,
+            memory_mib: 1_048_576,
             virtual_kubelet: false,
         };
         let mut home = node(&format!("home-{at:02}"), shape);
@@ -144,7 +144,7 @@ async fn fill(api: &Api, nodes: usize) -> Result<usize> {
         let shape = PodShape {
             namespace: "offline",
             priority_class: "batch-low",
-            cpu_milli: 3900,
+            cpu_milli: FILLS,
             on: Some(&on),
             ..PodShape::PLAIN
         };
@@ -183,6 +183,8 @@ pub(super) async fn without_preempt_verb() -> Result<Facts> {
     Ok(facts)
 }
 
+/// What a pod asks for that leaves no room for another one beside it.
+const FILLS: i64 = 3900;
 /// Rounds of ten pods.
 const ROUNDS: usize = 4;
 const EACH: usize = 10;
@@ -220,11 +222,10 @@ async fn evictions(steering: &str) -> Result<Evictions> {
         let options = SchedulerOptions {
             percentage: Some(5),
             preempt: false,
-            verbosity: if std::env::var("TRACE_STEER").is_ok() { 5 } else { 1 },
             ..SchedulerOptions::new("sigma", &sigma)
         };
         let mut scheduler = Scheduler::start(&control_plane, &options).await?;
-        let these = (0..EACH).map(|at| of_home(AMONG_FULL, round * EACH + at));
+        let these = (0..EACH).map(|at| of_home(AMONG_FULL, round * EACH + at, FILLS));
         api.post_all(these.collect()).await?;
         let bound = async || {
             let pods = api.pods(Some("online")).await?;
@@ -242,28 +243,6 @@ async fn evictions(steering: &str) -> Result<Evictions> {
     let at_home = online.iter().filter(|pod| node_of(pod) == Some(&*home)).count();
     let bound = online.iter().filter(|pod| node_of(pod).is_some()).count();
     let victims = victims(&api).await?;
-    if std::env::var("TRACE_STEER").is_ok() {
-        for (uid, dead) in victims.iter().filter(|(_, it)| it.len() > 1) {
-            println!("== {uid} {dead:?}");
-            let mut lines = Vec::new();
-            for ns in ["online", "offline"] {
-                let list =
-                    api.get(&format!("/apis/events.k8s.io/v1/namespaces/{ns}/events")).await?;
-                for e in list["items"].as_array().into_iter().flatten() {
-                    if e["regarding"]["uid"] == uid.as_str()
-                        || e["note"].as_str().unwrap_or("").contains(uid.as_str())
-                    {
-                        lines.push(format!(
-                            "{} {} {} {}",
-                            e["eventTime"], e["reason"], e["regarding"]["name"], e["note"]
-                        ));
-                    }
-                }
-            }
-            lines.sort();
-            println!("{}", lines.join("\n"));
-        }
-    }
     Ok(Evictions {
         pods,
         evicted: evicted(&api, residents).await?,
