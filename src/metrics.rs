@@ -4,6 +4,7 @@
 //! number of series is bounded whatever a tenant does.
 
 mod policy;
+mod steer;
 
 use std::cell::RefCell;
 
@@ -14,11 +15,11 @@ use prometheus::{
 };
 
 use crate::cluster::Difference;
-use crate::engine::{ShortlistOff, SteerOutcome, Unsteered};
+use crate::engine::ShortlistOff;
 use crate::model::{Kind, Reason};
-use crate::policy::Cause;
 
 pub use self::policy::PolicyMetrics;
+pub use self::steer::SteerMetrics;
 
 /// Every metric of the process.
 pub struct Metrics {
@@ -147,40 +148,6 @@ impl ActorMetrics {
                 &["resource"],
             )?,
         })
-    }
-}
-
-/// Metrics of steers.
-pub struct SteerMetrics {
-    /// Steers that have got an outcome, by cause and outcome.
-    pub ended: IntCounterVec,
-    /// From the first refusal of a steer to the answer that names its target, in seconds.
-    pub accepted_seconds: Histogram,
-    /// Answers without any node to pods that were not steered, by reason.
-    pub not_steered: IntCounterVec,
-    /// Pods under way.
-    pub open: IntGauge,
-}
-
-impl SteerMetrics {
-    fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
-        let metrics = Self {
-            ended: of.counters("steers_total", "Steers by outcome.", &["cause", "outcome"])?,
-            accepted_seconds: of
-                .histogram("steer_duration_seconds", "Filter to accepted.", &STEER_SECONDS, &[])?
-                .with_label_values::<&str>(&[]),
-            not_steered: of.counters("not_steered_total", "Refused, not steered.", &["reason"])?,
-            open: of.gauge("steered_pods", "Pods on their way to a target.")?,
-        };
-        for (cause, outcome) in
-            Cause::ALL.iter().flat_map(|cause| SteerOutcome::ALL.map(|outcome| (cause, outcome)))
-        {
-            metrics.ended.with_label_values(&[cause.name(), outcome.name()]);
-        }
-        for why in Unsteered::ALL {
-            metrics.not_steered.with_label_values(&[why.name()]);
-        }
-        Ok(metrics)
     }
 }
 
@@ -341,7 +308,7 @@ impl Metrics {
         for sum in Difference::SUMS {
             self.audit_differences.with_label_values(&[sum]);
         }
-        for outcome in ["rung", "gone", "failed", "forbidden"] {
+        for outcome in ["rung", "nominated", "gone", "failed", "forbidden"] {
             self.doorbells.with_label_values(&[outcome]);
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::steers::Chores;
+use super::steers::{self, Chores};
 use super::{Actor, Means, Order, Outcome};
 use crate::engine::{Desk, Ring};
 use crate::metrics::Metrics;
@@ -52,6 +52,7 @@ pub async fn answer(board: Arc<Board>, metrics: Arc<Metrics>, actor: Arc<Actor>)
         ticks.tick().await;
         let ready = board.synced();
         let room = if ready { actor.room(Means::Doorbell).min(MAX_RINGS) } else { 0 };
+        let acts = ready && actor.why_off(Means::Steer).is_none();
         let (rings, chores) = board.decide(|desk, world, now| {
             if ready && adoption.is_due(now) {
                 let count = desk.adopt_refusals(world, now);
@@ -64,21 +65,27 @@ pub async fn answer(board: Arc<Board>, metrics: Arc<Metrics>, actor: Arc<Actor>)
             metrics.refused_pods.set(desk.refusals().len() as i64);
             // First, since whom it gives up is rung.
             let chores = Chores::of(desk, world, now);
-            let some = |desk: &mut Desk| desk.rings(world, now, room, BUDGET);
+            let some = |desk: &mut Desk| desk.rings(world, acts, now, room, BUDGET);
             (if room > 0 { some(desk) } else { Vec::new() }, chores)
         });
         chores.finish(&actor, &metrics);
-        for Ring { pod, reason } in rings {
+        for Ring { pod, reason, steer } in rings {
             let metrics = metrics.clone();
-            let order = Order::ring(pod, reason.name());
-            actor.submit(order.telling(move |outcome| count(&metrics, outcome)));
+            let order = match steer {
+                Some(steer) => steers::order(&board, steer, move |outcome| {
+                    count(&metrics, "nominated", outcome);
+                }),
+                None => Order::ring(pod, reason.name())
+                    .telling(move |outcome| count(&metrics, "rung", outcome)),
+            };
+            actor.submit(order);
         }
     }
 }
 
-fn count(metrics: &Metrics, outcome: &Outcome) {
+fn count(metrics: &Metrics, written: &str, outcome: &Outcome) {
     let label = match outcome {
-        Outcome::Written => "rung",
+        Outcome::Written => written,
         Outcome::Gone => "gone",
         Outcome::Forbidden(_) => "forbidden",
         _ => "failed",

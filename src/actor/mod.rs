@@ -19,6 +19,7 @@ mod election;
 mod in_vain;
 mod lane;
 mod leadership;
+mod obstacles;
 mod order;
 mod rights;
 mod steers;
@@ -44,8 +45,10 @@ use crate::writer::Clock;
 pub use breaker::BreakerState;
 pub use doorbell::answer as answer_the_door;
 pub use leadership::{Leadership, Leading};
+pub use obstacles::{Ground, Obstacle, Part, Steering};
 pub use order::{Means, Order, Outcome, Record, Stands, Tell, WhyOff, Write};
 pub use rights::Inquiry;
+pub use steers::order as steer_order;
 
 /// Records kept of each means.
 const MAX_RECORDS: usize = 256;
@@ -67,7 +70,7 @@ pub struct Actor {
     leadership: Option<Arc<Leadership>>,
     /// Tells this process from the one before it.
     life: u64,
-    num_writes: AtomicU64,
+    num_orders: AtomicU64,
 }
 
 /// What one means consists of.
@@ -129,9 +132,9 @@ impl Actor {
         }
         let (verb, resource, subresource) = ("patch", "pods", "status");
         let right = Right { verb, resource, subresource, ..Right::default() };
-        let (life, num_writes) = (fastrand::u64(..), AtomicU64::new(0));
+        let (life, num_orders) = (fastrand::u64(..), AtomicU64::new(0));
         let (queues, rights) = (Means::ALL.map(queue), Rights::new(vec![right]));
-        Self { writes, metrics, clock, queues, rights, leadership, life, num_writes }
+        Self { writes, metrics, clock, queues, rights, leadership, life, num_orders }
     }
 
     /// The same actor whose means writes at most so often a second.
@@ -161,6 +164,8 @@ impl Actor {
     pub fn submit(&self, order: Order) {
         let now = self.clock.now();
         let queue = self.queue(order.means);
+        let number = self.num_orders.fetch_add(1, Ordering::Relaxed);
+        let order = Order { number, ..order };
         let (uid, priority, lasting) = (order.pod.uid, order.pod.priority, order.lasting);
         let wanted = Wanted { order, uid, priority, lasting };
         let ended = {
@@ -293,6 +298,7 @@ impl Actor {
 
     async fn carry_out(self: Arc<Self>, means: Means, job: Job<Order>, probes: bool) {
         let (pod, write) = (Arc::clone(&job.order.pod), job.order.write.clone());
+        let number = job.order.number;
         let stands = job.order.stands.clone();
         let this = Arc::clone(&self);
         // In a task of its own, so that the order ends even if writing it panics.
@@ -306,7 +312,7 @@ impl Actor {
             }
             let timer = this.metrics.actor.write_seconds.with_label_values(&[means.name()]);
             let _timer = timer.start_timer();
-            Ok(this.write(means, &pod, &write).await)
+            Ok(this.write(number, means, &pod, &write).await)
         });
         let written = written.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
@@ -356,11 +362,11 @@ impl Actor {
         }
     }
 
-    async fn write(&self, means: Means, pod: &Pod, write: &Write) -> WriteOutcome {
+    async fn write(&self, number: u64, means: Means, pod: &Pod, write: &Write) -> WriteOutcome {
         // Only a value that the pod did not have before wakes it. In a container every process has
-        // the same number, so a life is told from the next one by lot.
-        let count = self.num_writes.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{:016x}-{count}", self.life);
+        // the same number, so a life is told from the next one by lot. All attempts of an order write the
+        // same value: so an attempt whose answer was lost is known again.
+        let unique = format!("{:016x}-{number}", self.life);
         let value = match write.node().filter(|_| means == Means::NominateAhead) {
             Some(node) => marks::ahead(node, &unique),
             None => unique,
@@ -369,9 +375,7 @@ impl Actor {
         let pod = PodRef { namespace: &pod.namespace, name: &pod.name, uid: &pod.uid_text };
         match write {
             Write::Ring => self.writes.ring(pod, &value).await,
-            Write::Nominate { node, previous } => {
-                self.writes.nominate(pod, node, previous.as_deref(), wake).await
-            }
+            Write::Nominate { node } => self.writes.nominate(pod, node, wake).await,
             Write::Clear { node } => self.writes.clear_nomination(pod, node).await,
         }
     }

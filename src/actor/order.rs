@@ -133,14 +133,13 @@ impl fmt::Display for WhyOff {
 pub enum Write {
     /// An annotation that wakes the pod.
     Ring,
-    /// A nomination, with the annotation that wakes.
+    /// A nomination of a pod that has none, with the annotation that wakes. If the pod has a nomination
+    /// by the time of the write, nothing is written: no nomination ever replaces another one.
     Nominate {
         /// The node.
         node: Box<str>,
-        /// The pod's nomination when this was decided; if it is another one by now, nothing is written.
-        previous: Option<Box<str>>,
     },
-    /// Takes a nomination back, if it is still this one.
+    /// Takes a nomination back, if it is still this one and nobody else wrote it.
     Clear {
         /// The node that was nominated.
         node: Box<str>,
@@ -161,7 +160,7 @@ impl Write {
     pub fn node(&self) -> Option<&str> {
         match self {
             Self::Ring => None,
-            Self::Nominate { node, .. } | Self::Clear { node } => Some(node),
+            Self::Nominate { node } | Self::Clear { node } => Some(node),
         }
     }
 }
@@ -186,6 +185,8 @@ pub struct Order {
     pub cause: &'static str,
     /// It is tried until it is done, or the pod is gone or bound: for a pod that would sleep without.
     pub lasting: bool,
+    /// Tells the order from all others of this process; the actor gives it when it takes the order.
+    pub(super) number: u64,
     /// Asked before each write begins: an order may wait while the reason for it goes away.
     pub stands: Option<Stands>,
     /// Who learns the outcome.
@@ -198,10 +199,9 @@ impl Order {
         Self::new(Means::Doorbell, pod, Write::Ring, cause)
     }
 
-    /// Nominate this node for the pod, whose nomination is as in `pod`, and wake it.
+    /// Nominate this node for the pod if it has no nomination, and wake it.
     pub fn nominate(means: Means, pod: Arc<Pod>, node: &str, cause: &'static str) -> Self {
-        let write = Write::Nominate { node: node.into(), previous: pod.nominated.clone() };
-        Self::new(means, pod, write, cause)
+        Self::new(means, pod, Write::Nominate { node: node.into() }, cause)
     }
 
     /// Take the nomination of this node back.
@@ -210,7 +210,8 @@ impl Order {
     }
 
     fn new(means: Means, pod: Arc<Pod>, write: Write, cause: &'static str) -> Self {
-        Self { means, pod, write, cause, lasting: false, stands: None, tell: None }
+        let (lasting, number) = (false, 0);
+        Self { means, pod, write, cause, lasting, number, stands: None, tell: None }
     }
 
     /// The same order, to be carried out however long that takes.

@@ -1,9 +1,47 @@
 //! What becomes of steers behind the answers: they are counted, judged, and given up.
 
-use super::{Actor, Means, Order};
-use crate::engine::{Desk, SteerOutcome, SteerRecord, World};
+use std::sync::Arc;
+
+use super::{Actor, Means, Order, Outcome};
+use crate::engine::{Desk, SteerOrder, SteerOutcome, SteerRecord, World, Wrote};
 use crate::metrics::Metrics;
 use crate::model::{EquivalenceClass, Tick};
+use crate::writer::Board;
+
+/// What the actor is to do about a steer. The desk learns the outcome, and then `tell` does.
+pub fn order(
+    board: &Arc<Board>,
+    steer: SteerOrder,
+    tell: impl FnOnce(&Outcome) + Send + 'static,
+) -> Order {
+    let SteerOrder { pod, node, cause, round } = steer;
+    let (board, uid) = (board.clone(), pod.uid);
+    let order = Order::nominate(Means::Steer, pod, &node, cause.name());
+    // The first refusal of a steer changes the pod's condition, which wakes it whatever becomes of
+    // this. A later one does not. Where a requeue is not written, the next one is.
+    let order = if round > 1 { order.lasting() } else { order };
+    order.telling(move |outcome| {
+        let wrote = wrote(outcome);
+        board.decide(|desk, world, now| desk.steer_written(world, (uid, round), wrote, now));
+        tell(outcome);
+    })
+}
+
+fn wrote(outcome: &Outcome) -> Wrote {
+    match outcome {
+        Outcome::Written => Wrote::Done,
+        Outcome::Gone => Wrote::Gone,
+        Outcome::AlreadyBound => Wrote::Bound,
+        Outcome::Changed(_) => Wrote::Changed,
+        Outcome::Forbidden(_)
+        | Outcome::Failed(_)
+        | Outcome::Replaced
+        | Outcome::Full
+        | Outcome::Overtaken
+        | Outcome::Expired
+        | Outcome::Off => Wrote::Failed,
+    }
+}
 
 /// What there is to do about steers.
 pub(super) struct Chores {

@@ -240,6 +240,11 @@ impl Ledger {
         self.rest(uid, now.plus_ms(REST_MS));
     }
 
+    /// Somebody else has nominated the pod before its nomination's turn.
+    pub(super) fn overruled(&mut self, uid: PodUid, rest_ms: u64, now: Tick) {
+        self.end(uid, End::Overruled, rest_ms, now);
+    }
+
     /// Nothing is ordered any more: what is chosen is given up.
     pub(super) fn give_up(&mut self, now: Tick) {
         for (uid, _) in self.turn(0) {
@@ -330,7 +335,7 @@ impl Ledger {
             }
             *seen |= is_shown;
             let is_lost = !takes(pod, &entry.node);
-            if (is_old || is_lost) && !makes_room(snapshot, pod, &entry.node) {
+            if (is_old || is_lost) && !snapshot.makes_room(pod, &entry.node) {
                 let why = if is_lost { End::Lost } else { End::Stale };
                 entry.stage = Stage::Clearing(why, *since);
                 to_clear.push(ToClear { pod: pod.clone(), node: entry.node.clone(), why });
@@ -365,16 +370,6 @@ impl Ledger {
             self.rest(uid, now.plus_ms(rest_ms));
         }
     }
-}
-
-/// Somebody of lower priority is on the way out of the pod's node. So preemption may have chosen the node
-/// that we had, which no nomination tells. If it were taken back, kube-scheduler would not know any more
-/// whom it has evicted for the pod, and would evict others. Once they are gone, the pod is taken there.
-///
-/// Source: `PodEligibleToPreemptOthers`.
-fn makes_room(snapshot: &Snapshot, pod: &Pod, node: &str) -> bool {
-    let on_node = snapshot.names.ord(node).map_or(&[][..], |ord| snapshot.pods_on(ord));
-    on_node.iter().any(|it| it.terminating && it.priority < pod.priority)
 }
 
 /// What became of a pod that does not wait any more.

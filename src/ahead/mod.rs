@@ -323,6 +323,11 @@ impl Ahead {
                 some.iter().filter_map(pending).collect::<Vec<_>>()
             });
             for (pod, held, is_held, now) in pending {
+                // Somebody else has nominated it since it was chosen.
+                if pod.nominated.is_some() {
+                    self.ledger().overruled(pod.uid, settings.ttl_ms, now);
+                    continue;
+                }
                 if !is_held {
                     self.ledger().came_first(pod.uid, now);
                     continue;

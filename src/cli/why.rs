@@ -147,6 +147,7 @@ fn summary(answer: &Value) -> String {
     }
     out += &nominated(answer);
     out += &steer(answer);
+    out += &steering_off(answer);
     if let Some(node) = answer["ahead"]["target"].as_str() {
         out += &format!("nominated ahead to {node}\n");
     } else if let Some(why) = answer["ahead"]["standing"].as_str() {
@@ -204,6 +205,22 @@ fn constraints(answer: &Value) -> String {
     out + "\n"
 }
 
+/// What keeps the pod from being sent to a node that was not offered, and what turns it on.
+fn steering_off(answer: &Value) -> String {
+    let off = answer["steering_off"].as_array().map_or(&[][..], Vec::as_slice);
+    let text = |it: &Value, key: &str| it[key].as_str().unwrap_or("-").to_owned();
+    let lines = off.iter().map(|it| {
+        let what = match it["part"].as_str() {
+            Some("better") => "not sent to a better node that was not offered",
+            Some("requeue") => "not requeued when a node has room",
+            _ => "not sent to a node that was not offered",
+        };
+        let remedy = it["turn_on"].as_str().map(|it| format!("\n  turn it on: {it}"));
+        format!("{what}: {}{}\n", text(it, "why"), remedy.unwrap_or_default())
+    });
+    lines.collect()
+}
+
 /// How the pod was, or is being, sent to a node that was not offered.
 fn steer(answer: &Value) -> String {
     let steer = &answer["steer"];
@@ -216,7 +233,8 @@ fn steer(answer: &Value) -> String {
     };
     let cause = steer["cause"].as_str().unwrap_or("-");
     let outcome = steer["outcome"].as_str().unwrap_or("under way");
-    let mut out = format!("steered to {target} ({cause}: {lead}): {outcome}");
+    let by = if steer["requeue"] == true { "requeued with a nomination to" } else { "steered to" };
+    let mut out = format!("{by} {target} ({cause}: {lead}): {outcome}");
     for (step, key) in
         [("nominated", "written_ms"), ("accepted", "accepted_ms"), ("bound", "bound_ms")]
     {
@@ -224,7 +242,7 @@ fn steer(answer: &Value) -> String {
             out += &format!(", {step} after {ms} ms");
         }
     }
-    out + &format!("; refusals: {}\n", steer["rounds"])
+    out + &format!("; writes: {}\n", steer["rounds"])
 }
 
 #[cfg(test)]

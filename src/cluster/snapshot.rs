@@ -220,6 +220,16 @@ impl Snapshot {
         self.pods_on(ord).iter().find(|record| record.uid == uid.0)
     }
 
+    /// Somebody of lower priority is on the way out of the node, so preemption may have chosen it for the
+    /// pod, which no nomination tells. If a nomination of it were taken back, kube-scheduler would not know
+    /// any more whom it has evicted for the pod, and would evict others.
+    ///
+    /// Source: `PodEligibleToPreemptOthers`.
+    pub fn makes_room(&self, pod: &Pod, node: &str) -> bool {
+        let on_node = self.names.ord(node).map_or(&[][..], |ord| self.pods_on(ord));
+        on_node.iter().any(|it| it.terminating && it.priority < pod.priority)
+    }
+
     /// The pending pod with this UID.
     pub fn pending(&self, uid: PodUid) -> Option<&Arc<Pod>> {
         self.pending.get(uid.0)

@@ -2,7 +2,9 @@
 
 mod adoption;
 mod refusing;
+mod requeue;
 mod steering;
+mod vacated;
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use super::anywhere::Anywhere;
 use super::closest::Closest;
 use super::filter::{Tally, judge};
 use super::gone::Gone;
-use super::in_tree::{Keys, are_alike};
+use super::in_tree::Keys;
 use super::preempt::{Candidate, acceptable};
 use super::rank::Ranker;
 use super::refusals::{RefusalLimits, Refusals};
@@ -18,10 +20,11 @@ use super::scans::{Rows, Scans};
 use super::shortlist::{Naming, Shortlister, Siblings};
 use super::steer::{SteerOrder, Steers, Unsteered};
 use super::{Case, World};
-use crate::cluster::{Apart, HoldLimits, Holds, MAX_SILENCE_MS, Settled, Watch};
+use crate::cluster::{HoldLimits, Holds, MAX_SILENCE_MS, Settled, Watch};
 use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
 
-pub use steering::Helm;
+pub use requeue::Ring;
+pub use steering::{Helm, PreemptVerb};
 
 /// How long nothing ends after a stop of the process: what waited meanwhile is read within it.
 const WAKING_MS: u64 = 1000;
@@ -86,15 +89,6 @@ pub struct Answer {
     pub unwanted: Option<Box<str>>,
 }
 
-/// A pod to be rung: a refusal of ours no longer holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ring {
-    /// The pod.
-    pub pod: Arc<Pod>,
-    /// What it had been refused for.
-    pub reason: Reason,
-}
-
 impl Desk {
     /// An empty desk with these limits.
     pub fn new(holds: HoldLimits, refusals: RefusalLimits) -> Self {
@@ -154,7 +148,7 @@ impl Desk {
             Settled::Restored(uid) => self.refusals.void_version(uid),
             // A refusal keeps a recycled ordinal: if it becomes another node that would take the pod,
             // ringing is right.
-            Settled::Recycled(_) => {}
+            Settled::Recycled(ord) => self.steers.recycled(ord),
         }
         self.holds.settle(settled);
     }
@@ -212,6 +206,9 @@ impl Desk {
             answer.tally = Tally::of(verdicts);
             shortlister.name_best(case, rows, nodes, verdicts, num_holds, answer);
         });
+        if answer.accepted.is_empty() && self.is_vacated(world, pod, nodes) {
+            self.accept_the_only(answer);
+        }
         if class.bears_limits && self.may_wait(world, pod) {
             let named = answer.accepted.iter().map(|at| nodes[*at as usize]);
             let held: Vec<NodeOrd> = before.into_iter().chain(named).collect();
@@ -273,8 +270,9 @@ impl Desk {
     pub fn preempt(&mut self, world: &World, pod: &Pod, candidates: &[Candidate]) -> Vec<bool> {
         self.follow(world);
         self.steers.asked_to_preempt();
-        // Its place is on the way. Who died for it would die for nothing.
-        if self.steers.is_open(pod.uid) {
+        // Its place is on the way, or there is one that it is sent to soon. Who died for it would die for
+        // nothing.
+        if self.steers.is_open(pod.uid) || self.has_a_free_place(world, pod) {
             return vec![false; candidates.len()];
         }
         self.holds.seen_by(&world.snapshot, pod, |extra| acceptable(world, pod, extra, candidates))
@@ -289,60 +287,6 @@ impl Desk {
             judge(Case { world, class, pod, extra }, None, &[node], &mut verdicts);
         });
         verdicts.first().copied().unwrap_or(Reason::UnknownNode)
-    }
-
-    /// Pods whose refusal no longer holds, at most `most`; each is marked as rung.
-    ///
-    /// `budget` bounds the number of (pod, node) pairs looked at, so that a request never waits long
-    /// for the desk; one pod is always looked at. The next call goes on where this one stopped. Who is
-    /// like one that no node of the cluster would take costs nothing: a backlog is of few apps.
-    pub fn rings(&mut self, world: &World, now: Tick, most: usize, budget: usize) -> Vec<Ring> {
-        self.follow(world);
-        let (mut rings, due) = (Vec::new(), self.refusals.due(now));
-        // Mostly nobody waits, and this is asked 20 times a second.
-        if due.is_empty() {
-            return rings;
-        }
-        let (mut spent, mut exhausted) = (0, false);
-        let mut in_vain: Vec<Arc<Pod>> = Vec::new();
-        let all: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
-        let apart = self.holds.apart_with(&world.snapshot, None);
-        for uid in due {
-            let Some(refused) = self.refusals.get(uid) else {
-                continue;
-            };
-            // Who waits for nothing is not rung: a pod on its way out, or one that no watch told of.
-            let Some(pod) = waiting(world, &refused.pod) else {
-                self.refusals.looked(uid);
-                continue;
-            };
-            // What a pod itself holds would not count for it, and does for the others.
-            if !self.is_held(uid) && in_vain.iter().any(|it| is_like(world, &apart, it, &pod)) {
-                self.refusals.looked(uid);
-                continue;
-            }
-            let num_offered = refused.nodes.as_ref().map_or(all.len(), |nodes| nodes.len());
-            let num_looks = num_offered + if refused.elsewhere { all.len() } else { 0 };
-            exhausted |= spent > 0 && spent + num_looks > budget;
-            if rings.len() >= most || exhausted && in_vain.is_empty() {
-                break;
-            }
-            if exhausted {
-                continue;
-            }
-            let refused = refused.clone();
-            self.refusals.looked(uid);
-            spent += num_looks;
-            let passes = self.passes_somewhere(world, &pod, refused.nodes.as_deref(), &all)
-                || refused.elsewhere && self.best_anywhere(world, &pod).is_some();
-            if passes {
-                self.refusals.rang(uid, now);
-                rings.push(Ring { pod, reason: refused.reason });
-            } else if refused.elsewhere {
-                in_vain.push(pod);
-            }
-        }
-        rings
     }
 
     /// What `sigma why` shows is decided with the same holds as the real answer.
@@ -411,27 +355,6 @@ impl Desk {
     pub fn is_held(&self, uid: PodUid) -> bool {
         self.holds.get(uid).is_some()
     }
-}
-
-/// No rule tells these pods apart: where one passes nowhere, nor does the other.
-fn is_like(world: &World, apart: &Apart, one: &Pod, other: &Pod) -> bool {
-    let against = |pod| apart.against(pod, &world.snapshot.namespaces).map(|it| it.0);
-    let class = |pod| world.classify(pod).class;
-    one.requests == other.requests
-        && one.priority == other.priority
-        && one.tolerations == other.tolerations
-        && are_alike(one, other)
-        && world.snapshot.volumes.of(one) == world.snapshot.volumes.of(other)
-        && against(one).eq(against(other))
-        && (&one.nominated, &other.nominated) == (&None, &None)
-        && class(one) == class(other)
-}
-
-/// The newest that is known of a refused pod, if kube-scheduler may still place it.
-fn waiting(world: &World, refused: &Arc<Pod>) -> Option<Arc<Pod>> {
-    let known = world.snapshot.pending(refused.uid).filter(|pod| pod.is_pending())?;
-    let newest = if known.resource_version < refused.resource_version { refused } else { known };
-    Some(newest.clone())
 }
 
 #[cfg(test)]

@@ -26,9 +26,7 @@ pub(super) fn acceptable(
     extra: &mut Extra,
     candidates: &[Candidate],
 ) -> Vec<bool> {
-    let class = world.class(world.classify(pod).class);
-    let mut verdict = Vec::new();
-    let mut stands = |candidate: &Candidate| {
+    let stands = |candidate: &Candidate| {
         let Some(victims) = known_victims(world, candidate) else {
             return false;
         };
@@ -36,12 +34,24 @@ pub(super) fn acceptable(
         if victims.is_empty() || victims.iter().any(protected) {
             return false;
         }
-        relieve(world, pod, extra, candidate.node, &victims, -1);
-        judge(Case { world, class, pod, extra }, None, &[candidate.node], &mut verdict);
-        relieve(world, pod, extra, candidate.node, &victims, 1);
-        *verdict == [Reason::Kept]
+        passes_without(world, pod, extra, candidate.node, &victims)
     };
-    candidates.iter().map(&mut stands).collect()
+    candidates.iter().map(stands).collect()
+}
+
+/// The pod passes on a node once these pods are gone.
+pub(super) fn passes_without(
+    world: &World,
+    pod: &Pod,
+    extra: &mut Extra,
+    node: NodeOrd,
+    victims: &[&PodRecord],
+) -> bool {
+    let (class, mut verdict) = (world.class(world.classify(pod).class), Vec::new());
+    relieve(world, pod, extra, node, victims, -1);
+    judge(Case { world, class, pod, extra }, None, &[node], &mut verdict);
+    relieve(world, pod, extra, node, victims, 1);
+    verdict == [Reason::Kept]
 }
 
 /// The records of all victims, or `None` when we do not know one of them there.

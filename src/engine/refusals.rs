@@ -45,6 +45,8 @@ pub(super) struct Refused {
     last_call: Tick,
     rings: u32,
     next_ring: Tick,
+    /// The pod is on its way: it is not rung until it is refused again.
+    paused: bool,
     /// The round of looking in which it was looked at last.
     looked: u64,
 }
@@ -65,14 +67,14 @@ impl Refusals {
         Self { limits, ..Self::default() }
     }
 
-    /// Number of refused pods.
+    /// Number of refused pods that wait.
     pub fn len(&self) -> usize {
-        self.by_uid.len()
+        self.by_uid.values().filter(|it| !it.paused).count()
     }
 
     /// True when nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.by_uid.is_empty()
+        self.len() == 0
     }
 
     /// The reason that a pod was told last.
@@ -150,6 +152,7 @@ impl Refusals {
             last_call: now,
             rings: before.map_or(0, |it| it.rings),
             next_ring: before.map_or(now, |it| it.next_ring),
+            paused: false,
             looked: before.map_or(0, |it| it.looked),
         };
         self.by_uid.insert(pod.uid, refused);
@@ -170,14 +173,24 @@ impl Refusals {
         }
     }
 
-    /// The same for all of them.
+    /// The same for all of them whose nodes are known: any node ends the others anyway.
     pub(super) fn widen_all(&mut self) {
-        self.by_uid.values_mut().for_each(|refused| refused.elsewhere = true);
+        let known = self.by_uid.values_mut().filter(|refused| refused.nodes.is_some());
+        known.for_each(|refused| refused.elsewhere = true);
     }
 
     /// Forgets a pod that is accepted, placed or gone.
     pub(super) fn forget(&mut self, uid: PodUid) {
         self.by_uid.remove(&uid);
+    }
+
+    /// The pod is sent to a node: it is not rung meanwhile. If it was rung before, the gap to its next ring
+    /// is remembered, else there is nothing to remember.
+    pub(super) fn pause(&mut self, uid: PodUid) {
+        match self.by_uid.get_mut(&uid) {
+            Some(refused) if refused.rings > 0 => refused.paused = true,
+            _ => self.forget(uid),
+        }
     }
 
     /// How many more pods can be remembered without forgetting one.
@@ -188,7 +201,7 @@ impl Refusals {
     /// Pods that may be rung now and were not looked at in this round, highest priority first, then
     /// by UID. Starts another round when all were.
     pub(super) fn due(&mut self, now: Tick) -> Vec<PodUid> {
-        let due = self.by_uid.values().filter(|it| it.next_ring <= now);
+        let due = self.by_uid.values().filter(|it| it.next_ring <= now && !it.paused);
         let mut due: Vec<&Refused> = due.collect();
         if due.iter().all(|it| it.looked >= self.round) {
             self.round += 1;

@@ -40,6 +40,9 @@ const MAX_OPEN: usize = 256;
 const MAX_SPENT: usize = 20_000;
 /// Steers that ended, kept for whoever asks why.
 const MAX_ENDED: usize = 256;
+/// A pod whose nomination could not be written is not nominated again at a requeue for so long, so that one
+/// pod alone does not open the breaker of all.
+const REST_MS: u64 = 10_000;
 /// Ends that nobody has counted yet.
 const MAX_NEWS: usize = 4096;
 /// A call about another pod so shortly before: kube-scheduler's queue is not empty, and a pod that is
@@ -74,6 +77,8 @@ pub(super) struct Course<'a> {
     pub(super) target: NodeOrd,
     pub(super) node: &'a str,
     pub(super) lead_permille: Option<u32>,
+    /// It begins at a requeue, without an answer.
+    pub(super) is_requeue: bool,
 }
 
 /// What an offer says of a steered pod's target.
@@ -92,6 +97,8 @@ pub(super) enum Seen {
 pub(super) struct Comeback<'a> {
     pub(super) pod: &'a Arc<Pod>,
     pub(super) seen: Seen,
+    /// The nomination that it has: by the request, or by a watch that knows it newer.
+    pub(super) nominated: Option<&'a str>,
     /// Some offered node would do.
     pub(super) accepts: bool,
     pub(super) is_off: bool,
@@ -111,11 +118,13 @@ pub(super) enum Turn {
 }
 
 /// What a pod has been steered for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Spent {
     causes: u8,
-    /// kube-scheduler did not want its target, so that it will not want it again.
-    in_vain: bool,
+    /// Targets that kube-scheduler looked at and did not offer: it will not want them again.
+    unwanted: Vec<NodeOrd>,
+    /// A write failed: the pod is not nominated at a requeue before this.
+    not_before: Tick,
 }
 
 /// All steers of a replica.
@@ -127,11 +136,15 @@ pub struct Steers {
     /// Newest first.
     ended: VecDeque<SteerRecord>,
     news: Vec<SteerRecord>,
+    /// Ended while the pod has our nomination, which is to be taken back.
+    stale: Vec<SteerRecord>,
     /// Who was placed (true) or is gone, since the clock was looked at.
     settled: Vec<(PodUid, bool)>,
     last_call: Option<(PodUid, Tick)>,
     /// kube-scheduler has asked us to preempt, so it is configured to.
     asked_to_preempt: bool,
+    /// Nominations are written, as far as is known.
+    pub(super) acts: bool,
 }
 
 impl Steers {
@@ -184,13 +197,31 @@ impl Steers {
         self.spent.get(&uid).is_some_and(|it| it.causes & 1 << cause as u8 != 0)
     }
 
-    /// kube-scheduler did not want the pod's target.
-    pub(super) fn was_in_vain(&self, uid: PodUid) -> bool {
-        self.spent.get(&uid).is_some_and(|it| it.in_vain)
+    /// Nodes that kube-scheduler has refused to the pod when it was nominated to them.
+    pub(super) fn unwanted(&self, uid: PodUid) -> &[NodeOrd] {
+        self.spent.get(&uid).map_or(&[], |it| &it.unwanted)
+    }
+
+    /// kube-scheduler looked at a node that the pod was nominated to, and did not offer it.
+    pub(super) fn note_unwanted(&mut self, uid: PodUid, node: NodeOrd) {
+        let unwanted = &mut self.spent.entry(uid).or_default().unwanted;
+        if !unwanted.contains(&node) {
+            unwanted.push(node);
+        }
+    }
+
+    /// No write about the pod has failed a moment ago.
+    pub(super) fn is_rested(&self, uid: PodUid, now: Tick) -> bool {
+        self.spent.get(&uid).is_none_or(|it| it.not_before <= now)
+    }
+
+    /// An ordinal is another node's from now on.
+    pub(super) fn recycled(&mut self, node: NodeOrd) {
+        self.spent.values_mut().for_each(|it| it.unwanted.retain(|other| *other != node));
     }
 
     /// kube-scheduler is known to ask us before it preempts.
-    pub(super) fn was_asked_to_preempt(&self) -> bool {
+    pub fn was_asked_to_preempt(&self) -> bool {
         self.asked_to_preempt
     }
 
@@ -232,12 +263,13 @@ impl Steers {
     }
 
     pub(super) fn begin(&mut self, course: Course<'_>, now: Tick) -> SteerOrder {
-        let Course { pod, cause, target, node, lead_permille } = course;
+        let Course { pod, cause, target, node, lead_permille, is_requeue } = course;
         let record = SteerRecord {
             pod: pod.clone(),
             cause,
             node: node.into(),
             lead_permille,
+            is_requeue,
             rounds: 1,
             began: now,
             written_ms: None,
@@ -262,8 +294,11 @@ impl Steers {
             self.close(uid);
             return Turn::Over;
         }
-        let is_ours = back.pod.nominated.as_deref().map(|it| *it == *steer.record.node);
+        let is_ours = back.nominated.map(|it| *it == *steer.record.node);
+        let wanted = steer.record.cause == Cause::Better || !back.accepts;
         let outcome = match (back.seen, is_ours) {
+            // Somebody else has chosen another node, so the steer has nothing more to say.
+            (_, Some(false)) => SteerOutcome::Overruled,
             (Seen::Kept, _) => {
                 steer.record.accepted_ms = Some(now.since_ms(steer.record.began));
                 steer.record.outcome = Some(SteerOutcome::Honoured);
@@ -274,11 +309,10 @@ impl Steers {
             }
             (Seen::Out, _) => SteerOutcome::Refused,
             (Seen::Absent, Some(true)) => SteerOutcome::NotHonoured,
-            (Seen::Absent, Some(false)) => SteerOutcome::Overruled,
             (Seen::Absent, None) if back.is_off => SteerOutcome::Off,
             (Seen::Absent, None) if !steer.written && !back.accepts => return Turn::Wait,
             (Seen::Absent, None) if !steer.written => SteerOutcome::Late,
-            (Seen::Absent, None) if steer.record.rounds < MAX_ROUNDS => {
+            (Seen::Absent, None) if wanted && steer.record.rounds < MAX_ROUNDS => {
                 steer.record.rounds += 1;
                 steer.record.pod = back.pod.clone();
                 steer.written = false;
@@ -287,7 +321,8 @@ impl Steers {
             }
             (Seen::Absent, None) => SteerOutcome::Lost,
         };
-        self.end(uid, outcome);
+        let ended = self.end(uid, outcome);
+        self.stale.extend(ended.filter(|_| is_ours == Some(true)));
         Turn::Over
     }
 
@@ -302,13 +337,13 @@ impl Steers {
         was_open
     }
 
-    /// What became of a write. Gives the pod if its steer is over and it may still be waiting.
+    /// What became of a write. Gives the steer if it is over and its pod may still be waiting.
     pub(super) fn wrote(
         &mut self,
         (uid, round): (PodUid, u32),
         wrote: Wrote,
         now: Tick,
-    ) -> Option<Arc<Pod>> {
+    ) -> Option<SteerRecord> {
         self.catch_up(now);
         let steer = self.open.get_mut(&uid)?;
         if wrote == Wrote::Done {
@@ -328,7 +363,15 @@ impl Steers {
             Wrote::Failed | Wrote::Done => SteerOutcome::Failed,
         };
         let record = self.end(uid, outcome)?;
-        matches!(wrote, Wrote::Failed | Wrote::Changed).then_some(record.pod)
+        if wrote == Wrote::Failed {
+            self.spent.entry(uid).or_default().not_before = now.plus_ms(REST_MS);
+        }
+        matches!(wrote, Wrote::Failed | Wrote::Changed).then_some(record)
+    }
+
+    /// Steers that ended while the pod had our nomination, since the last time.
+    pub(super) fn take_stale(&mut self) -> Vec<SteerRecord> {
+        std::mem::take(&mut self.stale)
     }
 
     /// Ends what has waited for too long, or is switched off; gives what ended under way.
@@ -384,8 +427,9 @@ impl Steers {
         let steer = self.open.get_mut(&uid)?;
         steer.record.outcome = Some(outcome);
         let record = steer.record.clone();
+        let target = steer.target;
         if outcome == SteerOutcome::NotHonoured {
-            self.spent.entry(uid).or_default().in_vain = true;
+            self.note_unwanted(uid, target);
         }
         self.tell(record.clone());
         self.close(uid);

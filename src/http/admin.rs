@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use self::views::Views;
-use crate::actor::{Leading, MeansState};
+use crate::actor::{Leading, MeansState, Obstacle};
 use crate::ahead::Standing;
 use crate::engine::{Desk, World};
 use crate::metrics::Metrics;
@@ -42,6 +42,9 @@ pub struct Check {
 /// How a pending pod stands to nominating ahead; `None`: the policy does not.
 pub type StandingOf = Arc<dyn Fn(&World, &Desk, &Pod) -> Option<Standing> + Send + Sync>;
 
+/// What keeps a pending pod from being sent to a node that was not offered.
+pub type ObstaclesOf = Arc<dyn Fn(&World, &Desk, &Pod) -> Vec<Obstacle> + Send + Sync>;
+
 /// What the admin listener shows but cannot know by itself.
 #[derive(Clone)]
 pub struct AdminSources {
@@ -57,6 +60,8 @@ pub struct AdminSources {
     pub lease: Arc<dyn Fn() -> Option<Leading> + Send + Sync>,
     /// How pods stand to nominating ahead.
     pub ahead: StandingOf,
+    /// What is off of steering, for a pod.
+    pub obstacles: ObstaclesOf,
 }
 
 /// The place that the policy in force came from.
@@ -245,8 +250,9 @@ async fn explain(State(admin): Shared, Query(query): Query<ExplainQuery>) -> Res
         return problem(StatusCode::BAD_REQUEST, "say which pod: ?namespace=NAMESPACE&pod=POD");
     };
     let namespace = query.namespace.as_deref().unwrap_or("default");
-    let (board, ahead) = (&admin.board, &admin.sources.ahead);
-    match views::explain(board, ahead, namespace, &pod, query.node.as_deref()) {
+    let AdminSources { ahead, obstacles, .. } = &admin.sources;
+    let (board, sources) = (&admin.board, (ahead, obstacles));
+    match views::explain(board, sources, namespace, &pod, query.node.as_deref()) {
         Ok(view) => Json(view).into_response(),
         Err(why) => problem(StatusCode::NOT_FOUND, &why),
     }

@@ -26,7 +26,8 @@ mod scratch;
 mod admin;
 
 pub use admin::{
-    Admin, AdminSources, Check, PolicyOnDisk, PolicyOrigin, PolicySourceKind, StandingOf,
+    Admin, AdminSources, Check, ObstaclesOf, PolicyOnDisk, PolicyOrigin, PolicySourceKind,
+    StandingOf,
 };
 pub use bind::{BindFuture, Binder};
 pub use body::BodyLimits;

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use super::extender::Extender;
-use crate::actor::{Actor, Means, Order, Outcome};
-use crate::engine::{Answer, Desk, Helm, SteerOrder, World, Wrote};
+use crate::actor::{Actor, Means, steer_order};
+use crate::engine::{Answer, Desk, Helm, PreemptVerb, World};
 use crate::model::{NodeOrd, Pod};
 
 /// Who writes steers, and what is known of the kube-scheduler that they are for.
@@ -18,8 +18,8 @@ use crate::model::{NodeOrd, Pod};
 pub struct Steerage {
     /// Who writes.
     pub actor: Arc<Actor>,
-    /// kube-scheduler is configured to ask us before it preempts.
-    pub preempt_verb: bool,
+    /// Whether kube-scheduler asks us before it preempts.
+    pub preempt_verb: PreemptVerb,
 }
 
 impl Steerage {
@@ -44,7 +44,7 @@ impl Extender {
             (answer.steer.take(), self.options.steerage.clone())
         {
             actor.began(Means::Steer, &order.pod);
-            let order = self.order(order);
+            let order = steer_order(&self.board, order, |_| {});
             // A task that begins when this one waits, which is when the answer is on its way: a
             // nomination that is written earlier is cleared by kube-scheduler.
             tokio::spawn(async move {
@@ -52,19 +52,6 @@ impl Extender {
                 actor.submit(order);
             });
         }
-    }
-
-    fn order(&self, steer: SteerOrder) -> Order {
-        let SteerOrder { pod, node, cause, round } = steer;
-        let (board, uid) = (self.board.clone(), pod.uid);
-        let order = Order::nominate(Means::Steer, pod, &node, cause.name());
-        // The first refusal of a steer changes the pod's condition, which wakes it whatever becomes of
-        // this. A later one does not.
-        let order = if round > 1 { order.lasting() } else { order };
-        order.telling(move |outcome| {
-            let wrote = wrote(outcome);
-            board.decide(|desk, world, now| desk.steer_written(world, (uid, round), wrote, now));
-        })
     }
 }
 
@@ -80,20 +67,4 @@ pub(super) fn unwanted(
     let target = world.snapshot.names.ord(node)?;
     let is_unwanted = !nodes.contains(&target) && desk.would_have(world, pod, target);
     is_unwanted.then(|| node.clone())
-}
-
-fn wrote(outcome: &Outcome) -> Wrote {
-    match outcome {
-        Outcome::Written => Wrote::Done,
-        Outcome::Gone => Wrote::Gone,
-        Outcome::AlreadyBound => Wrote::Bound,
-        Outcome::Changed(_) => Wrote::Changed,
-        Outcome::Forbidden(_)
-        | Outcome::Failed(_)
-        | Outcome::Replaced
-        | Outcome::Full
-        | Outcome::Overtaken
-        | Outcome::Expired
-        | Outcome::Off => Wrote::Failed,
-    }
 }

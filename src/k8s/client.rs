@@ -59,6 +59,8 @@ pub enum ConnectError {
 
 /// How we introduce ourselves, so that audit logs and flow control can tell us from others.
 const USER_AGENT: &str = concat!("sigma/", env!("CARGO_PKG_VERSION"));
+/// The field manager that the API server makes of [`USER_AGENT`]: the owner of the fields that we write.
+pub(super) const FIELD_MANAGER: &str = "sigma";
 /// An API server within reach answers a TCP connect much faster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -198,15 +198,14 @@ impl PodWrites {
     }
 
     async fn read(&self, pod: PodRef<'_>) -> Result<SlimPod, Failure> {
+        let body = self.read_bytes(pod).await?;
+        serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))
+    }
+
+    async fn read_bytes(&self, pod: PodRef<'_>) -> Result<Bytes, Failure> {
         let request = wire::build(Method::GET, &path(pod), "application/json", Bytes::new());
         let response = wire::send(&self.client, request, "get pods").await?;
-        let failed = |why: String| Failure {
-            code: None,
-            retry_after: None,
-            text: format!("cannot get pods: {why}"),
-        };
-        let body = wire::collect(response.into_body(), MAX_POD_BYTES).await.map_err(failed)?;
-        serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))
+        wire::collect(response.into_body(), MAX_POD_BYTES).await.map_err(unreadable)
     }
 
     async fn send(
@@ -220,6 +219,10 @@ impl PodWrites {
         let request = wire::build(method, uri, content_type, body.to_string().into());
         Ok(wire::send(&self.client, request, what).await?.status())
     }
+}
+
+fn unreadable(why: String) -> Failure {
+    Failure { code: None, retry_after: None, text: format!("cannot get pods: {why}") }
 }
 
 fn refused(failure: Failure) -> WriteOutcome {

@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::config::ServeConfig;
 use super::{Parts, stopped};
-use crate::actor::{self, Actor, Inquiry, Leadership, Means};
+use crate::actor::{self, Actor, Inquiry, Leadership, Means, Steering};
+use crate::engine::{Desk, PreemptVerb};
 use crate::k8s::WatchHealth;
 use crate::k8s::client::Source;
 use crate::k8s::lease::LeaseClient;
@@ -55,6 +56,8 @@ fn text_of(path: &Path) -> Option<String> {
 pub(super) struct Acting {
     pub(super) actor: Arc<Actor>,
     pub(super) leadership: Option<Arc<Leadership>>,
+    /// Whether kube-scheduler asks us before it preempts.
+    pub(super) preempt_verb: PreemptVerb,
 }
 
 impl Acting {
@@ -62,7 +65,7 @@ impl Acting {
         config: &ServeConfig,
         client: &Client,
         metrics: &Arc<Metrics>,
-        clock: Clock,
+        (clock, preempt_verb): (Clock, PreemptVerb),
         health: &Arc<WatchHealth>,
     ) -> Self {
         let leadership = config.lease.namespace(&config.source).map(|namespace| {
@@ -76,7 +79,17 @@ impl Acting {
         let actor = Actor::new(writes, metrics.clone(), clock, leadership.clone());
         let actor = Arc::new(actor.paced(Means::NominateAhead, config.qps));
         actor.switch(Means::Doorbell, config.doorbell);
-        Self { actor, leadership }
+        Self { actor, leadership, preempt_verb }
+    }
+
+    /// How steering stands.
+    pub(super) fn steering(&self, desk: &Desk) -> Steering {
+        Steering {
+            steer: self.actor.why_off(Means::Steer),
+            requeue: self.actor.why_off(Means::Doorbell),
+            preempt_verb: self.preempt_verb,
+            asked_to_preempt: desk.steers().was_asked_to_preempt(),
+        }
     }
 
     /// Starts everything. What is given, if anything, ends once the lease is given back after `stop`.

@@ -114,7 +114,8 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let stop = signals::listen().context("cannot listen for signals")?;
 
     let policy = Arc::new(PolicyState::new(&first, last_good));
-    let acting = Acting::new(&config, &client, &metrics, board.clock, &health);
+    let told = (board.clock, scheduler.preempt_verb);
+    let acting = Acting::new(&config, &client, &metrics, told, &health);
     acting.actor.switch(Means::Steer, board.world().plan.steers());
     let ahead =
         Ahead::new(board.clone(), acting.actor.clone(), metrics.clone(), config.schedulers.clone());
@@ -147,7 +148,7 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     };
     parts.start_background(&config);
     let lease = parts.acting.start(&parts, &stop);
-    let verbs = parts.spawn_verbs(&config, verbs, scheduler.preempt_verb, stopped(&stop))?;
+    let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut verbs_ended = verbs.ended;
     let has_ended = told_to_stop(stop, writer, &mut verbs_ended).await?;
@@ -255,11 +256,11 @@ impl Parts {
         &self,
         config: &ServeConfig,
         listener: TcpListener,
-        preempt_verb: bool,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Verbs> {
         let listener = listener.into_std().context("cannot hand over the verbs' socket")?;
-        let (board, actor) = (self.board.clone(), self.acting.actor.clone());
+        let Acting { actor, preempt_verb, .. } = self.acting.clone();
+        let board = self.board.clone();
         let options = ExtenderOptions {
             deadline: config.deadline,
             ready: Arc::new(move || board.synced()),

@@ -11,7 +11,7 @@ use serde_saphyr::Spanned;
 
 use super::BadConfig;
 use super::extender_url::ExtenderUrl;
-use crate::engine::Siblings;
+use crate::engine::{PreemptVerb, Siblings};
 
 /// The version of the configuration that is understood.
 const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
@@ -52,8 +52,8 @@ struct Managed {
 pub(super) struct Scheduler {
     /// Who judges what we name.
     pub(super) siblings: Siblings,
-    /// It asks us before it preempts.
-    pub(super) preempt_verb: bool,
+    /// Whether it asks us before it preempts.
+    pub(super) preempt_verb: PreemptVerb,
 }
 
 /// Which entries of the file are this sigma.
@@ -80,7 +80,10 @@ fn scheduler(text: &str, own: Own<'_>) -> Result<Scheduler, String> {
     // kube-scheduler asks the extenders that it cannot do without first.
     extenders.sort_by_key(|it| it.ignorable == Some(true));
     let ours = ours(&extenders, own)?;
-    let preempt_verb = is_asked_to_preempt(&ours);
+    let preempt_verb = match is_asked_to_preempt(&ours) {
+        true => PreemptVerb::Configured,
+        false => PreemptVerb::Absent,
+    };
     // Our first answer may be the one that leaves nodes out, so the first of our filters counts.
     let filters = |it: &&(usize, &Extender)| is_set(&it.1.filter_verb);
     let first = ours.iter().find(filters).or(ours.first()).map_or(0, |(at, _)| *at);

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use super::acting::Acting;
 use super::identity::Credentials;
 use super::policy_state::PolicyState;
+use crate::actor::{Ground, Obstacle, Part};
 use crate::ahead::Ahead;
+use crate::engine::PreemptVerb;
 use crate::http::{AdminSources, Check, PolicySourceKind};
 use crate::k8s::{Refused, WatchHealth};
 use crate::metrics::Metrics;
@@ -24,6 +26,7 @@ pub(super) fn sources(
     (acting, ahead): (Acting, Arc<Ahead>),
 ) -> AdminSources {
     let (on_disk, origin) = (policy.clone(), policy.clone());
+    let steered = acting.clone();
     let checks = move || {
         let watches = shown(&health).map(|kind| watch_check(&board, &health, kind));
         // The last good identity serves, as the last good policy does: never unready.
@@ -33,9 +36,10 @@ pub(super) fn sources(
             failing: it.is_stale(),
             detail: it.summary(),
         });
-        watches.chain([policy_check(&board, &policy)]).chain(tls).collect()
+        let own = [policy_check(&board, &policy), steering_check(&board, &steered)];
+        watches.chain(own).chain(tls).collect()
     };
-    let Acting { actor, leadership } = acting;
+    let Acting { actor, leadership, .. } = acting.clone();
     AdminSources {
         checks: Arc::new(checks),
         policy_on_disk: Arc::new(move || on_disk.on_disk()),
@@ -43,6 +47,7 @@ pub(super) fn sources(
         acts: Arc::new(move || actor.state()),
         lease: Arc::new(move || leadership.as_ref().map(|it| it.state())),
         ahead: Arc::new(move |world, desk, pod| ahead.standing(world, desk, pod)),
+        obstacles: Arc::new(move |world, desk, pod| acting.steering(desk).of_pod(world, desk, pod)),
     }
 }
 
@@ -109,11 +114,67 @@ fn policy_check(board: &Board, policy: &PolicyState) -> Check {
     Check { name: "policy".to_owned(), ok, failing, detail }
 }
 
+/// Never unready: pods are placed without it.
+fn steering_check(board: &Board, acting: &Acting) -> Check {
+    let found = obstacles(board, acting);
+    let failing = found.iter().any(|it| matches!(it.ground, Ground::Right | Ground::Breaker));
+    let detail = if found.is_empty() { "on".to_owned() } else { told(&found) };
+    Check { name: "steering".to_owned(), ok: true, failing, detail }
+}
+
+/// What is off of steering, for all pods or for some classes.
+fn obstacles(board: &Board, acting: &Acting) -> Vec<Obstacle> {
+    board.decide(|desk, world, _| acting.steering(desk).of_all(&world.plan))
+}
+
+fn told(obstacles: &[Obstacle]) -> String {
+    obstacles.iter().map(ToString::to_string).collect::<Vec<_>>().join(". ")
+}
+
+/// Says once what is off of steering, and when that changes.
+#[derive(Default)]
+struct SteeringLog {
+    said: String,
+    warned: bool,
+}
+
+impl SteeringLog {
+    fn follow(&mut self, obstacles: &[Obstacle], metrics: &Metrics) {
+        for (part, ground) in Part::ALL.iter().flat_map(|it| Ground::COMMON.map(|why| (it, why))) {
+            let is_off = obstacles.iter().any(|it| (it.part, it.ground) == (*part, ground));
+            let gauge = metrics.steer.off.with_label_values(&[part.name(), ground.name()]);
+            gauge.set(i64::from(is_off));
+        }
+        let now = told(obstacles);
+        // Rights are not known yet at the start.
+        if obstacles.iter().any(|it| it.is_brief) || now == self.said {
+            return;
+        }
+        match now.is_empty() {
+            true => tracing::info!("steering is on"),
+            false => tracing::warn!("steering: {now}"),
+        }
+        self.said = now;
+    }
+
+    /// Once: whom no offered node takes is refused anyway, and kube-scheduler may preempt for it anyway.
+    fn warn(&mut self, steers: bool, preempt_verb: PreemptVerb) {
+        if !self.warned && steers && preempt_verb == PreemptVerb::Absent {
+            self.warned = true;
+            tracing::warn!(
+                "the configuration of kube-scheduler has no `preemptVerb` for sigma: kube-scheduler may evict \
+                 others for a pod that sigma sends to a node with room"
+            );
+        }
+    }
+}
+
 /// Keeps the metrics of what counts for itself up to date for as long as the process runs.
 pub(super) async fn refresh(
     (board, health, acting): (Arc<Board>, Arc<WatchHealth>, Acting),
     metrics: Arc<Metrics>,
 ) {
+    let mut steering = SteeringLog::default();
     loop {
         let now = Instant::now();
         for kind in shown(&health) {
@@ -135,6 +196,10 @@ pub(super) async fn refresh(
         }
         let leads = acting.leadership.as_ref().is_some_and(|it| it.is_leader());
         metrics.actor.leader.set(i64::from(leads));
+        if board.synced() {
+            steering.follow(&obstacles(&board, &acting), &metrics);
+            steering.warn(board.world().plan.steers(), acting.preempt_verb);
+        }
         writer::count(&metrics, &board.world().snapshot);
         tokio::time::sleep(REFRESH).await;
     }

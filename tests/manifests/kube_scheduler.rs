@@ -128,6 +128,7 @@ fn over_tls_both_sides_are_told_the_same() -> Result<()> {
     ensure!(tls.server_name == host && flag(&arguments, "--tls-server-name") == host);
     ensure!([&tls.ca_file, &tls.cert_file, &tls.key_file].iter().all(|it| it.starts_with('/')));
     ensure!(flag(&arguments, "--tls-client-names") == "system:kube-scheduler");
+    ensure!(flag(&arguments, "--scheduler-config").ends_with("/kube-scheduler-config.yaml"));
     // Else the same as on loopback.
     let mut plain = scheduler_config("overlays/kubeadm-static-pod/kube-scheduler-config.yaml")?;
     plain.extenders[0].url_prefix.clear();

@@ -168,7 +168,7 @@ impl Twins {
             self.looking.expire(&self.world, now)
         );
         self.ask_about_one(&pod)?;
-        let rings = |desk: &mut Desk, world: &World| desk.rings(world, now, 4, 100);
+        let rings = |desk: &mut Desk, world: &World| desk.rings(world, false, now, 4, 100);
         prop_assert_eq!(
             rings(&mut self.scanning, &self.world),
             rings(&mut self.looking, &self.world)

@@ -209,6 +209,32 @@ fn whom_kube_scheduler_comes_to_while_the_order_waits_no_nomination_is_written()
     assert_eq!(nominated(&site, "second"), None);
 }
 
+/// Between the choice and its turn, and while the order waits for its turn.
+#[test]
+fn whom_somebody_else_nominates_meanwhile_is_left_alone() {
+    for num_pods in [2, 12] {
+        let site = site("{minBacklog: 1}");
+        let names: Vec<String> = (0..num_pods).map(|at| format!("pod-{at}")).collect();
+        names.iter().for_each(|name| put(&site, name, "1", |_| {}));
+        // One a second, in the order in which they were made.
+        let sigma = site.serve(&[LEASE, "--qps=1"]);
+        wait("all have targets", || {
+            sigma.metric("sigma_ahead_targets_total") == f64::from(num_pods)
+        });
+        wait("one is nominated", || nominated(&site, "pod-0").is_some());
+        let mut last =
+            site.api.object("pods", &format!("shop/pod-{}", num_pods - 1)).expect("a pod");
+        assert!(last["status"]["nominatedNodeName"].is_null());
+        last["status"]["nominatedNodeName"] = "n9".into();
+        site.api.put("pods", last);
+        let is_over = || ended(&sigma, "overruled") + ended(&sigma, "unwritten") == 1.0;
+        wait("its target is given up", is_over);
+        let name = format!("pod-{}", num_pods - 1);
+        assert_eq!(nominated(&site, &name).as_deref(), Some("n9"));
+        assert_eq!(standing(&sigma, &name), json!({"standing": "nominated", "target": null}));
+    }
+}
+
 /// Row 56, the leader is killed while it nominates: what it has written is known by its mark to the next
 /// leader, who takes it back when it is old. What it had chosen and not written is chosen anew.
 #[test]

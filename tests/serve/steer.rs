@@ -9,7 +9,7 @@ use crate::faults::{Fault, Proxy};
 use crate::site::{Site, accepted, node, placed, pod, refused};
 use crate::support::apiserver::kubeconfig;
 use crate::support::http;
-use crate::support::process::Sigma;
+use crate::support::process::{Sigma, run};
 use crate::support::wait;
 
 const STEERED: &str = "sigma: sent to a node that was not offered";
@@ -76,30 +76,152 @@ fn a_pod_is_nominated_where_it_was_not_offered_and_accepted_there() {
         assert!(steer[step].take().is_u64(), "{step}");
     }
     let want = json!({"cause": "elsewhere", "target": "t", "lead_pct": null, "outcome": "honoured",
-        "rounds": 1, "began_ms_ago": null, "written_ms": null, "accepted_ms": null, "bound_ms": null});
+        "requeue": false, "rounds": 1, "began_ms_ago": null, "written_ms": null, "accepted_ms": null, "bound_ms": null});
     assert_eq!(steer, want);
     assert_eq!(site.api.writes("pods/status").len(), 1);
 }
 
+/// kube-scheduler's configuration, in which we are called at this port.
+fn scheduler_config(site: &Site, port: u16, verbs: &str) -> String {
+    let path = site.path("scheduler.yaml");
+    let text = format!(
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n\
+         extenders:\n- urlPrefix: http://127.0.0.1:{port}\n  filterVerb: filter\n{verbs}"
+    );
+    std::fs::write(&path, text).expect("it is written");
+    format!("--scheduler-config={}", path.display())
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Without the flag, and where it says that kube-scheduler does not ask: the pod is refused anyway.
 #[test]
-fn who_might_preempt_is_steered_once_a_preempt_call_proves_that_we_are_asked() {
+fn who_might_preempt_is_steered_without_a_proof_that_we_are_asked() {
+    let warning = "has no `preemptVerb` for sigma";
+    for absent in [false, true] {
+        let (site, port) = (site(), free_port());
+        let config = scheduler_config(&site, port, "");
+        let listen = format!("--listen=127.0.0.1:{port}");
+        let sigma =
+            if absent { site.serve(&["--listen", &listen[9..], &config]) } else { site.serve(&[]) };
+        wait_on(&sigma);
+        site.api.put("pods", placed("victim", "4", "n1"));
+        let cart = pod("cart", "1");
+        site.api.put("pods", cart.clone());
+        assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), STEERED);
+        let victims = json!({"n1": {"Pods": [{"UID": "1"}]}});
+        let args = json!({"Pod": cart, "NodeNameToMetaVictims": victims});
+        let reply = http::post(sigma.verbs, "/preempt", args.to_string().as_bytes());
+        let reply: Value = serde_json::from_str(&reply.body).expect("JSON");
+        assert_eq!(reply["NodeNameToMetaVictims"], json!({}), "nobody dies for it");
+        let nominated = || site.api.object("pods", "shop/cart").expect("it is there");
+        wait("the nomination", || nominated()["status"]["nominatedNodeName"] == "t");
+        if absent {
+            wait("it is said once", || sigma.logged(warning) == 1);
+        }
+        assert_eq!(sigma.logged(warning), usize::from(absent));
+    }
+}
+
+/// A pod whose only node was not offered, and whose steer was in vain, on a quiet cluster.
+#[test]
+fn a_pod_that_would_sleep_is_requeued_with_a_nomination_in_one_write() {
     let site = site();
     let sigma = site.serve(&[]);
     wait_on(&sigma);
-    site.api.put("pods", placed("victim", "4", "n1"));
-    let cart = pod("cart", "1");
-    site.api.put("pods", cart.clone());
-    assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), CLOSED);
-    assert_eq!(sigma.metric("sigma_not_steered_total{reason=\"may_preempt\"}"), 1.0);
-    let victims = |node: &str| json!({node: {"Pods": [{"UID": "1"}]}});
-    let preempt = |pod: &Value| {
-        let args = json!({"Pod": pod, "NodeNameToMetaVictims": victims("n1")});
-        let reply = http::post(sigma.verbs, "/preempt", args.to_string().as_bytes());
-        serde_json::from_str::<Value>(&reply.body).expect("JSON")
+    let mut cart = mild(&site, "cart", "1");
+    let seen = || site.api.object("pods", "shop/cart").expect("it is there");
+    let written = || {
+        wait("it is nominated", || seen()["status"]["nominatedNodeName"] == "t");
+        let why = || sigma.json("/api/v1/explain?namespace=shop&pod=cart");
+        wait("that is known", || why()["steer"]["written_ms"].is_u64());
     };
-    preempt(&cart);
+    for round in 1..=3 {
+        assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), STEERED, "{round}");
+        written();
+        // The attempt that it came into clears it.
+        cart = seen();
+        cart["status"].as_object_mut().expect("a map").remove("nominatedNodeName");
+        site.api.put("pods", cart.clone());
+        wait("it is told", || sigma.metric("sigma_state_objects{kind=\"nominations\"}") == 0.0);
+    }
+    assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), CLOSED, "it is lost");
+    written();
+    assert!(seen()["metadata"]["annotations"]["sigma.io/ring"].is_string());
+    assert_eq!(site.api.writes("pods/status").len(), 4, "one write does both");
+    sigma.wait_metric("sigma_doorbells_total{outcome=\"nominated\"}", 1.0);
+    let why = sigma.json("/api/v1/explain?namespace=shop&pod=cart");
+    assert_eq!((&why["steer"]["requeue"], &why["steer"]["target"]), (&json!(true), &json!("t")));
+    assert_eq!(accepted(&sigma.filter(&seen(), &["t"])), ["t"]);
+    sigma.wait_metric(&outcome("honoured"), 1.0);
+    assert_eq!(sigma.metric(&outcome("lost")), 1.0);
+}
+
+/// Nor over one that comes while the write is being tried.
+#[test]
+fn nothing_is_written_over_anothers_nomination() {
+    let (site, proxy, sigma) = spoiled();
+    let cart = mild(&site, "cart", "1");
+    proxy.spoil("PATCH ", 2, Fault::Refused(500, 0));
+    let mut foreign = cart.clone();
+    foreign["status"]["nominatedNodeName"] = "n2".into();
     assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), STEERED);
-    assert_eq!(preempt(&cart)["NodeNameToMetaVictims"], json!({}));
+    site.api.put("pods", foreign.clone());
+    sigma.wait_metric(&outcome("overruled"), 1.0);
+    // It is woken, since nobody knows what else would; and only that.
+    wait("it is woken", || sigma.metric("sigma_doorbells_total{outcome=\"rung\"}") >= 1.0);
+    let seen = site.api.object("pods", "shop/cart").expect("it is there");
+    assert_eq!(seen["status"]["nominatedNodeName"], "n2");
+    assert_eq!(refused(&sigma.filter(&seen, &WINDOW)), CLOSED);
+    assert_eq!(sigma.metric("sigma_not_steered_total{reason=\"nominated\"}"), 1.0);
+    let why = sigma.json("/api/v1/explain?namespace=shop&pod=cart");
+    let off = &why["steering_off"][0];
+    assert_eq!((&off["cause"], &off["turn_on"]), (&json!("pod"), &json!(null)), "{why}");
+}
+
+/// What is off is said everywhere, with what turns it on.
+#[test]
+fn whatever_keeps_pods_from_being_sent_elsewhere_is_named() {
+    let better = "steering: {default: {steer: {better: {margin: 10%}}}}\n";
+    let cases = [
+        ("steering: off\n", false, None, "elsewhere", "policy", "`steering` in the policy"),
+        ("", true, None, "elsewhere", "right", "deploy/base/rbac"),
+        ("", false, Some("--doorbell=off"), "requeue", "flag", "--doorbell=on"),
+        (better, false, None, "better", "flag", "--scheduler-config"),
+    ];
+    for (more, forbidden, flag, part, cause, turn_on) in cases {
+        let site = site();
+        site.write_policy(policy(more));
+        if forbidden {
+            site.api.forbid("patch", "pods/status");
+        }
+        site.api.put("pods", pod("cart", "1"));
+        let sigma = site.serve(&flag.into_iter().collect::<Vec<_>>());
+        let series = format!("sigma_steering_off{{cause=\"{cause}\",part=\"{part}\"}}");
+        sigma.wait_metric(&series, 1.0);
+        let line = format!("steering: {part} is off: ");
+        let checks = || sigma.get("/readyz?verbose").body;
+        wait("a check", || checks().contains(&line) && checks().contains(turn_on));
+        wait("a line of the log", || sigma.logged(&line) == 1);
+        let why = sigma.json("/api/v1/explain?namespace=shop&pod=cart");
+        let off = why["steering_off"].as_array().expect("a list");
+        let off = off.iter().find(|it| it["part"] == part).expect("it is named");
+        assert_eq!(off["cause"], cause);
+        assert!(off["turn_on"].as_str().expect("a text").contains(turn_on), "{off}");
+        let admin = sigma.admin.to_string();
+        let shown = run(&["why", "shop/cart", "--admin", &admin]).stdout;
+        let shown = String::from_utf8_lossy(&shown);
+        assert!(shown.contains("turn it on: ") && shown.contains(turn_on), "{shown}");
+        assert_eq!(sigma.get("/readyz").status, 200, "never a reason to be out of service");
+    }
+    let site = site();
+    let sigma = site.serve(&[]);
+    wait_on(&sigma);
+    wait("nothing is off", || sigma.get("/readyz?verbose").body.contains("[+] steering: on\n"));
+    assert_eq!(sigma.logged("steering: "), 0);
 }
 
 #[test]
@@ -186,23 +308,26 @@ fn check_fault(fault: Fault) {
     let (site, proxy, sigma) = spoiled();
     proxy.spoil("PATCH ", 1000, fault);
     let mut num_steered = 0;
-    while num_steered < 100 {
-        let cart = mild(&site, &format!("cart-{num_steered}"), "10m");
-        if refused(&sigma.filter(&cart, &WINDOW)) == CLOSED {
+    for at in 0..1000 {
+        let cart = mild(&site, &format!("cart-{at}"), "10m");
+        if refused(&sigma.filter(&cart, &WINDOW)) == STEERED {
+            num_steered += 1;
+            // As kube-scheduler's own patch brings it back, whether the write is open or has failed.
+            assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), CLOSED);
+        } else if sigma.metric("sigma_breaker_open{means=\"steer\"}") == 1.0 {
             break;
         }
-        num_steered += 1;
-        // As kube-scheduler's own patch brings it back, whether the write is open or has failed.
-        assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), CLOSED);
+        // Else the rights are being looked at.
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!((2..100).contains(&num_steered), "{fault:?}: {num_steered}");
     assert!(sigma.metric("sigma_not_steered_total{reason=\"off\"}") >= 1.0);
     assert_eq!(sigma.metric("sigma_means_on{means=\"steer\"}"), 0.0);
     let ended = |how| sigma.metric(&outcome(how));
-    // The breaker may open between the two calls of one pod: its second finds the means off.
-    wait("all have ended", || ended("failed") + ended("off") == f64::from(num_steered));
-    assert!(ended("failed") >= 1.0 && ended("off") <= 1.0, "{fault:?}: {num_steered}");
+    // The breaker may open between the two calls of one pod: its second finds the means off. And a pod may
+    // have been requeued with a nomination since, which is a steer as well.
+    wait("all have ended", || ended("failed") + ended("off") >= f64::from(num_steered));
+    assert!(ended("failed") >= 1.0, "{fault:?}: {num_steered}");
     wait("nothing is held", || sigma.metric("sigma_assumed_pods") == 0.0);
 }
 

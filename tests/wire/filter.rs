@@ -147,7 +147,7 @@ async fn f11_a_name_unknown_yet_is_refused_and_rung_for() {
     assert_eq!(site.metrics.rejections.with_label_values(&["UnknownNode"]).get(), 1);
     let waits = &request("f11")["Pod"];
     site.see([pod_seen(waits), node_seen(node("ghost", "metal"))]).await;
-    let rung = site.board.decide(|desk, world, now| desk.rings(world, now, 9, 99_999));
+    let rung = site.board.decide(|desk, world, now| desk.rings(world, false, now, 9, 99_999));
     assert_eq!(rung.len(), 1);
 }
 

@@ -157,6 +157,7 @@ impl Extender {
             acts: Arc::new(Vec::new),
             lease: Arc::new(|| None),
             ahead: Arc::new(|_, _, _| None),
+            obstacles: Arc::new(|_, _, _| Vec::new()),
         };
         let admin = http::Admin::new(self.board.clone(), self.metrics.clone(), sources);
         // Ends with the runtime.

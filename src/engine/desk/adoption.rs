@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::Desk;
 use crate::engine::World;
-use crate::model::Tick;
+use crate::model::{Reason, Tick};
 
 impl Desk {
     /// After a restart: pods whose `PodScheduled` message names a reason of ours wait for our bell.
@@ -24,6 +24,9 @@ impl Desk {
         refused.truncate(self.refusals.room());
         for (pod, reason) in &refused {
             self.refusals.note(pod, None, *reason, world.plan_generation, now);
+            if *reason == Reason::Steered {
+                self.refusals.widen(pod.uid);
+            }
         }
         refused.len()
     }

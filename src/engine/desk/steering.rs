@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Answer, Desk};
-use crate::cluster::Watch;
+use crate::cluster::{Snapshot, Watch};
 use crate::engine::steer::{Comeback, Course, Seen, SteerRecord, Steers, Turn, Unsteered, Wrote};
 use crate::engine::{Naming, World};
 use crate::model::{NodeOrd, Pod, PodUid, Reason, Tick};
@@ -15,10 +15,22 @@ use crate::rules::MAX_POINTS;
 pub struct Helm {
     /// Nominations are written: the means has the rights, and no open breaker.
     pub acts: bool,
-    /// kube-scheduler is configured to ask us before it preempts.
-    pub preempt_verb: bool,
+    /// Whether kube-scheduler asks us before it preempts.
+    pub preempt_verb: PreemptVerb,
     /// Steers of the pod's equivalence class were in vain, so that it is left alone for a while.
     pub is_paused: bool,
+}
+
+/// What kube-scheduler's own configuration says of the verb by which it asks us before it preempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PreemptVerb {
+    /// The configuration is not given.
+    #[default]
+    Unknown,
+    /// It has the verb.
+    Configured,
+    /// It lacks the verb.
+    Absent,
 }
 
 impl Desk {
@@ -44,9 +56,11 @@ impl Desk {
         answer: &mut Answer,
     ) {
         let is_busy = self.steers.called(pod.uid, now);
+        self.steers.acts = helm.acts;
         if self.steers.holds(pod.uid) {
             return self.come_back(world, pod, nodes, helm, now, answer);
         }
+        self.see_unwanted(world, pod, nodes);
         let cause = match answer.accepted.is_empty() {
             true => Cause::Elsewhere,
             false => Cause::Better,
@@ -80,13 +94,15 @@ impl Desk {
         match course {
             Ok((target, lead_permille)) => {
                 let node = world.snapshot.names.name(target);
-                let order =
-                    self.steers.begin(Course { pod, cause, target, node, lead_permille }, now);
+                let course = Course { pod, cause, target, node, lead_permille, is_requeue: false };
+                let order = self.steers.begin(course, now);
                 self.turn_away(world, pod, target, now, answer);
                 answer.steer = Some(order);
             }
-            // Whoever has a node is not missing a steer.
-            Err(_) if cause == Cause::Better => {}
+            // Whoever has a node is not missing a steer, but for the want of a proof.
+            Err(why) if cause == Cause::Better => {
+                answer.unsteered = Some(why).filter(|it| *it == Unsteered::MayPreempt);
+            }
             Err(why) => {
                 answer.unsteered = Some(why);
                 self.widen(pod, why);
@@ -102,8 +118,8 @@ impl Desk {
         wrote: Wrote,
         now: Tick,
     ) {
-        if let Some(pod) = self.steers.wrote((uid, round), wrote, now) {
-            self.leave_to_the_bell(world, &pod, now);
+        if let Some(record) = self.steers.wrote((uid, round), wrote, now) {
+            self.leave_to_the_bell(world, &record, now);
         }
     }
 
@@ -117,10 +133,12 @@ impl Desk {
         };
         let mut ended = self.steers.expire(is_off, now);
         for record in &ended {
-            self.leave_to_the_bell(world, &record.pod, now);
+            self.leave_to_the_bell(world, record, now);
         }
         self.steers.prune(|uid| world.snapshot.pending(uid).is_some());
         ended.retain(|record| record.written_ms.is_some());
+        ended.extend(self.steers.take_stale());
+        ended.retain(|record| may_be_ours(&world.snapshot, record));
         ended
     }
 
@@ -136,6 +154,7 @@ impl Desk {
         let Some((target, record)) = self.steers.target(pod.uid) else { return };
         let exists = world.snapshot.is_live(target)
             && world.snapshot.names.ord(&record.node) == Some(target);
+        let nominated = nomination_of(&world.snapshot, pod, &record.node);
         let class = world.class(answer.class);
         let is_off = !helm.acts || class.steering.bounds(record.cause).is_none();
         let at = nodes.iter().position(|it| *it == target);
@@ -147,7 +166,8 @@ impl Desk {
             None => Seen::Out,
         };
         let accepts = !answer.accepted.is_empty();
-        match self.steers.come_back(Comeback { pod, seen, accepts, is_off }, now) {
+        let back = Comeback { pod, seen, nominated, accepts, is_off };
+        match self.steers.come_back(back, now) {
             Turn::Accept => {
                 answer.accepted.clear();
                 answer.accepted.extend(at.map(|at| at as u32));
@@ -175,13 +195,19 @@ impl Desk {
         answer: &Answer,
     ) -> Option<Unsteered> {
         let known = world.snapshot.pending(pod.uid);
+        let is_nominated = pod.nominated.is_some()
+            || known.is_some_and(|it| is_newer(it, pod) && it.nominated.is_some());
         let told = |pod: &Pod| pod.refusal.is_some_and(|it| it.reason == Some(Reason::Steered));
         let is_leaving = |pod: &Pod| pod.gated || !pod.is_pending();
         // What it would be nominated for is not known to suit it.
         let is_constrained = world.snapshot.cannot_judge(pod).is_some();
         let is_behind =
             world.snapshot.pods_watch == Watch::Lost || answer.tally.count(Reason::UnknownNode) > 0;
-        let spares = helm.preempt_verb || self.steers.was_asked_to_preempt() || pod.never_preempts;
+        // Whom no offered node would take is refused anyway, and kube-scheduler may preempt for it anyway.
+        let spares = cause == Cause::Elsewhere
+            || helm.preempt_verb == PreemptVerb::Configured
+            || self.steers.was_asked_to_preempt()
+            || pod.never_preempts;
         let obstacles = [
             (!helm.acts, Unsteered::Off),
             (helm.is_paused, Unsteered::Paused),
@@ -189,7 +215,7 @@ impl Desk {
             (known.is_some_and(|it| is_leaving(it)), Unsteered::NotPending),
             (pod.grouped, Unsteered::Grouped),
             (is_constrained, Unsteered::Constrained),
-            (pod.nominated.is_some(), Unsteered::Nominated),
+            (is_nominated, Unsteered::Nominated),
             (is_behind, Unsteered::Behind),
             (self.steers.is_spent(pod.uid, cause), Unsteered::Spent),
             (told(pod) || known.is_some_and(|it| told(it)), Unsteered::SameText),
@@ -207,7 +233,7 @@ impl Desk {
         nodes: &[NodeOrd],
         class: &Class,
     ) -> Option<(NodeOrd, Option<u32>)> {
-        let best = self.best_anywhere(world, pod)?;
+        let best = self.best_wanted(world, pod)??;
         if cause == Cause::Elsewhere {
             return Some((best.node, None));
         }
@@ -235,30 +261,61 @@ impl Desk {
         answer.scores.clear();
         answer.naming = Naming::All;
         answer.refused = Some((0, Reason::Steered));
-        self.refusals.forget(pod.uid);
+        self.refusals.pause(pod.uid);
         self.holds.place(&world.snapshot, pod, &[target], now);
     }
 
     /// The pod may go where it was not offered, so that any node ends its refusal; unless it is a pod
-    /// that is never steered, or kube-scheduler did not want its target.
+    /// that is never steered.
     fn widen(&mut self, pod: &Pod, why: Unsteered) {
-        let in_the_way = matches!(
-            why,
-            Unsteered::Grouped
-                | Unsteered::Constrained
-                | Unsteered::NotPending
-                | Unsteered::MayPreempt
-        );
-        if !in_the_way && !self.steers.was_in_vain(pod.uid) {
+        let in_the_way =
+            matches!(why, Unsteered::Grouped | Unsteered::Constrained | Unsteered::NotPending);
+        if !in_the_way {
             self.refusals.widen(pod.uid);
         }
     }
 
-    /// A steer is over and nobody may be waiting for its pod: it is rung where it passes.
-    fn leave_to_the_bell(&mut self, world: &World, pod: &Arc<Pod>, now: Tick) {
-        self.holds.release(pod.uid);
-        if self.may_wait(world, pod) {
-            self.refusals.note(pod, None, Reason::Steered, world.plan_generation, now);
+    /// A pod that was nominated ahead comes back with other nodes: kube-scheduler did not want that one.
+    fn see_unwanted(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd]) {
+        let target = pod.nominated.as_deref().filter(|_| pod.nominated_ahead);
+        let Some(target) = target.and_then(|node| world.snapshot.names.ord(node)) else { return };
+        let is_out = !world.snapshot.is_live(target) || nodes.contains(&target);
+        if !is_out && self.best_of(world, pod, &[target]).is_some() {
+            self.steers.note_unwanted(pod.uid, target);
         }
     }
+
+    /// A steer is over and nobody may be waiting for its pod: it is rung where it passes.
+    fn leave_to_the_bell(&mut self, world: &World, record: &SteerRecord, now: Tick) {
+        let pod = &record.pod;
+        self.holds.release(pod.uid);
+        if self.may_wait(world, pod) {
+            let reason = self.refusals.reason(pod.uid).unwrap_or(Reason::Steered);
+            self.refusals.note(pod, None, reason, world.plan_generation, now);
+            if record.cause == Cause::Elsewhere {
+                self.refusals.widen(pod.uid);
+            }
+        }
+    }
+}
+
+/// A watch knows the pod as it is later than in the request.
+fn is_newer(known: &Pod, asked: &Pod) -> bool {
+    known.resource_version > asked.resource_version
+}
+
+/// The pod's nomination: by the request, or where a watch knows of another one than `ours` since.
+fn nomination_of<'a>(snapshot: &'a Snapshot, pod: &'a Pod, ours: &str) -> Option<&'a str> {
+    let known = snapshot.pending(pod.uid).filter(|it| is_newer(it, pod));
+    let foreign = known.and_then(|it| it.nominated.as_deref()).filter(|it| *it != ours);
+    foreign.or(pod.nominated.as_deref())
+}
+
+/// The nomination that a steer wrote may still be there and be ours: no watch tells of another one, and
+/// nobody of lower priority is on the way out of the node, so that preemption has not chosen the same.
+fn may_be_ours(snapshot: &Snapshot, record: &SteerRecord) -> bool {
+    let known = snapshot.pending(record.pod.uid);
+    let is_foreign =
+        known.and_then(|it| it.nominated.as_deref()).is_some_and(|it| *it != *record.node);
+    !is_foreign && !snapshot.makes_room(&record.pod, &record.node)
 }

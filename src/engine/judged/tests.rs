@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Helm, NoTarget, Unsteered, explain};
+use crate::engine::{Helm, NoTarget, PreemptVerb, Unsteered, explain};
 use crate::model::{
     CannotJudge, Change, Effect, ExtendedAmount, Is, Kind, Node, NodeMatcher, NodeTerm, Pod,
     PoolOrd, Profile, Profiles, Reason, Requirement, Taint, TaintValue, Tick, Toleration,
@@ -15,7 +15,7 @@ use crate::testing::{Site, node, placed, pod, seen_node, seen_pod};
 
 const GPU: &str = "example.com/gpu";
 const HUGE: &str = "hugepages-2Mi";
-const ACTS: Helm = Helm { acts: true, preempt_verb: true, is_paused: false };
+const ACTS: Helm = Helm { acts: true, preempt_verb: PreemptVerb::Configured, is_paused: false };
 
 /// Requests may fill a half of nodes in pool `ecs`; pool `eci` is elastic.
 fn settings() -> Settings {
@@ -128,7 +128,7 @@ fn check(site: &mut Site, it: &Pod, want: &Made<'_>, what: &str) {
             let refusal = Some(crate::model::Refusal { reason: told, ..Default::default() });
             site.see([seen_pod(&Pod { refusal, resource_version: 2, ..it.clone() })]);
             assert_eq!(site.desk.adopt_refusals(&site.world, Tick(1)), 1, "{what}");
-            let rings = site.desk.rings(&site.world, Tick(1), usize::MAX, usize::MAX);
+            let rings = site.desk.rings(&site.world, true, Tick(1), usize::MAX, usize::MAX);
             assert_eq!(rings, [], "{what}");
         }
         Made::CannotJudge(why) => {

@@ -14,7 +14,8 @@ pub struct SteerOrder {
     pub node: Box<str>,
     /// Why.
     pub cause: Cause,
-    /// 1 for the first refusal of the steer. After a later one only this write wakes the pod.
+    /// 1 for the first refusal of the steer, or for a requeue. After a later refusal only this write wakes
+    /// the pod.
     pub round: u32,
 }
 
@@ -48,8 +49,8 @@ pub enum SteerOutcome {
     Failed,
     /// The nomination was not written yet when the pod came back, and offered nodes would do.
     Late,
-    /// The pod came back without its nomination as often as it may, or was bound without us, or was
-    /// answered without the rules.
+    /// The pod came back without its nomination as often as it may, or where offered nodes would do; or
+    /// it was bound without us, or answered without the rules.
     Lost,
     /// The pod did not come back.
     Expired,
@@ -113,7 +114,8 @@ pub enum Unsteered {
     Spent,
     /// Its condition has our text already, so that refusing it again would wake nobody.
     SameText,
-    /// It could preempt, and nothing proves that kube-scheduler would ask us first.
+    /// It could preempt, and nothing proves that kube-scheduler would ask us first. Only for pods that
+    /// some offered node would take: the others are refused anyway.
     MayPreempt,
     /// Its class or its app has enough pods under way.
     Budget,
@@ -169,7 +171,9 @@ pub struct SteerRecord {
     /// By how much it led the best that was offered, of the most points that a node can have: 1000
     /// from a better pool. `None`: no offered node would do.
     pub lead_permille: Option<u32>,
-    /// Refusals so far.
+    /// It began at a requeue, and not with an answer.
+    pub is_requeue: bool,
+    /// Writes ordered so far: one for each refusal, or for the requeue.
     pub rounds: u32,
     /// When the first one was answered.
     pub began: Tick,

@@ -1,14 +1,16 @@
 use super::*;
-use crate::engine::{Answer, Candidate, Helm};
+use crate::engine::{Answer, Candidate, Helm, PreemptVerb, Ring};
 use crate::model::{Change, Node, NodeMatcher, Reason, Refusal};
 use crate::policy::{ClassSettings, PoolSettings, Settings, Steering, default_class};
 use crate::testing::{Site, node, placed, pod, replica, seen_node, seen_pod};
 
+mod foreign;
 mod interleavings;
+mod requeue;
 mod whom;
 
 /// Nominations are written, and kube-scheduler asks before it preempts.
-const ACTS: Helm = Helm { acts: true, preempt_verb: true, is_paused: false };
+const ACTS: Helm = Helm { acts: true, preempt_verb: PreemptVerb::Configured, is_paused: false };
 /// What kube-scheduler offers: `t` is never among it.
 const WINDOW: [&str; 2] = ["x", "y"];
 
@@ -82,7 +84,19 @@ impl Site {
     }
 
     fn rings(&mut self, now_ms: u64) -> usize {
-        self.desk.rings(&self.world, Tick(now_ms), usize::MAX, usize::MAX).len()
+        self.desk.rings(&self.world, false, Tick(now_ms), usize::MAX, usize::MAX).len()
+    }
+
+    /// Whoever is requeued, with nominations where they are to be written.
+    fn requeued(&mut self, now_ms: u64) -> Vec<Ring> {
+        self.desk.rings(&self.world, true, Tick(now_ms), usize::MAX, usize::MAX)
+    }
+
+    /// The one pod that is requeued with a nomination.
+    fn sent_at_requeue(&mut self, now_ms: u64) -> SteerOrder {
+        let rings = self.requeued(now_ms);
+        assert_eq!(rings.len(), 1, "at {now_ms}");
+        rings.into_iter().next().and_then(|it| it.steer).expect("with a nomination")
     }
 
     /// Nobody is under way, nothing is held, and nobody is waited for.

@@ -49,6 +49,7 @@ async fn admin() -> Router {
         acts: Arc::new(Vec::new),
         lease: Arc::new(|| None),
         ahead: Arc::new(|_, _, _| None),
+        obstacles: Arc::new(|_, _, _| Vec::new()),
     };
     Admin::new(board, metrics, sources).router()
 }

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::numbers::{ConstraintView, ExplainedNodeView, LimitView, NominatedView, taint_of};
-use super::{Check, PolicyOnDisk, PolicyOrigin, StandingOf};
-use crate::actor::Leading;
+use super::{Check, ObstaclesOf, PolicyOnDisk, PolicyOrigin, StandingOf};
+use crate::actor::{Leading, Obstacle};
 use crate::ahead::Standing;
 use crate::engine::{self, Desk, NodeExplanation, SteerOutcome, World};
 use crate::model::{
@@ -172,6 +172,26 @@ pub(super) struct ExplainView {
     nominated: Option<NominatedView>,
     /// How it was sent to a node that was not offered, or is being sent; null if it was not lately.
     steer: Option<SteerView>,
+    /// What is off that would send it to a node that was not offered; empty for a placed pod.
+    steering_off: Vec<ObstacleView>,
+}
+
+/// Something that is off.
+#[derive(Serialize)]
+struct ObstacleView {
+    part: &'static str,
+    cause: &'static str,
+    why: String,
+    /// What turns it on; null where nothing does.
+    turn_on: Option<&'static str>,
+}
+
+impl From<Obstacle> for ObstacleView {
+    fn from(it: Obstacle) -> Self {
+        let Obstacle { part, ground, why, remedy, .. } = it;
+        let turn_on = Some(remedy).filter(|it| !it.is_empty());
+        Self { part: part.name(), cause: ground.name(), why, turn_on }
+    }
 }
 
 /// Times are in milliseconds since the pod was sent away; null: not done.
@@ -183,6 +203,8 @@ struct SteerView {
     lead_pct: Option<f64>,
     /// Null: under way.
     outcome: Option<&'static str>,
+    /// It began at a requeue, and not with an answer.
+    requeue: bool,
     rounds: u32,
     began_ms_ago: u64,
     written_ms: Option<u64>,
@@ -198,6 +220,7 @@ impl SteerView {
             target: it.node.to_string(),
             lead_pct: it.lead_permille.map(|permille| f64::from(permille) / 10.0),
             outcome: it.outcome.map(SteerOutcome::name),
+            requeue: it.is_requeue,
             rounds: it.rounds,
             began_ms_ago: now.since_ms(it.began),
             written_ms: it.written_ms,
@@ -259,7 +282,7 @@ struct PointsView {
 /// date and on the newest World: an older one would take the desk back to an older policy.
 pub(super) fn explain(
     board: &Board,
-    ahead: &StandingOf,
+    (ahead, obstacles): (&StandingOf, &ObstaclesOf),
     namespace: &str,
     name: &str,
     node: Option<&str>,
@@ -268,7 +291,9 @@ pub(super) fn explain(
         let view = Views { board, world }.explain(desk, namespace, name, node)?;
         let pending = world.snapshot.pending_by_name(namespace, name);
         let standing = pending.and_then(|pod| ahead(world, desk, pod));
-        Ok(ExplainView { ahead: standing.map(AheadView::from), ..view })
+        let off = pending.map(|pod| obstacles(world, desk, pod)).unwrap_or_default();
+        let steering_off = off.into_iter().map(ObstacleView::from).collect();
+        Ok(ExplainView { ahead: standing.map(AheadView::from), steering_off, ..view })
     })
 }
 
@@ -385,6 +410,7 @@ impl Views<'_> {
             pools: None,
             nominated: None,
             steer: SteerView::of(desk, PodUid(record.uid), self.board.clock.now()),
+            steering_off: Vec::new(),
         })
     }
 
@@ -444,6 +470,7 @@ impl Views<'_> {
             pools: self.open_to(self.world.class(self.world.classify(pod).class)),
             nominated: NominatedView::of(snapshot, desk, pod),
             steer: SteerView::of(desk, pod.uid, self.board.clock.now()),
+            steering_off: Vec::new(),
         })
     }
 

@@ -1,18 +1,29 @@
 //! Nominating a node for a pending pod, and taking a nomination back.
 //!
 //! Both are JSON patches of `pods/status`, whose tests are the fences: the pod is the one that is
-//! meant, it has no node, and its nomination is the one that the decision was made on. A resource
-//! version would be no fence but a hurdle, since kube-scheduler writes the same status a few
-//! milliseconds after every refusal. What does not hold changes nothing; the server then answers 422
-//! without saying which test it was, so the pod is asked.
+//! meant, it has no node, and it has no nomination, or the one that is taken back. So no nomination ever
+//! replaces another one. A resource version would be no fence but a hurdle for a nomination, since
+//! kube-scheduler writes the same status a few milliseconds after every refusal. What does not hold
+//! changes nothing; the server then answers 422 without saying which test it was, so the pod is asked.
+//!
+//! A nomination is taken back only if we own the field, by the API server's own account of who wrote it
+//! (`metadata.managedFields`). That patch names the version which was looked at.
 
 use http::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::k8s::client::FIELD_MANAGER;
 use crate::k8s::slim::SlimPod;
+use crate::k8s::watch::Failure;
 
-use super::{PodRef, PodWrites, RING_ANNOTATION, WRITE_TIMEOUT, WriteOutcome, path, refused};
+use super::{
+    PodRef, PodWrites, RING_ANNOTATION, WRITE_TIMEOUT, WriteOutcome, path, refused, unreadable,
+};
+
+/// Attempts to take a nomination back while others write to the same pod.
+const MAX_LOOKS: u32 = 4;
 
 /// What wakes a pod together with a nomination.
 #[derive(Clone, Copy, Debug)]
@@ -24,29 +35,22 @@ pub struct Wake<'a> {
 }
 
 impl PodWrites {
-    /// Nominates a node for the pod, whose nomination is `previous`, and wakes it, in one write.
-    pub async fn nominate(
-        &self,
-        pod: PodRef<'_>,
-        node: &str,
-        previous: Option<&str>,
-        wake: Wake<'_>,
-    ) -> WriteOutcome {
-        let set = async |previous: Option<&str>, annotated| {
+    /// Nominates a node for the pod, which has no nomination, and wakes it, in one write.
+    pub async fn nominate(&self, pod: PodRef<'_>, node: &str, wake: Wake<'_>) -> WriteOutcome {
+        let set = async |annotated| {
             let mut change = ring(wake.value, annotated);
             change.push(op("add", "/status/nominatedNodeName", node.into()));
-            self.fenced(pod, previous, change).await
+            self.fenced(pod, change).await
         };
         in_time(async {
-            match set(previous, wake.annotated).await {
+            match set(wake.annotated).await {
                 // The guess about annotations was wrong.
-                Err(it) if it.as_told && it.annotated != wake.annotated => {
-                    set(previous, it.annotated).await
+                Err(it) if it.nominated.is_none() && it.annotated != wake.annotated => {
+                    set(it.annotated).await
                 }
-                // So an earlier attempt has done it, whose answer was lost; or somebody else, who may
-                // not have woken the pod.
-                Err(it) if !it.as_told && it.nominated.as_deref() == Some(node) => {
-                    set(Some(node), it.annotated).await
+                // An earlier attempt has done it, whose answer was lost: the mark is this order's.
+                Err(it) if it.nominated.as_deref() == Some(node) && it.ring == wake.value => {
+                    Ok(WriteOutcome::Written)
                 }
                 outcome => outcome,
             }
@@ -54,38 +58,68 @@ impl PodWrites {
         .await
     }
 
-    /// Takes the nomination `previous` of the pod back.
+    /// Takes the nomination `previous` of the pod back, if it is ours.
     pub async fn clear_nomination(&self, pod: PodRef<'_>, previous: &str) -> WriteOutcome {
-        let remove = json!({"op": "remove", "path": "/status/nominatedNodeName"});
-        in_time(async {
-            match self.fenced(pod, Some(previous), vec![remove]).await {
-                // An earlier attempt, or somebody else, has done it.
-                Err(it) if it.nominated.is_none() => Ok(WriteOutcome::Written),
-                outcome => outcome,
+        let cleared = async {
+            let mut why = String::new();
+            for _ in 0..MAX_LOOKS {
+                let seen = match self.owned(pod).await {
+                    Ok(seen) => seen,
+                    Err(failure) => return refused(failure),
+                };
+                if let Some(stands) = seen.standing(pod.uid, previous) {
+                    return stands;
+                }
+                match self.remove_nomination(pod, previous, &seen.metadata.resource_version).await {
+                    Ok(()) => return WriteOutcome::Written,
+                    // Somebody has written to the pod in between.
+                    Err(failure) if failure.code == Some(422) => why = failure.text,
+                    Err(failure) => return refused(failure),
+                }
             }
-        })
-        .await
+            WriteOutcome::Failed(why)
+        };
+        let late = || WriteOutcome::Failed(format!("no answer within {WRITE_TIMEOUT:?}"));
+        timeout(WRITE_TIMEOUT, cleared).await.unwrap_or_else(|_| late())
+    }
+
+    async fn owned(&self, pod: PodRef<'_>) -> Result<OwnedPod, Failure> {
+        let body = self.read_bytes(pod).await?;
+        serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))
+    }
+
+    async fn remove_nomination(
+        &self,
+        pod: PodRef<'_>,
+        previous: &str,
+        version: &str,
+    ) -> Result<(), Failure> {
+        let patch = json!([
+            op("test", "/metadata/uid", pod.uid.into()),
+            op("test", "/metadata/resourceVersion", version.into()),
+            op("test", "/status/nominatedNodeName", previous.into()),
+            {"op": "remove", "path": "/status/nominatedNodeName"},
+        ]);
+        self.patch_status(pod, &patch).await
+    }
+
+    async fn patch_status(&self, pod: PodRef<'_>, patch: &Value) -> Result<(), Failure> {
+        let uri = format!("{}/status", path(pod));
+        let content_type = "application/json-patch+json";
+        self.send(Method::PATCH, &uri, content_type, patch, "patch pods/status").await.map(drop)
     }
 
     /// Writes behind the fences. An error: the pod is the one that is meant and has no node, and still
     /// it is refused.
-    async fn fenced(
-        &self,
-        pod: PodRef<'_>,
-        previous: Option<&str>,
-        change: Vec<Value>,
-    ) -> Result<WriteOutcome, Refused> {
+    async fn fenced(&self, pod: PodRef<'_>, change: Vec<Value>) -> Result<WriteOutcome, Refused> {
         let fences = [
             op("test", "/metadata/uid", pod.uid.into()),
             op("test", "/spec/nodeName", Value::Null),
-            op("test", "/status/nominatedNodeName", previous.into()),
+            op("test", "/status/nominatedNodeName", Value::Null),
         ];
         let patch: Value = fences.into_iter().chain(change).collect();
-        let uri = format!("{}/status", path(pod));
-        let content_type = "application/json-patch+json";
-        let sent = self.send(Method::PATCH, &uri, content_type, &patch, "patch pods/status");
-        let why = match sent.await {
-            Ok(_) => return Ok(WriteOutcome::Written),
+        let why = match self.patch_status(pod, &patch).await {
+            Ok(()) => return Ok(WriteOutcome::Written),
             Err(failure) if failure.code == Some(422) => failure.text,
             Err(failure) => return Ok(refused(failure)),
         };
@@ -100,8 +134,8 @@ impl PodWrites {
             return Ok(WriteOutcome::AlreadyBound);
         }
         let nominated = Some(status.nominated_node_name).filter(|it| !it.is_empty());
-        let as_told = nominated.as_deref() == previous;
-        Err(Refused { why, nominated, as_told, annotated: metadata.annotations.present })
+        let marks = metadata.annotations;
+        Err(Refused { why, nominated, annotated: marks.present, ring: marks.ring })
     }
 }
 
@@ -109,10 +143,74 @@ impl PodWrites {
 struct Refused {
     why: String,
     nominated: Option<String>,
-    /// Its nomination is the one that it should have had.
-    as_told: bool,
     /// It has annotations.
     annotated: bool,
+    /// What the pod was woken with last.
+    ring: String,
+}
+
+/// A pod with the API server's account of who wrote its nomination.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OwnedPod {
+    metadata: OwnedMeta,
+    spec: OwnedSpec,
+    status: OwnedStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct OwnedMeta {
+    uid: String,
+    resource_version: String,
+    managed_fields: Vec<ManagedFields>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct OwnedSpec {
+    node_name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct OwnedStatus {
+    nominated_node_name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ManagedFields {
+    manager: String,
+    fields_v1: Value,
+}
+
+impl OwnedPod {
+    /// Why the nomination `previous` is not taken back; `None`: it is ours.
+    fn standing(&self, uid: &str, previous: &str) -> Option<WriteOutcome> {
+        if self.metadata.uid != uid {
+            return Some(WriteOutcome::Gone);
+        }
+        if !self.spec.node_name.is_empty() {
+            return Some(WriteOutcome::AlreadyBound);
+        }
+        match &*self.status.nominated_node_name {
+            // An earlier attempt, or somebody else, has done it.
+            "" => Some(WriteOutcome::Written),
+            node if node != previous || self.is_foreign() => {
+                Some(WriteOutcome::Changed(Some(node.into())))
+            }
+            _ => None,
+        }
+    }
+
+    /// Somebody else owns the nomination. A server that does not say who does leaves it to the name.
+    fn is_foreign(&self) -> bool {
+        let owns =
+            |it: &&ManagedFields| it.fields_v1.pointer("/f:status/f:nominatedNodeName").is_some();
+        let mut owners = self.metadata.managed_fields.iter().filter(owns).peekable();
+        owners.peek().is_some() && owners.all(|it| it.manager != FIELD_MANAGER)
+    }
 }
 
 /// One operation of a patch. The test of a `null` passes where there is no such field.
@@ -137,141 +235,11 @@ fn ring(value: &str, annotated: bool) -> Vec<Value> {
 async fn in_time(written: impl Future<Output = Result<WriteOutcome, Refused>>) -> WriteOutcome {
     match timeout(WRITE_TIMEOUT, written).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(Refused { why, as_told: true, .. })) => WriteOutcome::Failed(why),
+        Ok(Err(Refused { why, nominated: None, .. })) => WriteOutcome::Failed(why),
         Ok(Err(Refused { nominated, .. })) => WriteOutcome::Changed(nominated.map(Into::into)),
         Err(_) => WriteOutcome::Failed(format!("no answer within {WRITE_TIMEOUT:?}")),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::k8s::fake::{Answer, Fake, Seen};
-
-    const POD: PodRef<'_> = PodRef { namespace: "shop", name: "cart-1", uid: "u1" };
-    const WAKE: Wake<'_> = Wake { value: "7", annotated: true };
-
-    fn refused() -> Answer {
-        Answer::refusal(422, "the server rejected our request due to an error in our request")
-    }
-
-    fn pod(uid: &str, node: &str, nominated: &str, annotations: &str) -> Answer {
-        Answer::json(
-            200,
-            format!(
-                r#"{{"metadata":{{"uid":"{uid}","annotations":{annotations}}},
-                    "spec":{{"nodeName":"{node}"}},"status":{{"nominatedNodeName":"{nominated}"}}}}"#
-            ),
-        )
-    }
-
-    fn patch_of(seen: &Seen) -> Value {
-        assert_eq!(
-            (&*seen.method, &*seen.uri),
-            ("PATCH", "/api/v1/namespaces/shop/pods/cart-1/status"),
-        );
-        assert!(seen.head.contains("application/json-patch+json"), "{}", seen.head);
-        serde_json::from_str(&seen.body).expect("JSON")
-    }
-
-    async fn nominate(script: Vec<Answer>, previous: Option<&str>) -> (WriteOutcome, Vec<Seen>) {
-        let num_answers = script.len();
-        let fake = Fake::start(script).await;
-        let got = PodWrites::new(fake.client()).nominate(POD, "n1", previous, WAKE).await;
-        assert_eq!(fake.seen().len(), num_answers, "{got:?}");
-        (got, fake.seen())
-    }
-
-    #[tokio::test]
-    async fn a_nomination_is_one_write_behind_fences_that_wakes() {
-        let (got, seen) = nominate(vec![Answer::json(200, "{}")], None).await;
-        assert_eq!(got, WriteOutcome::Written);
-        let want = json!([
-            {"op": "test", "path": "/metadata/uid", "value": "u1"},
-            {"op": "test", "path": "/spec/nodeName", "value": null},
-            {"op": "test", "path": "/status/nominatedNodeName", "value": null},
-            {"op": "add", "path": "/metadata/annotations/sigma.io~1ring", "value": "7"},
-            {"op": "add", "path": "/status/nominatedNodeName", "value": "n1"},
-        ]);
-        assert_eq!(patch_of(&seen[0]), want);
-        let (_, seen) = nominate(vec![Answer::json(200, "{}")], Some("n0")).await;
-        assert_eq!(patch_of(&seen[0])[2]["value"], "n0");
-    }
-
-    #[tokio::test]
-    async fn a_wrong_guess_about_annotations_is_mended_and_clobbers_none() {
-        let script = vec![refused(), pod("u1", "", "", "null"), Answer::json(200, "{}")];
-        let (got, seen) = nominate(script, None).await;
-        assert_eq!(got, WriteOutcome::Written);
-        let second = patch_of(&seen[2]);
-        let test = json!({"op": "test", "path": "/metadata/annotations", "value": null});
-        let add =
-            json!({"op": "add", "path": "/metadata/annotations", "value": {"sigma.io/ring": "7"}});
-        assert_eq!((&second[3], &second[4]), (&test, &add));
-        // It has got annotations in between: no more guessing.
-        let again = vec![refused(), pod("u1", "", "", "null"), refused(), pod("u1", "", "", "{}")];
-        let (got, _) = nominate(again, None).await;
-        assert!(matches!(got, WriteOutcome::Failed(_)), "{got:?}");
-    }
-
-    #[tokio::test]
-    async fn the_pod_says_which_fence_did_not_hold() {
-        let changed = |to: Option<&str>| WriteOutcome::Changed(to.map(Into::into));
-        let text = "cannot patch pods/status: 422: the server rejected our request due to an error \
-                    in our request";
-        for (answer, previous, want) in [
-            (pod("u2", "", "", "{}"), None, WriteOutcome::Gone),
-            (Answer::refusal(404, "not found"), None, WriteOutcome::Gone),
-            (pod("u1", "n9", "", "{}"), None, WriteOutcome::AlreadyBound),
-            (pod("u1", "", "n9", "{}"), None, changed(Some("n9"))),
-            (pod("u1", "", "n9", "{}"), Some("n0"), changed(Some("n9"))),
-            (pod("u1", "", "", "{}"), Some("n0"), changed(None)),
-            (pod("u1", "", "n0", "{}"), Some("n0"), WriteOutcome::Failed(text.to_owned())),
-        ] {
-            let (got, _) = nominate(vec![refused(), answer], previous).await;
-            assert_eq!(got, want, "{previous:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_nomination_is_taken_back_only_while_it_is_ours() {
-        let script = vec![Answer::json(200, "{}"), refused(), pod("u1", "", "n9", "null")];
-        let fake = Fake::start(script).await;
-        let writes = PodWrites::new(fake.client());
-        assert_eq!(writes.clear_nomination(POD, "n1").await, WriteOutcome::Written);
-        let patch = patch_of(&fake.seen()[0]);
-        assert_eq!(patch[2]["value"], "n1");
-        assert_eq!(patch[3], json!({"op": "remove", "path": "/status/nominatedNodeName"}));
-        let changed = WriteOutcome::Changed(Some("n9".into()));
-        assert_eq!(writes.clear_nomination(POD, "n1").await, changed);
-    }
-
-    #[tokio::test]
-    async fn what_an_attempt_did_whose_answer_was_lost_is_not_taken_for_another_s() {
-        let done = vec![refused(), pod("u1", "", "n1", "{}"), Answer::json(200, "{}")];
-        let (got, seen) = nominate(done, Some("n0")).await;
-        assert_eq!(got, WriteOutcome::Written);
-        // Somebody else may have done it, and not have woken the pod.
-        let patch = patch_of(&seen[2]);
-        assert_eq!((&patch[2]["value"], &patch[3]["value"]), (&"n1".into(), &"7".into()));
-        let again = || vec![refused(), pod("u1", "", "n1", "{}")];
-        let (got, _) = nominate(again().into_iter().chain(again()).collect(), None).await;
-        assert!(matches!(got, WriteOutcome::Failed(_)), "{got:?}");
-        let fake = Fake::start(vec![refused(), pod("u1", "", "", "null")]).await;
-        let writes = PodWrites::new(fake.client());
-        assert_eq!(writes.clear_nomination(POD, "n1").await, WriteOutcome::Written);
-    }
-
-    #[tokio::test]
-    async fn other_refusals_are_what_they_are_for_a_ring() {
-        let busy = "cannot patch pods/status: 429: busy".to_owned();
-        let forbidden = "forbidden: cannot patch pods/status: no".to_owned();
-        for (answer, want) in [
-            (Answer::refusal(404, "gone"), WriteOutcome::Gone),
-            (Answer::refusal(403, "no"), WriteOutcome::Forbidden(forbidden)),
-            (Answer::refusal(429, "busy"), WriteOutcome::Busy(std::time::Duration::ZERO, busy)),
-        ] {
-            assert_eq!(nominate(vec![answer], None).await.0, want);
-        }
-    }
-}
+mod tests;

@@ -148,7 +148,8 @@ fn every_pod_that_we_filter_must_be_one_that_we_are_asked_about() {
             })
             .collect();
         let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
-        assert_eq!(read_text(&file(&entries)).map(|it| it.preempt_verb), Ok(*want), "{entries:?}");
+        let want = if *want { PreemptVerb::Configured } else { PreemptVerb::Absent };
+        assert_eq!(read_text(&file(&entries)).map(|it| it.preempt_verb), Ok(want), "{entries:?}");
     }
 }
 
@@ -225,7 +226,7 @@ fn what_is_shipped_has_no_sibling_and_asks_before_it_preempts() -> Result<(), Ba
         ("overlays/service-mtls", Some(&service)),
     ] {
         let path = format!("{deploy}/{folder}/kube-scheduler-config.yaml");
-        let want = Scheduler { siblings: Siblings::None, preempt_verb: true };
+        let want = Scheduler { siblings: Siblings::None, preempt_verb: PreemptVerb::Configured };
         assert_eq!(read(Path::new(&path), Own { url, listen: listen() })?, want);
     }
     Ok(())

@@ -122,6 +122,7 @@ impl Site {
             percentage: self.percentage,
             ignorable: false,
             bind: false,
+            preempt: true,
             tls: None,
             http_timeout: None,
             verbosity: 1,

@@ -44,6 +44,7 @@ pub(super) async fn feasible() -> Result<Facts> {
         percentage: None,
         ignorable: false,
         bind: false,
+        preempt: true,
         tls: None,
         http_timeout: None,
         verbosity: 10,

@@ -49,6 +49,7 @@ pub(super) async fn scores() -> Result<Facts> {
         percentage: None,
         ignorable: false,
         bind: false,
+        preempt: true,
         tls: None,
         http_timeout: None,
         verbosity: 10,

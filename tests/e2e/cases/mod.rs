@@ -23,6 +23,7 @@ pub(crate) mod soak;
 mod steer;
 mod steer_broken;
 mod steer_lost;
+mod steer_unproven;
 mod steer_volume;
 mod tls;
 
@@ -55,6 +56,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("ahead_backlog", || Box::pin(ahead::backlog())),
     ("devices_published_by_some", || Box::pin(devices::published_by_some())),
     ("steer_to_the_only_node", || Box::pin(steer::to_the_only_node())),
+    ("steer_without_the_flag", || Box::pin(steer_unproven::without_the_flag())),
     ("steer_faults", || Box::pin(steer::faults())),
     ("filter_latency_under_faults", || Box::pin(latency::under_faults())),
     ("steer_killed", || Box::pin(steer_broken::killed())),
@@ -71,6 +73,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
 /// Those that take too long for every run: only by name.
 pub(crate) const ON_REQUEST: &[(&str, Case)] = &[
     ("steer_at_ten_thousand", || Box::pin(steer::at_ten_thousand())),
+    ("steer_without_preempt_verb", || Box::pin(steer_unproven::without_preempt_verb())),
     ("steer_all_at_once", || Box::pin(steer::all_at_once())),
     ("steer_behind_a_queue", || Box::pin(steer::behind_a_queue())),
 ];

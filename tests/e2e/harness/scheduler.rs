@@ -26,6 +26,8 @@ pub(crate) struct SchedulerOptions<'a> {
     pub(crate) ignorable: bool,
     /// Has sigma write the bindings.
     pub(crate) bind: bool,
+    /// Asks sigma before it preempts.
+    pub(crate) preempt: bool,
     /// Folder of its TLS files; `None`: no TLS.
     pub(crate) tls: Option<PathBuf>,
     /// How long it waits for the extender; `None`: as shipped.
@@ -48,6 +50,7 @@ impl<'a> SchedulerOptions<'a> {
             percentage: Some(100),
             ignorable: false,
             bind: false,
+            preempt: true,
             tls: None,
             http_timeout: None,
             verbosity: 1,
@@ -170,6 +173,9 @@ fn configuration(control_plane: &ControlPlane, options: &SchedulerOptions<'_>) -
     }
     if options.bind {
         extender["bindVerb"] = json!("bind");
+    }
+    if let Some(fields) = extender.as_object_mut().filter(|_| !options.preempt) {
+        fields.remove("preemptVerb");
     }
     Ok(config)
 }

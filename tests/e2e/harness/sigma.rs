@@ -26,6 +26,8 @@ pub(crate) struct SigmaOptions {
     pub(crate) deadline: &'static str,
     /// It is given kube-scheduler's configuration as it is shipped.
     pub(crate) knows_scheduler: bool,
+    /// In that configuration kube-scheduler asks sigma before it preempts.
+    pub(crate) preempt: bool,
     /// Folder of its TLS files, as the Service overlay mounts them; `None`: no TLS.
     pub(crate) tls: Option<PathBuf>,
     /// Further arguments.
@@ -43,6 +45,7 @@ impl SigmaOptions {
             audit_interval: "10m",
             deadline: "800ms",
             knows_scheduler: false,
+            preempt: true,
             tls: None,
             more: Vec::new(),
         }
@@ -160,7 +163,9 @@ fn spawn(dir: &Path, options: &SigmaOptions, listen: u16, admin: u16) -> Result<
     if options.knows_scheduler {
         let text = include_str!("../../../deploy/base/kube-scheduler-config.yaml");
         let path = dir.join(format!("{}-scheduler.yaml", options.name));
-        std::fs::write(&path, text.replace(":9090", &format!(":{listen}")))?;
+        let text = text.replace(":9090", &format!(":{listen}"));
+        let lines = text.lines().filter(|it| options.preempt || !it.contains("preemptVerb:"));
+        std::fs::write(&path, lines.collect::<Vec<_>>().join("\n"))?;
         args.push(format!("--scheduler-config={}", path.display()));
     }
     args.extend_from_slice(&options.more);

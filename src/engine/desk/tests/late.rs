@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::engine::steer::Wrote;
-use crate::engine::{Helm, SteerOutcome};
+use crate::engine::{Helm, PreemptVerb, SteerOutcome};
 
 /// The pod with a condition of an earlier attempt, as a watch tells of it now.
 fn late(pod: &Pod, reason: Option<Reason>) -> Change {
@@ -92,7 +92,7 @@ fn steered() -> (Site, Pod) {
     site.see([seen_pod(&me)]);
     let (nodes, it) = (site.ords(&["a"]), Arc::new(me.clone()));
     let mut answer = site.desk.filter(&site.world, &it, &nodes, Tick(0));
-    let helm = Helm { acts: true, preempt_verb: true, is_paused: false };
+    let helm = Helm { acts: true, preempt_verb: PreemptVerb::Configured, is_paused: false };
     site.desk.steer(&site.world, &it, &nodes, helm, Tick(0), &mut answer);
     assert!(answer.steer.is_some(), "{answer:?}");
     (site, me)
@@ -132,8 +132,10 @@ fn a_refusal_by_role_is_not_counted_as_a_target_that_was_not_wanted() {
     site.desk.refuse(&site.world, &named, &ords, Reason::Overloaded, Tick(1));
     assert!(!site.desk.is_held(named.uid), "it was refused");
     // The rest of the attempt: kube-scheduler offers its window.
-    let (nodes, helm) =
-        (site.ords(&["a"]), Helm { acts: true, preempt_verb: true, is_paused: false });
+    let (nodes, helm) = (
+        site.ords(&["a"]),
+        Helm { acts: true, preempt_verb: PreemptVerb::Configured, is_paused: false },
+    );
     let mut answer = site.desk.filter(&site.world, &named, &nodes, Tick(2));
     site.desk.steer(&site.world, &named, &nodes, helm, Tick(2), &mut answer);
     let outcome = site.desk.steers().record(named.uid).and_then(|it| it.outcome);

@@ -77,7 +77,8 @@ struct Rig {
     cordoned: bool,
     acts: bool,
     num_begun: usize,
-    in_vain: bool,
+    /// Requeues with a nomination.
+    num_requeued: usize,
 }
 
 impl Rig {
@@ -98,7 +99,7 @@ impl Rig {
             cordoned: false,
             acts: true,
             num_begun: 0,
-            in_vain: false,
+            num_requeued: 0,
         }
     }
 
@@ -197,7 +198,26 @@ impl Rig {
             }
         }
         self.site.desk.expire(&self.site.world, now);
-        self.awake |= self.site.rings(self.now_ms) > 0;
+        let rings = self.site.desk.rings(&self.site.world, self.acts, now, 9, usize::MAX);
+        for ring in rings {
+            match ring.steer {
+                Some(order) => {
+                    assert!(self.acts && order.round == 1);
+                    assert_eq!(self.site.may_evict(&ring.pod), [false]);
+                    self.num_requeued += 1;
+                    self.replace_order(order);
+                }
+                None => self.awake = true,
+            }
+        }
+    }
+
+    /// The actor has one order a pod: an older one is over.
+    fn replace_order(&mut self, order: SteerOrder) {
+        for older in std::mem::take(&mut self.orders) {
+            self.outcomes.push_back(((older.pod.uid, older.round), Wrote::Failed));
+        }
+        self.orders.push_back(order);
     }
 
     /// One attempt of kube-scheduler's: the nominated node first, then the window.
@@ -232,19 +252,13 @@ impl Rig {
     fn answered(&mut self, pod: &Pod, names: &[&str], written_within: bool) -> Option<Reason> {
         let helm = Helm { acts: self.acts, ..ACTS };
         let answer = self.site.asked(pod, names, helm, self.now_ms);
-        let outcome = self.site.outcome(pod);
-        self.in_vain |= outcome == Some(SteerOutcome::NotHonoured);
         if let Some(order) = answer.steer {
             assert_eq!((answer.accepted.len(), &*order.node), (0, "t"));
             assert!(self.acts && !self.bound);
             self.num_begun += usize::from(order.round == 1);
             assert!(self.site.desk.is_held(pod.uid), "the target is kept for it");
             assert_eq!(self.site.may_evict(pod), [false]);
-            // The actor has one order a pod: an older one is over.
-            for older in std::mem::take(&mut self.orders) {
-                self.outcomes.push_back(((older.pod.uid, older.round), Wrote::Failed));
-            }
-            self.orders.push_back(order);
+            self.replace_order(order);
         }
         if written_within {
             self.write(false);
@@ -262,8 +276,8 @@ impl Rig {
         if fails && order.round > 1 {
             return self.orders.push_front(order);
         }
-        let is_as_told = self.pod.nominated == order.pod.nominated
-            || self.pod.nominated.as_deref() == Some(&*order.node);
+        // No nomination replaces another one.
+        let is_as_told = self.pod.nominated.is_none();
         let wrote = match () {
             () if self.bound => Wrote::Bound,
             () if fails => Wrote::Failed,
@@ -309,16 +323,14 @@ proptest! {
             let must_hold = rig.answered_by_role.is_some_and(|until| Tick(rig.now_ms) < until);
             prop_assert!(is_held || !must_hold, "it may be bound by its last answer");
         }
-        // A target that kube-scheduler did not want is nothing to ring for: its pod is refused as any
-        // other is, and woken by what changes in the nodes that it was refused by.
-        let is_ordinary = rig.in_vain && !better;
         rig.comes_to_rest(&["x", "t"]);
-        prop_assert!(rig.bound || is_ordinary, "it sleeps: {:?}", rig.site.desk.steers());
+        prop_assert!(rig.bound, "it sleeps: {:?}", rig.site.desk.steers());
         let desk = &rig.site.desk;
         prop_assert!(desk.holds().is_empty() && desk.steers().open.is_empty());
         prop_assert!(desk.steers().spent.is_empty() || !rig.bound);
         let news = rig.site.desk.take_steer_news();
-        prop_assert_eq!(news.len(), rig.num_begun, "each has one outcome: {:?}", news);
+        let num_begun = rig.num_begun + rig.num_requeued;
+        prop_assert_eq!(news.len(), num_begun, "each has one outcome: {:?}", news);
     }
 
     /// The same where no window ever has the target: then only a nomination leads there. Without

@@ -11,12 +11,11 @@ use crate::testing::claim;
 fn whom_a_steer_could_harm_is_not_steered() {
     let plain = || pod(1, 1);
     let off = Helm { acts: false, ..ACTS };
-    let unproven = Helm { preempt_verb: false, ..ACTS };
     let told = Pod { refusal: Some(Refusal { reason: Some(Reason::Steered) }), ..plain() };
     let cannot_judge = Some(CannotJudge::Unclear);
     let unclear = Constraints { cannot_judge, ..Constraints::default() };
     let claims = [claim("data")].into();
-    let cases: [(Pod, Helm, Unsteered); 10] = [
+    let cases: [(Pod, Helm, Unsteered); 9] = [
         (plain(), off, Unsteered::Off),
         (Pod { grouped: true, ..plain() }, ACTS, Unsteered::Grouped),
         (Pod { constraints: Some(Arc::new(unclear)), ..plain() }, ACTS, Unsteered::Constrained),
@@ -26,7 +25,6 @@ fn whom_a_steer_could_harm_is_not_steered() {
         (Pod { terminal: true, ..plain() }, ACTS, Unsteered::NotPending),
         (nominated(&plain(), "t"), ACTS, Unsteered::Nominated),
         (told, ACTS, Unsteered::SameText),
-        (plain(), unproven, Unsteered::MayPreempt),
     ];
     for (me, helm, want) in cases {
         let mut site = site(false, &[&me]);
@@ -112,15 +110,32 @@ fn names_that_nobody_knows_are_a_reason_to_wait() {
     site.sent(&me, 3);
 }
 
+/// Whom no offered node would take is refused anyway, so that nothing more must be proven.
 #[test]
-fn a_preempt_call_or_a_pod_that_cannot_preempt_proves_enough() {
-    let unproven = Helm { preempt_verb: false, ..ACTS };
+fn whom_no_offered_node_would_take_is_steered_without_any_proof() {
+    for preempt_verb in [PreemptVerb::Unknown, PreemptVerb::Absent] {
+        let (me, helm) = (pod(1, 1), Helm { preempt_verb, ..ACTS });
+        let mut site = site(false, &[&me]);
+        assert!(site.asked(&me, &WINDOW, helm, 0).steer.is_some(), "{preempt_verb:?}");
+        assert_eq!(site.may_evict(&me), [false]);
+    }
+}
+
+/// Who might have been placed at once must not be refused where somebody could be evicted for it.
+#[test]
+fn better_needs_a_preempt_call_or_a_pod_that_cannot_preempt() {
     let (me, mild) = (pod(1, 1), Pod { never_preempts: true, ..pod(2, 1) });
-    let mut site = site(false, &[&me, &mild]);
-    assert!(site.asked(&mild, &WINDOW, unproven, 0).steer.is_some());
-    assert_eq!(site.asked(&me, &WINDOW, unproven, 1).unsteered, Some(Unsteered::MayPreempt));
-    site.may_evict(&pod(3, 1));
-    assert!(site.asked(&me, &WINDOW, unproven, 2).steer.is_some());
+    for preempt_verb in [PreemptVerb::Unknown, PreemptVerb::Absent] {
+        let mut site = site(true, &[&me, &mild]);
+        let unproven = Helm { preempt_verb, ..ACTS };
+        assert!(site.asked(&mild, &WINDOW, unproven, 100).steer.is_some());
+        site.desk.expire_steers(&site.world, Tick(100 + PATIENCE_MS));
+        let answer = site.asked(&me, &WINDOW, unproven, 20_000);
+        assert_eq!((answer.steer, answer.accepted.len()), (None, 2));
+        assert_eq!(answer.unsteered, Some(Unsteered::MayPreempt));
+        site.may_evict(&pod(3, 1));
+        assert!(site.asked(&me, &WINDOW, unproven, 20_100).steer.is_some());
+    }
 }
 
 #[test]
@@ -226,7 +241,7 @@ fn one_look_at_the_cluster_is_enough_for_all_pods_of_a_kind() {
     }
     site.see([Change::PodGone { uid: filler.uid }, seen_pod(&rest)]);
     // A budget for one of them: the big ones all wait behind the first, who still passes nowhere.
-    let rung = [100, 101].map(|now| site.desk.rings(&site.world, Tick(now), 10, 1));
+    let rung = [100, 101].map(|now| site.desk.rings(&site.world, false, Tick(now), 10, 1));
     assert_eq!(
         rung.map(|it| it.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>()),
         [vec![], vec![small.uid]]
@@ -258,7 +273,7 @@ fn a_look_in_vain_for_one_says_nothing_of_those_with_other_constraints() {
         assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
     }
     site.see([Change::PodGone { uid: filler.uid }]);
-    let rung = site.desk.rings(&site.world, Tick(100), 10, usize::MAX);
+    let rung = site.desk.rings(&site.world, false, Tick(100), 10, usize::MAX);
     assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [plain.uid]);
 }
 
@@ -273,7 +288,7 @@ fn a_look_in_vain_for_one_says_nothing_of_those_with_other_volumes() {
         assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
     }
     site.see([Change::PodGone { uid: filler.uid }]);
-    let rung = site.desk.rings(&site.world, Tick(100), 10, usize::MAX);
+    let rung = site.desk.rings(&site.world, false, Tick(100), 10, usize::MAX);
     assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [other.uid]);
 }
 
@@ -324,7 +339,7 @@ fn a_look_in_vain_for_one_says_nothing_of_those_whom_nobody_must_be_apart_from()
             assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
         }
         site.see([Change::PodGone { uid: filler.uid }]);
-        let rung = site.desk.rings(&site.world, Tick(100), 10, usize::MAX);
+        let rung = site.desk.rings(&site.world, false, Tick(100), 10, usize::MAX);
         assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [song.uid]);
     }
 }
