@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::steers::{self, Chores};
 use super::{Actor, Means, Order, Outcome};
-use crate::engine::{Desk, Ring};
+use crate::engine::{Desk, Nominates, Ring};
 use crate::metrics::Metrics;
-use crate::model::Tick;
+use crate::model::{Pod, Tick};
 use crate::writer::Board;
 
 /// How often refusals are looked at.
@@ -65,12 +65,17 @@ pub async fn answer(board: Arc<Board>, metrics: Arc<Metrics>, actor: Arc<Actor>)
             metrics.refused_pods.set(desk.refusals().len() as i64);
             // First, since whom it gives up is rung.
             let chores = Chores::of(desk, world, now);
-            let some = |desk: &mut Desk| desk.rings(world, acts, now, room, BUDGET);
+            let is_paused = |pod: &Pod| actor.is_paused(Means::Steer, pod);
+            let nominates = Nominates { acts, is_paused: &is_paused };
+            let some = |desk: &mut Desk| desk.rings(world, nominates, now, room, BUDGET);
             (if room > 0 { some(desk) } else { Vec::new() }, chores)
         });
         chores.finish(&actor, &metrics);
         for Ring { pod, reason, steer } in rings {
             let metrics = metrics.clone();
+            if steer.is_some() {
+                actor.began(Means::Steer, &pod);
+            }
             let order = match steer {
                 Some(steer) => steers::order(&board, steer, move |outcome| {
                     count(&metrics, "nominated", outcome);

@@ -23,7 +23,7 @@ use super::{Case, World};
 use crate::cluster::{HoldLimits, Holds, MAX_SILENCE_MS, Settled, Watch};
 use crate::model::{ClassOrd, NodeOrd, Pod, PodUid, Reason, Tick};
 
-pub use requeue::Ring;
+pub use requeue::{Nominates, Ring};
 pub use steering::{Helm, PreemptVerb};
 
 /// How long nothing ends after a stop of the process: what waited meanwhile is read within it.

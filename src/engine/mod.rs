@@ -30,7 +30,7 @@ use crate::policy::{Claimant, Class, Granted, Plan};
 
 pub use anywhere::Best;
 pub use degraded::degraded;
-pub use desk::{Answer, Desk, Helm, PreemptVerb, Ring};
+pub use desk::{Answer, Desk, Helm, Nominates, PreemptVerb, Ring};
 pub use explain::{Explanation, NodeExplanation, RulePoints, Uncommitted, explain};
 pub use filter::Tally;
 pub use in_tree::ConstraintKind;

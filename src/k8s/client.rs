@@ -122,7 +122,7 @@ impl From<Bad> for ConnectError {
 
 /// What is behind an error of TLS whose own text does not say it.
 pub(super) fn cause_of(error: &str) -> Option<&'static str> {
-    const CAUSES: [(&str, &str); 4] = [
+    const CAUSES: [(&str, &str); 3] = [
         (
             "CaUsedAsEndEntity",
             "the server shows the certificate of an authority as its own, which sigma's TLS library \
@@ -136,10 +136,6 @@ pub(super) fn cause_of(error: &str) -> Option<&'static str> {
         (
             "alert: HandshakeFailure",
             "the server may have a key that sigma's TLS library cannot verify, such as P-521",
-        ),
-        (
-            "UnknownIssuer",
-            "none of the authorities given for the cluster has issued the server's certificate",
         ),
     ];
     CAUSES.iter().find(|(sign, _)| error.contains(sign)).map(|(_, cause)| *cause)

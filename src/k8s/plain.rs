@@ -68,12 +68,13 @@ pub(super) fn of_error(error: &kube::Error) -> String {
         }
         cause = error.source();
     }
-    of_text(&text)
+    let cause = cause_of(&text).map(|it| format!(" ({it})"));
+    of_text(&text) + &cause.unwrap_or_default()
 }
 
 /// TLS errors travel inside of I/O errors, which do not name them as their source.
 fn tls_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let inner = || error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref();
+    let inner = || tls_of(error.downcast_ref::<std::io::Error>()?.get_ref()?);
     error.downcast_ref().or_else(inner)
 }
 
@@ -85,7 +86,9 @@ fn of_tls(error: &rustls::Error) -> String {
         E::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => {
             "it is not valid yet"
         }
-        E::InvalidCertificate(C::UnknownIssuer) => "its authority is not known",
+        E::InvalidCertificate(C::UnknownIssuer) => {
+            "none of the authorities given for the cluster has issued it"
+        }
         E::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
             "it is for other names"
         }

@@ -130,7 +130,7 @@ impl Filter for ResourcesFit {
 fn extended_bounds(cx: &Cx<'_>, node: NodeOrd) -> Vec<Bound> {
     let bound = |&(resource, asked): &(ResourceOrd, i64)| {
         let column = cx.snapshot.extended.get(usize::from(resource.0))?;
-        let limit = column.allocatable.get(node.index()).copied().filter(|it| *it >= 0)?;
+        let limit = column.allocatable.get(node.index()).copied().filter(|it| *it > 0)?;
         let taken = cx.extra.extended.iter().filter(|it| (it.0, it.1) == (node, resource));
         Some(Bound {
             reason: Reason::Insufficient,

@@ -9,7 +9,7 @@ use sigma::rules::{Share, SpreadKey, SpreadParams};
 
 use crate::cluster::ClusterState;
 use crate::config;
-use crate::engine::{Answer, Desk, Naming, World, explain};
+use crate::engine::{Answer, Desk, Naming, Nominates, World};
 use crate::model::{
     Change, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, TaintValue, Tick, Toleration,
 };
@@ -168,7 +168,8 @@ impl Twins {
             self.looking.expire(&self.world, now)
         );
         self.ask_about_one(&pod)?;
-        let rings = |desk: &mut Desk, world: &World| desk.rings(world, false, now, 4, 100);
+        let rings =
+            |desk: &mut Desk, world: &World| desk.rings(world, Nominates::NONE, now, 4, 100);
         prop_assert_eq!(
             rings(&mut self.scanning, &self.world),
             rings(&mut self.looking, &self.world)
@@ -186,8 +187,10 @@ impl Twins {
         let Some(offered) = nodes.get(self.next_uid as usize % nodes.len().max(1)) else {
             return Ok(());
         };
-        let explained = explain(&mut self.looking, &self.world, &pod, &nodes, 1);
-        let closest = explained.tally.closest();
+        // `explain` knows more of nodes that were not offered than the rules do.
+        let other = Arc::new(Pod { uid: PodUid(u128::MAX), ..Pod::clone(&pod) });
+        let closest = self.looking.filter(&self.world, &other, &nodes, Tick(0)).tally.closest();
+        self.looking.release(other.uid);
         for desk in [&mut self.scanning, &mut self.looking] {
             let answer = desk.filter(&self.world, &pod, &[*offered], Tick(0));
             if let Some((_, reason)) = answer.refused {

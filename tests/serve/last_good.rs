@@ -100,7 +100,7 @@ fn a_restart_beside_a_broken_policy_starts_from_the_last_good_one() {
         // It is as old as it was before the restart.
         assert_eq!(sigma.metric("sigma_policy_accepted_timestamp_seconds"), accepted_at);
         let page = sigma.get("/readyz?verbose").body;
-        let line = "[+] policy: first generation 1; the one on disk is not in force: ";
+        let line = "[-] policy: first generation 1; the one on disk is not in force: ";
         assert!(page.contains(line) && page.contains(why), "{what}: {page}");
         assert!(page.contains("; from the state dir, accepted "), "{what}: {page}");
         assert_eq!(refused(&sigma.filter(&pod("a", "1"), &["n1"])), FULL, "{what}");

@@ -99,8 +99,9 @@ async fn f06_no_refusal_invites_preemption() {
         (pod_json(2, ONLINE, "1"), "m1", Reason::Insufficient),
         (pod_json(3, ONLINE, "6"), "e1", Reason::AllocationLimit),
         (pod_json(4, ONLINE, "9"), "v1", Reason::ElasticLimit),
-        (pod_json(5, 0, "1"), "bad1", Reason::NotReady),
-        (pod_json(6, 0, "1"), "c1", Reason::Cordoned),
+        // Other nodes are closer to success than these two.
+        (pod_json(5, 0, "1"), "bad1", Reason::Insufficient),
+        (pod_json(6, 0, "1"), "c1", Reason::Insufficient),
         (pod_json(7, 0, "1"), "ghost", Reason::UnknownNode),
     ];
     for (pod, name, reason) in cases {
@@ -147,7 +148,9 @@ async fn f11_a_name_unknown_yet_is_refused_and_rung_for() {
     assert_eq!(site.metrics.rejections.with_label_values(&["UnknownNode"]).get(), 1);
     let waits = &request("f11")["Pod"];
     site.see([pod_seen(waits), node_seen(node("ghost", "metal"))]).await;
-    let rung = site.board.decide(|desk, world, now| desk.rings(world, false, now, 9, 99_999));
+    let rung = site.board.decide(|desk, world, now| {
+        desk.rings(world, sigma::engine::Nominates::NONE, now, 9, 99_999)
+    });
     assert_eq!(rung.len(), 1);
 }
 

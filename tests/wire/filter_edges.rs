@@ -193,7 +193,9 @@ async fn f29_before_the_lists_are_in() {
     assert_eq!(held, Some(1));
     // Who had to wait is rung, whichever node is good for it.
     site.see([pod_seen(&pod_json(2, OFFLINE, "1"))]).await;
-    let rung = site.board.decide(|desk, world, now| desk.rings(world, false, now, 9, 99_999));
+    let rung = site.board.decide(|desk, world, now| {
+        desk.rings(world, sigma::engine::Nominates::NONE, now, 9, 99_999)
+    });
     assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [PodUid(2)]);
 
     let site = Site::with(&settings(), |options| options.not_ready = NotReady::Reject).await;

@@ -26,6 +26,27 @@ pub struct Ring {
     pub steer: Option<SteerOrder>,
 }
 
+/// Which pods may be requeued with a nomination, as far as the means is concerned.
+#[derive(Clone, Copy)]
+pub struct Nominates<'a> {
+    /// Nominations are written: the means has the rights, and no open breaker.
+    pub acts: bool,
+    /// Steers of the pod's equivalence class were in vain, so that it is left alone for a while.
+    pub is_paused: &'a dyn Fn(&Pod) -> bool,
+}
+
+impl Nominates<'_> {
+    /// Every pod.
+    pub const ANY: Self = Self { acts: true, is_paused: &|_| false };
+    /// No pod.
+    pub const NONE: Self = Self { acts: false, ..Self::ANY };
+
+    /// Every pod or none.
+    pub const fn if_any(acts: bool) -> Self {
+        Self { acts, ..Self::ANY }
+    }
+}
+
 /// Where a refused pod would pass now.
 enum Passes {
     /// On a node that it was refused by.
@@ -39,7 +60,7 @@ enum Passes {
 
 impl Desk {
     /// Pods whose refusal no longer holds, at most `most`; each is marked as rung. Nominations are written
-    /// if the steer `acts`.
+    /// for those that `nominates` names.
     ///
     /// `budget` bounds the number of (pod, node) pairs looked at, so that a request never waits long
     /// for the desk; one pod is always looked at. The next call goes on where this one stopped. Who is
@@ -47,13 +68,13 @@ impl Desk {
     pub fn rings(
         &mut self,
         world: &World,
-        acts: bool,
+        nominates: Nominates<'_>,
         now: Tick,
         most: usize,
         budget: usize,
     ) -> Vec<Ring> {
         self.follow(world);
-        self.steers.acts = acts;
+        self.steers.acts = nominates.acts;
         let (mut rings, due) = (Vec::new(), self.refusals.due(now));
         // Mostly nobody waits, and this is asked 20 times a second.
         if due.is_empty() {
@@ -94,8 +115,10 @@ impl Desk {
                     in_vain.extend(elsewhere.then_some(pod));
                     continue;
                 }
-                Passes::Elsewhere(best) => self.nominate_at_requeue(world, &pod, best, now),
-                Passes::Offered | Passes::Unwanted => None,
+                Passes::Elsewhere(best) if !(nominates.is_paused)(&pod) => {
+                    self.nominate_at_requeue(world, &pod, best, now)
+                }
+                Passes::Elsewhere(_) | Passes::Offered | Passes::Unwanted => None,
             };
             self.refusals.looked(uid);
             self.refusals.rang(uid, now);

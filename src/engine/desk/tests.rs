@@ -21,7 +21,8 @@ impl Site {
 
     /// The pods that are rung now.
     fn rung(&mut self, now_ms: u64) -> Vec<u128> {
-        let rings = self.desk.rings(&self.world, false, Tick(now_ms), usize::MAX, usize::MAX);
+        let rings =
+            self.desk.rings(&self.world, Nominates::NONE, Tick(now_ms), usize::MAX, usize::MAX);
         rings.into_iter().map(|ring| ring.pod.uid.0).collect()
     }
 }
@@ -238,12 +239,12 @@ fn a_burst_of_pods_is_not_rung_past_what_one_call_may_look_at() {
     site.see([Change::PodGone { uid: holder.uid }]);
     let mut rung = Vec::new();
     for _ in 0..6 {
-        let rings = site.desk.rings(&site.world, false, Tick(1), 10, 1);
+        let rings = site.desk.rings(&site.world, Nominates::NONE, Tick(1), 10, 1);
         rung.extend(rings.into_iter().map(|ring| ring.pod.uid.0));
     }
     assert_eq!(rung, [60]);
     // A budget too small for one pod still looks at one.
-    assert_eq!(site.desk.rings(&site.world, false, Tick(9_999), 10, 0), []);
+    assert_eq!(site.desk.rings(&site.world, Nominates::NONE, Tick(9_999), 10, 0), []);
 }
 
 #[test]
@@ -258,7 +259,7 @@ fn rings_go_to_who_waits_with_what_is_newest_of_it() {
     let leaving = Pod { resource_version: 8, terminating: true, ..pod(2, 1) };
     // The third is known to no watch: it may have been deleted before the request came.
     site.see([Change::PodGone { uid: holder.uid }, seen_pod(&newer), seen_pod(&leaving)]);
-    let rings = site.desk.rings(&site.world, false, Tick(1), 10, 100);
+    let rings = site.desk.rings(&site.world, Nominates::NONE, Tick(1), 10, 100);
     assert_eq!(
         rings,
         [Ring { pod: Arc::new(newer), reason: Reason::AllocationLimit, steer: None }]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Helm, NoTarget, PreemptVerb, Unsteered, explain};
+use crate::engine::{Helm, NoTarget, Nominates, PreemptVerb, Unsteered, explain};
 use crate::model::{
     CannotJudge, Change, Effect, ExtendedAmount, Is, Kind, Node, NodeMatcher, NodeTerm, Pod,
     PoolOrd, Profile, Profiles, Reason, Requirement, Taint, TaintValue, Tick, Toleration,
@@ -128,7 +128,8 @@ fn check(site: &mut Site, it: &Pod, want: &Made<'_>, what: &str) {
             let refusal = Some(crate::model::Refusal { reason: told, ..Default::default() });
             site.see([seen_pod(&Pod { refusal, resource_version: 2, ..it.clone() })]);
             assert_eq!(site.desk.adopt_refusals(&site.world, Tick(1)), 1, "{what}");
-            let rings = site.desk.rings(&site.world, true, Tick(1), usize::MAX, usize::MAX);
+            let rings =
+                site.desk.rings(&site.world, Nominates::ANY, Tick(1), usize::MAX, usize::MAX);
             assert_eq!(rings, [], "{what}");
         }
         Made::CannotJudge(why) => {

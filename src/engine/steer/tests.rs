@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::{Answer, Candidate, Helm, PreemptVerb, Ring};
+use crate::engine::{Answer, Candidate, Helm, Nominates, PreemptVerb, Ring};
 use crate::model::{Change, Node, NodeMatcher, Reason, Refusal};
 use crate::policy::{ClassSettings, PoolSettings, Settings, Steering, default_class};
 use crate::testing::{Site, node, placed, pod, replica, seen_node, seen_pod};
@@ -84,12 +84,12 @@ impl Site {
     }
 
     fn rings(&mut self, now_ms: u64) -> usize {
-        self.desk.rings(&self.world, false, Tick(now_ms), usize::MAX, usize::MAX).len()
+        self.desk.rings(&self.world, Nominates::NONE, Tick(now_ms), usize::MAX, usize::MAX).len()
     }
 
     /// Whoever is requeued, with nominations where they are to be written.
     fn requeued(&mut self, now_ms: u64) -> Vec<Ring> {
-        self.desk.rings(&self.world, true, Tick(now_ms), usize::MAX, usize::MAX)
+        self.desk.rings(&self.world, Nominates::ANY, Tick(now_ms), usize::MAX, usize::MAX)
     }
 
     /// The one pod that is requeued with a nomination.

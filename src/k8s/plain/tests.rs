@@ -81,7 +81,8 @@ fn errors_of_the_client_tell_what_is_wrong_and_not_with_whom() {
         (invalid(names), "TLS: the server's certificate is not accepted: it is for other names"),
         (
             invalid(rustls::CertificateError::UnknownIssuer),
-            "TLS: the server's certificate is not accepted: its authority is not known",
+            "TLS: the server's certificate is not accepted: none of the authorities given for the cluster \
+             has issued it",
         ),
         (tls(rustls::Error::DecryptError), "TLS: the handshake failed"),
         (

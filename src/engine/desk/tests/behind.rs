@@ -88,7 +88,7 @@ fn what_a_restored_server_says_is_newer_than_what_was_known() {
     let (begin, end) = (Change::RelistBegin(Kind::Pods), Change::RelistEnd(Kind::Pods));
     site.see([begin].into_iter().chain(list).chain([end]));
     // The one that is back waits again, and the other asks for less than when it was refused.
-    let rings = site.desk.rings(&site.world, false, Tick(5000), 10, 1000);
+    let rings = site.desk.rings(&site.world, Nominates::NONE, Tick(5000), 10, 1000);
     let asks: Vec<_> = rings.iter().map(|it| it.pod.requests.base.cpu_milli).collect();
     assert_eq!(asks, [1000]);
     assert_eq!(site.filter(&back, &["a"], 5001), Ok(vec!["a"]));

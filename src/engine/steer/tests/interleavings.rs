@@ -198,7 +198,13 @@ impl Rig {
             }
         }
         self.site.desk.expire(&self.site.world, now);
-        let rings = self.site.desk.rings(&self.site.world, self.acts, now, 9, usize::MAX);
+        let rings = self.site.desk.rings(
+            &self.site.world,
+            Nominates::if_any(self.acts),
+            now,
+            9,
+            usize::MAX,
+        );
         for ring in rings {
             match ring.steer {
                 Some(order) => {

@@ -49,7 +49,7 @@ fn whoever_may_not_be_nominated_is_only_woken() {
         let mut site = site(false, &[&plain()]);
         spent(&mut site, &plain(), 0);
         site.see(change.clone());
-        let rings = site.desk.rings(&site.world, acts, Tick(1), 9, usize::MAX);
+        let rings = site.desk.rings(&site.world, Nominates::if_any(acts), Tick(1), 9, usize::MAX);
         assert_eq!(rings.len(), 1, "it is woken: {change:?}");
         assert_eq!(rings[0].steer.is_some(), nominates, "{acts} {change:?}");
     }

@@ -241,7 +241,8 @@ fn one_look_at_the_cluster_is_enough_for_all_pods_of_a_kind() {
     }
     site.see([Change::PodGone { uid: filler.uid }, seen_pod(&rest)]);
     // A budget for one of them: the big ones all wait behind the first, who still passes nowhere.
-    let rung = [100, 101].map(|now| site.desk.rings(&site.world, false, Tick(now), 10, 1));
+    let rung =
+        [100, 101].map(|now| site.desk.rings(&site.world, Nominates::NONE, Tick(now), 10, 1));
     assert_eq!(
         rung.map(|it| it.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>()),
         [vec![], vec![small.uid]]
@@ -273,7 +274,7 @@ fn a_look_in_vain_for_one_says_nothing_of_those_with_other_constraints() {
         assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
     }
     site.see([Change::PodGone { uid: filler.uid }]);
-    let rung = site.desk.rings(&site.world, false, Tick(100), 10, usize::MAX);
+    let rung = site.desk.rings(&site.world, Nominates::NONE, Tick(100), 10, usize::MAX);
     assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [plain.uid]);
 }
 
@@ -288,7 +289,7 @@ fn a_look_in_vain_for_one_says_nothing_of_those_with_other_volumes() {
         assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
     }
     site.see([Change::PodGone { uid: filler.uid }]);
-    let rung = site.desk.rings(&site.world, false, Tick(100), 10, usize::MAX);
+    let rung = site.desk.rings(&site.world, Nominates::NONE, Tick(100), 10, usize::MAX);
     assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [other.uid]);
 }
 
@@ -339,7 +340,7 @@ fn a_look_in_vain_for_one_says_nothing_of_those_whom_nobody_must_be_apart_from()
             assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
         }
         site.see([Change::PodGone { uid: filler.uid }]);
-        let rung = site.desk.rings(&site.world, false, Tick(100), 10, usize::MAX);
+        let rung = site.desk.rings(&site.world, Nominates::NONE, Tick(100), 10, usize::MAX);
         assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [song.uid]);
     }
 }

@@ -173,7 +173,7 @@ async fn who_the_server_is() {
             format!("{{server: '{url}', certificate-authority: other.crt}}"),
             Err("none of the authorities given for the cluster"),
         ),
-        (format!("{{server: '{url}'}}"), Err("UnknownIssuer")),
+        (format!("{{server: '{url}'}}"), Err("none of the authorities given for the cluster")),
     ];
     check_clusters(&site, cases).await;
 }
@@ -198,7 +198,7 @@ async fn where_the_server_is_and_what_it_is_called() {
         // The name that the certificate must have.
         (
             format!("{{server: 'https://localhost:{port}', certificate-authority: ca.crt}}"),
-            Err("not valid for name \"localhost\""),
+            Err("it is for other names"),
         ),
         (
             format!(
@@ -219,7 +219,7 @@ async fn where_the_server_is_and_what_it_is_called() {
                 "{{server: '{url}', certificate-authority: ca.crt, \
             tls-server-name: else.sigma.test}}"
             ),
-            Err("not valid for name \"else.sigma.test\""),
+            Err("it is for other names"),
         ),
     ];
     check_clusters(&site, cases).await;
