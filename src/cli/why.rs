@@ -242,7 +242,8 @@ fn steer(answer: &Value) -> String {
             out += &format!(", {step} after {ms} ms");
         }
     }
-    out + &format!("; writes: {}\n", steer["rounds"])
+    let rounds = steer["rounds"].as_u64().unwrap_or(0);
+    out + &format!("; {rounds} write{}\n", if rounds == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

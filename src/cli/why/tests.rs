@@ -77,8 +77,7 @@ const SHOWN: &str = "\
 shop/cart: pending, class online
 last refusal: sigma: x
 nominated by preemption to n-7, waiting for its victims: 2 pods of lower priority
-steered to n-9 (better: leads the best offered by 12.5 %): under way, nominated after 4 ms;
-  refusals: 1
+steered to n-9 (better: leads the best offered by 12.5 %): under way, nominated after 4 ms; 1 write
 not nominated ahead: volumes
 3 of 6 nodes would take it
 required constraints leave 0 of these: nodeAffinity rules out 2, hostPort rules out 1
@@ -114,6 +113,23 @@ fn an_answer_is_shown_to_a_person() {
     let placed = json!({"namespace": "shop", "pod": "cart", "state": "placed", "node": "n-1",
         "class": "online"});
     assert_eq!(shown(&placed), "shop/cart: placed on n-1, class online\n");
+}
+
+#[test]
+fn what_is_off_is_told_with_what_turns_it_on() {
+    let mut answer = answer();
+    answer["steer"]["requeue"] = true.into();
+    answer["steering_off"] = json!([
+        {"part": "elsewhere", "cause": "flag", "why": "it is off", "turn_on": "--flag"},
+        {"part": "requeue", "cause": "pod", "why": "so it is", "turn_on": null}]);
+    let text = shown(&answer);
+    for part in [
+        "requeued with a nomination to n-9 (better: ",
+        "\nnot sent to a node that was not offered: it is off\n  turn it on: --flag\n",
+        "\nnot requeued when a node has room: so it is\n",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
 }
 
 #[test]
