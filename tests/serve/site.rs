@@ -69,14 +69,15 @@ impl Site {
     }
 }
 
-/// One pool of which a share may be requested; `batch` pods are offline.
+/// One pool of which a share may be requested; `batch` pods are offline. The others are not steered: whom no
+/// offered node takes is refused, whatever the other one would do.
 pub(crate) fn policy(name: &str, allocation_pct: u32) -> String {
     format!(
         "apiVersion: sigma.io/v1alpha1\nkind: SchedulingPolicy\nmetadata: {{name: {name}}}\n\
          pools:\n- name: fixed\n  match: {{labels: {{pool: fixed}}}}\n  \
          allocation: {{cpu: {allocation_pct}%}}\n\
          classes:\n- name: offline\n  grant: {{priorityClasses: [batch]}}\n  pools: [fixed]\n\
-         - name: default\n  pools: [fixed]\n"
+         - name: default\n  pools: [fixed]\nsteering: {{default: {{steer: off}}}}\n"
     )
 }
 
