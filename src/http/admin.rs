@@ -4,6 +4,7 @@
 
 mod actions;
 mod numbers;
+mod sent;
 mod views;
 
 use std::sync::Arc;

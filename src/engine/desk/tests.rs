@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::{MAX_HELD_NODES, degraded, explain};
+use crate::engine::{MAX_HELD_NODES, explain};
 use crate::model::{
     Change, Conditions, Effect, ExtendedAmount, Kind, Node, NodeMatcher, PoolOrd, QosClaim,
     Refusal, Taint, TaintValue, Toleration,
@@ -9,6 +9,7 @@ use crate::rules::{Share, SpreadKey, SpreadParams};
 use crate::testing::{Site, amounts, node, placed, pod, replica, seen_node, seen_pod};
 
 mod behind;
+mod by_role;
 mod late;
 
 impl Site {
@@ -307,45 +308,6 @@ fn refusals_are_adopted_from_messages_after_a_restart() {
     site.desk = Desk::new(HoldLimits::default(), limits);
     assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 1);
     assert_eq!(site.desk.refusals().reason(PodUid(5)), Some(Reason::DomainShare));
-}
-
-#[test]
-fn a_degraded_answer_is_by_class() {
-    let site = site(&["a", "v"]);
-    let nodes = [site.ords(&["a", "v"]), vec![NodeOrd::UNKNOWN]].concat();
-    let (kept, closed, why) = (Reason::Kept, Reason::PoolClosed, Reason::Overloaded);
-    let lowered = Pod { qos_claim: Some(QosClaim::Offline), ..pod(1, 1) };
-    for (it, want) in [
-        (Pod { priority: 9, ..pod(1, 1) }, [kept, closed, kept]),
-        (pod(1, 1), [kept, closed, kept]),
-        (Pod { priority: 99, ..pod(1, 1) }, [kept, kept, kept]),
-        (Pod { priority: 3, ..pod(1, 1) }, [why, why, why]),
-        (lowered, [why, why, why]),
-    ] {
-        assert_eq!(degraded(&site.world, &it, &nodes, why), want, "priority {}", it.priority);
-    }
-}
-
-#[test]
-fn a_degraded_refusal_keeps_the_text_and_is_rung() {
-    let mut site = site(&["a"]);
-    let it = Arc::new(Pod { priority: 3, ..pod(1, 6) });
-    site.see([seen_pod(&it)]);
-    let nodes = site.ords(&["a"]);
-    let refuse = |site: &mut Site, why, now| {
-        let world = site.world.clone();
-        site.desk.refuse(&world, &it, &nodes, why, Tick(now))
-    };
-    assert_eq!(refuse(&mut site, Reason::NotSynced, 0), Reason::NotSynced);
-    // The first decision replaces what was said instead of one; after that the text stays.
-    assert_eq!(site.filter(&it, &["a"], 1), Err(Reason::AllocationLimit));
-    assert_eq!(refuse(&mut site, Reason::Overloaded, 2), Reason::AllocationLimit);
-    let small = Pod { priority: 3, ..pod(2, 1) };
-    site.see([seen_pod(&small)]);
-    let world = site.world.clone();
-    let small = Arc::new(small);
-    let told = site.desk.refuse(&world, &small, &nodes, Reason::Overloaded, Tick(3));
-    assert_eq!((told, site.rung(4)), (Reason::Overloaded, vec![2]));
 }
 
 #[test]

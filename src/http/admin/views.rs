@@ -3,13 +3,11 @@
 use serde::Serialize;
 
 use super::numbers::{ConstraintView, ExplainedNodeView, LimitView, NominatedView, taint_of};
+use super::sent::{AheadView, ObstacleView, SteerView};
 use super::{Check, ObstaclesOf, PolicyOnDisk, PolicyOrigin, StandingOf};
-use crate::actor::{Leading, Obstacle};
-use crate::ahead::Standing;
-use crate::engine::{self, Desk, NodeExplanation, SteerOutcome, World};
-use crate::model::{
-    Amounts, CannotJudge, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Reason, Tick,
-};
+use crate::actor::Leading;
+use crate::engine::{self, Desk, NodeExplanation, World};
+use crate::model::{Amounts, CannotJudge, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Reason};
 use crate::policy::{Class, Diagnostic, Role};
 use crate::writer::Board;
 
@@ -174,82 +172,6 @@ pub(super) struct ExplainView {
     steer: Option<SteerView>,
     /// What is off that would send it to a node that was not offered; empty for a placed pod.
     steering_off: Vec<ObstacleView>,
-}
-
-/// Something that is off.
-#[derive(Serialize)]
-struct ObstacleView {
-    part: &'static str,
-    cause: &'static str,
-    why: String,
-    /// What turns it on; null where nothing does.
-    turn_on: Option<&'static str>,
-}
-
-impl From<Obstacle> for ObstacleView {
-    fn from(it: Obstacle) -> Self {
-        let Obstacle { part, ground, why, remedy, .. } = it;
-        let turn_on = Some(remedy).filter(|it| !it.is_empty());
-        Self { part: part.name(), cause: ground.name(), why, turn_on }
-    }
-}
-
-/// Times are in milliseconds since the pod was sent away; null: not done.
-#[derive(Serialize)]
-struct SteerView {
-    cause: &'static str,
-    target: String,
-    /// By how much it led the best that was offered; null when no offered node would do.
-    lead_pct: Option<f64>,
-    /// Null: under way.
-    outcome: Option<&'static str>,
-    /// It began at a requeue, and not with an answer.
-    requeue: bool,
-    rounds: u32,
-    began_ms_ago: u64,
-    written_ms: Option<u64>,
-    accepted_ms: Option<u64>,
-    bound_ms: Option<u64>,
-}
-
-impl SteerView {
-    fn of(desk: &Desk, uid: PodUid, now: Tick) -> Option<Self> {
-        let it = desk.steers().record(uid)?;
-        Some(Self {
-            cause: it.cause.name(),
-            target: it.node.to_string(),
-            lead_pct: it.lead_permille.map(|permille| f64::from(permille) / 10.0),
-            outcome: it.outcome.map(SteerOutcome::name),
-            requeue: it.is_requeue,
-            rounds: it.rounds,
-            began_ms_ago: now.since_ms(it.began),
-            written_ms: it.written_ms,
-            accepted_ms: it.accepted_ms,
-            bound_ms: it.bound_ms,
-        })
-    }
-}
-
-/// How a pending pod stands to nominating ahead.
-#[derive(Serialize)]
-struct AheadView {
-    /// `target`, `waits`, `foreign`, or why it is not nominated.
-    standing: &'static str,
-    /// The node that was chosen for it.
-    target: Option<String>,
-}
-
-impl From<Standing> for AheadView {
-    fn from(it: Standing) -> Self {
-        let (standing, target) = match it {
-            Standing::Target(node) => ("target", Some(node)),
-            Standing::Waits => ("waits", None),
-            Standing::Paused => ("paused", None),
-            Standing::Foreign => ("foreign", None),
-            Standing::Not(why) => (why.name(), None),
-        };
-        Self { standing, target }
-    }
 }
 
 #[derive(Serialize)]
