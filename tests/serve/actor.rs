@@ -29,9 +29,13 @@ fn a_steer_is_written_told_and_recorded() {
 
     // No nomination replaces another one, by an old picture of the pod or by a fresh one.
     let fresh = stage.read("cart");
-    for (pod, node) in [(&cart, "n8"), (&fresh, "n8"), (&fresh, "n7")] {
+    for (pod, node, want) in [
+        (&cart, "n8", Outcome::Changed(Some("n7".into()))),
+        (&fresh, "n8", Outcome::Changed(Some("n7".into()))),
+        (&fresh, "n7", Outcome::Written),
+    ] {
         let again = Order::nominate(Means::Steer, pod.clone(), node, "home");
-        assert_eq!(stage.outcome(again), Outcome::Changed(Some("n7".into())));
+        assert_eq!(stage.outcome(again), want, "{node}");
     }
     let clear = |node: &str| Order::clear(Means::Steer, fresh.clone(), node, "home");
     assert_eq!(stage.outcome(clear("n8")), Outcome::Changed(Some("n7".into())));

@@ -11,6 +11,7 @@
 
 use http::Method;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -35,13 +36,15 @@ pub struct Wake<'a> {
 }
 
 impl PodWrites {
-    /// Nominates a node for the pod, which has no nomination, and wakes it, in one write.
+    /// Nominates a node for the pod, which has no nomination, and wakes it, in one write. If the pod has
+    /// this very nomination from us already, it is only woken.
     pub async fn nominate(&self, pod: PodRef<'_>, node: &str, wake: Wake<'_>) -> WriteOutcome {
         let set = async |annotated| {
             let mut change = ring(wake.value, annotated);
             change.push(op("add", "/status/nominatedNodeName", node.into()));
-            self.fenced(pod, change).await
+            self.fenced(pod, None, change).await
         };
+        let is_there = |it: &Refused| it.nominated.as_deref() == Some(node) && !it.is_foreign;
         in_time(async {
             match set(wake.annotated).await {
                 // The guess about annotations was wrong.
@@ -49,8 +52,10 @@ impl PodWrites {
                     set(it.annotated).await
                 }
                 // An earlier attempt has done it, whose answer was lost: the mark is this order's.
-                Err(it) if it.nominated.as_deref() == Some(node) && it.ring == wake.value => {
-                    Ok(WriteOutcome::Written)
+                Err(it) if is_there(&it) && it.ring == wake.value => Ok(WriteOutcome::Written),
+                // An earlier order has, and kube-scheduler has not heard of it or has not cleared it yet.
+                Err(it) if is_there(&it) => {
+                    self.fenced(pod, Some(node), ring(wake.value, it.annotated)).await
                 }
                 outcome => outcome,
             }
@@ -84,8 +89,7 @@ impl PodWrites {
     }
 
     async fn owned(&self, pod: PodRef<'_>) -> Result<OwnedPod, Failure> {
-        let body = self.read_bytes(pod).await?;
-        serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))
+        read_as(&self.read_bytes(pod).await?)
     }
 
     async fn remove_nomination(
@@ -111,11 +115,16 @@ impl PodWrites {
 
     /// Writes behind the fences. An error: the pod is the one that is meant and has no node, and still
     /// it is refused.
-    async fn fenced(&self, pod: PodRef<'_>, change: Vec<Value>) -> Result<WriteOutcome, Refused> {
+    async fn fenced(
+        &self,
+        pod: PodRef<'_>,
+        nominated: Option<&str>,
+        change: Vec<Value>,
+    ) -> Result<WriteOutcome, Refused> {
         let fences = [
             op("test", "/metadata/uid", pod.uid.into()),
             op("test", "/spec/nodeName", Value::Null),
-            op("test", "/status/nominatedNodeName", Value::Null),
+            op("test", "/status/nominatedNodeName", nominated.into()),
         ];
         let patch: Value = fences.into_iter().chain(change).collect();
         let why = match self.patch_status(pod, &patch).await {
@@ -123,10 +132,13 @@ impl PodWrites {
             Err(failure) if failure.code == Some(422) => failure.text,
             Err(failure) => return Ok(refused(failure)),
         };
-        let SlimPod { metadata, spec, status } = match self.read(pod).await {
-            Ok(seen) => seen,
+        let read = self.read_bytes(pod).await;
+        let read = read.and_then(|body| Ok((read_as::<SlimPod>(&body)?, read_as(&body)?)));
+        let (seen, owned): (_, OwnedPod) = match read {
+            Ok(read) => read,
             Err(failure) => return Ok(refused(failure)),
         };
+        let SlimPod { metadata, spec, status } = seen;
         if metadata.uid != pod.uid {
             return Ok(WriteOutcome::Gone);
         }
@@ -134,8 +146,8 @@ impl PodWrites {
             return Ok(WriteOutcome::AlreadyBound);
         }
         let nominated = Some(status.nominated_node_name).filter(|it| !it.is_empty());
-        let marks = metadata.annotations;
-        Err(Refused { why, nominated, annotated: marks.present, ring: marks.ring })
+        let (marks, is_foreign) = (metadata.annotations, owned.is_foreign());
+        Err(Refused { why, nominated, is_foreign, annotated: marks.present, ring: marks.ring })
     }
 }
 
@@ -143,6 +155,8 @@ impl PodWrites {
 struct Refused {
     why: String,
     nominated: Option<String>,
+    /// Somebody else owns its nomination.
+    is_foreign: bool,
     /// It has annotations.
     annotated: bool,
     /// What the pod was woken with last.
@@ -211,6 +225,10 @@ impl OwnedPod {
         let mut owners = self.metadata.managed_fields.iter().filter(owns).peekable();
         owners.peek().is_some() && owners.all(|it| it.manager != FIELD_MANAGER)
     }
+}
+
+fn read_as<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))
 }
 
 /// One operation of a patch. The test of a `null` passes where there is no such field.

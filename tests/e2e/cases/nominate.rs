@@ -80,9 +80,9 @@ pub(super) async fn fences() -> Result<Facts> {
 
     let mut bare = Subject::new(api, &writes, "bare", Value::Null).await?;
     bare.nominate("n1", false, WriteOutcome::Written).await?;
-    // No nomination replaces another one, ours or not.
+    // No nomination replaces another one. Whoever has this one from us is only woken.
     bare.nominate("n2", true, changed(Some("n1"))).await?;
-    bare.nominate("n1", true, changed(Some("n1"))).await?;
+    bare.nominate("n1", true, WriteOutcome::Written).await?;
     bare.clear("n2", changed(Some("n1"))).await?;
     bare.clear("n1", WriteOutcome::Written).await?;
     ensure!(bare.seen().await?["status"]["nominatedNodeName"].is_null(), "it is still nominated");
@@ -118,8 +118,8 @@ pub(super) async fn fences() -> Result<Facts> {
     api.delete_pod("plain", "noted").await?;
     bound.clear("n2", gone).await?;
     Ok(vec![
-        "of 9 nominations 3 are written, each where there was none; one is taken back, and another's \
-         of the same node is not"
+        "of 9 nominations 3 are written, each where there was none, and one more wakes its pod; one is \
+         taken back, and another's of the same node is neither written nor taken back"
             .to_owned(),
     ])
 }

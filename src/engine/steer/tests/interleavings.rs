@@ -282,8 +282,8 @@ impl Rig {
         if fails && order.round > 1 {
             return self.orders.push_front(order);
         }
-        // No nomination replaces another one.
-        let is_as_told = self.pod.nominated.is_none();
+        // No nomination replaces another one. Whoever has this one is only woken.
+        let is_as_told = self.pod.nominated.as_deref().is_none_or(|it| *it == *order.node);
         let wrote = match () {
             () if self.bound => Wrote::Bound,
             () if fails => Wrote::Failed,

@@ -26,7 +26,7 @@ fn owned(version: &str, owners: &[&str]) -> Answer {
             "fieldsV1": {"f:status": {"f:nominatedNodeName": {}}}})
     };
     let fields: Vec<Value> = owners.iter().map(owns).collect();
-    let metadata = json!({"uid": "u1", "resourceVersion": version, "managedFields": fields});
+    let metadata = json!({"uid": "u1", "annotations": {"sigma.io/ring": "6"}, "resourceVersion": version, "managedFields": fields});
     let text = json!({"metadata": metadata, "status": {"nominatedNodeName": "n1"}}).to_string();
     Answer::json(200, text)
 }
@@ -106,17 +106,29 @@ async fn the_pod_says_which_fence_did_not_hold() {
     }
 }
 
-/// The same node, and not by this order: it is somebody else's, whom nothing is written over.
 #[tokio::test]
 async fn what_an_attempt_did_whose_answer_was_lost_is_not_taken_for_another_s() {
-    for (annotations, want) in [
-        (OURS, WriteOutcome::Written),
-        (r#"{"sigma.io/ring":"6"}"#, changed(Some("n1"))),
-        ("{}", changed(Some("n1"))),
-    ] {
-        let (got, _) = nominate(vec![refused(), pod("u1", "", "n1", annotations)]).await;
-        assert_eq!(got, want, "{annotations}");
+    let (got, _) = nominate(vec![refused(), pod("u1", "", "n1", OURS)]).await;
+    assert_eq!(got, WriteOutcome::Written);
+}
+
+/// An order before this one has nominated the same node. The nomination itself is not written again.
+#[tokio::test]
+async fn a_pod_that_has_our_nomination_already_is_only_woken() {
+    let earlier = pod("u1", "", "n1", r#"{"sigma.io/ring":"6"}"#);
+    for seen in [earlier, owned("5", &["sigma"]), owned("5", &["kubectl", "sigma"])] {
+        let (got, seen) = nominate(vec![refused(), seen, Answer::json(200, "{}")]).await;
+        assert_eq!(got, WriteOutcome::Written);
+        let want = json!([
+            {"op": "test", "path": "/metadata/uid", "value": "u1"},
+            {"op": "test", "path": "/spec/nodeName", "value": null},
+            {"op": "test", "path": "/status/nominatedNodeName", "value": "n1"},
+            {"op": "add", "path": "/metadata/annotations/sigma.io~1ring", "value": "7"},
+        ]);
+        assert_eq!(patch_of(&seen[2]), want);
     }
+    let (got, _) = nominate(vec![refused(), owned("5", &["kube-scheduler"])]).await;
+    assert_eq!(got, changed(Some("n1")), "somebody else has chosen the same node");
 }
 
 #[tokio::test]
