@@ -221,7 +221,7 @@ fn an_adopted_refusal_keeps_its_reason() {
     let mut site = site(&["m1", "s1"]);
     fill(&mut site, 1, 5, "m1");
     let message = "0/2 nodes are available: 1 sigma: allocation limit of the pool reached.";
-    let refusal = Some(Refusal { reason: Reason::find_in(message), ..Refusal::default() });
+    let refusal = Some(Refusal { reason: Reason::find_in(message) });
     let waiting = Pod { refusal, ..pod(10, 1) };
     site.see([seen_pod(&waiting)]);
     assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 1);

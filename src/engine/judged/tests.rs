@@ -125,7 +125,7 @@ fn check(site: &mut Site, it: &Pod, want: &Made<'_>, what: &str) {
             // After a restart it is not known what was offered.
             site.desk = crate::engine::Desk::default();
             let told = Some(Reason::AllocationLimit);
-            let refusal = Some(crate::model::Refusal { reason: told, ..Default::default() });
+            let refusal = Some(crate::model::Refusal { reason: told });
             site.see([seen_pod(&Pod { refusal, resource_version: 2, ..it.clone() })]);
             assert_eq!(site.desk.adopt_refusals(&site.world, Tick(1)), 1, "{what}");
             let rings =
