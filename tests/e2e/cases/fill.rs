@@ -197,9 +197,10 @@ fn judge(recorder: &Recorder, limits: &Limits, pods: &[Value], exact: bool) -> R
     Ok(vec![facts])
 }
 
-/// All true of a full cluster: on what is offered, which in-tree fit narrows down, there is no room
-/// within limits, or only where the class may not go.
-const RIGHT_REASONS: [&str; 3] = [
+/// All true of a full cluster, in which the reason closest to success of all nodes is told: there is no room
+/// within limits or at all, or only where the class may not go.
+const RIGHT_REASONS: [&str; 4] = [
+    "sigma: insufficient resources",
     "sigma: allocation limit of the pool reached",
     "sigma: limit of the elastic pool reached",
     "sigma: pool is not open to the pod's class",
