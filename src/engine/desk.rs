@@ -42,6 +42,7 @@ pub struct Desk {
     pub(super) buffers: Buffers,
     pub(super) plan_generation: u64,
     num_answers: u64,
+    schedulers: adoption::Schedulers,
     /// When [`Desk::expire`] was called last.
     looked: Option<Tick>,
     awake_from: Tick,
@@ -191,6 +192,7 @@ impl Desk {
     ) {
         self.follow(world);
         self.num_answers += 1;
+        self.schedulers.note(&pod.scheduler);
         let granted = world.classify(pod);
         let class = world.class(granted.class);
         (answer.class, answer.claimed_more) = (granted.class, granted.claimed_more);

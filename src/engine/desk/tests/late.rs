@@ -4,6 +4,7 @@
 use super::*;
 use crate::engine::steer::Wrote;
 use crate::engine::{Helm, PreemptVerb, SteerOutcome};
+use crate::model::{Profile, Profiles};
 
 /// The pod with a condition of an earlier attempt, as a watch tells of it now.
 fn late(pod: &Pod, reason: Option<Reason>) -> Change {
@@ -184,4 +185,26 @@ fn the_room_of_a_pod_whose_permit_timed_out_is_free_at_its_next_filter_call() {
     site.see(gang[..99].iter().map(|it| Change::PodGone { uid: it.uid }));
     assert!(site.filter(&pod(901, 5), &names[..99], 11_001).is_ok());
     assert_eq!(site.desk.holds().len(), 2);
+}
+
+#[test]
+fn pods_that_another_scheduler_asks_another_sigma_about_are_not_adopted() {
+    let told = |uid, scheduler: &str| {
+        let refusal = Some(Refusal { reason: Some(Reason::AllocationLimit) });
+        seen_pod(&Pod { refusal, scheduler: scheduler.into(), ..pod(uid, 1) })
+    };
+    let mut site = site(&["a"]);
+    site.see([told(1, "default-scheduler"), told(2, "other")]);
+    let adopted = |site: &mut Site| {
+        site.desk.adopt_refusals(&site.world, Tick(0));
+        [1, 2].map(|uid| site.desk.refusals().reason(PodUid(uid)).is_some())
+    };
+    assert_eq!(adopted(&mut site), [true, true], "nobody has asked yet");
+    site.desk = Desk::default();
+    assert_eq!(site.filter(&pod(9, 1), &["a"], 0), Ok(vec!["a"]));
+    assert_eq!(adopted(&mut site), [true, false], "one of them asks");
+    let by_scheduler = [("other".into(), Profile::default())].into();
+    site.see([Change::ProfilesSet(Arc::new(Profiles { by_scheduler, ..Profiles::default() }))]);
+    site.desk = Desk::default();
+    assert_eq!(adopted(&mut site), [false, true], "the configuration names one");
 }
