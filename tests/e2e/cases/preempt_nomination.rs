@@ -14,12 +14,13 @@ use super::steer::{plain_node, steers};
 use crate::faults;
 use crate::harness::api::{Api, node_of};
 use crate::harness::control_plane::ControlPlane;
-use crate::harness::objects::{PodShape, pod, priority_class};
+use crate::harness::objects::{PodShape, pod};
 use crate::harness::proxy::Proxy;
 use crate::harness::recorder::{Limits, Nomination, Recorder};
 use crate::harness::scheduler::{Scheduler, SchedulerOptions};
 use crate::harness::sigma::{Sigma, SigmaOptions};
 use crate::harness::until;
+use crate::harness::volumes::{self, DRIVER};
 
 /// Nodes that the pod of high priority may go to, each full of one resident.
 const HOMES: usize = 4;
@@ -163,8 +164,10 @@ impl Site {
             cpu_milli: 3000,
             ..PodShape::PLAIN
         };
+        volumes::bound(&self.api, "online", FIRST, None).await?;
         let mut first = pod(FIRST, &shape);
-        first["spec"]["volumes"] = disk();
+        first["spec"]["volumes"] =
+            json!([{"name": "data", "persistentVolumeClaim": {"claimName": FIRST}}]);
         self.api.post("/api/v1/namespaces/online/pods", &first).await?;
         let look = async || {
             let seen = self.api.pod("online", FIRST).await?;
@@ -254,29 +257,17 @@ fn furniture() -> Vec<Value> {
     let rest = (0..REST).map(|at| (format!("rest-{at:03}"), "rest"));
     let nodes = homes.chain(rest).chain([("one".to_owned(), "one")]);
     let nodes = nodes.map(|(name, pool)| plain_node(&name, ("pool", Some(pool))));
-    nodes.chain([priority_class("guard", 5000)]).collect()
+    nodes.collect()
 }
 
-/// A disk without a claim, of which no two pods can be on one node. That is for kube-scheduler alone to know
-/// (plugin VolumeRestrictions).
-fn disk() -> Value {
-    let disk =
-        json!({"targetPortal": "10.0.0.1:3260", "iqn": "iqn.2026-11.example:disk", "lun": 0});
-    json!([{"name": "disk", "iscsi": disk}])
-}
-
-/// An empty node of the pool, but for one pod with the disk of the pod of high priority.
+/// An empty node of the pool that can attach no volume. Only kube-scheduler knows of that (plugin
+/// NodeVolumeLimits).
 fn decoy() -> Vec<Value> {
-    let shape = PodShape {
-        namespace: "online",
-        priority_class: "guard",
-        scheduler: "nobody",
-        cpu_milli: 100,
-        on: Some("decoy"),
-        ..PodShape::PLAIN
-    };
-    let mut guard = pod("guard", &shape);
-    guard["spec"]["volumes"] = disk();
-    // It is there before anybody hears of the node.
-    vec![guard, plain_node("decoy", ("pool", Some("home")))]
+    let drivers = json!([{"name": DRIVER, "nodeID": "decoy", "allocatable": {"count": 0}}]);
+    let limits = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": {"name": "decoy"},
+        "spec": {"drivers": drivers},
+    });
+    // The limit is there before anybody hears of the node.
+    vec![limits, plain_node("decoy", ("pool", Some("home")))]
 }
