@@ -180,8 +180,7 @@ impl Desk {
             let replicas = &case.extra.replicas;
             let in_tree = InTree::of(&case.world.snapshot, &apart, pod, replicas, keys);
             copy_kept(nodes, verdicts, kept);
-            let judge_nodes = NodeJudge::new(case, in_tree.as_ref());
-            kept.retain(|ord| judge_nodes.admits(*ord));
+            NodeJudge::new(case, in_tree.as_ref()).retain(kept);
             best_kept(case, rows, kept, ranker)
         })
     }

@@ -13,7 +13,6 @@ use super::Case;
 use super::in_tree::{ConstraintKind, InTree};
 use crate::cluster::ResourceOrd;
 use crate::model::{Effect, NodeOrd, NodeTerm, Pod, Reason, Taint};
-use crate::rules::PoolParams;
 
 /// What is judged of nodes that were not offered to one pod.
 pub(super) struct NodeJudge<'a> {
@@ -25,7 +24,8 @@ pub(super) struct NodeJudge<'a> {
     added: Option<&'a [NodeTerm]>,
     /// Some taint is in words that are not known here.
     has_unclear: bool,
-    has_elastic: bool,
+    /// By pool: its nodes' figures are no limit of ours. Empty when the class opens no such pool.
+    elastic: Vec<bool>,
 }
 
 impl<'a> NodeJudge<'a> {
@@ -41,8 +41,25 @@ impl<'a> NodeJudge<'a> {
         let added = profiles.of(&pod.scheduler).and_then(|it| it.node_terms.as_deref());
         let has_unclear =
             snapshot.taint_sets.iter().any(|set| set.iter().any(|it| is_unclear(pod, it)));
-        let has_elastic = case.class.params.pools.iter().any(|pool| pool.elastic);
-        Self { case, in_tree, publish, added, has_unclear, has_elastic }
+        let pools = &case.class.params.pools;
+        let has_elastic = pools.iter().any(|pool| pool.elastic);
+        let elastic = pools.iter().filter(|_| has_elastic).map(|pool| pool.elastic).collect();
+        Self { case, in_tree, publish, added, has_unclear, elastic }
+    }
+
+    /// Keeps the nodes that kube-scheduler would take, as far as can be judged.
+    ///
+    /// The most common pod asks for nothing that is judged here: only nodes of elastic pools are looked at then.
+    pub(super) fn retain(&self, nodes: &mut Vec<NodeOrd>) {
+        let is_plain = self.in_tree.is_none()
+            && self.publish.is_empty()
+            && self.added.is_none()
+            && !self.has_unclear;
+        match (is_plain, self.elastic.is_empty()) {
+            (true, true) => {}
+            (true, false) => nodes.retain(|ord| self.fits_elastic(*ord)),
+            (false, _) => nodes.retain(|ord| self.admits(*ord)),
+        }
     }
 
     /// True when kube-scheduler would take the node, as far as can be judged.
@@ -57,7 +74,7 @@ impl<'a> NodeJudge<'a> {
 
     /// Why the node has no room, where our rules say that it has.
     pub(super) fn lacks(&self, ord: NodeOrd) -> Option<Reason> {
-        let lacks = !self.publishes_all(ord) || self.has_elastic && !self.fits_elastic(ord);
+        let lacks = !self.publishes_all(ord) || !self.fits_elastic(ord);
         lacks.then_some(Reason::Insufficient)
     }
 
@@ -70,33 +87,29 @@ impl<'a> NodeJudge<'a> {
         })
     }
 
-    /// Source: `noderesources.fitsRequest`. Of the others our own rule has said it.
+    /// True unless the node is of an elastic pool and its figures are too small. Of the others our own rule has
+    /// said it.
     fn fits_elastic(&self, ord: NodeOrd) -> bool {
-        let Case { world, class, pod, extra } = self.case;
+        let is_elastic = || self.elastic.get(self.case.world.snapshot.pool(ord).index());
+        self.elastic.is_empty() || is_elastic() != Some(&true) || self.fits(ord)
+    }
+
+    /// Source: `noderesources.fitsRequest`.
+    #[inline(never)]
+    fn fits(&self, ord: NodeOrd) -> bool {
+        let Case { world, pod, extra, .. } = self.case;
         let snapshot = &world.snapshot;
-        let pool = class.params.pools.get(snapshot.pool(ord).index());
-        if !pool.is_some_and(|it: &PoolParams| it.elastic) {
-            return true;
-        }
         let (used, has, ask) = (snapshot.used(ord), snapshot.allocatable(ord), pod.requests.base);
         let held = |column: &[i64]| column.get(ord.index()).copied().unwrap_or(0);
         let fits = |ask: i64, used: i64, held: i64, has: i64| {
             ask <= 0 || used.saturating_add(held).saturating_add(ask) <= has
         };
-        fits(ask.cpu_milli, used.cpu_milli, held(&extra.cpu_milli), has.cpu_milli)
-            && fits(
-                ask.memory_bytes,
-                used.memory_bytes,
-                held(&extra.memory_bytes),
-                has.memory_bytes,
-            )
-            && fits(
-                ask.ephemeral_bytes,
-                used.ephemeral_bytes,
-                held(&extra.ephemeral_bytes),
-                has.ephemeral_bytes,
-            )
-            && fits(ask.pods, used.pods, held(&extra.pods), has.pods)
+        let [cpu, memory] = [held(&extra.cpu_milli), held(&extra.memory_bytes)];
+        let [ephemeral, pods] = [held(&extra.ephemeral_bytes), held(&extra.pods)];
+        fits(ask.cpu_milli, used.cpu_milli, cpu, has.cpu_milli)
+            && fits(ask.memory_bytes, used.memory_bytes, memory, has.memory_bytes)
+            && fits(ask.ephemeral_bytes, used.ephemeral_bytes, ephemeral, has.ephemeral_bytes)
+            && fits(ask.pods, used.pods, pods, has.pods)
     }
 
     /// Takes out the nodes that kube-scheduler would not take, as far as can be judged. Gives which constraint
