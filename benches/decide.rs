@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sigma::cluster::ClusterState;
-use sigma::engine::{Desk, World};
+use sigma::engine::{Decider, View};
 use sigma::model::{AppKey, Change, NodeOrd, Owner, Pod, PodUid, Preferences, Tick};
 use sigma::sim::PodStream;
 use world::{SIZES, Setting, plan, setting};
@@ -34,7 +34,7 @@ fn main() {
         state.apply(change.clone());
     });
     let (snapshot, _) = state.publish();
-    let world = World { snapshot, plan, plan_generation: 1 };
+    let world = View { snapshot, plan, plan_generation: 1 };
     decide(&mut criterion, &setting, &world);
     targets(&mut criterion, &world);
     let mut movers = Movers::new(&setting);
@@ -44,7 +44,7 @@ fn main() {
 }
 
 /// Budget: 40 ns a name for filter and for prioritize, and 2 µs for a request of one name.
-fn decide(criterion: &mut Criterion, setting: &Setting, world: &World) {
+fn decide(criterion: &mut Criterion, setting: &Setting, world: &View) {
     let ords = setting.names.iter().map(|name| world.snapshot.names.ord(name));
     let ords: Vec<NodeOrd> = ords.collect::<Option<_>>().expect("all nodes are known");
     let pods =
@@ -52,7 +52,7 @@ fn decide(criterion: &mut Criterion, setting: &Setting, world: &World) {
     for (class, pod) in pods {
         let pod = Arc::new(pod.clone());
         for size in SIZES {
-            let (mut desk, nodes) = (Desk::default(), &ords[..size]);
+            let (mut desk, nodes) = (Decider::default(), &ords[..size]);
             let answer = desk.filter(world, &pod, nodes, Tick(0));
             assert!(!answer.accepted.is_empty(), "{class} is accepted by nobody of {size}");
             let scores = desk.prioritize(world, &pod, nodes);
@@ -74,21 +74,21 @@ fn decide(criterion: &mut Criterion, setting: &Setting, world: &World) {
 }
 
 /// Budget: 300 ms for 10,000 pods of 50 templates, aim 100 ms; off the path of requests.
-fn targets(criterion: &mut Criterion, world: &World) {
+fn targets(criterion: &mut Criterion, world: &View) {
     let mut group = criterion.benchmark_group("targets");
     group.sample_size(10);
     for (order, in_turns) in [("in turns", true), ("one template after the other", false)] {
         let pods = batch(in_turns);
-        let found = Desk::default().targets(world, &pods);
+        let found = Decider::default().targets(world, &pods);
         let found = found.iter().filter(|it| it.is_ok()).count();
         assert!(found > NUM_BATCH * 9 / 10, "only {found} of {NUM_BATCH} pods have a target");
         group.throughput(Throughput::Elements(NUM_BATCH as u64));
         group.bench_function(BenchmarkId::from_parameter(order), |bencher| {
-            bencher.iter(|| black_box(Desk::default().targets(world, &pods)));
+            bencher.iter(|| black_box(Decider::default().targets(world, &pods)));
         });
     }
     group.finish();
-    let mut desk = Desk::default();
+    let mut desk = Decider::default();
     for (at, pod) in (0..).zip(batch(true).iter().take(2000)) {
         desk.hold_for(world, pod, NodeOrd(at), Tick(0));
     }
@@ -176,10 +176,12 @@ fn fresh_best(
     criterion: &mut Criterion,
     setting: &Setting,
     state: &mut ClusterState,
-    (mut world, movers): (World, &mut Movers),
+    (mut world, movers): (View, &mut Movers),
 ) {
     let mut group = criterion.benchmark_group("best of all nodes after 16 pod events");
-    for (kept, mut desk) in [("kept", Desk::default()), ("not", Desk::default().without_scans())] {
+    for (kept, mut desk) in
+        [("kept", Decider::default()), ("not", Decider::default().without_scans())]
+    {
         group.bench_function(BenchmarkId::from_parameter(kept), |bencher| {
             bencher.iter_custom(|times| {
                 let mut took = Duration::ZERO;

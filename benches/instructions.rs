@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use server::{Server, args, names_in};
-use sigma::engine::{Desk, World};
+use sigma::engine::{Decider, View};
 use sigma::model::{
-    Amounts, Constraints, Hashed, Is, Namespaces, NodeOrd, Pod, PodTerm, PodUid, Requirement,
-    Selector, SpreadTerm, Tick,
+    Amounts, Constraints, HashedText, LabelOperator, Namespaces, NodeOrd, Pod, PodAffinityTerm,
+    PodUid, Requirement, Selector, SpreadTerm, Tick,
 };
 use world::{SIZES, Setting, setting};
 
@@ -126,9 +126,9 @@ fn decisions(server: &Server, setting: &Setting) {
     let ords: Vec<NodeOrd> = ords.collect::<Option<_>>().expect("all nodes are known");
     let pod = Arc::new(setting.online.clone());
     for (template, mut desk) in [
-        ("", Desk::default()),
+        ("", Decider::default()),
         // Each node is looked at, as it is until a template was asked about often enough.
-        (", new template", Desk::default().without_scans()),
+        (", new template", Decider::default().without_scans()),
     ] {
         for _ in 0..UNTIL_KNOWN {
             desk.filter(&world, &pod, &ords, Tick(0));
@@ -145,7 +145,7 @@ fn decisions(server: &Server, setting: &Setting) {
         }
     }
     best(&world, &ords, setting);
-    let mut desk = Desk::default();
+    let mut desk = Decider::default();
     // The first node is left alone: it is the one that a request of one name is about.
     for (at, window) in (1..=NUM_HOLDS).zip(ords[1..].chunks(SIZES[1]).cycle()) {
         let mut other = setting.offline.clone();
@@ -167,11 +167,11 @@ fn decisions(server: &Server, setting: &Setting) {
 
 /// What a steer costs: the best of these nodes, by kube-scheduler's own constraints as well. Whatever the
 /// number of nodes, constraints look at all of the cluster.
-fn best(world: &World, ords: &[NodeOrd], setting: &Setting) {
+fn best(world: &View, ords: &[NodeOrd], setting: &Setting) {
     let plain = setting.online.clone();
     let constrained = Pod { constraints: Some(Arc::new(all_kinds(&plain))), ..plain.clone() };
     for (with, pod) in [("", plain), (", with constraints", constrained)] {
-        let mut desk = Desk::default();
+        let mut desk = Decider::default();
         for _ in 0..UNTIL_KNOWN {
             desk.best_of(world, &pod, ords);
         }
@@ -185,16 +185,22 @@ fn best(world: &World, ords: &[NodeOrd], setting: &Setting) {
 
 /// Node affinity, anti-affinity by node, and spread over zones, as a careful owner has them.
 fn all_kinds(pod: &Pod) -> Constraints {
-    let app = Hashed::of("app");
+    let app = HashedText::of("app");
     let value = pod.labels.value(app).expect("it has the label");
-    let own: Selector<Hashed> = [Requirement { key: app, is: Is::NotIn([value].into()) }].into();
+    let own: Selector<HashedText> =
+        [Requirement { key: app, is: LabelOperator::NotIn([value].into()) }].into();
     let zone = "topology.kubernetes.io/zone";
     Constraints {
-        node_selector: [Requirement { key: zone.into(), is: Is::Exists }].into(),
-        apart: [PodTerm {
+        node_selector: [Requirement { key: zone.into(), is: LabelOperator::Exists }].into(),
+        apart: [PodAffinityTerm {
             key: "kubernetes.io/hostname".into(),
-            selector: Some([Requirement { key: app, is: Is::In([value].into()) }].into()),
-            namespaces: Namespaces { named: [Hashed::of(&pod.namespace)].into(), selected: None },
+            selector: Some(
+                [Requirement { key: app, is: LabelOperator::In([value].into()) }].into(),
+            ),
+            namespaces: Namespaces {
+                named: [HashedText::of(&pod.namespace)].into(),
+                selected: None,
+            },
         }]
         .into(),
         spread: [SpreadTerm {

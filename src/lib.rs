@@ -29,9 +29,9 @@ pub mod k8s;
 #[cfg(feature = "live")]
 pub mod writer;
 #[cfg(feature = "live")]
-pub mod actor;
+pub mod actions;
 #[cfg(feature = "live")]
-pub mod ahead;
+pub mod nominator;
 #[cfg(feature = "live")]
 pub mod http;
 #[cfg(feature = "live")]

@@ -9,5 +9,5 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    sigma::cli::run(sigma::cli::Args::parse())
+    sigma::cli::run(sigma::cli::Cli::parse())
 }

@@ -100,7 +100,7 @@ pub struct Metrics {
     /// What the actor does.
     pub actor: ActorMetrics,
     /// Who is nominated ahead.
-    pub ahead: AheadMetrics,
+    pub ahead: NominatorMetrics,
     /// Binds by outcome.
     pub binds: IntCounterVec,
     /// Audits done.
@@ -152,7 +152,7 @@ impl ActorMetrics {
 }
 
 /// Metrics of nominating ahead.
-pub struct AheadMetrics {
+pub struct NominatorMetrics {
     /// Pods that could be nominated, those that have a target among them.
     pub backlog: IntGauge,
     /// Pods that could not, by reason.
@@ -169,7 +169,7 @@ pub struct AheadMetrics {
     pub waited_ms: IntCounter,
 }
 
-impl AheadMetrics {
+impl NominatorMetrics {
     fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
         Ok(Self {
             backlog: of.gauge("ahead_backlog_pods", "Pods that could be nominated ahead.")?,
@@ -274,7 +274,7 @@ impl Metrics {
             doorbells: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
             steer: SteerMetrics::new(&of)?,
             actor: ActorMetrics::new(&of)?,
-            ahead: AheadMetrics::new(&of)?,
+            ahead: NominatorMetrics::new(&of)?,
             binds: of.counters("binds_total", "Binds.", &["outcome"])?,
             audits: of.counter("audits_total", "Audits done.")?,
             audit_differences: of.counters("audit_differences_total", "Rows that differ.", sum)?,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cluster::ClusterState;
-use crate::engine::{Desk, World};
+use crate::engine::{Decider, View};
 use crate::model::{
     Amounts, AppKey, Change, ImageName, LabelSet, Node, NodeImage, NodeOrd, ObjectName, Owner, Pod,
     PodClaim, PodUid, Preferences, Reason, Requests, Tick,
@@ -96,19 +96,19 @@ pub(crate) fn seen_pod(pod: &Pod) -> Change {
 }
 
 /// A state, a policy and a desk, as the writer and the board put them together.
-pub(crate) struct Site {
+pub(crate) struct TestReplica {
     pub(crate) state: ClusterState,
-    pub(crate) desk: Desk,
-    pub(crate) world: World,
+    pub(crate) desk: Decider,
+    pub(crate) world: View,
 }
 
-impl Site {
+impl TestReplica {
     pub(crate) fn new(settings: &Settings) -> Self {
         let plan = Plan::build(settings, String::new());
         let mut state = ClusterState::default();
         state.apply(Change::PoolsSet(plan.pools.clone()));
         let (snapshot, _) = state.publish();
-        Self { state, desk: Desk::default(), world: World { snapshot, plan, plan_generation: 1 } }
+        Self { state, desk: Decider::default(), world: View { snapshot, plan, plan_generation: 1 } }
     }
 
     /// Applies changes, publishes, settles.

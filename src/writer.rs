@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cluster::{ClusterState, Difference, Settled, Snapshot};
-use crate::engine::{Desk, World};
+use crate::cluster::{ClusterState, Confirmed, Difference, Snapshot};
+use crate::engine::{Decider, View};
 use crate::metrics::Metrics;
 use crate::model::{Change, Kind, Profiles, Tick};
 use crate::policy::Plan;
@@ -48,24 +48,24 @@ impl Clock {
 }
 
 /// What everyone reads: the World, and the desk that decides on it.
-pub struct Board {
-    world: ArcSwap<World>,
-    settled: Mutex<Vec<Settled>>,
-    desk: Mutex<Desk>,
+pub struct SharedState {
+    world: ArcSwap<View>,
+    settled: Mutex<Vec<Confirmed>>,
+    desk: Mutex<Decider>,
     listed: [AtomicBool; Kind::ALL.len()],
     /// The process's clock.
     pub clock: Clock,
 }
 
-impl Board {
+impl SharedState {
     /// A board before anything is known.
-    pub fn new(plan: Arc<Plan>, desk: Desk, clock: Clock) -> Self {
+    pub fn new(plan: Arc<Plan>, desk: Decider, clock: Clock) -> Self {
         let mut state = ClusterState::default();
         state.apply(Change::PoolsSet(plan.pools.clone()));
         let (snapshot, _) = state.publish();
         // Accepted policies are counted, and a neutral plan is none.
         let plan_generation = u64::from(!plan.is_neutral);
-        let world = World { snapshot, plan, plan_generation };
+        let world = View { snapshot, plan, plan_generation };
         Self {
             world: ArcSwap::from_pointee(world),
             settled: Mutex::default(),
@@ -81,11 +81,11 @@ impl Board {
         let world = self.world.load_full();
         let mut snapshot = Snapshot::clone(&world.snapshot);
         snapshot.profiles = profiles;
-        self.world.store(Arc::new(World { snapshot: Arc::new(snapshot), ..World::clone(&world) }));
+        self.world.store(Arc::new(View { snapshot: Arc::new(snapshot), ..View::clone(&world) }));
         self
     }
 
-    /// True once a complete list of this kind is in what [`Board::world`] gives.
+    /// True once a complete list of this kind is in what [`SharedState::world`] gives.
     pub fn listed(&self, kind: Kind) -> bool {
         self.listed[kind as usize].load(Ordering::Acquire)
     }
@@ -96,21 +96,21 @@ impl Board {
     }
 
     /// The World as last published.
-    pub fn world(&self) -> Arc<World> {
+    pub fn world(&self) -> Arc<View> {
         self.world.load_full()
     }
 
     /// Decides: with the desk up to date, on the newest World, at this moment.
-    pub fn decide<T>(&self, decide: impl FnOnce(&mut Desk, &World, Tick) -> T) -> T {
+    pub fn decide<T>(&self, decide: impl FnOnce(&mut Decider, &View, Tick) -> T) -> T {
         let desk = self.desk.lock().unwrap_or_else(|poisoned| self.recovered(poisoned));
         self.decide_at(desk, decide)
     }
 
-    /// Decides as [`Board::decide`] does, unless the desk cannot be had before `by`.
+    /// Decides as [`SharedState::decide`] does, unless the desk cannot be had before `by`.
     pub fn decide_by<T>(
         &self,
         by: Instant,
-        decide: impl FnOnce(&mut Desk, &World, Tick) -> T,
+        decide: impl FnOnce(&mut Decider, &View, Tick) -> T,
     ) -> Option<T> {
         while Instant::now() < by {
             let desk = match self.desk.try_lock() {
@@ -129,8 +129,8 @@ impl Board {
 
     fn decide_at<T>(
         &self,
-        mut desk: MutexGuard<'_, Desk>,
-        decide: impl FnOnce(&mut Desk, &World, Tick) -> T,
+        mut desk: MutexGuard<'_, Decider>,
+        decide: impl FnOnce(&mut Decider, &View, Tick) -> T,
     ) -> T {
         let settled = std::mem::take(&mut *lock(&self.settled));
         let world = self.world.load();
@@ -141,14 +141,17 @@ impl Board {
     }
 
     /// A decision panicked half-way: what the desk lent to it may not have come back.
-    fn recovered<'a>(&self, poisoned: PoisonError<MutexGuard<'a, Desk>>) -> MutexGuard<'a, Desk> {
+    fn recovered<'a>(
+        &self,
+        poisoned: PoisonError<MutexGuard<'a, Decider>>,
+    ) -> MutexGuard<'a, Decider> {
         self.desk.clear_poison();
         let mut desk = poisoned.into_inner();
         desk.recover(&self.world.load());
         desk
     }
 
-    fn publish(&self, world: World, settled: Vec<Settled>) {
+    fn publish(&self, world: View, settled: Vec<Confirmed>) {
         self.world.store(Arc::new(world));
         lock(&self.settled).extend(settled);
     }
@@ -194,7 +197,7 @@ impl WriterHandle {
 
 /// Starts the writer on the current runtime. It ends when every handle is gone.
 pub fn spawn(
-    board: Arc<Board>,
+    board: Arc<SharedState>,
     metrics: Arc<Metrics>,
 ) -> (WriterHandle, tokio::task::JoinHandle<()>) {
     let (changes, changes_in) = mpsc::channel(QUEUE);
@@ -206,7 +209,7 @@ pub fn spawn(
 
 struct Writer {
     state: ClusterState,
-    board: Arc<Board>,
+    board: Arc<SharedState>,
     metrics: Arc<Metrics>,
     plan: Arc<Plan>,
     plan_generation: u64,
@@ -217,7 +220,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(board: Arc<Board>, metrics: Arc<Metrics>) -> Self {
+    fn new(board: Arc<SharedState>, metrics: Arc<Metrics>) -> Self {
         let world = board.world();
         let mut state = ClusterState::default();
         state.apply(Change::PoolsSet(world.plan.pools.clone()));
@@ -327,7 +330,7 @@ impl Writer {
             count(&self.metrics, &snapshot);
         }
         let (plan, plan_generation) = (self.plan.clone(), self.plan_generation);
-        self.board.publish(World { snapshot, plan, plan_generation }, settled);
+        self.board.publish(View { snapshot, plan, plan_generation }, settled);
     }
 }
 

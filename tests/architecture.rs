@@ -10,7 +10,9 @@ use std::path::Path;
 
 use sigma::rules::CATALOGUE;
 
-use source::{Source, blank, end_of_item, line_of, mark_tests, names_after, sources, words};
+use source::{
+    KubeconfigSource, blank, end_of_item, line_of, mark_tests, names_after, sources, words,
+};
 
 /// The rooms in order: each may name only those before it.
 const ROOMS: [&str; 15] = [
@@ -50,7 +52,7 @@ const FOREIGN_PATHS: [&str; 6] = [
 const MAX_FUNCTION_LINES: usize = 70;
 const MAX_FILE_LINES: usize = 500;
 
-fn rooms_in_order(sources: &[Source]) -> Vec<String> {
+fn rooms_in_order(sources: &[KubeconfigSource]) -> Vec<String> {
     let rank = |room: &str| ROOMS.iter().position(|it| *it == room);
     let mut out = Vec::new();
     for source in sources {
@@ -78,7 +80,7 @@ fn rooms_in_order(sources: &[Source]) -> Vec<String> {
     out
 }
 
-fn core_knows_nothing_outside(sources: &[Source]) -> Vec<String> {
+fn core_knows_nothing_outside(sources: &[KubeconfigSource]) -> Vec<String> {
     let mut out = Vec::new();
     for source in sources.iter().filter(|source| CORE.contains(&source.room())) {
         let code = source.code();
@@ -98,7 +100,7 @@ fn core_knows_nothing_outside(sources: &[Source]) -> Vec<String> {
     out
 }
 
-fn short_enough(sources: &[Source]) -> Vec<String> {
+fn short_enough(sources: &[KubeconfigSource]) -> Vec<String> {
     let mut out = Vec::new();
     for source in sources {
         let lines = source.text.lines().count();
@@ -117,7 +119,7 @@ fn short_enough(sources: &[Source]) -> Vec<String> {
     out
 }
 
-fn nothing_panics(sources: &[Source]) -> Vec<String> {
+fn nothing_panics(sources: &[KubeconfigSource]) -> Vec<String> {
     let mut out = Vec::new();
     for source in sources {
         let code = source.code();
@@ -200,8 +202,8 @@ fn every_rule_has_a_paragraph() {
 }
 
 /// What a check says of one file.
-fn told(check: impl Fn(&[Source]) -> Vec<String>, path: &str, text: &str) -> Vec<String> {
-    check(&mark_tests(vec![Source::new(path, text)]))
+fn told(check: impl Fn(&[KubeconfigSource]) -> Vec<String>, path: &str, text: &str) -> Vec<String> {
+    check(&mark_tests(vec![KubeconfigSource::new(path, text)]))
 }
 
 #[test]
@@ -214,7 +216,7 @@ fn the_order_of_rooms_can_be_violated() {
         ("metrics.rs", "\nuse super::writer;", "metrics.rs:2: names writer, which comes later"),
         (
             "rules/mod.rs",
-            "use super::{engine::Desk};",
+            "use super::{engine::Decider};",
             "rules/mod.rs:1: names engine, which comes later",
         ),
         ("model/a.rs", "use super::super::x;", "model/a.rs:1: super::super"),
@@ -292,14 +294,14 @@ fn code_can_panic() {
 #[test]
 fn a_file_declared_for_tests_is_test_code() {
     let sources = mark_tests(vec![
-        Source::new("lib.rs", "#[cfg(test)]\nmod testing;"),
-        Source::new("testing.rs", "panic!()"),
-        Source::new("engine/desk.rs", "#[cfg(test)]\nmod tests;"),
-        Source::new("engine/desk/tests.rs", "panic!()"),
-        Source::new("engine/desk/tests/more.rs", "panic!()"),
-        Source::new("k8s/mod.rs", "#[cfg(test)]\nmod fake;\nmod fake_not;"),
-        Source::new("k8s/fake.rs", "panic!()"),
-        Source::new("k8s/fake_not.rs", "panic!()"),
+        KubeconfigSource::new("lib.rs", "#[cfg(test)]\nmod testing;"),
+        KubeconfigSource::new("testing.rs", "panic!()"),
+        KubeconfigSource::new("engine/desk.rs", "#[cfg(test)]\nmod tests;"),
+        KubeconfigSource::new("engine/desk/tests.rs", "panic!()"),
+        KubeconfigSource::new("engine/desk/tests/more.rs", "panic!()"),
+        KubeconfigSource::new("k8s/mod.rs", "#[cfg(test)]\nmod fake;\nmod fake_not;"),
+        KubeconfigSource::new("k8s/fake.rs", "panic!()"),
+        KubeconfigSource::new("k8s/fake_not.rs", "panic!()"),
     ]);
     assert_eq!(nothing_panics(&sources), ["k8s/fake_not.rs:1: may panic"]);
 }

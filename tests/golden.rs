@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sigma::cluster::{Holds, Snapshot};
-use sigma::engine::{Answer, Desk, Naming, World};
+use sigma::engine::{Answer, Decider, Naming, View};
 use sigma::model::{NodeOrd, Reason, Tick};
 use sigma::policy::Plan;
 use sigma::rules::{CATALOGUE, Cx, Fill, Offer, Rule, RuleSpec, Scored};
@@ -21,7 +21,7 @@ use input::{Input, pods_of};
 
 /// The reasons of rules that compare with a limit: each has the numbers.
 const LIMITS: [Reason; 4] =
-    [Reason::Insufficient, Reason::AllocationLimit, Reason::ElasticLimit, Reason::DomainShare];
+    [Reason::Insufficient, Reason::AllocationLimit, Reason::ElasticLimit, Reason::MaxReplicaShare];
 
 fn ords(snapshot: &Snapshot, names: &[String]) -> Vec<NodeOrd> {
     names.iter().map(|name| snapshot.names.ord(name).unwrap_or(NodeOrd::UNKNOWN)).collect()
@@ -76,11 +76,11 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
     names.iter().zip(said).map(|(name, said)| format!("{name}: {said}\n")).collect()
 }
 
-fn desk_of(input: &Input) -> (Desk, World) {
+fn desk_of(input: &Input) -> (Decider, View) {
     let plan = Plan::build(&input.settings(), String::new());
     let snapshot = input.snapshot(&plan);
-    let world = World { snapshot, plan, plan_generation: 1 };
-    let mut desk = Desk::default();
+    let world = View { snapshot, plan, plan_generation: 1 };
+    let mut desk = Decider::default();
     // A held pod is one that was answered with just these nodes.
     for hold in &input.holds {
         for pod in pods_of(&hold.pod) {

@@ -309,10 +309,10 @@ fn sigma_understands_its_arguments() -> Result<()> {
     for (_, container) in sigma_pods()? {
         let arguments = arguments(&container);
         let line = std::iter::once("sigma".to_owned()).chain(arguments.iter().cloned());
-        sigma::cli::Args::try_parse_from(line)?;
+        sigma::cli::Cli::try_parse_from(line)?;
         // What the component adds.
         let line = std::iter::once("sigma".to_owned()).chain(arguments.clone());
-        sigma::cli::Args::try_parse_from(line.chain(["--bind=on".to_owned()]))?;
+        sigma::cli::Cli::try_parse_from(line.chain(["--bind=on".to_owned()]))?;
         let loopback = flag(&arguments, "--listen").starts_with("127.0.0.1:");
         ensure!(
             loopback != arguments.iter().any(|it| it.starts_with("--tls-cert=")),

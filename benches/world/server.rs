@@ -7,11 +7,11 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use sigma::engine::Desk;
+use sigma::engine::Decider;
 use sigma::http::{BodyLimits, Extender, ExtenderOptions};
 use sigma::metrics::Metrics;
 use sigma::model::{Pod, TaintValue, Toleration};
-use sigma::writer::{Board, Clock, WriterHandle, spawn};
+use sigma::writer::{Clock, SharedState, WriterHandle, spawn};
 use tokio::runtime::Runtime;
 
 use crate::world::{Setting, plan};
@@ -19,7 +19,7 @@ use crate::world::{Setting, plan};
 /// A loaded extender and the runtime that it is asked on.
 pub(crate) struct Server {
     /// Its world and its desk.
-    pub(crate) board: Arc<Board>,
+    pub(crate) board: Arc<SharedState>,
     metrics: Arc<Metrics>,
     pub(crate) extender: Arc<Extender>,
     runtime: Runtime,
@@ -32,7 +32,7 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.expect("a runtime needs no rights");
         let metrics = Arc::new(Metrics::new().expect("names are unique"));
-        let board = Arc::new(Board::new(plan(), Desk::default(), Clock::start()));
+        let board = Arc::new(SharedState::new(plan(), Decider::default(), Clock::start()));
         let writer = runtime.block_on(async {
             let (writer, _) = spawn(board.clone(), metrics.clone());
             for change in &setting.changes {

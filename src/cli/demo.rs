@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::loopback::extender::Extender;
+use super::loopback::extender::LoopbackExtender;
 use super::table::Output;
 use super::{Failure, plans, print, progress_bar};
 use crate::http::FastPaths;
@@ -105,7 +105,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         None => None,
     };
     let admin = args.keep.then(|| bind(args.admin_listen)).transpose()?;
-    let extender = Extender::start(plan, bind(args.listen)?, FastPaths::ALL)?;
+    let extender = LoopbackExtender::start(plan, bind(args.listen)?, FastPaths::ALL)?;
     let shown = show(args, &extender, admin, bindings);
     let stopped = extender.stop();
     shown?;
@@ -114,7 +114,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
 
 fn show(
     args: &DemoArgs,
-    extender: &Extender,
+    extender: &LoopbackExtender,
     admin: Option<TcpListener>,
     bindings: Option<(&PathBuf, File)>,
 ) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// A Kubernetes scheduler extender that runs bare metal, ECS and ECI as one pool of capacity.
 #[derive(Debug, Parser)]
 #[command(name = "sigma", version, arg_required_else_help = true)]
-pub struct Args {
+pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -41,7 +41,7 @@ enum Command {
 }
 
 /// Runs a verb and gives the process's exit code.
-pub fn run(args: Args) -> ExitCode {
+pub fn run(args: Cli) -> ExitCode {
     let done = match args.command {
         Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => serve::run(*args),
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn help_is_shown_as_it_is_written() {
         let mut found = Vec::new();
-        too_long(&Args::command(), &mut found);
+        too_long(&Cli::command(), &mut found);
         assert!(found.is_empty(), "lines that clap would break: {found:#?}");
     }
 }

@@ -36,12 +36,12 @@ struct LintArgs {
     #[arg(long)]
     strict: bool,
     /// How findings are printed.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(short, long, value_enum, default_value_t = LintOutput::Text)]
+    output: LintOutput,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum LintOutput {
     Text,
     Json,
 }
@@ -54,7 +54,7 @@ pub(super) fn run(args: &PolicyArgs) -> Result<(), Failure> {
 }
 
 fn lint(args: &LintArgs) -> Result<(), Failure> {
-    let mut report = Report { strict: args.strict, ..Report::default() };
+    let mut report = LintReport { strict: args.strict, ..LintReport::default() };
     for path in &args.files {
         let found = files::under(path);
         let named = found.as_ref().is_ok_and(|found| found.len() == 1 && found[0] == *path);
@@ -65,8 +65,8 @@ fn lint(args: &LintArgs) -> Result<(), Failure> {
         }
     }
     match args.output {
-        Output::Text => print(&report.text)?,
-        Output::Json => {
+        LintOutput::Text => print(&report.text)?,
+        LintOutput::Json => {
             let json = serde_json::to_string_pretty(&report.all);
             print(&format!("{}\n", json.map_err(anyhow::Error::from)?))?;
         }
@@ -86,14 +86,14 @@ fn refuses(it: &Diagnostic, strict: bool) -> bool {
 
 /// What has been found in all files.
 #[derive(Default)]
-struct Report {
+struct LintReport {
     strict: bool,
     all: Vec<Diagnostic>,
     text: String,
     unreadable: Vec<String>,
 }
 
-impl Report {
+impl LintReport {
     /// Checks a file; one that was not `named` is skipped if it is of another API.
     fn file(&mut self, path: &Path, named: bool) {
         let bytes = match files::read(path) {

@@ -12,11 +12,11 @@ use tracing_subscriber::EnvFilter;
 
 use super::Failure;
 use crate::http::{FastPaths, IdentityNames, NotReady};
-use crate::k8s::client::Source;
+use crate::k8s::client::KubeconfigSource;
 use crate::policy::is_dns_label;
 use crate::serve::{
-    self, BadConfig, BadUrl, ExtenderUrl, LeaseSource, PolicySource, ServeConfig, SiblingsSource,
-    TlsSource,
+    self, BadConfig, BadUrl, ExtenderUrl, LeaseSource, OtherExtendersSource, PolicySource,
+    ServeConfig, TlsSource,
 };
 
 /// Answers a real kube-scheduler: watches the cluster, serves filter, prioritize, preempt and bind.
@@ -212,8 +212,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let kubeconfig =
         Some(args.kubeconfig).filter(|it| !it.is_empty()).unwrap_or_else(default_kubeconfig);
     let source = match kubeconfig.as_str() {
-        IN_CLUSTER => Source::InCluster,
-        path => Source::Kubeconfig {
+        IN_CLUSTER => KubeconfigSource::InCluster,
+        path => KubeconfigSource::Kubeconfig {
             path: path.into(),
             context: args.context.filter(|it| !it.is_empty()),
         },
@@ -246,8 +246,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         deadline: args.deadline,
         fast_paths: FastPath::all_but(&args.without),
         siblings: match args.scheduler_config {
-            Some(path) => SiblingsSource::SchedulerConfig { path, own },
-            None => SiblingsSource::Told(args.siblings == Switch::On),
+            Some(path) => OtherExtendersSource::SchedulerConfig { path, own },
+            None => OtherExtendersSource::Told(args.siblings == Switch::On),
         },
         audit_interval: args.audit_interval,
     };

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::accounting::{shift, shift_used, signed};
 use super::apps::AppRow;
 use super::holds::extended_of;
-use super::occupancy::{app_of, bounded};
-use super::rows::{shift, shift_used, signed};
+use super::pod_records::{app_of, bounded};
 use super::snapshot::Snapshot;
 use crate::model::{NodeOrd, Pod};
 

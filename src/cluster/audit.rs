@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
-use super::apart::Apart;
 use super::apps::AppRow;
 use super::cow::Sharded;
-use super::occupancy::{Known, Nominee, PoolUse};
+use super::existing_anti_affinity::ExistingAntiAffinity;
+use super::pod_records::{KnownPod, Nominee, PoolUse};
 use super::ports::{self, PortRow};
 use super::state::ClusterState;
 use crate::model::{Amounts, Kind, NodeOrd, PodUid};
@@ -40,7 +40,7 @@ struct Recount {
     pools: Vec<PoolUse>,
     apps: BTreeMap<u128, AppRow>,
     host_ports: BTreeMap<u128, PortRow>,
-    apart: Apart,
+    apart: ExistingAntiAffinity,
     /// Pods that the writer does not know where they are, or not at all.
     misplaced: usize,
     nominees: BTreeMap<u128, Arc<Nominee>>,
@@ -149,7 +149,7 @@ impl ClusterState {
         for (uid, on, resource_version) in placed.chain(pending) {
             self.know(uid, on, resource_version);
             if let (Some(known), Some(before)) = (self.known.get_mut(uid), before.get(uid)) {
-                *known = Known { on, ..*before };
+                *known = KnownPod { on, ..*before };
             }
         }
     }
@@ -173,7 +173,7 @@ impl ClusterState {
             pools: vec![PoolUse::default(); self.now.pools.len()],
             apps: BTreeMap::new(),
             host_ports: BTreeMap::new(),
-            apart: Apart::default(),
+            apart: ExistingAntiAffinity::default(),
             misplaced: 0,
             nominees: BTreeMap::new(),
             num_pods: 0,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::occupancy::Stamp;
+use super::pod_records::Stamp;
 use crate::model::DEVICE_CLASS_PREFIX;
 
 /// The DeviceClasses of the cluster, if they are known.

@@ -22,11 +22,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::apart::Apart;
-use super::occupancy::{Nominee, ResourceOrd, bounded, bounded_amount, claim_of, name_hash};
+use super::change_log::ChangeLog;
+use super::existing_anti_affinity::ExistingAntiAffinity;
+use super::pod_records::{Nominee, ResourceOrd, bounded, bounded_amount, claim_of, name_hash};
 use super::snapshot::{Snapshot, Watch};
-use super::state::Settled;
-use super::touched::Touched;
+use super::state::Confirmed;
 use crate::model::{
     Amounts, AppKey, Constraints, NodeOrd, Nomination, Pod, PodUid, PoolOrd, Requests, Tick,
 };
@@ -80,7 +80,7 @@ pub struct Hold {
 /// What is taken beside the snapshot's sums, as the pod under decision sees it: holds of other pods,
 /// nominations of its priority and above, and (negative) the victims of a preemption.
 #[derive(Clone, Debug, Default)]
-pub struct Extra {
+pub struct Uncommitted {
     /// CPU in milli-cores, by node.
     pub cpu_milli: Vec<i64>,
     /// Memory in bytes, by node.
@@ -103,7 +103,7 @@ pub struct Extra {
     pub differs: Vec<NodeOrd>,
 }
 
-impl Extra {
+impl Uncommitted {
     /// Makes every column long enough for a snapshot.
     pub fn fit(&mut self, snapshot: &Snapshot) {
         let rows = snapshot.capacity();
@@ -157,8 +157,8 @@ pub struct Holds {
     by_app: BTreeSet<(AppKey, PodUid)>,
     /// Those of them that must be apart from somebody.
     apart: BTreeMap<PodUid, Arc<Constraints>>,
-    sums: Extra,
-    touched: Touched,
+    sums: Uncommitted,
+    touched: ChangeLog,
 }
 
 impl Holds {
@@ -255,12 +255,12 @@ impl Holds {
     }
 
     /// Takes note of what a publication settled; true when a hold ended.
-    pub fn settle(&mut self, settled: Settled) -> bool {
+    pub fn settle(&mut self, settled: Confirmed) -> bool {
         match settled {
-            Settled::Placed(uid) | Settled::Gone(uid) => self.release(uid),
+            Confirmed::Placed(uid) | Confirmed::Gone(uid) => self.release(uid),
             // The pod may still be bound by its answer.
-            Settled::Restored(_) => false,
-            Settled::Recycled(ord) => {
+            Confirmed::Restored(_) => false,
+            Confirmed::Recycled(ord) => {
                 let sums = &mut self.sums;
                 self.touched.note(ord);
                 for hold in self.by_uid.values_mut().filter(|hold| hold.nodes.contains(&ord)) {
@@ -282,7 +282,7 @@ impl Holds {
 
     /// Sums anew over the pools of another policy.
     pub fn repool(&mut self, snapshot: &Snapshot) {
-        self.sums = Extra::default();
+        self.sums = Uncommitted::default();
         self.sums.fit(snapshot);
         self.touched.note_all();
         for hold in self.by_uid.values_mut() {
@@ -292,7 +292,7 @@ impl Holds {
     }
 
     /// What all holds take, and on which nodes that changed lately.
-    pub fn sums(&mut self, snapshot: &Snapshot) -> (&Extra, &Touched) {
+    pub fn sums(&mut self, snapshot: &Snapshot) -> (&Uncommitted, &ChangeLog) {
         self.sums.fit(snapshot);
         (&self.sums, &self.touched)
     }
@@ -309,7 +309,7 @@ impl Holds {
         &mut self,
         snapshot: &Snapshot,
         pod: &Pod,
-        decide: impl FnOnce(&mut Extra) -> T,
+        decide: impl FnOnce(&mut Uncommitted) -> T,
     ) -> T {
         self.sums.fit(snapshot);
         let own = self.by_uid.get(&pod.uid).cloned();
@@ -361,7 +361,7 @@ impl Holds {
         claims.filter(|claim| claim.on_node || claim.in_pool).collect()
     }
 
-    /// Adds the possible places of the unconfirmed replicas of `pod`'s app, as in [`Extra::replicas`].
+    /// Adds the possible places of the unconfirmed replicas of `pod`'s app, as in [`Uncommitted::replicas`].
     pub fn replicas_seen_by(
         &self,
         snapshot: &Snapshot,
@@ -396,7 +396,7 @@ impl Holds {
 
     /// From whom pods must be apart, placed or on their way: those that hold something wherever they may come
     /// to, and nominated ones. All of them, or those that `pod` must respect.
-    pub fn apart_with(&self, snapshot: &Snapshot, pod: Option<&Pod>) -> Apart {
+    pub fn apart_with(&self, snapshot: &Snapshot, pod: Option<&Pod>) -> ExistingAntiAffinity {
         let mut all = snapshot.apart.clone();
         let others = self.apart.iter().filter(|(uid, _)| pod.is_none_or(|pod| pod.uid != **uid));
         for (hold, apart) in others.filter_map(|(uid, it)| Some((self.by_uid.get(uid)?, it))) {
@@ -428,7 +428,7 @@ fn respects(pod: &Pod, claim: &Nomination) -> bool {
 }
 
 /// Adds (1) or takes away (−1) a nomination; its extended requests are only added, at the end.
-fn shift_claim(sums: &mut Extra, snapshot: &Snapshot, claim: &Claim<'_>, sign: i64) {
+fn shift_claim(sums: &mut Uncommitted, snapshot: &Snapshot, claim: &Claim<'_>, sign: i64) {
     let Nominee { node, claim: Nomination { requests, .. }, .. } = claim.nominee;
     if claim.in_pool {
         sums.shift_pool(snapshot.pool(*node), bounded(requests.base), sign);
@@ -454,7 +454,7 @@ pub(super) fn extended_of(snapshot: &Snapshot, requests: &Requests) -> Vec<(Reso
     known.filter_map(|it| Some((snapshot.resource(&it.name)?, bounded_amount(it.amount)))).collect()
 }
 
-fn shift_hold(sums: &mut Extra, hold: &Hold, sign: i64) {
+fn shift_hold(sums: &mut Uncommitted, hold: &Hold, sign: i64) {
     for ord in &hold.nodes {
         sums.shift_node(*ord, hold.claim.requests.base, sign);
         for &(resource, amount) in &hold.extended {

@@ -4,7 +4,7 @@
 //! [`Snapshot`] of columns; a request reads one snapshot and never waits for the writer.
 //! Nothing here knows an API server, a policy's classes or a clock: time arrives as a `Tick`.
 
-mod apart;
+mod existing_anti_affinity;
 mod apps;
 mod assume;
 mod audit;
@@ -12,31 +12,31 @@ mod cow;
 mod device_classes;
 mod holds;
 mod images;
-mod known;
+mod pod_index;
 mod names;
 mod node_set;
-mod occupancy;
+mod pod_records;
 mod ports;
-mod rows;
+mod accounting;
 mod snapshot;
 mod state;
 mod topology;
-mod touched;
+mod change_log;
 mod volumes;
 
-pub use apart::Apart;
+pub use accounting::tie;
 pub use apps::AppRow;
 pub use audit::Difference;
+pub use change_log::ChangeLog;
 pub use cow::{Column, Paged, Sharded};
-pub use holds::{Extra, Hold, HoldId, HoldLimits, Holds, MAX_SILENCE_MS};
+pub use existing_anti_affinity::ExistingAntiAffinity;
+pub use holds::{Hold, HoldId, HoldLimits, Holds, MAX_SILENCE_MS, Uncommitted};
 pub use images::{ImageRow, Images};
 pub use names::{Names, NamesId, is_plain};
 pub use node_set::{NodeSet, is_in, words_of};
-pub use occupancy::{Nominee, PodRecord, PodShape, PoolUse, ResourceOrd, Stamp};
+pub use pod_records::{Nominee, PodRecord, PodShape, PoolUse, ResourceOrd, Stamp};
 pub use ports::PortRow;
-pub use rows::tie;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot, Watch};
-pub use state::{Applied, ClusterState, Settled};
+pub use state::{Applied, ClusterState, Confirmed};
 pub use topology::Topology;
-pub use touched::Touched;
 pub use volumes::Volumes;

@@ -45,14 +45,14 @@ impl PortRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Hashed, Protocol};
+    use crate::model::{HashedText, Protocol};
 
     #[test]
     fn a_port_is_free_again_when_its_last_pod_is_gone() {
         let port = |ip: &str| HostPort {
             port: 80,
             protocol: Protocol::Tcp,
-            ip: (!ip.is_empty()).then(|| Hashed::of(ip)),
+            ip: (!ip.is_empty()).then(|| HashedText::of(ip)),
         };
         let mut row = PortRow::default();
         for (ord, ip) in [(3, ""), (1, "10.0.0.1"), (1, "10.0.0.1"), (2, "10.0.0.2")] {

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::apart::Apart;
+use super::accounting::MAX_EXTENDED;
 use super::apps::AppRow;
+use super::change_log::ChangeLog;
 use super::cow::{Column, Paged, Sharded};
 use super::device_classes::DeviceClasses;
+use super::existing_anti_affinity::ExistingAntiAffinity;
 use super::images::Images;
 use super::names::Names;
-use super::occupancy::{Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
+use super::pod_records::{Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
 use super::ports::{self, PortRow};
-use super::rows::MAX_EXTENDED;
 use super::topology::Topology;
-use super::touched::Touched;
 use super::volumes::Volumes;
 use crate::model::{
     Amounts, AppKey, CannotJudge, Conditions, DEVICE_CLASS_PREFIX, DomainLevel, DomainOrd,
@@ -89,7 +89,7 @@ pub struct Snapshot {
     /// Per-node attributes.
     pub columns: Columns,
     /// The rows whose attributes, extended resources among them, changed lately.
-    pub touched: Arc<Touched>,
+    pub touched: Arc<ChangeLog>,
     /// Extended resources, by [`ResourceOrd`].
     pub extended: Arc<Vec<ExtendedColumn>>,
     /// Distinct sets of taints; few, so a request judges each once.
@@ -107,7 +107,7 @@ pub struct Snapshot {
     /// Which nodes have which ports taken, by port and protocol.
     pub host_ports: Sharded<Arc<PortRow>>,
     /// From whom placed pods must be apart.
-    pub apart: Apart,
+    pub apart: ExistingAntiAffinity,
     /// Which nodes have which images.
     pub images: Images,
     /// What claims are bound to, and where volumes can be used.

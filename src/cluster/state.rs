@@ -16,9 +16,10 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::known::KnownPods;
-use super::occupancy::{
-    Known, Nominee, PodRecord, PodShape, Seen, Stamp, app_of, bounded, bounded_amount, name_hash,
+use super::pod_index::PodIndex;
+use super::pod_records::{
+    KnownPod, Nominee, ObjectVersion, PodRecord, PodShape, Stamp, app_of, bounded, bounded_amount,
+    name_hash,
 };
 use super::snapshot::{Snapshot, Watch};
 use super::topology::Topology;
@@ -30,7 +31,7 @@ const MAX_TOMBSTONES: usize = 4096;
 
 /// Something that may end a hold or interest whoever waits for a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum Confirmed {
     /// The pod is counted on its node.
     Placed(PodUid),
     /// The pod is gone or has ended.
@@ -57,7 +58,7 @@ pub struct ClusterState {
     /// The picture being drawn; publishing clones it, which is cheap.
     pub(super) now: Snapshot,
     /// Every known pod.
-    pub(super) known: KnownPods,
+    pub(super) known: PodIndex,
     pub(super) topology: Topology,
     /// The topology learned what may complete other nodes' paths.
     pub(super) completes: bool,
@@ -65,7 +66,7 @@ pub struct ClusterState {
     pub(super) taint_users: Vec<u32>,
     /// Nodes whose labels leave a domain out that a neighbour's may fill in.
     pub(super) incomplete: FxHashSet<NodeOrd>,
-    pub(super) settled: Vec<Settled>,
+    pub(super) settled: Vec<Confirmed>,
     /// What many records share.
     shared_texts: FxHashSet<Arc<str>>,
     shared_shapes: FxHashSet<Arc<PodShape>>,
@@ -75,7 +76,7 @@ pub struct ClusterState {
     /// Stamp of the running (or last) list, per kind.
     pub(super) epochs: [Stamp; Kind::ALL.len()],
     /// What lists and events said of nodes and namespaces last.
-    pub(super) seen_nodes: FxHashMap<NodeOrd, Seen>,
+    pub(super) seen_nodes: FxHashMap<NodeOrd, ObjectVersion>,
     seen_namespaces: FxHashMap<Box<str>, Stamp>,
     seen_device_classes: FxHashMap<Box<str>, Stamp>,
     /// The same of claims and volumes.
@@ -206,7 +207,7 @@ impl ClusterState {
 
     /// The picture as it stands, and what settled since the last one. A holder of a hold must look at
     /// the picture *after* it has drained what settled, or it would count a pod twice or not at all.
-    pub fn publish(&mut self) -> (Arc<Snapshot>, Vec<Settled>) {
+    pub fn publish(&mut self) -> (Arc<Snapshot>, Vec<Confirmed>) {
         self.complete_paths();
         if self.dirty {
             self.now.generation = Generation(self.now.generation.0 + 1);
@@ -235,7 +236,7 @@ impl ClusterState {
             before = Some(known.on).filter(|on| *on != NodeOrd::UNKNOWN);
         }
         if restored {
-            self.settled.push(Settled::Restored(pod.uid));
+            self.settled.push(Confirmed::Restored(pod.uid));
         }
         if pod.terminal {
             self.pod_gone(pod.uid);
@@ -269,7 +270,7 @@ impl ClusterState {
             self.learn_labels(app, &pod.labels);
         }
         if before.is_none() {
-            self.settled.push(Settled::Placed(pod.uid));
+            self.settled.push(Confirmed::Placed(pod.uid));
         }
         true
     }
@@ -320,7 +321,7 @@ impl ClusterState {
 
     fn pod_gone(&mut self, uid: PodUid) {
         self.remove(uid);
-        self.settled.push(Settled::Gone(uid));
+        self.settled.push(Confirmed::Gone(uid));
         let stamp = self.epochs[Kind::Pods as usize];
         if self.buried.insert(uid, stamp).is_none() {
             self.tombstones.push_back(uid);
@@ -360,8 +361,9 @@ impl ClusterState {
 
     /// Notes where a pod is; the running list, if there is one, has it.
     pub(super) fn know(&mut self, uid: PodUid, on: NodeOrd, resource_version: u64) {
-        let seen = Seen { stamp: self.epochs[Kind::Pods as usize], version: resource_version };
-        self.known.insert(uid, Known { on, seen });
+        let seen =
+            ObjectVersion { stamp: self.epochs[Kind::Pods as usize], version: resource_version };
+        self.known.insert(uid, KnownPod { on, seen });
     }
 
     fn sweep(&mut self, kind: Kind) -> usize {
@@ -391,7 +393,7 @@ impl ClusterState {
                 // No tombstone: the watch goes on from this list, so no late event can revive them.
                 for uid in &gone {
                     self.remove(*uid);
-                    self.settled.push(Settled::Gone(*uid));
+                    self.settled.push(Confirmed::Gone(*uid));
                 }
                 self.buried.retain(|_, since| *since == stamp);
                 self.tombstones.retain(|uid| self.buried.contains_key(uid));

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cow::Sharded;
-use super::occupancy::Stamp;
+use super::pod_records::Stamp;
 use super::state::shared;
-use crate::model::{BoundClaim, ObjectName, Pod, PodVolume, Reach, owner_of};
+use crate::model::{BoundClaim, ObjectName, Pod, PodVolume, VolumeTopology, owner_of};
 
 /// Bound claims, and volumes whose reach is known.
 #[derive(Clone, Debug, Default)]
 pub struct Volumes {
     claims: Sharded<BoundClaim>,
-    reaches: Sharded<Arc<Reach>>,
+    reaches: Sharded<Arc<VolumeTopology>>,
 }
 
 impl Volumes {
@@ -45,7 +45,7 @@ impl Volumes {
     }
 
     /// Where a volume can be used.
-    pub fn reach(&self, name: ObjectName) -> Option<&Reach> {
+    pub fn reach(&self, name: ObjectName) -> Option<&VolumeTopology> {
         self.reaches.get(key(name)).map(|it| &**it)
     }
 
@@ -63,7 +63,7 @@ pub(super) struct VolumeLists {
     /// The same of volumes.
     volumes: FxHashMap<ObjectName, Stamp>,
     /// What many volumes share.
-    reaches: FxHashSet<Arc<Reach>>,
+    reaches: FxHashSet<Arc<VolumeTopology>>,
 }
 
 impl VolumeLists {
@@ -94,7 +94,7 @@ impl VolumeLists {
         &mut self,
         now: &mut Volumes,
         name: ObjectName,
-        reach: Option<&Reach>,
+        reach: Option<&VolumeTopology>,
         stamp: Stamp,
     ) -> bool {
         let Some(reach) = reach else { return self.volume_gone(now, name) };

@@ -9,10 +9,10 @@
 
 use std::sync::Arc;
 
+use super::equivalence_cache::EquivalenceKey;
 use super::filter::{judge_local, judge_rest};
-use super::scans::Template;
-use super::{Case, Desk, World, fresh_verdicts};
-use crate::cluster::{Snapshot, Touched};
+use super::{Decider, DecisionContext, View, fresh_verdicts};
+use crate::cluster::{ChangeLog, Snapshot};
 use crate::model::{ClassOrd, Constraints, NodeOrd, Pod, Reason};
 
 /// Most templates whose verdicts are kept, a byte a node each; the one asked about longest ago makes room.
@@ -21,14 +21,14 @@ const MAX_KEPT: usize = 16;
 /// What local rules say of all nodes, by template.
 #[derive(Debug, Default)]
 pub(super) struct Closest {
-    kept: Vec<Kept>,
+    kept: Vec<KeptReason>,
     num_asked: u64,
-    buffers: Buffers,
+    buffers: ClosestBuffers,
     is_off: bool,
 }
 
 #[derive(Debug, Default)]
-struct Buffers {
+struct ClosestBuffers {
     nodes: Vec<NodeOrd>,
     verdicts: Vec<Reason>,
     before: Vec<Reason>,
@@ -36,8 +36,8 @@ struct Buffers {
 
 /// What is kept of one template.
 #[derive(Debug)]
-struct Kept {
-    template: Template,
+struct KeptReason {
+    template: EquivalenceKey,
     /// Whose node selector and node affinity its pods have.
     constraints: Option<Arc<Constraints>>,
     last_asked: u64,
@@ -71,7 +71,7 @@ impl Closest {
 
     /// Where the verdicts of the pod's template are, up to date. `case.extra` is what all holds take, `held`
     /// where that changed.
-    fn position(&mut self, class: ClassOrd, case: Case<'_>, held: &Touched) -> usize {
+    fn position(&mut self, class: ClassOrd, case: DecisionContext<'_>, held: &ChangeLog) -> usize {
         let at = self.find(class, case.pod);
         self.num_asked += 1;
         let Self { kept, buffers, num_asked, is_off } = self;
@@ -104,13 +104,13 @@ impl Closest {
     }
 
     /// The closest reason to success over all nodes; `case.extra` is what the pod sees.
-    fn among(&mut self, at: usize, case: Case<'_>) -> Reason {
+    fn among(&mut self, at: usize, case: DecisionContext<'_>) -> Reason {
         let Self { kept, buffers, .. } = self;
         let kept = &mut kept[at];
         buffers.nodes.clear();
         let rows = kept.verdicts.len();
         buffers.nodes.extend(case.extra.differs.iter().filter(|ord| ord.index() < rows));
-        let of = |kept: &Kept, ord: &NodeOrd| kept.verdicts[ord.index()];
+        let of = |kept: &KeptReason, ord: &NodeOrd| kept.verdicts[ord.index()];
         buffers.before.clear();
         buffers.before.extend(buffers.nodes.iter().map(|ord| of(kept, ord)));
         kept.look(case, buffers);
@@ -123,9 +123,9 @@ impl Closest {
     }
 
     fn find(&mut self, class: ClassOrd, pod: &Pod) -> usize {
-        let hash = Template::hash_of(class, pod);
+        let hash = EquivalenceKey::hash_of(class, pod);
         let constraints = affinity_of(pod);
-        let is_of = |it: &Kept| {
+        let is_of = |it: &KeptReason| {
             it.template.is_of(hash, class, pod)
                 && are_alike(it.constraints.as_deref(), constraints.map(|it| &**it))
         };
@@ -136,8 +136,8 @@ impl Closest {
         if let Some((at, _)) = oldest.filter(|_| self.kept.len() >= MAX_KEPT) {
             self.kept.swap_remove(at);
         }
-        self.kept.push(Kept {
-            template: Template::new(hash, class, pod),
+        self.kept.push(KeptReason {
+            template: EquivalenceKey::new(hash, class, pod),
             constraints: constraints.cloned(),
             last_asked: 0,
             read: None,
@@ -150,10 +150,10 @@ impl Closest {
     }
 }
 
-impl Kept {
+impl KeptReason {
     /// Lets local rules judge the nodes in the buffer again.
-    fn look(&mut self, case: Case<'_>, buffers: &mut Buffers) {
-        let Buffers { nodes, verdicts, .. } = buffers;
+    fn look(&mut self, case: DecisionContext<'_>, buffers: &mut ClosestBuffers) {
+        let ClosestBuffers { nodes, verdicts, .. } = buffers;
         let snapshot = &case.world.snapshot;
         fresh_verdicts(snapshot, nodes, verdicts);
         judge_local(case, nodes, verdicts);
@@ -165,8 +165,8 @@ impl Kept {
     }
 
     /// The last verdict, in the order of evaluation, of a node that node affinity leaves.
-    fn closest(&mut self, case: Case<'_>, buffers: &mut Buffers) -> Reason {
-        let Buffers { nodes, verdicts, .. } = buffers;
+    fn closest(&mut self, case: DecisionContext<'_>, buffers: &mut ClosestBuffers) -> Reason {
+        let ClosestBuffers { nodes, verdicts, .. } = buffers;
         nodes.clear();
         // Where local rules keep a node, the others may object to it: they come later.
         if case.class.filters.iter().any(|rule| !rule.local) {
@@ -241,22 +241,23 @@ fn admits(constraints: &Constraints, snapshot: &Snapshot, ord: NodeOrd) -> bool 
     node.is_some_and(|node| constraints.admits(&node.name, |key| node.label(key)))
 }
 
-impl Desk {
+impl Decider {
     /// The reason that a pod's first refusal names; `offered` is the closest one among the nodes of the
     /// offer, which node affinity has left.
     ///
     /// Where no offered node is known, nothing was judged, and the reason says so.
-    pub(super) fn closest_reason(&mut self, world: &World, pod: &Pod, offered: Reason) -> Reason {
+    pub(super) fn closest_reason(&mut self, world: &View, pod: &Pod, offered: Reason) -> Reason {
         if offered == Reason::UnknownNode {
             return offered;
         }
         let class_ord = world.classify(pod).class;
         let class = world.class(class_ord);
         let (extra, held) = self.holds.sums(&world.snapshot);
-        let at = self.closest.position(class_ord, Case { world, class, pod, extra }, held);
+        let at =
+            self.closest.position(class_ord, DecisionContext { world, class, pod, extra }, held);
         let Self { holds, closest, .. } = self;
         let found = holds.seen_by(&world.snapshot, pod, |extra| {
-            closest.among(at, Case { world, class, pod, extra })
+            closest.among(at, DecisionContext { world, class, pod, extra })
         });
         found.max(offered)
     }

@@ -4,12 +4,12 @@
 //! every limit, with `false` it would hold up online pods (DESIGN §8). Online and default pods keep
 //! every name but elastic ones, exempt pods every name; offline pods wait and are rung later.
 
-use super::World;
+use super::View;
 use crate::model::{NodeOrd, Pod, Reason};
 use crate::policy::Role;
 
 /// The verdict on each node without asking any rule. `why` is what an offline pod is told.
-pub fn degraded(world: &World, pod: &Pod, nodes: &[NodeOrd], why: Reason) -> Vec<Reason> {
+pub fn degraded(world: &View, pod: &Pod, nodes: &[NodeOrd], why: Reason) -> Vec<Reason> {
     let role = world.class(world.classify(pod).class).role;
     let elastic = |ord: &NodeOrd| {
         let pool = world.snapshot.pool(*ord);

@@ -1,11 +1,11 @@
 //! Why: the same rules once more, with every verdict and every point kept.
 
+use super::constraints::{ConstraintKind, RequiredConstraints, TopologyDomains};
 use super::filter::{Tally, judge};
-use super::in_tree::{ConstraintKind, InTree, Keys};
-use super::judged::NodeJudge;
 use super::rank::Ranker;
-use super::{Case, Desk, World};
-use crate::cluster::Extra;
+use super::unoffered::UnofferedNodes;
+use super::{Decider, DecisionContext, View};
+use crate::cluster::Uncommitted;
 use crate::model::{Amounts, NodeOrd, Pod, Reason};
 use crate::rules::{Bound, Cx, Fill, Scored};
 
@@ -41,15 +41,15 @@ pub struct NodeExplanation {
     /// Points by scorer.
     pub points: Vec<RulePoints>,
     /// What holds of other pods take on it, and what their nominations take.
-    pub uncommitted: Uncommitted<Amounts>,
+    pub uncommitted: UncommittedView<Amounts>,
     /// The comparisons with a limit that fail, where the verdict is of such a rule; with what of
     /// [`Bound::uncommitted`] is by whom.
-    pub exceeded: Vec<(Bound, Uncommitted<i64>)>,
+    pub exceeded: Vec<(Bound, UncommittedView<i64>)>,
 }
 
 /// What other pods take that are not placed yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Uncommitted<T> {
+pub struct UncommittedView<T> {
     /// By pods that were answered.
     pub held: T,
     /// By pods that are nominated, and not held there.
@@ -69,8 +69,8 @@ pub struct RulePoints {
 
 /// Explains a pod over `nodes`: the `most` best ones in full, and one refused node per reason.
 pub fn explain(
-    desk: &mut Desk,
-    world: &World,
+    desk: &mut Decider,
+    world: &View,
     pod: &Pod,
     nodes: &[NodeOrd],
     most: usize,
@@ -82,11 +82,11 @@ pub fn explain(
     let nominated = desk.holds.nominated_seen_by(snapshot, pod);
     desk.seen_by(world, pod, |extra| {
         let mut verdicts = Vec::new();
-        let case = Case { world, class, pod, extra };
+        let case = DecisionContext { world, class, pod, extra };
         judge(case, None, nodes, &mut verdicts);
-        let keys = &mut Keys::default();
-        let in_tree = InTree::of(snapshot, &apart, pod, &extra.replicas, keys);
-        let judge_nodes = NodeJudge::new(case, in_tree.as_ref());
+        let keys = &mut TopologyDomains::default();
+        let in_tree = RequiredConstraints::of(snapshot, &apart, pod, &extra.replicas, keys);
+        let judge_nodes = UnofferedNodes::new(case, in_tree.as_ref());
         for (ord, verdict) in nodes.iter().zip(&mut verdicts).filter(|it| *it.1 == Reason::Kept) {
             *verdict = judge_nodes.lacks(*ord).unwrap_or(Reason::Kept);
         }
@@ -119,9 +119,9 @@ pub fn explain(
 
 /// What nodes are explained by.
 struct Shown<'a> {
-    case: Case<'a>,
-    /// The part of the case's [`Extra`] that nominations take.
-    nominated: &'a Extra,
+    case: DecisionContext<'a>,
+    /// The part of the case's [`Uncommitted`] that nominations take.
+    nominated: &'a Uncommitted,
 }
 
 impl Shown<'_> {
@@ -143,7 +143,7 @@ impl Shown<'_> {
     }
 
     fn points(&self, node: NodeOrd) -> Vec<RulePoints> {
-        let Case { world, class, pod, extra } = self.case;
+        let DecisionContext { world, class, pod, extra } = self.case;
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &world.extended_of(pod) };
         let (nodes, mut fills, buffers) = ([node], Vec::new(), &mut Default::default());
         Fill::of(&cx, &nodes, &mut fills);
@@ -158,9 +158,9 @@ impl Shown<'_> {
     }
 
     fn refused(&self, node: NodeOrd, verdict: Reason) -> NodeExplanation {
-        let Case { world, class, pod, extra } = self.case;
+        let DecisionContext { world, class, pod, extra } = self.case;
         let extended = world.extended_of(pod);
-        let bounds = |extra: &Extra| -> Vec<Bound> {
+        let bounds = |extra: &Uncommitted| -> Vec<Bound> {
             let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
             class.filters.iter().flat_map(|rule| rule.filter.bounds(&cx, node)).collect()
         };
@@ -177,16 +177,16 @@ impl Shown<'_> {
                 .map(|(bound, nominated)| {
                     let nominated = nominated.uncommitted;
                     let held = bound.uncommitted - nominated;
-                    (bound, Uncommitted { held, nominated })
+                    (bound, UncommittedView { held, nominated })
                 })
                 .collect(),
         }
     }
 
-    fn uncommitted(&self, node: NodeOrd) -> Uncommitted<Amounts> {
+    fn uncommitted(&self, node: NodeOrd) -> UncommittedView<Amounts> {
         let (mut held, nominated) = (self.case.extra.on(node), self.nominated.on(node));
         held -= nominated;
-        Uncommitted { held, nominated }
+        UncommittedView { held, nominated }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which of the offered nodes may take the pod.
 
-use super::scans::Rows;
-use super::{Case, fresh_verdicts};
+use super::equivalence_cache::Rows;
+use super::{DecisionContext, fresh_verdicts};
 use crate::model::{NodeOrd, Reason};
 use crate::rules::{Cx, Offer};
 
@@ -45,7 +45,7 @@ impl Tally {
 
 /// The verdict of the class's hard rules on each node; with `rows`, what the local ones found before.
 pub(super) fn judge(
-    case: Case<'_>,
+    case: DecisionContext<'_>,
     rows: Option<&Rows>,
     nodes: &[NodeOrd],
     verdicts: &mut Vec<Reason>,
@@ -61,17 +61,17 @@ pub(super) fn judge(
 }
 
 /// Lets the local rules judge. Verdicts that are not `Kept` stay.
-pub(super) fn judge_local(case: Case<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
+pub(super) fn judge_local(case: DecisionContext<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
     judge_with(case, true, nodes, verdicts);
 }
 
 /// Lets the rules judge that are not local, which come later. Verdicts that are not `Kept` stay.
-pub(super) fn judge_rest(case: Case<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
+pub(super) fn judge_rest(case: DecisionContext<'_>, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
     judge_with(case, false, nodes, verdicts);
 }
 
-fn judge_with(case: Case<'_>, local: bool, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
-    let Case { world, class, pod, extra } = case;
+fn judge_with(case: DecisionContext<'_>, local: bool, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
+    let DecisionContext { world, class, pod, extra } = case;
     let extended = world.extended_of(pod);
     let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
     for rule in class.filters.iter().filter(|rule| rule.local == local) {

@@ -1,49 +1,49 @@
 //! Decisions: pure functions of (snapshot, plan, pod, holds, now).
 //!
 //! Nothing here calls anything: no API, no clock, no randomness. What a decision must remember between
-//! calls (holds, refusals) is in the [`Desk`], which its owner locks for the length of one decision.
+//! calls (holds, refusals) is in the [`Decider`], which its owner locks for the length of one decision.
 
-mod anywhere;
+mod best_node;
 mod closest;
-mod contenders;
+mod candidate_index;
 mod degraded;
-mod desk;
+mod decider;
 mod explain;
 mod filter;
-mod gone;
-mod in_tree;
-mod judged;
+mod tombstones;
+mod constraints;
+mod unoffered;
 mod preempt;
 mod rank;
-mod refusals;
-mod scans;
+mod unschedulable;
+mod equivalence_cache;
 mod shortlist;
 mod steer;
-mod targets;
-mod top;
+mod batch;
+mod top_k;
 
 use std::sync::Arc;
 
-use crate::cluster::{Extra, PodRecord, ResourceOrd, Snapshot};
+use crate::cluster::{PodRecord, ResourceOrd, Snapshot, Uncommitted};
 use crate::model::{ClassOrd, NodeOrd, Pod, Reason};
 use crate::policy::{Claimant, Class, Granted, Plan};
 
-pub use anywhere::Best;
+pub use batch::NoTarget;
+pub use best_node::BestNode;
+pub use constraints::ConstraintKind;
+pub use decider::{Answer, Decider, Nominates, PreemptVerb, Requeue, SteerContext};
 pub use degraded::degraded;
-pub use desk::{Answer, Desk, Helm, Nominates, PreemptVerb, Ring};
-pub use explain::{Explanation, NodeExplanation, RulePoints, Uncommitted, explain};
+pub use explain::{Explanation, NodeExplanation, RulePoints, UncommittedView, explain};
 pub use filter::Tally;
-pub use in_tree::ConstraintKind;
 pub use preempt::Candidate;
 pub use rank::MAX_SCORE;
-pub use refusals::{RefusalLimits, Refusals};
-pub use shortlist::{MAX_HELD_NODES, Naming, ShortlistOff, Siblings};
-pub use steer::{SteerOrder, SteerOutcome, SteerRecord, Steers, Unsteered, Wrote};
-pub use targets::NoTarget;
+pub use shortlist::{MAX_HELD_NODES, Naming, OtherExtenders, ShortlistOff};
+pub use steer::{SteerAction, SteerOutcome, SteerRecord, Steers, Unsteered, Wrote};
+pub use unschedulable::{UnschedulableLimits, UnschedulablePods};
 
 /// What a decision is made on; both halves belong together: the snapshot's pools are the plan's.
 #[derive(Clone)]
-pub struct World {
+pub struct View {
     /// The cluster.
     pub snapshot: Arc<Snapshot>,
     /// The policy.
@@ -52,7 +52,7 @@ pub struct World {
     pub plan_generation: u64,
 }
 
-impl World {
+impl View {
     /// The class of a pod.
     pub fn classify(&self, pod: &Pod) -> Granted {
         if let Some(class) = self.plan.daemon_class.filter(|_| pod.is_daemon()) {
@@ -95,11 +95,11 @@ fn claimant_of(pod: &Pod) -> Claimant<'_> {
 
 /// A pod of a class, before a world and what is taken beside it.
 #[derive(Clone, Copy)]
-struct Case<'a> {
-    world: &'a World,
+struct DecisionContext<'a> {
+    world: &'a View,
     class: &'a Class,
     pod: &'a Pod,
-    extra: &'a Extra,
+    extra: &'a Uncommitted,
 }
 
 /// The verdicts that an offer starts with: a name that no watch told of is out already.

@@ -6,8 +6,8 @@
 //! never add a victim and never take one out.
 
 use super::filter::judge;
-use super::{Case, World};
-use crate::cluster::{Extra, PodRecord};
+use super::{DecisionContext, View};
+use crate::cluster::{PodRecord, Uncommitted};
 use crate::model::{NodeOrd, Pod, PodUid, Reason};
 
 /// A node and the pods that in-tree preemption would evict from it.
@@ -21,9 +21,9 @@ pub struct Candidate {
 
 /// True for each candidate that may stand.
 pub(super) fn acceptable(
-    world: &World,
+    world: &View,
     pod: &Pod,
-    extra: &mut Extra,
+    extra: &mut Uncommitted,
     candidates: &[Candidate],
 ) -> Vec<bool> {
     let stands = |candidate: &Candidate| {
@@ -41,21 +41,21 @@ pub(super) fn acceptable(
 
 /// The pod passes on a node once these pods are gone.
 pub(super) fn passes_without(
-    world: &World,
+    world: &View,
     pod: &Pod,
-    extra: &mut Extra,
+    extra: &mut Uncommitted,
     node: NodeOrd,
     victims: &[&PodRecord],
 ) -> bool {
     let (class, mut verdict) = (world.class(world.classify(pod).class), Vec::new());
     relieve(world, pod, extra, node, victims, -1);
-    judge(Case { world, class, pod, extra }, None, &[node], &mut verdict);
+    judge(DecisionContext { world, class, pod, extra }, None, &[node], &mut verdict);
     relieve(world, pod, extra, node, victims, 1);
     verdict == [Reason::Kept]
 }
 
 /// The records of all victims, or `None` when we do not know one of them there.
-fn known_victims<'a>(world: &'a World, candidate: &Candidate) -> Option<Vec<&'a PodRecord>> {
+fn known_victims<'a>(world: &'a View, candidate: &Candidate) -> Option<Vec<&'a PodRecord>> {
     if !world.snapshot.is_live(candidate.node) {
         return None;
     }
@@ -65,9 +65,9 @@ fn known_victims<'a>(world: &'a World, candidate: &Candidate) -> Option<Vec<&'a 
 
 /// Takes the victims out of (−1) or puts them back into (1) the sums.
 fn relieve(
-    world: &World,
+    world: &View,
     pod: &Pod,
-    extra: &mut Extra,
+    extra: &mut Uncommitted,
     node: NodeOrd,
     victims: &[&PodRecord],
     sign: i64,

@@ -1,8 +1,8 @@
 //! Which of the nodes that may take the pod is best, and what kube-scheduler is told about it.
 
-use super::Case;
-use super::scans::Rows;
-use super::top::{Rank, Top};
+use super::DecisionContext;
+use super::equivalence_cache::Rows;
+use super::top_k::{Rank, TopK};
 use crate::cluster::tie;
 use crate::model::{DomainLevel, NodeOrd};
 use crate::rules::{Cx, Fill, Scored};
@@ -24,7 +24,7 @@ impl Ranker {
     /// before.
     pub(super) fn rank<'a>(
         &'a mut self,
-        case: Case<'a>,
+        case: DecisionContext<'a>,
         rows: Option<&Rows>,
         nodes: &'a [NodeOrd],
     ) -> Ranked<'a> {
@@ -39,15 +39,15 @@ impl Ranker {
     }
 
     /// The weighted points of the local scorers for each node.
-    pub(super) fn local_points(&mut self, case: Case<'_>, nodes: &[NodeOrd]) -> &[u32] {
+    pub(super) fn local_points(&mut self, case: DecisionContext<'_>, nodes: &[NodeOrd]) -> &[u32] {
         self.totals.clear();
         self.totals.resize(nodes.len(), 0);
         self.add(case, true, nodes);
         &self.totals
     }
 
-    fn add(&mut self, case: Case<'_>, local: bool, nodes: &[NodeOrd]) {
-        let Case { world, class, pod, extra } = case;
+    fn add(&mut self, case: DecisionContext<'_>, local: bool, nodes: &[NodeOrd]) {
+        let DecisionContext { world, class, pod, extra } = case;
         let extended = world.extended_of(pod);
         let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
         let Self { fills, points, buffers, totals } = self;
@@ -69,7 +69,7 @@ impl Ranker {
 
 /// Nodes and what makes one better than another.
 pub(super) struct Ranked<'a> {
-    case: Case<'a>,
+    case: DecisionContext<'a>,
     nodes: &'a [NodeOrd],
     totals: &'a [u32],
 }
@@ -77,7 +77,7 @@ pub(super) struct Ranked<'a> {
 impl Ranked<'_> {
     /// Positions of the best `most` nodes, best first.
     pub(super) fn best(&self, most: usize) -> Vec<usize> {
-        let mut top = Top::new(most);
+        let mut top = TopK::new(most);
         (0..self.nodes.len()).for_each(|at| top.offer(at, self.key(at), |at| self.tie(at)));
         top.into_positions()
     }
@@ -93,7 +93,7 @@ impl Ranked<'_> {
         let num_zones = self.case.world.snapshot.topology.count(DomainLevel::Zone) as usize;
         // Behind the last: nodes that do not tell their zone. Whatever the list is filled with, it
         // takes none but the best `most` of any zone.
-        let mut by_zone: Vec<Top> = (0..=num_zones).map(|_| Top::new(most)).collect();
+        let mut by_zone: Vec<TopK> = (0..=num_zones).map(|_| TopK::new(most)).collect();
         for (at, ord) in self.nodes.iter().enumerate() {
             let zone = (zones[ord.index()].0 as usize).min(num_zones);
             by_zone[zone].offer(at, self.key(at), |at| self.tie(at));

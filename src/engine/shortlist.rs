@@ -1,9 +1,9 @@
 //! Which of the nodes that may take the pod an answer names.
 
-use super::Case;
-use super::desk::Answer;
+use super::DecisionContext;
+use super::decider::Answer;
+use super::equivalence_cache::Rows;
 use super::rank::Ranker;
-use super::scans::Rows;
 use crate::model::{NodeOrd, Pod, PoolOrd, Preferences, Reason};
 
 /// An answer that bears limits of ours names at most this many nodes, since each of them is held.
@@ -57,7 +57,7 @@ impl ShortlistOff {
 
 /// The pods that another extender judges after us, of the nodes that we name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Siblings {
+pub enum OtherExtenders {
     /// None.
     #[default]
     None,
@@ -67,7 +67,7 @@ pub enum Siblings {
     Judging,
 }
 
-impl Siblings {
+impl OtherExtenders {
     pub(super) fn judge(&self, pod: &Pod) -> bool {
         match self {
             Self::None => false,
@@ -82,7 +82,7 @@ impl Siblings {
 /// Buffers that live as long as the desk.
 #[derive(Debug, Default)]
 pub(super) struct Shortlister {
-    pub(super) siblings: Siblings,
+    pub(super) siblings: OtherExtenders,
     ranker: Ranker,
     /// Of the nodes that are ranked: their positions in the offer, and the nodes.
     positions: Vec<u32>,
@@ -97,7 +97,12 @@ pub(super) struct Shortlister {
 const OUT: u8 = u8::MAX;
 
 /// Puts the band of each node into `band_of`.
-fn judge_bands(case: Case<'_>, nodes: &[NodeOrd], verdicts: &[Reason], band_of: &mut Vec<u8>) {
+fn judge_bands(
+    case: DecisionContext<'_>,
+    nodes: &[NodeOrd],
+    verdicts: &[Reason],
+    band_of: &mut Vec<u8>,
+) {
     let pools = &case.world.snapshot.columns.pool;
     let band = |(ord, verdict): (&NodeOrd, &Reason)| match verdict {
         Reason::Kept => case.class.band(pools[ord.index()]),
@@ -121,7 +126,7 @@ impl Shortlister {
     /// (measured end to end). An elastic pool is held once, however many of its nodes are named.
     pub(super) fn name_best(
         &mut self,
-        case: Case<'_>,
+        case: DecisionContext<'_>,
         rows: Option<&Rows>,
         nodes: &[NodeOrd],
         verdicts: &[Reason],
@@ -136,7 +141,7 @@ impl Shortlister {
         self.judge_taints(case);
         let Self { disliked, band_of, .. } = self;
         judge_bands(case, nodes, verdicts, band_of);
-        let kept = Kept { case, nodes, band_of, disliked };
+        let kept = KeptNodes { case, nodes, band_of, disliked };
         let bands = Bands::of(&kept);
         answer.naming = naming(&kept, &bands, &self.siblings);
         let listed = (answer.naming == Naming::Best).then_some(usize::from(wanted.nodes));
@@ -169,7 +174,7 @@ impl Shortlister {
         ranked.scores(&best, &mut answer.scores);
     }
 
-    fn judge_taints(&mut self, case: Case<'_>) {
+    fn judge_taints(&mut self, case: DecisionContext<'_>) {
         let sets = case.world.snapshot.taint_sets.iter();
         self.disliked.clear();
         self.disliked.extend(sets.map(|set| case.pod.dislikes(set)));
@@ -177,14 +182,14 @@ impl Shortlister {
 }
 
 /// The nodes that may take the pod.
-struct Kept<'a> {
-    case: Case<'a>,
+struct KeptNodes<'a> {
+    case: DecisionContext<'a>,
     nodes: &'a [NodeOrd],
     band_of: &'a [u8],
     disliked: &'a [bool],
 }
 
-impl Kept<'_> {
+impl KeptNodes<'_> {
     /// Position, node and band of each.
     fn iter(&self) -> impl Iterator<Item = (u32, NodeOrd, u8)> + '_ {
         let nodes = (0_u32..).zip(self.nodes.iter().zip(self.band_of));
@@ -209,7 +214,7 @@ struct Bands {
 }
 
 impl Bands {
-    fn of(kept: &Kept<'_>) -> Self {
+    fn of(kept: &KeptNodes<'_>) -> Self {
         let mut num = [0; PoolOrd::MAX_POOLS + 1];
         let mut num_kept = 0;
         for (band, num) in (0_u8..).zip(&mut num[..kept.case.class.num_bands()]) {
@@ -283,7 +288,7 @@ fn name_all(verdicts: &[Reason], answer: &mut Answer) {
     answer.accepted.extend(kept.map(|(at, _)| at));
 }
 
-fn naming(kept: &Kept<'_>, bands: &Bands, siblings: &Siblings) -> Naming {
+fn naming(kept: &KeptNodes<'_>, bands: &Bands, siblings: &OtherExtenders) -> Naming {
     let listed = usize::from(kept.case.class.shortlist.nodes);
     if listed == 0 {
         return Naming::All;
@@ -304,7 +309,7 @@ fn naming(kept: &Kept<'_>, bands: &Bands, siblings: &Siblings) -> Naming {
 }
 
 /// How many nodes are named when each of them is held.
-fn num_named(kept: &Kept<'_>, bands: &Bands, num_holds: usize) -> usize {
+fn num_named(kept: &KeptNodes<'_>, bands: &Bands, num_holds: usize) -> usize {
     let case = kept.case;
     let is_elastic =
         kept.iter().find(|(_, _, band)| *band == bands.best).and_then(|(_, ord, _)| {

@@ -22,10 +22,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{AppKey, ClassOrd, NodeOrd, Pace, Pod, PodUid, Tick, TokenBucket};
+use crate::model::{AppKey, ClassOrd, NodeOrd, Pod, PodUid, Rate, Tick, TokenBucket};
 use crate::policy::{Bounds, Cause};
 
-pub use record::{SteerOrder, SteerOutcome, SteerRecord, Unsteered, Wrote};
+pub use record::{SteerAction, SteerOutcome, SteerRecord, Unsteered, Wrote};
 
 /// Refusals that one steer may cost its pod.
 const MAX_ROUNDS: u32 = 3;
@@ -59,9 +59,9 @@ struct Steer {
 }
 
 impl Steer {
-    fn order(&self) -> SteerOrder {
+    fn order(&self) -> SteerAction {
         let SteerRecord { pod, node, cause, rounds, .. } = &self.record;
-        SteerOrder { pod: pod.clone(), node: node.clone(), cause: *cause, round: *rounds }
+        SteerAction { pod: pod.clone(), node: node.clone(), cause: *cause, round: *rounds }
     }
 
     fn is_accepted(&self) -> bool {
@@ -71,7 +71,7 @@ impl Steer {
 
 /// What a new steer is about.
 #[derive(Clone, Debug)]
-pub(super) struct Course<'a> {
+pub(super) struct SteerPlan<'a> {
     pub(super) pod: &'a Arc<Pod>,
     pub(super) cause: Cause,
     pub(super) target: NodeOrd,
@@ -83,7 +83,7 @@ pub(super) struct Course<'a> {
 
 /// What an offer says of a steered pod's target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum TargetSeen {
     /// It is offered, and our rules keep it.
     Kept,
     /// Our rules refuse it, offered or not; or it is no more.
@@ -94,9 +94,9 @@ pub(super) enum Seen {
 
 /// A steered pod is asked about again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Comeback<'a> {
+pub(super) struct ReturnedPod<'a> {
     pub(super) pod: &'a Arc<Pod>,
-    pub(super) seen: Seen,
+    pub(super) seen: TargetSeen,
     /// The nomination that it has: by the request, or by a watch that knows it newer.
     pub(super) nominated: Option<&'a str>,
     /// Some offered node would do.
@@ -106,11 +106,11 @@ pub(super) struct Comeback<'a> {
 
 /// What a call about a steered pod is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum SteerReply {
     /// The target alone.
     Accept,
     /// No node once more.
-    Again(SteerOrder),
+    Again(SteerAction),
     /// What it would be answered anyway, which is a refusal; the steer goes on.
     Wait,
     /// What it would be answered anyway; the steer is over.
@@ -253,7 +253,7 @@ impl Steers {
             return false;
         }
         let tokens = u64::from(bounds.per_second);
-        let pace = Pace { tokens, period_ms: 1000, burst: tokens.max(1) };
+        let pace = Rate { tokens, period_ms: 1000, burst: tokens.max(1) };
         let fresh = || (bounds, TokenBucket::new(pace, now));
         let bucket = self.buckets.entry((class, cause)).or_insert_with(fresh);
         if bucket.0 != bounds {
@@ -262,8 +262,8 @@ impl Steers {
         bucket.1.take(now)
     }
 
-    pub(super) fn begin(&mut self, course: Course<'_>, now: Tick) -> SteerOrder {
-        let Course { pod, cause, target, node, lead_permille, is_requeue } = course;
+    pub(super) fn begin(&mut self, course: SteerPlan<'_>, now: Tick) -> SteerAction {
+        let SteerPlan { pod, cause, target, node, lead_permille, is_requeue } = course;
         let record = SteerRecord {
             pod: pod.clone(),
             cause,
@@ -286,44 +286,46 @@ impl Steers {
     }
 
     /// A steered pod is asked about again. Call only for one.
-    pub(super) fn come_back(&mut self, back: Comeback<'_>, now: Tick) -> Turn {
+    pub(super) fn come_back(&mut self, back: ReturnedPod<'_>, now: Tick) -> SteerReply {
         let uid = back.pod.uid;
-        let Some(steer) = self.open.get_mut(&uid) else { return Turn::Over };
+        let Some(steer) = self.open.get_mut(&uid) else { return SteerReply::Over };
         if steer.is_accepted() {
             // It was not bound after all, and has had its turn.
             self.close(uid);
-            return Turn::Over;
+            return SteerReply::Over;
         }
         let is_ours = back.nominated.map(|it| *it == *steer.record.node);
         let wanted = steer.record.cause == Cause::Better || !back.accepts;
         let outcome = match (back.seen, is_ours) {
             // Somebody else has chosen another node, so the steer has nothing more to say.
             (_, Some(false)) => SteerOutcome::Overruled,
-            (Seen::Kept, _) => {
+            (TargetSeen::Kept, _) => {
                 steer.record.accepted_ms = Some(now.since_ms(steer.record.began));
                 steer.record.outcome = Some(SteerOutcome::Honoured);
                 steer.deadline = now.plus_ms(BOUND_WITHIN_MS);
                 let record = steer.record.clone();
                 self.tell(record);
-                return Turn::Accept;
+                return SteerReply::Accept;
             }
-            (Seen::Out, _) => SteerOutcome::Refused,
-            (Seen::Absent, Some(true)) => SteerOutcome::NotHonoured,
-            (Seen::Absent, None) if back.is_off => SteerOutcome::Off,
-            (Seen::Absent, None) if !steer.written && !back.accepts => return Turn::Wait,
-            (Seen::Absent, None) if !steer.written => SteerOutcome::Late,
-            (Seen::Absent, None) if wanted && steer.record.rounds < MAX_ROUNDS => {
+            (TargetSeen::Out, _) => SteerOutcome::Refused,
+            (TargetSeen::Absent, Some(true)) => SteerOutcome::NotHonoured,
+            (TargetSeen::Absent, None) if back.is_off => SteerOutcome::Off,
+            (TargetSeen::Absent, None) if !steer.written && !back.accepts => {
+                return SteerReply::Wait;
+            }
+            (TargetSeen::Absent, None) if !steer.written => SteerOutcome::Late,
+            (TargetSeen::Absent, None) if wanted && steer.record.rounds < MAX_ROUNDS => {
                 steer.record.rounds += 1;
                 steer.record.pod = back.pod.clone();
                 steer.written = false;
                 steer.deadline = now.plus_ms(PATIENCE_MS);
-                return Turn::Again(steer.order());
+                return SteerReply::Again(steer.order());
             }
-            (Seen::Absent, None) => SteerOutcome::Lost,
+            (TargetSeen::Absent, None) => SteerOutcome::Lost,
         };
         let ended = self.end(uid, outcome);
         self.stale.extend(ended.filter(|_| is_ours == Some(true)));
-        Turn::Over
+        SteerReply::Over
     }
 
     /// The pod was answered without the rules. True when that ends a steer that was under way.

@@ -19,13 +19,13 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use self::views::Views;
-use crate::actor::{Leading, MeansState, Obstacle};
-use crate::ahead::Standing;
-use crate::engine::{Desk, World};
+use crate::actions::{ActionKindState, Leading, Obstacle};
+use crate::engine::{Decider, View};
 use crate::metrics::Metrics;
 use crate::model::Pod;
+use crate::nominator::NominatorVerdict;
 use crate::policy::{Diagnostic, Severity};
-use crate::writer::Board;
+use crate::writer::SharedState;
 
 /// One line of `/readyz?verbose`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,10 +41,10 @@ pub struct Check {
 }
 
 /// How a pending pod stands to nominating ahead; `None`: the policy does not.
-pub type StandingOf = Arc<dyn Fn(&World, &Desk, &Pod) -> Option<Standing> + Send + Sync>;
+pub type StandingOf = Arc<dyn Fn(&View, &Decider, &Pod) -> Option<NominatorVerdict> + Send + Sync>;
 
 /// What keeps a pending pod from being sent to a node that was not offered.
-pub type ObstaclesOf = Arc<dyn Fn(&World, &Desk, &Pod) -> Vec<Obstacle> + Send + Sync>;
+pub type ObstaclesOf = Arc<dyn Fn(&View, &Decider, &Pod) -> Vec<Obstacle> + Send + Sync>;
 
 /// What the admin listener shows but cannot know by itself.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ pub struct AdminSources {
     /// Where the policy in force came from.
     pub policy_origin: Arc<dyn Fn() -> PolicyOrigin + Send + Sync>,
     /// How the means stand, and what they did last.
-    pub acts: Arc<dyn Fn() -> Vec<MeansState> + Send + Sync>,
+    pub acts: Arc<dyn Fn() -> Vec<ActionKindState> + Send + Sync>,
     /// How the election stands; `None` when there is no lease.
     pub lease: Arc<dyn Fn() -> Option<Leading> + Send + Sync>,
     /// How pods stand to nominating ahead.
@@ -133,14 +133,14 @@ impl PolicyOnDisk {
 
 /// The admin listener.
 pub struct Admin {
-    board: Arc<Board>,
+    board: Arc<SharedState>,
     metrics: Arc<Metrics>,
     sources: AdminSources,
 }
 
 impl Admin {
     /// An admin listener over these.
-    pub fn new(board: Arc<Board>, metrics: Arc<Metrics>, sources: AdminSources) -> Self {
+    pub fn new(board: Arc<SharedState>, metrics: Arc<Metrics>, sources: AdminSources) -> Self {
         Self { board, metrics, sources }
     }
 

@@ -20,7 +20,7 @@ use super::wire::BindArgs;
 use crate::k8s::writes::{BindOutcome, PodRef, PodWrites};
 use crate::metrics::Metrics;
 use crate::model::{PodUid, Reason};
-use crate::writer::Board;
+use crate::writer::SharedState;
 
 /// What a [`Binder`] does, once it is done.
 pub type BindFuture<'a> = Pin<Box<dyn Future<Output = BindOutcome> + Send + 'a>>;
@@ -76,7 +76,7 @@ pub(super) type BindText = Arc<str>;
 
 /// All bindings under way.
 pub(super) struct Binds {
-    board: Arc<Board>,
+    board: Arc<SharedState>,
     metrics: Arc<Metrics>,
     ready: Arc<dyn Fn() -> bool + Send + Sync>,
     binder: Arc<dyn Binder>,
@@ -95,7 +95,7 @@ const BROKE_OFF: &str = "sigma: the binding broke off";
 
 impl Binds {
     pub(super) fn new(
-        board: Arc<Board>,
+        board: Arc<SharedState>,
         metrics: Arc<Metrics>,
         ready: Arc<dyn Fn() -> bool + Send + Sync>,
         binder: Arc<dyn Binder>,

@@ -27,9 +27,9 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::body::BodyLimits;
+use super::conn_timeouts::{ConnState, ConnTimeouts, TimedStream, Watchdog};
 use super::extender::Extender;
-use super::paced::{Pace, PaceLimits, Paced, Watchdog};
-use super::tls::{self, Identity};
+use super::tls::{self, TlsIdentity};
 
 /// Bounds on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub fn runtime() -> std::io::Result<Runtime> {
 }
 
 /// The identity in force. Another one counts from the next connection on.
-pub type CurrentIdentity = Arc<ArcSwap<Identity>>;
+pub type CurrentIdentity = Arc<ArcSwap<TlsIdentity>>;
 
 /// Serves `app` in the clear until `shutdown`, then ends: nothing new is accepted, requests under way
 /// are answered with `Connection: close`, bindings under way are finished, all within the grace period.
@@ -137,7 +137,7 @@ async fn accept(listener: TcpListener, server: Server, shutdown: impl Future<Out
                             continue;
                         }
                     }
-                    let pace = Arc::new(Pace::new());
+                    let pace = Arc::new(ConnState::new());
                     let connection = server.clone().connection(stream, pace.clone(), stopping.clone());
                     connections.begin(connection, pace);
                 }
@@ -167,7 +167,7 @@ async fn accept(listener: TcpListener, server: Server, shutdown: impl Future<Out
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
-    open: FxHashMap<task::Id, (AbortHandle, Arc<Pace>)>,
+    open: FxHashMap<task::Id, (AbortHandle, Arc<ConnState>)>,
 }
 
 /// Whether there is room for one more.
@@ -179,7 +179,11 @@ enum Room {
 }
 
 impl Connections {
-    fn begin(&mut self, connection: impl Future<Output = ()> + Send + 'static, pace: Arc<Pace>) {
+    fn begin(
+        &mut self,
+        connection: impl Future<Output = ()> + Send + 'static,
+        pace: Arc<ConnState>,
+    ) {
         let handle = self.tasks.spawn(connection);
         self.open.insert(handle.id(), (handle, pace));
     }
@@ -214,7 +218,7 @@ impl Server {
     async fn connection(
         self,
         stream: TcpStream,
-        pace: Arc<Pace>,
+        pace: Arc<ConnState>,
         mut stopping: watch::Receiver<bool>,
     ) {
         let _open = Open::new(&self.app.metrics.connections);
@@ -247,11 +251,11 @@ impl Server {
         tracing::info!(why, error, "no TLS handshake");
     }
 
-    async fn http1<S>(&self, stream: S, pace: Arc<Pace>, stopping: watch::Receiver<bool>)
+    async fn http1<S>(&self, stream: S, pace: Arc<ConnState>, stopping: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let stream = Paced::new(stream, pace.clone());
+        let stream = TimedStream::new(stream, pace.clone());
         let service = service_fn(|request| {
             let under_way = pace.begin();
             async move {
@@ -269,7 +273,7 @@ impl Server {
     async fn http2(
         &self,
         stream: TlsStream<TcpStream>,
-        pace: Arc<Pace>,
+        pace: Arc<ConnState>,
         stopping: watch::Receiver<bool>,
     ) {
         let turns = Arc::new(Semaphore::new(1));
@@ -298,13 +302,13 @@ impl Server {
     async fn see_through<C>(
         &self,
         connection: C,
-        pace: Arc<Pace>,
+        pace: Arc<ConnState>,
         mut stopping: watch::Receiver<bool>,
     ) where
         C: GracefulConnection<Error = hyper::Error>,
     {
         let limits =
-            PaceLimits { header: self.limits.header_timeout, idle: self.limits.idle_timeout };
+            ConnTimeouts { header: self.limits.header_timeout, idle: self.limits.idle_timeout };
         let mut watchdog = Watchdog::new(pace, limits);
         let mut connection = pin!(connection);
         let stop = async {

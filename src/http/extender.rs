@@ -12,14 +12,14 @@ use hyper::body::Body;
 
 use super::bind::{Binder, Binds};
 use super::body::{self, BodyLimits, Budget};
+use super::buffers::SharedBuffers;
 use super::fast_paths::FastPaths;
-use super::scratch::SharedScratch;
-use super::steer::Steerage;
+use super::steer::SteerOptions;
 use super::wire::{self, PodArgs};
-use crate::ahead::Ahead;
 use crate::k8s::decode;
 use crate::metrics::Metrics;
-use crate::writer::Board;
+use crate::nominator::Nominator;
+use crate::writer::SharedState;
 
 /// What filter answers before the first lists are in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,9 +46,9 @@ pub struct ExtenderOptions {
     /// How long one binding may take, below the scheduler's `httpTimeout`.
     pub bind_within: Duration,
     /// Who writes steers; `None`: nobody is steered.
-    pub steerage: Option<Steerage>,
+    pub steerage: Option<SteerOptions>,
     /// Who nominates ahead, and may let answers wait; `None`: nobody.
-    pub ahead: Option<Arc<Ahead>>,
+    pub ahead: Option<Arc<Nominator>>,
     /// Shortcuts that filter and prioritize take.
     pub fast_paths: FastPaths,
 }
@@ -70,11 +70,11 @@ impl Default for ExtenderOptions {
 
 /// Answers kube-scheduler.
 pub struct Extender {
-    pub(super) board: Arc<Board>,
+    pub(super) board: Arc<SharedState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) options: ExtenderOptions,
     pub(super) binds: Option<Arc<Binds>>,
-    pub(super) scratch: SharedScratch,
+    pub(super) scratch: SharedBuffers,
     budget: Budget,
 }
 
@@ -111,7 +111,7 @@ pub(super) enum Quality {
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct VerbOutcome {
     status: StatusCode,
     content_type: &'static str,
     body: Bytes,
@@ -120,7 +120,7 @@ pub(super) struct Outcome {
     waited: Duration,
 }
 
-impl Outcome {
+impl VerbOutcome {
     /// A JSON reply.
     pub(super) fn reply(quality: Quality, body: Vec<u8>) -> Self {
         let (status, content_type) = (StatusCode::OK, "application/json");
@@ -154,12 +154,16 @@ impl Outcome {
 
 impl Extender {
     /// An extender that decides on `board` and counts in `metrics`.
-    pub fn new(board: Arc<Board>, metrics: Arc<Metrics>, options: ExtenderOptions) -> Arc<Self> {
+    pub fn new(
+        board: Arc<SharedState>,
+        metrics: Arc<Metrics>,
+        options: ExtenderOptions,
+    ) -> Arc<Self> {
         let binds = options.binder.clone().map(|binder| {
             let (board, metrics, ready) = (board.clone(), metrics.clone(), options.ready.clone());
             Binds::new(board, metrics, ready, binder, options.bind_within)
         });
-        let (scratch, budget) = (SharedScratch::default(), Budget::default());
+        let (scratch, budget) = (SharedBuffers::default(), Budget::default());
         Arc::new(Self { board, metrics, options, binds, scratch, budget })
     }
 
@@ -181,7 +185,7 @@ impl Extender {
         let outcome = answer.catch_unwind().await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             tracing::error!(verb = verb.name(), "a handler panicked; the request got a 500");
-            Outcome::text(StatusCode::INTERNAL_SERVER_ERROR, "sigma: internal error")
+            VerbOutcome::text(StatusCode::INTERNAL_SERVER_ERROR, "sigma: internal error")
         });
         let result = match outcome.quality {
             Quality::Ok => "ok",
@@ -207,14 +211,14 @@ impl Extender {
         request: Request<B>,
         arrived: Instant,
         limits: &BodyLimits,
-    ) -> Outcome
+    ) -> VerbOutcome
     where
         B: Body<Data = Bytes> + Unpin,
     {
         if is_encoded(&request) {
             self.metrics.bad_requests.with_label_values(&[verb.name()]).inc();
             let text = "sigma: a request body must not be compressed";
-            return Outcome::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+            return VerbOutcome::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
         }
         let mut taken = self.budget.open();
         let body = match body::read(request.into_body(), limits, &mut taken).await {
@@ -222,13 +226,13 @@ impl Extender {
             Err((status, text)) => {
                 self.metrics.bad_requests.with_label_values(&[verb.name()]).inc();
                 tracing::warn!(verb = verb.name(), status = status.as_u16(), text);
-                return Outcome::text(status, text);
+                return VerbOutcome::text(status, text);
             }
         };
         match verb {
             Verb::Filter => {
                 let waited = self.give_way(&body).await;
-                Outcome { waited, ..self.filter(&body, arrived + waited) }
+                VerbOutcome { waited, ..self.filter(&body, arrived + waited) }
             }
             Verb::Prioritize => self.prioritize(&body, arrived),
             Verb::Preempt => self.preempt(&body, arrived),
@@ -250,15 +254,15 @@ impl Extender {
     }
 
     /// Refuses a request that makes no sense: 400, since an empty 200 would mean something else.
-    pub(super) fn bad_request(&self, verb: Verb, why: &str) -> Outcome {
+    pub(super) fn bad_request(&self, verb: Verb, why: &str) -> VerbOutcome {
         self.metrics.bad_requests.with_label_values(&[verb.name()]).inc();
         tracing::warn!(verb = verb.name(), why, "malformed request");
-        Outcome::text(StatusCode::BAD_REQUEST, &format!("sigma: malformed request: {why}"))
+        VerbOutcome::text(StatusCode::BAD_REQUEST, &format!("sigma: malformed request: {why}"))
     }
 }
 
 /// The last segment of the path is the verb, so that any `urlPrefix` and a `filterVerb: /filter` work.
-fn verb_of<B>(request: &Request<B>) -> Result<Verb, Outcome> {
+fn verb_of<B>(request: &Request<B>) -> Result<Verb, VerbOutcome> {
     let path = request.uri().path();
     let last = path.rsplit('/').find(|segment| !segment.is_empty()).unwrap_or("");
     let Some(verb) = Verb::ALL.into_iter().find(|verb| verb.name() == last) else {
@@ -266,11 +270,11 @@ fn verb_of<B>(request: &Request<B>) -> Result<Verb, Outcome> {
         tracing::warn!(path = ?shown, method = %request.method(), "a path that is no verb");
         let text = "sigma: unknown verb; the last path segment must be filter, prioritize, preempt \
                     or bind (filterVerb, prioritizeVerb, preemptVerb, bindVerb of the extender)";
-        return Err(Outcome::text(StatusCode::NOT_FOUND, text));
+        return Err(VerbOutcome::text(StatusCode::NOT_FOUND, text));
     };
     if request.method() != Method::POST {
         let text = format!("sigma: {} is called with POST", verb.name());
-        return Err(Outcome::text(StatusCode::METHOD_NOT_ALLOWED, &text));
+        return Err(VerbOutcome::text(StatusCode::METHOD_NOT_ALLOWED, &text));
     }
     Ok(verb)
 }

@@ -1,6 +1,6 @@
 //! Which shortcuts are taken.
 
-use crate::engine::Desk;
+use crate::engine::Decider;
 
 /// The shortcuts of filter and prioritize. Each has a slow twin that gives the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl FastPaths {
 impl FastPaths {
     /// A desk that takes those of them that are its own.
     #[must_use]
-    pub fn on_desk(self, desk: Desk) -> Desk {
+    pub fn on_desk(self, desk: Decider) -> Decider {
         if self.scan { desk } else { desk.without_scans() }
     }
 }

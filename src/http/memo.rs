@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 4 << 20;
 /// The last filter's answer.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
-    kept: Option<Kept>,
+    kept: Option<KeptFilter>,
     /// Where each name that was returned ends, and its node.
     ends: Vec<u32>,
     nodes: Vec<NodeOrd>,
@@ -30,7 +30,7 @@ pub(super) struct Memo {
 
 /// What a filter was asked and what it said.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptFilter {
     /// The request up to the bracket before its names.
     pub(super) head: Bytes,
     /// The names that were returned.
@@ -56,7 +56,7 @@ impl Memo {
     /// Keeps an answer that named `accepted` of `offered`; their scores, if known, are taken.
     pub(super) fn keep(
         &mut self,
-        kept: Kept,
+        kept: KeptFilter,
         (offered, accepted): (&CutList<'_>, &[u32]),
         scores: &mut Vec<u32>,
     ) {
@@ -76,7 +76,7 @@ impl Memo {
         body: &[u8],
         (plan_generation, at): (u64, Instant),
         max_age: Duration,
-        score: impl FnOnce(&Kept, &[NodeOrd], &mut Vec<u32>),
+        score: impl FnOnce(&KeptFilter, &[NodeOrd], &mut Vec<u32>),
     ) -> Option<(Vec<u8>, usize)> {
         let kept = self.kept.as_ref()?;
         let is_valid = kept.plan_generation == plan_generation

@@ -10,19 +10,19 @@
 mod conn;
 mod tls;
 mod certificate;
-mod paced;
+mod conn_timeouts;
 mod extender;
 mod verbs;
 mod bind;
 mod body;
 mod fast_paths;
 mod wire;
-mod sequence;
+mod name_predictor;
 mod steer;
 mod name_list;
 mod reply;
 mod memo;
-mod scratch;
+mod buffers;
 mod admin;
 
 pub use admin::{
@@ -34,5 +34,5 @@ pub use body::BodyLimits;
 pub use conn::{ConnLimits, CurrentIdentity, runtime, serve, serve_tls};
 pub use extender::{Extender, ExtenderOptions, NotReady};
 pub use fast_paths::FastPaths;
-pub use steer::Steerage;
-pub use tls::{BadIdentity, Identity, IdentityNames, IdentityPart, IdentityPem};
+pub use steer::SteerOptions;
+pub use tls::{BadIdentity, IdentityNames, IdentityPart, IdentityPem, TlsIdentity};

@@ -5,7 +5,7 @@
 //! compared. Any other list is read as JSON.
 
 use super::fast_paths::FastPaths;
-use super::sequence::Sequence;
+use super::name_predictor::NamePredictor;
 use super::wire::{MAX_ITEMS, Name};
 use crate::cluster::{Names, is_plain};
 use crate::model::NodeOrd;
@@ -211,7 +211,7 @@ impl Short {
 pub(super) struct Cutter {
     ends: Vec<u32>,
     ords: Vec<NodeOrd>,
-    sequence: Sequence,
+    sequence: NamePredictor,
 }
 
 impl Cutter {

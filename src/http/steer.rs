@@ -9,25 +9,25 @@
 use std::sync::Arc;
 
 use super::extender::Extender;
-use crate::actor::{Actor, Means, steer_order};
-use crate::engine::{Answer, Desk, Helm, PreemptVerb, World};
+use crate::actions::{ActionKind, Actor, steer_order};
+use crate::engine::{Answer, Decider, PreemptVerb, SteerContext, View};
 use crate::model::{NodeOrd, Pod};
 
 /// Who writes steers, and what is known of the kube-scheduler that they are for.
 #[derive(Clone)]
-pub struct Steerage {
+pub struct SteerOptions {
     /// Who writes.
     pub actor: Arc<Actor>,
     /// Whether kube-scheduler asks us before it preempts.
     pub preempt_verb: PreemptVerb,
 }
 
-impl Steerage {
+impl SteerOptions {
     /// How steering stands at this moment, for this pod.
-    pub(super) fn helm(&self, pod: &Pod) -> Helm {
-        let acts = self.actor.why_off(Means::Steer).is_none();
-        let is_paused = self.actor.is_paused(Means::Steer, pod);
-        Helm { acts, preempt_verb: self.preempt_verb, is_paused }
+    pub(super) fn helm(&self, pod: &Pod) -> SteerContext {
+        let acts = self.actor.why_off(ActionKind::Steer).is_none();
+        let is_paused = self.actor.is_paused(ActionKind::Steer, pod);
+        SteerContext { acts, preempt_verb: self.preempt_verb, is_paused }
     }
 }
 
@@ -40,10 +40,10 @@ impl Extender {
         if let Some(why) = answer.unsteered {
             self.metrics.steer.not_steered.with_label_values(&[why.name()]).inc();
         }
-        if let (Some(order), Some(Steerage { actor, .. })) =
+        if let (Some(order), Some(SteerOptions { actor, .. })) =
             (answer.steer.take(), self.options.steerage.clone())
         {
-            actor.began(Means::Steer, &order.pod);
+            actor.began(ActionKind::Steer, &order.pod);
             let order = steer_order(&self.board, order, |_| {});
             // A task that begins when this one waits, which is when the answer is on its way: a
             // nomination that is written earlier is cleared by kube-scheduler.
@@ -58,8 +58,8 @@ impl Extender {
 /// The node that the pod is nominated to, where kube-scheduler does not want it: it looks at a nominated node
 /// before all others, and asks about others now. Not where our own rules would have refused it.
 pub(super) fn unwanted(
-    desk: &mut Desk,
-    world: &World,
+    desk: &mut Decider,
+    world: &View,
     pod: &Pod,
     nodes: &[NodeOrd],
 ) -> Option<Box<str>> {

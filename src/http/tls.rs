@@ -71,7 +71,7 @@ pub struct BadIdentity {
 }
 
 /// Who we are to clients, and whom we believe.
-pub struct Identity {
+pub struct TlsIdentity {
     config: Arc<ServerConfig>,
     /// The last second, since 1970, in which clients believe us and we believe any of them.
     pub not_after: i64,
@@ -79,13 +79,13 @@ pub struct Identity {
     pub names: Vec<String>,
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.summary())
     }
 }
 
-impl Identity {
+impl TlsIdentity {
     /// Reads and checks all of it; `now` in seconds since 1970.
     pub fn new(pem: &IdentityPem, asked: &IdentityNames, now: i64) -> Result<Self, BadIdentity> {
         let fault = |part| move |why: String| BadIdentity { part, why };

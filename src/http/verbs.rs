@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::bind::BindRequest;
-use super::extender::{Extender, NotReady, Outcome, Quality, Verb};
-use super::memo::Kept;
+use super::buffers::RequestBuffers;
+use super::extender::{Extender, NotReady, Quality, Verb, VerbOutcome};
+use super::memo::KeptFilter;
 use super::name_list::{Cutter, NameList};
 use super::reply;
-use super::scratch::Scratch;
 use super::steer::unwanted;
-use super::wire::{self, Args, BindArgs, Name, Object, PreemptArgs, VictimMap, Victims};
+use super::wire::{self, Args, BindArgs, JsonObject, Name, PreemptArgs, VictimMap, Victims};
 use crate::cluster::Names;
-use crate::engine::{self, Answer, Candidate, Desk, Naming, Tally, World};
+use crate::engine::{self, Answer, Candidate, Decider, Naming, Tally, View};
 use crate::k8s::decode;
 use crate::k8s::slim::SlimPod;
 use crate::model::{NodeOrd, Pod, PodUid, Reason, Tick};
@@ -32,12 +32,17 @@ const MEMO_DEADLINES: u32 = 20;
 const NOTE_WITHIN: Duration = Duration::from_millis(2);
 
 impl Extender {
-    pub(super) fn filter(&self, body: &Bytes, arrived: Instant) -> Outcome {
+    pub(super) fn filter(&self, body: &Bytes, arrived: Instant) -> VerbOutcome {
         self.scratch.with(|scratch| self.filter_with(scratch, body, arrived))
     }
 
-    fn filter_with(&self, scratch: &mut Scratch, body: &Bytes, arrived: Instant) -> Outcome {
-        let Scratch { cutter, ords, answer, memo, .. } = scratch;
+    fn filter_with(
+        &self,
+        scratch: &mut RequestBuffers,
+        body: &Bytes,
+        arrived: Instant,
+    ) -> VerbOutcome {
+        let RequestBuffers { cutter, ords, answer, memo, .. } = scratch;
         let named_nodes = memo.forget();
         let seen = self.board.world();
         let args = match self.read_args(body, cutter, &seen) {
@@ -45,14 +50,14 @@ impl Extender {
             Err(why) => return self.bad_request(Verb::Filter, &why),
         };
         let Some(names) = args.node_names else {
-            return Outcome::reply(Quality::Error, reply::filter_error(NEEDS_NODE_CACHE));
+            return VerbOutcome::reply(Quality::Error, reply::filter_error(NEEDS_NODE_CACHE));
         };
         let pod = match pod_of(args.pod.as_ref()) {
             Ok(pod) => Arc::new(pod),
             Err(why) => {
                 self.metrics.bad_requests.with_label_values(&["filter"]).inc();
                 let text = format!("sigma: the request's pod is unusable: {why}");
-                return Outcome::reply(Quality::Error, reply::filter_error(text.as_str()));
+                return VerbOutcome::reply(Quality::Error, reply::filter_error(text.as_str()));
             }
         };
         self.count_offered(Verb::Filter, &names);
@@ -61,7 +66,7 @@ impl Extender {
                 NotReady::Degraded => self.filter_degraded(&pod, &names, Reason::NotSynced),
                 NotReady::Reject => {
                     let text = Reason::NotSynced.text();
-                    Outcome::reply(Quality::Error, reply::filter_error(text))
+                    VerbOutcome::reply(Quality::Error, reply::filter_error(text))
                 }
             };
         }
@@ -101,18 +106,18 @@ impl Extender {
         {
             let head = body.slice(..body.len() - offered.text.len() - b"]}".len());
             let (names, at) = (outcome.body().slice(named), arrived);
-            let kept = Kept { head, names, pod, known, plan_generation, at };
+            let kept = KeptFilter { head, names, pod, known, plan_generation, at };
             memo.keep(kept, (offered, &answer.accepted), &mut answer.scores);
         }
         outcome
     }
 
-    pub(super) fn prioritize(&self, body: &Bytes, arrived: Instant) -> Outcome {
+    pub(super) fn prioritize(&self, body: &Bytes, arrived: Instant) -> VerbOutcome {
         self.scratch.with(|scratch| {
             let now = (self.board.world().plan_generation, arrived);
             let max_age = self.options.deadline * MEMO_DEADLINES;
             let by = arrived + self.options.deadline;
-            let score = |kept: &Kept, nodes: &[NodeOrd], scores: &mut Vec<u32>| {
+            let score = |kept: &KeptFilter, nodes: &[NodeOrd], scores: &mut Vec<u32>| {
                 let decided = self.board.decide_by(by, |desk, world, _| {
                     if world.snapshot.names.id() == kept.known {
                         desk.prioritize_into(world, &kept.pod, nodes, scores);
@@ -127,14 +132,19 @@ impl Extender {
                 offered.inc_by(num_names as u64);
                 self.count_returned(Verb::Prioritize, num_names);
                 self.metrics.fast_path("memo", num_names, 0);
-                return Outcome::reply(Quality::Ok, reply);
+                return VerbOutcome::reply(Quality::Ok, reply);
             }
             self.prioritize_with(scratch, body, arrived)
         })
     }
 
-    fn prioritize_with(&self, scratch: &mut Scratch, body: &Bytes, arrived: Instant) -> Outcome {
-        let Scratch { cutter, ords, scores, .. } = scratch;
+    fn prioritize_with(
+        &self,
+        scratch: &mut RequestBuffers,
+        body: &Bytes,
+        arrived: Instant,
+    ) -> VerbOutcome {
+        let RequestBuffers { cutter, ords, scores, .. } = scratch;
         let seen = self.board.world();
         let args = match self.read_args(body, cutter, &seen) {
             Ok(args) => args,
@@ -167,10 +177,10 @@ impl Extender {
             }
         };
         self.count_returned(Verb::Prioritize, names.len());
-        Outcome::reply(quality, reply::prioritize(&names, scores))
+        VerbOutcome::reply(quality, reply::prioritize(&names, scores))
     }
 
-    pub(super) fn preempt(&self, body: &[u8], arrived: Instant) -> Outcome {
+    pub(super) fn preempt(&self, body: &[u8], arrived: Instant) -> VerbOutcome {
         let args: PreemptArgs<'_> = match wire::read(body) {
             Ok(args) => args,
             Err(why) => return self.bad_request(Verb::Preempt, &why),
@@ -183,7 +193,9 @@ impl Extender {
         let offered: VictimMap<'_> = sent.unwrap_or_default();
         let offered: Vec<(&Name<'_>, &Victims<'_>)> = offered
             .iter()
-            .filter_map(|(name, victims)| victims.as_ref().map(|Object(victims)| (name, victims)))
+            .filter_map(|(name, victims)| {
+                victims.as_ref().map(|JsonObject(victims)| (name, victims))
+            })
             .collect();
         self.metrics.names_offered.with_label_values(&["preempt"]).inc_by(offered.len() as u64);
         let by = arrived + self.options.deadline;
@@ -204,10 +216,10 @@ impl Extender {
         let standing = offered.iter().zip(&stands).filter(|(_, stands)| **stands);
         let standing: Vec<_> = standing.map(|(offered, _)| *offered).collect();
         self.count_returned(Verb::Preempt, standing.len());
-        Outcome::reply(quality, reply::preempt(standing.into_iter()))
+        VerbOutcome::reply(quality, reply::preempt(standing.into_iter()))
     }
 
-    pub(super) async fn bind(&self, body: &[u8]) -> Outcome {
+    pub(super) async fn bind(&self, body: &[u8]) -> VerbOutcome {
         let args: BindArgs<'_> = match wire::read(body) {
             Ok(args) => args,
             Err(why) => return self.bad_request(Verb::Bind, &why),
@@ -224,12 +236,12 @@ impl Extender {
                 (if text.is_empty() { Quality::Ok } else { Quality::Error }, text)
             }
         };
-        Outcome::reply(quality, reply::bind(&text))
+        VerbOutcome::reply(quality, reply::bind(&text))
     }
 
     /// Answers without the rules, and sees to it that who is refused is rung, and that what the others
     /// may take is held: they will be bound, rules or not.
-    fn filter_degraded(&self, pod: &Arc<Pod>, names: &NameList<'_>, why: Reason) -> Outcome {
+    fn filter_degraded(&self, pod: &Arc<Pod>, names: &NameList<'_>, why: Reason) -> VerbOutcome {
         let world = self.board.world();
         let (known, mut ords) = (&world.snapshot.names, Vec::new());
         let nodes = names.ords(&Names::default(), known, &mut ords);
@@ -271,7 +283,7 @@ impl Extender {
     /// and else later. The note may wait, the answer may not.
     fn note<T: Send + 'static>(
         &self,
-        note: impl FnOnce(&mut Desk, &World, Tick) -> T + Send + 'static,
+        note: impl FnOnce(&mut Decider, &View, Tick) -> T + Send + 'static,
     ) -> Option<T> {
         let mut note = Some(note);
         let noted = self.board.decide_by(Instant::now() + NOTE_WITHIN, |desk, world, now| {
@@ -290,7 +302,7 @@ impl Extender {
         quality: Quality,
         names: &NameList<'_>,
         answer: &Answer,
-    ) -> (Outcome, Range<usize>) {
+    ) -> (VerbOutcome, Range<usize>) {
         for reason in Reason::ALL {
             let count = answer.tally.count(reason);
             if count > 0 {
@@ -303,7 +315,7 @@ impl Extender {
         }
         self.count_returned(Verb::Filter, answer.accepted.len());
         let (reply, named) = reply::filter(names, &answer.accepted, answer.refused);
-        (Outcome::reply(quality, reply), named)
+        (VerbOutcome::reply(quality, reply), named)
     }
 
     /// Reads the arguments of filter and prioritize; names are looked up in `seen` where they are cut.
@@ -311,7 +323,7 @@ impl Extender {
         &self,
         body: &'a [u8],
         cutter: &'a mut Cutter,
-        seen: &World,
+        seen: &View,
     ) -> Result<Args<'a>, String> {
         let fast = self.options.fast_paths;
         wire::read_args(body, |text| {
@@ -340,7 +352,7 @@ fn pod_of(slim: Option<&SlimPod>) -> Result<Pod, String> {
 }
 
 /// `None` for a node or a victim that we do not know: such a candidate does not stand.
-fn candidate(world: &World, name: &Name<'_>, victims: &Victims<'_>) -> Option<Candidate> {
+fn candidate(world: &View, name: &Name<'_>, victims: &Victims<'_>) -> Option<Candidate> {
     let node = world.snapshot.names.ord(name.as_str())?;
     let uids = victims.uids.iter().map(|uid| PodUid::parse(uid.as_str()));
     let mut victims = uids.collect::<Option<Vec<PodUid>>>()?;

@@ -48,7 +48,7 @@ pub(super) struct PreemptArgs<'a> {
 }
 
 /// Victims by node name, in the order of names.
-pub(super) type VictimMap<'a> = BTreeMap<Name<'a>, Option<Object<Victims<'a>>>>;
+pub(super) type VictimMap<'a> = BTreeMap<Name<'a>, Option<JsonObject<Victims<'a>>>>;
 
 /// The pods that would be evicted from one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,10 +73,10 @@ pub(super) struct BindArgs<'a> {
 }
 
 /// Reads a request's body.
-pub(super) fn read<'a, T: Fields<'a>>(body: &'a [u8]) -> Result<T, String> {
+pub(super) fn read<'a, T: JsonFields<'a>>(body: &'a [u8]) -> Result<T, String> {
     let text = std::str::from_utf8(body)
         .map_err(|error| format!("the body is not UTF-8 after byte {}", error.valid_up_to()))?;
-    let read: Object<T> = serde_json::from_str(text).map_err(|error| {
+    let read: JsonObject<T> = serde_json::from_str(text).map_err(|error| {
         let mut text = error.to_string();
         let end = (0..=MAX_ERROR_BYTES).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));
@@ -159,8 +159,8 @@ pub(super) fn write_json(text: &str, out: &mut Vec<u8>) {
 
 impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
             type Value = Name<'de>;
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a string")
@@ -175,12 +175,12 @@ impl<'de> Deserialize<'de> for Name<'de> {
                 Ok(Name::default())
             }
         }
-        deserializer.deserialize_any(Text)
+        deserializer.deserialize_any(NameVisitor)
     }
 }
 
 /// A struct that is read from a JSON object key by key.
-pub(super) trait Fields<'de>: Default {
+pub(super) trait JsonFields<'de>: Default {
     /// What the object is, for errors.
     const WHAT: &'static str;
 
@@ -188,14 +188,14 @@ pub(super) trait Fields<'de>: Default {
     fn take<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
-/// Lets [`Fields`] be read wherever serde reads a value.
+/// Lets [`JsonFields`] be read wherever serde reads a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Object<T>(pub T);
+pub(super) struct JsonObject<T>(pub T);
 
-impl<'de, T: Fields<'de>> Deserialize<'de> for Object<T> {
+impl<'de, T: JsonFields<'de>> Deserialize<'de> for JsonObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Keys<T>(PhantomData<T>);
-        impl<'de, T: Fields<'de>> Visitor<'de> for Keys<T> {
+        impl<'de, T: JsonFields<'de>> Visitor<'de> for Keys<T> {
             type Value = T;
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str(T::WHAT)
@@ -238,7 +238,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     }
 }
 
-impl<'de> Fields<'de> for Args<'de> {
+impl<'de> JsonFields<'de> for Args<'de> {
     const WHAT: &'static str = "ExtenderArgs";
 
     fn take<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
@@ -256,7 +256,7 @@ impl<'de> Fields<'de> for Args<'de> {
     }
 }
 
-impl<'de> Fields<'de> for PodArgs {
+impl<'de> JsonFields<'de> for PodArgs {
     const WHAT: &'static str = "ExtenderArgs";
 
     fn take<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
@@ -269,7 +269,7 @@ impl<'de> Fields<'de> for PodArgs {
     }
 }
 
-impl<'de> Fields<'de> for PreemptArgs<'de> {
+impl<'de> JsonFields<'de> for PreemptArgs<'de> {
     const WHAT: &'static str = "ExtenderPreemptionArgs";
 
     fn take<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
@@ -286,12 +286,12 @@ impl<'de> Fields<'de> for PreemptArgs<'de> {
     }
 }
 
-impl<'de> Fields<'de> for Victims<'de> {
+impl<'de> JsonFields<'de> for Victims<'de> {
     const WHAT: &'static str = "Victims";
 
     fn take<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         if key.eq_ignore_ascii_case("Pods") {
-            let pods: Option<List<Option<Object<Victim<'de>>>>> = map.next_value()?;
+            let pods: Option<List<Option<JsonObject<Victim<'de>>>>> = map.next_value()?;
             let pods = pods.map_or_else(Vec::new, |list| list.0).into_iter();
             self.uids = pods.map(|pod| pod.unwrap_or_default().0.uid).collect();
         } else if key.eq_ignore_ascii_case("NumPDBViolations") {
@@ -309,14 +309,14 @@ struct Victim<'a> {
     uid: Name<'a>,
 }
 
-impl<'de> Fields<'de> for Victim<'de> {
+impl<'de> JsonFields<'de> for Victim<'de> {
     const WHAT: &'static str = "a victim";
 
     fn take<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         if key.eq_ignore_ascii_case("UID") {
             self.uid = map.next_value()?;
         } else if key == "metadata" {
-            self.uid = map.next_value::<Option<Object<Self>>>()?.unwrap_or_default().0.uid;
+            self.uid = map.next_value::<Option<JsonObject<Self>>>()?.unwrap_or_default().0.uid;
         } else {
             map.next_value::<IgnoredAny>()?;
         }
@@ -324,7 +324,7 @@ impl<'de> Fields<'de> for Victim<'de> {
     }
 }
 
-impl<'de> Fields<'de> for BindArgs<'de> {
+impl<'de> JsonFields<'de> for BindArgs<'de> {
     const WHAT: &'static str = "ExtenderBindingArgs";
 
     fn take<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {

@@ -63,7 +63,7 @@ pub async fn may(client: &Client, right: &Right) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::k8s::fake::{Answer, Fake};
+    use crate::k8s::fake::{Fake, FakeAnswer};
 
     #[tokio::test]
     async fn a_right_is_there_missing_or_unknown() {
@@ -71,11 +71,14 @@ mod tests {
             Right { verb: "patch", resource: "pods", subresource: "status", ..Right::default() };
         assert_eq!(right.text(), "patch pods/status");
         let answers = [
-            (Answer::json(201, r#"{"status":{"allowed":true}}"#), Ok(true)),
-            (Answer::json(201, r#"{"status":{"allowed":false,"reason":"no"}}"#), Ok(false)),
-            (Answer::json(201, "{}"), Err("without `allowed`")),
-            (Answer::refusal(403, "no"), Err("forbidden: cannot create selfsubjectaccessreviews")),
-            (Answer::Cut, Err("cannot create")),
+            (FakeAnswer::json(201, r#"{"status":{"allowed":true}}"#), Ok(true)),
+            (FakeAnswer::json(201, r#"{"status":{"allowed":false,"reason":"no"}}"#), Ok(false)),
+            (FakeAnswer::json(201, "{}"), Err("without `allowed`")),
+            (
+                FakeAnswer::refusal(403, "no"),
+                Err("forbidden: cannot create selfsubjectaccessreviews"),
+            ),
+            (FakeAnswer::Cut, Err("cannot create")),
         ];
         for (answer, want) in answers {
             let fake = Fake::start(vec![answer]).await;

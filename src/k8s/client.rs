@@ -18,12 +18,12 @@ use kube::{Client, Config};
 use self::credentials::Credentials;
 use self::kubeconfig::Bad;
 use self::proxy::Env;
-use self::stack::Parts;
+use self::stack::StackParts;
 use self::target::Target;
 
 /// Where the way to the API server is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum KubeconfigSource {
     /// A kubeconfig file.
     Kubeconfig {
         /// The file, or several with `:` between them, which are merged.
@@ -65,19 +65,19 @@ pub(super) const FIELD_MANAGER: &str = "sigma";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes a client. No request is sent: whether the server answers is seen by the watches.
-pub async fn connect(source: &Source) -> Result<Client, ConnectError> {
+pub async fn connect(source: &KubeconfigSource) -> Result<Client, ConnectError> {
     connect_in(source, &|name| std::env::var(name).ok()).await
 }
 
 /// The same in an environment of its own.
-async fn connect_in(source: &Source, env: Env<'_>) -> Result<Client, ConnectError> {
+async fn connect_in(source: &KubeconfigSource, env: Env<'_>) -> Result<Client, ConnectError> {
     let (target, entry) = match source {
-        Source::Kubeconfig { path, context } => {
+        KubeconfigSource::Kubeconfig { path, context } => {
             let chosen = kubeconfig::choose(path, context.as_deref())?;
             let user = chosen.user.as_ref().unwrap_or(&chosen.cluster);
             (Target::of(&chosen)?, Some(Bad { file: user.file.clone(), why: user.title.clone() }))
         }
-        Source::InCluster => (in_cluster()?, None),
+        KubeconfigSource::InCluster => (in_cluster()?, None),
     };
     let Target { mut config, source, identity, proxy } = target;
     let fail = |why: String| match entry {
@@ -100,7 +100,7 @@ async fn connect_in(source: &Source, env: Env<'_>) -> Result<Client, ConnectErro
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
     let credentials = Arc::new(credentials);
     let proxy = proxy.map(|(proxy, _)| proxy);
-    let built = stack::build(Parts { config, credentials, identity, proxy });
+    let built = stack::build(StackParts { config, credentials, identity, proxy });
     built.map_err(|why| ConnectError::Client { why: why.to_string() })
 }
 
@@ -108,8 +108,8 @@ fn in_cluster() -> Result<Target, ConnectError> {
     let mut config = Config::incluster()?;
     let file = config.auth_info.token_file.take().map(PathBuf::from);
     let source = match file {
-        Some(path) => credentials::Source::File { path, fallback: None },
-        None => credentials::Source::Fixed(None),
+        Some(path) => credentials::HeaderSource::File { path, fallback: None },
+        None => credentials::HeaderSource::Fixed(None),
     };
     Ok(Target { config, source, identity: Arc::default(), proxy: None })
 }

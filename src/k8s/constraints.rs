@@ -12,8 +12,8 @@ use super::features;
 use super::slim::{Pairs, SlimContainer, SlimPod, SlimPodSpec, count, list, nullable, pairs};
 use super::volumes::SlimVolume;
 use crate::model::{
-    CannotJudge, Constraints, Hashed, HostPort, Is, LabelSet, Namespaces, NodeTerm, PodTerm,
-    Protocol, Requirement, Selector, SpreadTerm,
+    CannotJudge, Constraints, HashedText, HostPort, LabelOperator, LabelSet, Namespaces, NodeTerm,
+    PodAffinityTerm, Protocol, Requirement, Selector, SpreadTerm,
 };
 
 /// An affinity.
@@ -270,7 +270,8 @@ pub(super) fn host_ports(spec: &SlimPodSpec) -> Box<[HostPort]> {
             "SCTP" => Protocol::Sctp,
             _ => Protocol::Tcp,
         };
-        let ip = (!matches!(it.host_ip.as_str(), "" | "0.0.0.0")).then(|| Hashed::of(&it.host_ip));
+        let ip =
+            (!matches!(it.host_ip.as_str(), "" | "0.0.0.0")).then(|| HashedText::of(&it.host_ip));
         Some(HostPort { port, protocol, ip })
     });
     let mut ports: Vec<HostPort> = ports.collect();
@@ -345,9 +346,10 @@ fn required(affinity: &SlimNodeAffinity) -> Result<Option<Box<[NodeTerm]>>, Uncl
 
 /// That each label has this value.
 fn are(pairs: &Pairs) -> impl Iterator<Item = Requirement<Box<str>>> + '_ {
-    pairs
-        .iter()
-        .map(|(key, value)| Requirement { key: key.clone(), is: Is::In([value.clone()].into()) })
+    pairs.iter().map(|(key, value)| Requirement {
+        key: key.clone(),
+        is: LabelOperator::In([value.clone()].into()),
+    })
 }
 
 /// A term of a node selector, of a pod's or a volume's.
@@ -372,34 +374,34 @@ fn expression(slim: &SlimExpression) -> Result<Requirement<Box<str>>, Unclear> {
         _ => Err(Unclear),
     };
     let is = match slim.operator.as_str() {
-        "In" => Is::In(values()),
-        "NotIn" => Is::NotIn(values()),
-        "Exists" => Is::Exists,
-        "DoesNotExist" => Is::DoesNotExist,
-        "Gt" => Is::Above(number()?),
-        "Lt" => Is::Below(number()?),
+        "In" => LabelOperator::In(values()),
+        "NotIn" => LabelOperator::NotIn(values()),
+        "Exists" => LabelOperator::Exists,
+        "DoesNotExist" => LabelOperator::DoesNotExist,
+        "Gt" => LabelOperator::Above(number()?),
+        "Lt" => LabelOperator::Below(number()?),
         _ => return Err(Unclear),
     };
     Ok(Requirement { key: slim.key.clone(), is })
 }
 
 /// A selector of pods.
-fn selector(slim: &SlimSelector) -> Result<Vec<Requirement<Hashed>>, Unclear> {
+fn selector(slim: &SlimSelector) -> Result<Vec<Requirement<HashedText>>, Unclear> {
     slim.others.none()?;
-    let hashed = |values: Box<[Box<str>]>| values.iter().map(|it| Hashed::of(it)).collect();
+    let hashed = |values: Box<[Box<str>]>| values.iter().map(|it| HashedText::of(it)).collect();
     let mut asked: Vec<_> = are(&slim.match_labels).collect();
     for it in &slim.match_expressions {
         asked.push(expression(it)?);
     }
     let requirements = asked.into_iter().map(|it| {
         let is = match it.is {
-            Is::In(values) => Is::In(hashed(values)),
-            Is::NotIn(values) => Is::NotIn(hashed(values)),
-            Is::Exists => Is::Exists,
-            Is::DoesNotExist => Is::DoesNotExist,
-            Is::Above(_) | Is::Below(_) => return Err(Unclear),
+            LabelOperator::In(values) => LabelOperator::In(hashed(values)),
+            LabelOperator::NotIn(values) => LabelOperator::NotIn(hashed(values)),
+            LabelOperator::Exists => LabelOperator::Exists,
+            LabelOperator::DoesNotExist => LabelOperator::DoesNotExist,
+            LabelOperator::Above(_) | LabelOperator::Below(_) => return Err(Unclear),
         };
-        Ok(Requirement { key: Hashed::of(&it.key), is })
+        Ok(Requirement { key: HashedText::of(&it.key), is })
     });
     requirements.collect()
 }
@@ -409,25 +411,25 @@ fn selector(slim: &SlimSelector) -> Result<Vec<Requirement<Hashed>>, Unclear> {
 fn own_labels<'a>(
     keys: &'a [String],
     labels: &'a LabelSet,
-    is: impl Fn(Box<[Hashed]>) -> Is<Hashed> + 'a,
-) -> impl Iterator<Item = Requirement<Hashed>> + 'a {
+    is: impl Fn(Box<[HashedText]>) -> LabelOperator<HashedText> + 'a,
+) -> impl Iterator<Item = Requirement<HashedText>> + 'a {
     keys.iter().filter_map(move |key| {
-        let key = Hashed::of(key);
+        let key = HashedText::of(key);
         let value = labels.value(key)?;
         Some(Requirement { key, is: is([value].into()) })
     })
 }
 
-fn pod_terms(slim: &[SlimPodTerm], labels: &LabelSet) -> Result<Box<[PodTerm]>, Unclear> {
+fn pod_terms(slim: &[SlimPodTerm], labels: &LabelSet) -> Result<Box<[PodAffinityTerm]>, Unclear> {
     slim.iter().map(|it| pod_term(it, labels)).collect()
 }
 
-fn pod_term(slim: &SlimPodTerm, labels: &LabelSet) -> Result<PodTerm, Unclear> {
+fn pod_term(slim: &SlimPodTerm, labels: &LabelSet) -> Result<PodAffinityTerm, Unclear> {
     slim.others.none()?;
     let mut asked = slim.label_selector.as_ref().map(selector).transpose()?;
     if let Some(asked) = &mut asked {
-        asked.extend(own_labels(&slim.match_label_keys, labels, Is::In));
-        asked.extend(own_labels(&slim.mismatch_label_keys, labels, Is::NotIn));
+        asked.extend(own_labels(&slim.match_label_keys, labels, LabelOperator::In));
+        asked.extend(own_labels(&slim.mismatch_label_keys, labels, LabelOperator::NotIn));
     }
     let selected = slim.namespace_selector.as_ref().map(|it| {
         it.others.none()?;
@@ -437,8 +439,8 @@ fn pod_term(slim: &SlimPodTerm, labels: &LabelSet) -> Result<PodTerm, Unclear> {
     });
     let is_at_home = slim.namespaces.is_empty() && slim.namespace_selector.is_none();
     let home = labels.namespace().filter(|_| is_at_home);
-    let named = slim.namespaces.iter().map(|name| Hashed::of(name)).chain(home).collect();
-    Ok(PodTerm {
+    let named = slim.namespaces.iter().map(|name| HashedText::of(name)).chain(home).collect();
+    Ok(PodAffinityTerm {
         key: slim.topology_key.clone(),
         selector: asked.map(Into::into),
         namespaces: Namespaces { named, selected: selected.transpose()? },
@@ -449,7 +451,7 @@ fn spread_term(slim: &SlimSpreadConstraint, labels: &LabelSet) -> Result<SpreadT
     slim.others.none()?;
     let mut asked = slim.label_selector.as_ref().map(selector).transpose()?;
     if let Some(asked) = &mut asked {
-        asked.extend(own_labels(&slim.match_label_keys, labels, Is::In));
+        asked.extend(own_labels(&slim.match_label_keys, labels, LabelOperator::In));
     }
     let honors = |policy: &str, default| match policy {
         "" => Ok(default),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::watch::WatchOptions;
+use super::list_watch::WatchOptions;
 
 /// A watch has one window of time. A streamed list may take as long as it goes on, but not once it has
 /// told a change: a server that does not know streamed lists would never say that one is complete.

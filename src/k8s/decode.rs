@@ -2,16 +2,16 @@
 //! the field that makes none; nothing is guessed.
 
 use crate::model::{
-    Amounts, AppKey, Conditions, Effect, Namespace, Node, Owner, Pod, PodUid, QosClaim,
-    QuantityError, Reason, Refusal, Taint, TaintValue, Toleration, decimal,
+    Amounts, AppKey, Conditions, Namespace, Node, Owner, Pod, PodUid, QosClaim, QuantityError,
+    Reason, Taint, TaintEffect, TaintValue, Toleration, UnschedulableCondition, decimal,
 };
 
-use super::marks::SlimMarks;
 use super::slim::{
     SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimTaint,
     SlimToleration,
 };
-use super::{asks, constraints, images, marks, preferences, volumes};
+use super::well_known::SlimMarks;
+use super::{constraints, images, preferences, resource_requests, volumes, well_known};
 
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +57,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         namespace: meta.namespace.as_str().into(),
         name: meta.name.as_str().into(),
         resource_version: number(&meta.resource_version),
-        requests: asks::requests(slim)?,
+        requests: resource_requests::requests(slim)?,
         priority: spec.priority,
         priority_class: spec.priority_class_name.as_str().into(),
         scheduler: spec.scheduler_name.as_str().into(),
@@ -77,7 +77,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
             || spec.workload_ref,
         never_preempts: spec.preemption_policy == "Never",
         annotated: meta.annotations.present,
-        nominated_ahead: marks::is_nominated_ahead(slim),
+        nominated_ahead: well_known::is_nominated_ahead(slim),
         preferences: preferences::of(spec),
         constraints: constraints::of(spec, &labels, is_unclear),
         host_ports: constraints::host_ports(spec),
@@ -91,8 +91,12 @@ pub fn node(slim: &SlimNode) -> Result<Node, DecodeError> {
     required(&slim.metadata.name, "metadata.name")?;
     let status = &slim.status;
     let (allocatable, extended) = match (&status.allocatable, &status.capacity) {
-        (Some(amounts), _) => asks::capacity(amounts, &|| "status.allocatable".to_owned())?,
-        (None, Some(amounts)) => asks::capacity(amounts, &|| "status.capacity".to_owned())?,
+        (Some(amounts), _) => {
+            resource_requests::capacity(amounts, &|| "status.allocatable".to_owned())?
+        }
+        (None, Some(amounts)) => {
+            resource_requests::capacity(amounts, &|| "status.capacity".to_owned())?
+        }
         // A node that has only just registered offers nothing yet.
         (None, None) => (Amounts::default(), Box::default()),
     };
@@ -155,9 +159,10 @@ fn owner(meta: &SlimPodMeta) -> Option<Owner> {
     })
 }
 
-fn refusal(conditions: &[SlimCondition]) -> Option<Refusal> {
+fn refusal(conditions: &[SlimCondition]) -> Option<UnschedulableCondition> {
     let scheduled = conditions.iter().find(|it| it.kind == "PodScheduled")?;
-    (scheduled.status == "False").then(|| Refusal { reason: Reason::find_in(&scheduled.message) })
+    (scheduled.status == "False")
+        .then(|| UnschedulableCondition { reason: Reason::find_in(&scheduled.message) })
 }
 
 /// `None` for a toleration that compares with something that is no number: it tolerates nothing.
@@ -176,7 +181,7 @@ fn toleration(slim: &SlimToleration) -> Option<Toleration> {
     let effect = match slim.effect.as_str() {
         "" => None,
         text => match effect(text) {
-            Effect::Unclear => {
+            TaintEffect::Unclear => {
                 return Some(Toleration { key, value: TaintValue::Unclear, effect: None });
             }
             known => Some(known),
@@ -191,12 +196,12 @@ fn taint(slim: &SlimTaint) -> Option<Taint> {
     Some(Taint { key: slim.key.as_str().into(), value: slim.value.as_str().into(), effect })
 }
 
-fn effect(text: &str) -> Effect {
+fn effect(text: &str) -> TaintEffect {
     match text {
-        "NoSchedule" => Effect::NoSchedule,
-        "PreferNoSchedule" => Effect::PreferNoSchedule,
-        "NoExecute" => Effect::NoExecute,
-        _ => Effect::Unclear,
+        "NoSchedule" => TaintEffect::NoSchedule,
+        "PreferNoSchedule" => TaintEffect::PreferNoSchedule,
+        "NoExecute" => TaintEffect::NoExecute,
+        _ => TaintEffect::Unclear,
     }
 }
 

@@ -13,7 +13,7 @@ use kube::Client;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::model::{Pace, Tick, TokenBucket};
+use crate::model::{Rate, Tick, TokenBucket};
 
 use super::wire::{self, percent_encoded};
 
@@ -34,7 +34,7 @@ pub struct Regarding {
 
 /// How serious an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
+pub enum EventSeverity {
     /// For information.
     Normal,
     /// Somebody should look.
@@ -51,7 +51,7 @@ pub struct Events {
 }
 
 /// Ten events at once, then one in six seconds.
-const PACE: Pace = Pace { tokens: 1, period_ms: 6000, burst: 10 };
+const PACE: Rate = Rate { tokens: 1, period_ms: 6000, burst: 10 };
 /// Events that may be on their way.
 const MAX_IN_FLIGHT: usize = 4;
 /// How long one may take.
@@ -76,7 +76,13 @@ impl Events {
     }
 
     /// Sends an event, or drops it when there are too many; must be called within a runtime.
-    pub fn send(&self, regarding: &Regarding, severity: Severity, reason: &str, message: &str) {
+    pub fn send(
+        &self,
+        regarding: &Regarding,
+        severity: EventSeverity,
+        reason: &str,
+        message: &str,
+    ) {
         let now = Tick(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX));
         let admitted = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
         let permit = admitted.then(|| Arc::clone(&self.in_flight).try_acquire_owned().ok());
@@ -113,7 +119,7 @@ async fn post(client: &Client, event: &Event) -> Result<(), String> {
     }
 }
 
-fn event(regarding: &Regarding, severity: Severity, reason: &str, message: &str) -> Event {
+fn event(regarding: &Regarding, severity: EventSeverity, reason: &str, message: &str) -> Event {
     let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     // Events about objects without a namespace live in `default`, as client-go has it.
     let namespace = filled(&regarding.namespace).unwrap_or_else(|| "default".to_owned());
@@ -134,8 +140,8 @@ fn event(regarding: &Regarding, severity: Severity, reason: &str, message: &str)
             ..ObjectReference::default()
         },
         type_: Some(match severity {
-            Severity::Normal => "Normal".to_owned(),
-            Severity::Warning => "Warning".to_owned(),
+            EventSeverity::Normal => "Normal".to_owned(),
+            EventSeverity::Warning => "Warning".to_owned(),
         }),
         reason: Some(reason.to_owned()),
         message: Some(cut(message, MAX_MESSAGE_BYTES).to_owned()),
@@ -157,7 +163,7 @@ fn cut(text: &str, max: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::k8s::fake::{Answer, Fake};
+    use crate::k8s::fake::{Fake, FakeAnswer};
 
     fn policy() -> Regarding {
         Regarding {
@@ -171,9 +177,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_names_its_object() {
-        let fake = Fake::start(vec![Answer::json(201, "{}")]).await;
+        let fake = Fake::start(vec![FakeAnswer::json(201, "{}")]).await;
         let events = Events::new(fake.client());
-        events.send(&policy(), Severity::Warning, "PolicyRejected", "line 3: no such pool");
+        events.send(&policy(), EventSeverity::Warning, "PolicyRejected", "line 3: no such pool");
         let seen = &fake.wait_for(1).await[0];
         assert_eq!((&*seen.method, &*seen.uri), ("POST", "/api/v1/namespaces/kube-system/events"),);
         let body: serde_json::Value = serde_json::from_str(&seen.body).expect("JSON");
@@ -191,7 +197,7 @@ mod tests {
         let fake = Fake::start(vec![]).await;
         let events = Events::new(fake.client());
         for _ in 0..20 {
-            events.send(&policy(), Severity::Normal, "PolicyAccepted", "");
+            events.send(&policy(), EventSeverity::Normal, "PolicyAccepted", "");
         }
         let want = 20 - u64::try_from(MAX_IN_FLIGHT).expect("small");
         assert_eq!(events.num_dropped(), want);
@@ -200,7 +206,7 @@ mod tests {
     #[test]
     fn objects_without_a_namespace_and_long_texts_are_taken() {
         let node = Regarding { namespace: String::new(), name: "n".repeat(300), ..policy() };
-        let got = event(&node, Severity::Normal, "R", &"测".repeat(1000));
+        let got = event(&node, EventSeverity::Normal, "R", &"测".repeat(1000));
         assert_eq!(got.metadata.namespace.as_deref(), Some("default"));
         assert_eq!(got.involved_object.namespace, None);
         assert_eq!(got.metadata.name.map(|it| it.len()), Some(MAX_NAME_BYTES + 17));

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 /// What the server does with one request.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(super) enum FakeAnswer {
     /// A whole answer.
     Whole { status: u16, headers: &'static str, body: String },
     /// A chunked answer, and what happens after its last chunk.
@@ -36,7 +36,7 @@ pub(super) enum After {
 
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct SeenRequest {
     pub method: String,
     pub uri: String,
     pub head: String,
@@ -46,17 +46,17 @@ pub(super) struct Seen {
 /// The server. Dropping it cuts every connection.
 pub(super) struct Fake {
     port: u16,
-    shared: Arc<Shared>,
+    shared: Arc<FakeState>,
     tasks: JoinSet<()>,
 }
 
 #[derive(Default)]
-struct Shared {
-    script: Mutex<VecDeque<Answer>>,
-    seen: Mutex<Vec<Seen>>,
+struct FakeState {
+    script: Mutex<VecDeque<FakeAnswer>>,
+    seen: Mutex<Vec<SeenRequest>>,
 }
 
-impl Answer {
+impl FakeAnswer {
     pub(super) fn json(status: u16, body: impl Into<String>) -> Self {
         Self::Whole { status, headers: "", body: body.into() }
     }
@@ -65,7 +65,7 @@ impl Answer {
     pub(super) fn refusal(code: u16, message: &str) -> Self {
         let message = message.replace('"', "\\\"");
         let body = format!(
-            r#"{{"kind":"Status","status":"Failure","message":"{message}","code":{code}}}"#
+            r#"{{"kind":"Status","status":"WatchFailure","message":"{message}","code":{code}}}"#
         );
         Self::json(code, body)
     }
@@ -77,15 +77,16 @@ impl Answer {
 }
 
 impl Fake {
-    pub(super) async fn start(script: Vec<Answer>) -> Self {
+    pub(super) async fn start(script: Vec<FakeAnswer>) -> Self {
         Self::start_on(0, script).await
     }
 
     /// Starts on a given port, as a server does that was restarted.
-    pub(super) async fn start_on(port: u16, script: Vec<Answer>) -> Self {
+    pub(super) async fn start_on(port: u16, script: Vec<FakeAnswer>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
         let port = listener.local_addr().expect("it is bound").port();
-        let shared = Arc::new(Shared { script: Mutex::new(script.into()), ..Shared::default() });
+        let shared =
+            Arc::new(FakeState { script: Mutex::new(script.into()), ..FakeState::default() });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&shared)));
         Self { port, shared, tasks }
@@ -104,16 +105,16 @@ impl Fake {
         client_on(self.port)
     }
 
-    pub(super) fn push(&self, answer: Answer) {
+    pub(super) fn push(&self, answer: FakeAnswer) {
         lock(&self.shared.script).push_back(answer);
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<SeenRequest> {
         lock(&self.shared.seen).clone()
     }
 
     /// Waits until `count` requests have come.
-    pub(super) async fn wait_for(&self, count: usize) -> Vec<Seen> {
+    pub(super) async fn wait_for(&self, count: usize) -> Vec<SeenRequest> {
         for _ in 0..1000 {
             let seen = self.seen();
             if seen.len() >= count {
@@ -132,7 +133,7 @@ pub(super) fn client_on(port: u16) -> Client {
     Client::try_from(config).expect("a plain client needs nothing")
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<FakeState>) {
     // Connections live and die with this task.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
@@ -144,12 +145,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, shared: &FakeState) -> std::io::Result<()> {
     let Some(request) = read_request(&mut stream).await? else { return Ok(()) };
     lock(&shared.seen).push(request);
-    let answer = lock(&shared.script).pop_front().unwrap_or(Answer::Silence);
+    let answer = lock(&shared.script).pop_front().unwrap_or(FakeAnswer::Silence);
     match answer {
-        Answer::Whole { status, headers, body } => {
+        FakeAnswer::Whole { status, headers, body } => {
             let length = body.len();
             let head = format!(
                 "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-type: application/json\r\n\
@@ -158,7 +159,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             stream.write_all(head.as_bytes()).await?;
             stream.write_all(body.as_bytes()).await?;
         }
-        Answer::Chunks(chunks, after) => {
+        FakeAnswer::Chunks(chunks, after) => {
             let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
             stream.write_all(head.as_bytes()).await?;
             for chunk in chunks {
@@ -172,13 +173,13 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 After::Hang => std::future::pending().await,
             }
         }
-        Answer::Silence => std::future::pending().await,
-        Answer::Cut => {}
+        FakeAnswer::Silence => std::future::pending().await,
+        FakeAnswer::Cut => {}
     }
     stream.shutdown().await
 }
 
-async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<Seen>> {
+async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<SeenRequest>> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -190,7 +191,7 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<Seen>> {
             let method = words.next().unwrap_or_default().to_owned();
             let uri = words.next().unwrap_or_default().to_owned();
             let (head, body) = (head.to_owned(), body.to_owned());
-            return Ok(Some(Seen { method, uri, head, body }));
+            return Ok(Some(SeenRequest { method, uri, head, body }));
         }
         match stream.read(&mut chunk).await? {
             0 => return Ok(None),

@@ -43,12 +43,12 @@ pub struct KindHealth {
     /// What went wrong; `None` again as soon as the server grants a request.
     pub error: Option<String>,
     /// The server refuses to be watched; `None` again as soon as it grants a watch, whatever lists do.
-    pub refused: Option<Refused>,
+    pub refused: Option<RefusedWatch>,
 }
 
 /// Refusals in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedWatch {
     /// How many.
     pub count: u64,
     /// When the first one came.

@@ -25,8 +25,8 @@ pub struct SlimImageName(pub ImageName);
 
 impl<'de> Deserialize<'de> for SlimImageName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
+        struct ImageVisitor;
+        impl Visitor<'_> for ImageVisitor {
             type Value = SlimImageName;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for SlimImageName {
                 Ok(SlimImageName(ImageName::of(text)))
             }
         }
-        deserializer.deserialize_str(Text)
+        deserializer.deserialize_str(ImageVisitor)
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::access::Right;
-use super::watch::Failure;
+use super::list_watch::WatchFailure;
 use super::wire::{self, percent_encoded};
 
 /// A lease as it was read or written. Of its fields only those are looked at that matter: one of another
@@ -178,8 +178,8 @@ impl LeaseClient {
         uri: &str,
         body: Vec<u8>,
         what: &str,
-    ) -> Result<SeenLease, Failure> {
-        let failed = |text: String| Failure { code: None, retry_after: None, text };
+    ) -> Result<SeenLease, WatchFailure> {
+        let failed = |text: String| WatchFailure { code: None, retry_after: None, text };
         let request = wire::build(method, uri, "application/json", body.into());
         let answered = async {
             let response = wire::send(&self.client, request, what).await?;
@@ -192,7 +192,7 @@ impl LeaseClient {
     }
 }
 
-fn error_of(failure: Failure) -> LeaseError {
+fn error_of(failure: WatchFailure) -> LeaseError {
     match failure.code {
         Some(409) => LeaseError::Conflict,
         Some(403) => LeaseError::Forbidden(failure.text),
@@ -206,7 +206,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::k8s::fake::{Answer, Fake};
+    use crate::k8s::fake::{Fake, FakeAnswer};
 
     const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/sigma-system/leases";
 
@@ -317,10 +317,10 @@ mod tests {
     async fn writes_are_fenced_by_the_version_that_was_seen() {
         let seen = r#"{"metadata":{"resourceVersion":"8","labels":{"a":"b"}},"spec":{"holderIdentity":"a"}}"#;
         let script = vec![
-            Answer::refusal(404, "not found"),
-            Answer::json(201, seen),
-            Answer::json(200, seen),
-            Answer::json(200, seen),
+            FakeAnswer::refusal(404, "not found"),
+            FakeAnswer::json(201, seen),
+            FakeAnswer::json(200, seen),
+            FakeAnswer::json(200, seen),
         ];
         let fake = Fake::start(script).await;
         let it = LeaseClient::new(fake.client(), "sigma-system".to_owned(), "sigma".to_owned());
@@ -348,14 +348,14 @@ mod tests {
     async fn what_keeps_a_write_from_being_done_is_told_apart() {
         let forbidden = "forbidden: cannot update leases: no".to_owned();
         for (answer, want) in [
-            (Answer::refusal(409, "modified"), LeaseError::Conflict),
+            (FakeAnswer::refusal(409, "modified"), LeaseError::Conflict),
             (
-                Answer::refusal(404, "deleted"),
+                FakeAnswer::refusal(404, "deleted"),
                 LeaseError::Failed("cannot update leases: 404: deleted".to_owned()),
             ),
-            (Answer::refusal(403, "no"), LeaseError::Forbidden(forbidden)),
+            (FakeAnswer::refusal(403, "no"), LeaseError::Forbidden(forbidden)),
             (
-                Answer::refusal(500, "etcd"),
+                FakeAnswer::refusal(500, "etcd"),
                 LeaseError::Failed("cannot update leases: 500: etcd".to_owned()),
             ),
         ] {

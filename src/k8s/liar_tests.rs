@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::cluster::{ClusterState, Snapshot};
 use crate::model::{Change, Kind};
 
-use super::fake::{After, Answer, Fake, client_on};
+use super::fake::{After, Fake, FakeAnswer, client_on};
 use super::{WatchHealth, WatchOptions, spawn_with};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -31,21 +31,21 @@ fn event(kind: &str, object: &str) -> String {
 }
 
 /// A page with these metadata, besides the version.
-fn page(more: &str, items: &[String]) -> Answer {
+fn page(more: &str, items: &[String]) -> FakeAnswer {
     let items = items.join(",");
     let meta = format!(r#"{{"resourceVersion":"10"{more}}}"#);
-    Answer::json(200, format!(r#"{{"kind":"PodList","metadata":{meta},"items":[{items}]}}"#))
+    FakeAnswer::json(200, format!(r#"{{"kind":"PodList","metadata":{meta},"items":[{items}]}}"#))
 }
 
-fn lines(events: &[String]) -> Answer {
+fn lines(events: &[String]) -> FakeAnswer {
     let last = event("ADDED", &pod(LAST, 1000, 0, "z"));
     let events: Vec<&str> = events.iter().chain([&last]).map(String::as_str).collect();
-    Answer::lines(&events, After::Hang)
+    FakeAnswer::lines(&events, After::Hang)
 }
 
 /// The picture after a watch of pods has read these pages and then these lines.
-async fn after(pages: Vec<Answer>, events: &[String]) -> Arc<Snapshot> {
-    let refused = Answer::refusal(422, "sendInitialEvents is forbidden for watch");
+async fn after(pages: Vec<FakeAnswer>, events: &[String]) -> Arc<Snapshot> {
+    let refused = FakeAnswer::refusal(422, "sendInitialEvents is forbidden for watch");
     let script = [vec![refused], pages, vec![lines(events)]].concat();
     let fake = Fake::start(script).await;
     let (out, mut changes) = mpsc::channel(1);

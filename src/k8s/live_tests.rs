@@ -14,24 +14,24 @@ use tokio::time::timeout;
 
 use crate::model::{Change, Kind, PodUid};
 
-use super::client::{Source, connect};
-use super::events::{Events, Regarding, Severity};
+use super::client::{KubeconfigSource, connect};
+use super::events::{EventSeverity, Events, Regarding};
 use super::writes::{BindOutcome, PodRef, PodWrites, WriteOutcome};
 use super::{WatchHealth, WatchOptions, spawn_with, wire};
 
 const SOON: Duration = Duration::from_secs(20);
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
-struct Rig {
+struct LiveRig {
     client: Client,
     changes: mpsc::Receiver<Change>,
     health: Arc<WatchHealth>,
 }
 
-impl Rig {
+impl LiveRig {
     async fn start(kind: Kind) -> Self {
         let path = std::env::var_os("SIGMA_TEST_KUBECONFIG").expect("it names a kubeconfig");
-        let source = Source::Kubeconfig { path: path.into(), context: None };
+        let source = KubeconfigSource::Kubeconfig { path: path.into(), context: None };
         let client = connect(&source).await.expect("a valid kubeconfig");
         let (out, changes) = mpsc::channel(64);
         let health = Arc::new(WatchHealth::default());
@@ -92,7 +92,7 @@ fn fresh(stem: &str) -> String {
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn pods_are_watched_rung_and_bound() {
-    let mut rig = Rig::start(Kind::Pods).await;
+    let mut rig = LiveRig::start(Kind::Pods).await;
     let name = fresh("pod");
     let uid = rig.create_pod(&name, json!({})).await;
     let wanted = PodUid::parse(&uid);
@@ -125,7 +125,7 @@ async fn pods_are_watched_rung_and_bound() {
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn gated_and_terminating_pods_are_told_apart() {
-    let rig = Rig::start(Kind::Pods).await;
+    let rig = LiveRig::start(Kind::Pods).await;
     let writes = PodWrites::new(rig.client.clone());
     let gated = fresh("gated");
     let uid = rig.create_pod(&gated, json!({"schedulingGates": [{"name": "a.com/g"}]})).await;
@@ -151,7 +151,7 @@ async fn gated_and_terminating_pods_are_told_apart() {
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn nodes_are_watched_through_several_windows() {
-    let mut rig = Rig::start(Kind::Nodes).await;
+    let mut rig = LiveRig::start(Kind::Nodes).await;
     let name = fresh("node");
     // Longer than a window, so that the watch is closed and resumed on nothing but a bookmark.
     tokio::time::sleep(Duration::from_secs(14)).await;
@@ -174,7 +174,7 @@ async fn nodes_are_watched_through_several_windows() {
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn events_are_taken() {
-    let rig = Rig::start(Kind::Namespaces).await;
+    let rig = LiveRig::start(Kind::Namespaces).await;
     // `default` and three of the server's own.
     assert!(rig.health.kind(Kind::Namespaces).num_objects >= 4);
     let events = Events::new(rig.client.clone());
@@ -186,7 +186,7 @@ async fn events_are_taken() {
         name: name.clone(),
         uid: String::new(),
     };
-    events.send(&regarding, Severity::Warning, "PolicyRejected", "line 3: no such pool");
+    events.send(&regarding, EventSeverity::Warning, "PolicyRejected", "line 3: no such pool");
     let uri = format!("/api/v1/namespaces/default/events?fieldSelector=involvedObject.name={name}");
     for _ in 0..100 {
         let list = rig.call(Method::GET, &uri, &Value::Null).await;

@@ -12,15 +12,15 @@
 //! ```
 
 pub mod access;
-mod asks;
+mod resource_requests;
 pub mod client;
 mod constraints;
 mod deadline;
 pub mod decode;
 mod device_classes;
-mod driver;
+mod reflector;
 #[cfg(test)]
-mod driver_tests;
+mod reflector_tests;
 pub mod events;
 mod features;
 #[cfg(test)]
@@ -34,18 +34,18 @@ mod liar_tests;
 mod live_tests;
 mod objects;
 mod page;
-pub mod marks;
+pub mod well_known;
 mod plain;
 mod preferences;
-mod sight;
+mod watch_freshness;
 pub mod slim;
 pub mod volumes;
 mod warnings;
-mod watch;
+mod list_watch;
 mod wire;
 pub mod writes;
 
 pub use constraints::AddedAffinity;
-pub use driver::{spawn, spawn_with};
-pub use health::{KindHealth, Refused, WatchHealth};
-pub use watch::WatchOptions;
+pub use health::{KindHealth, RefusedWatch, WatchHealth};
+pub use list_watch::WatchOptions;
+pub use reflector::{spawn, spawn_with};

@@ -13,7 +13,7 @@ use super::volumes::{self, SlimClaim, SlimPersistentVolume};
 
 /// What an object says, and the resource version it carries.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct DecodedObject {
     pub change: Change,
     pub version: String,
 }
@@ -22,7 +22,7 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) enum First {
     /// It makes sense.
-    Read(Read),
+    Read(DecodedObject),
     /// It is JSON, and makes none; with its text.
     Unread(DecodeError, Box<[u8]>),
 }
@@ -36,29 +36,29 @@ pub(super) fn first(kind: Kind, text: &[u8]) -> Result<Option<(First, usize)>, E
     let seen = match kind {
         Kind::Nodes => seen::<SlimNode>(text, |slim| {
             let change = Change::NodeSeen(Box::new(decode::node(&slim)?));
-            Ok(Read { change, version: slim.metadata.resource_version })
+            Ok(DecodedObject { change, version: slim.metadata.resource_version })
         }),
         Kind::Namespaces => seen::<SlimNamespace>(text, |slim| {
             let change = Change::NamespaceSeen(decode::namespace(&slim)?);
-            Ok(Read { change, version: slim.metadata.resource_version })
+            Ok(DecodedObject { change, version: slim.metadata.resource_version })
         }),
         Kind::Pods => seen::<SlimPod>(text, |slim| {
             let change = Change::PodSeen(Box::new(decode::pod(&slim)?));
-            Ok(Read { change, version: slim.metadata.resource_version })
+            Ok(DecodedObject { change, version: slim.metadata.resource_version })
         }),
         Kind::Volumes => seen::<SlimPersistentVolume>(text, |slim| {
             let (name, reach) = volumes::volume(&slim)?;
             let change = Change::VolumeSeen { name, reach: reach.map(Box::new) };
-            Ok(Read { change, version: slim.metadata.resource_version })
+            Ok(DecodedObject { change, version: slim.metadata.resource_version })
         }),
         Kind::Claims => seen::<SlimClaim>(text, |slim| {
             let (name, bound) = volumes::claim(&slim)?;
             let change = Change::ClaimSeen { name, bound };
-            Ok(Read { change, version: slim.metadata.resource_version })
+            Ok(DecodedObject { change, version: slim.metadata.resource_version })
         }),
         Kind::DeviceClasses => seen::<SlimDeviceClass>(text, |slim| {
             let change = device_classes::device_class(&slim)?;
-            Ok(Read { change, version: slim.metadata.resource_version })
+            Ok(DecodedObject { change, version: slim.metadata.resource_version })
         }),
     };
     let error = match seen {
@@ -71,11 +71,11 @@ pub(super) fn first(kind: Kind, text: &[u8]) -> Result<Option<(First, usize)>, E
     Ok(whole.map(|(_, length)| (First::Unread(error, text[..length].into()), length)))
 }
 
-type Decoded = (Result<Read, DecodeError>, usize);
+type Decoded = (Result<DecodedObject, DecodeError>, usize);
 
 fn seen<T: DeserializeOwned>(
     text: &[u8],
-    decode: impl FnOnce(T) -> Result<Read, DecodeError>,
+    decode: impl FnOnce(T) -> Result<DecodedObject, DecodeError>,
 ) -> Result<Option<Decoded>, Error> {
     Ok(value(text)?.map(|(slim, length)| (decode(slim), length)))
 }
@@ -96,7 +96,7 @@ pub(super) fn value<T: DeserializeOwned>(text: &[u8]) -> Result<Option<(T, usize
 
 /// An object that was deleted. Only its identity is read: what it was no longer matters, and so an
 /// object that was never decodable can still go.
-pub(super) fn gone(kind: Kind, object: &RawValue) -> Result<Read, DecodeError> {
+pub(super) fn gone(kind: Kind, object: &RawValue) -> Result<DecodedObject, DecodeError> {
     let meta = serde_json::from_str::<SlimIdentity>(object.get())?.metadata;
     let name = || match meta.name.as_str() {
         "" => Err(DecodeError::Missing { field: "metadata.name" }),
@@ -113,7 +113,7 @@ pub(super) fn gone(kind: Kind, object: &RawValue) -> Result<Read, DecodeError> {
         Kind::Volumes => Change::VolumeGone { name: ObjectName::of("", name()?) },
         Kind::Claims => Change::ClaimGone { name: ObjectName::of(&meta.namespace, name()?) },
     };
-    Ok(Read { change, version: meta.resource_version })
+    Ok(DecodedObject { change, version: meta.resource_version })
 }
 
 /// What [`Change::Unread`] calls an object.

@@ -14,7 +14,7 @@ use super::wire::RawPageMeta;
 
 /// What comes next on a page.
 #[derive(Debug)]
-pub(super) enum Part {
+pub(super) enum PagePart {
     /// An object, or why it is none and its text.
     Object(First),
     /// The page is complete.
@@ -26,14 +26,14 @@ pub(super) enum Part {
 pub(super) struct Page {
     body: Body,
     buffer: BytesMut,
-    place: Place,
+    place: PagePosition,
     meta: RawPageMeta,
     max: usize,
 }
 
 /// Where in its text we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum PagePosition {
     Start,
     Fields,
     Items,
@@ -56,14 +56,14 @@ impl Page {
     /// Objects may be `max` bytes long.
     pub(super) fn new(body: Body, max: usize) -> Self {
         let meta = RawPageMeta::default();
-        Self { body, buffer: BytesMut::new(), place: Place::Start, meta, max }
+        Self { body, buffer: BytesMut::new(), place: PagePosition::Start, meta, max }
     }
 
     /// The next part.
-    pub(super) async fn next(&mut self, kind: Kind) -> Result<Part, PageError> {
+    pub(super) async fn next(&mut self, kind: Kind) -> Result<PagePart, PageError> {
         loop {
             if let Some(part) = self.take(kind).map_err(PageError::Unreadable)? {
-                if matches!(part, Part::End(_)) {
+                if matches!(part, PagePart::End(_)) {
                     // A body that was read to its end leaves a connection that can be used again.
                     while self.more().await? {}
                 }
@@ -93,26 +93,26 @@ impl Page {
     }
 
     /// What can be told from what has arrived; `None` when that is not enough.
-    fn take(&mut self, kind: Kind) -> Result<Option<Part>, String> {
+    fn take(&mut self, kind: Kind) -> Result<Option<PagePart>, String> {
         while let Some(at) = self.buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
             self.buffer.advance(at);
             match (self.place, self.buffer[0]) {
-                (Place::Start, b'{') => self.enter(Place::Fields),
-                (Place::Fields | Place::Items, b',') => self.buffer.advance(1),
-                (Place::Fields, b'}') => {
+                (PagePosition::Start, b'{') => self.enter(PagePosition::Fields),
+                (PagePosition::Fields | PagePosition::Items, b',') => self.buffer.advance(1),
+                (PagePosition::Fields, b'}') => {
                     self.buffer.advance(1);
-                    return Ok(Some(Part::End(std::mem::take(&mut self.meta))));
+                    return Ok(Some(PagePart::End(std::mem::take(&mut self.meta))));
                 }
-                (Place::Fields, b'"') => match self.field().map_err(unreadable)? {
+                (PagePosition::Fields, b'"') => match self.field().map_err(unreadable)? {
                     Some(place) => self.place = place,
                     None => return Ok(None),
                 },
-                (Place::Items, b']') => self.enter(Place::Fields),
-                (Place::Items, _) => {
+                (PagePosition::Items, b']') => self.enter(PagePosition::Fields),
+                (PagePosition::Items, _) => {
                     let first = objects::first(kind, &self.buffer).map_err(unreadable)?;
                     let Some((first, length)) = first else { return Ok(None) };
                     self.buffer.advance(length);
-                    return Ok(Some(Part::Object(first)));
+                    return Ok(Some(PagePart::Object(first)));
                 }
                 (_, other) => return Err(format!("unreadable page: {:?}", char::from(other))),
             }
@@ -120,13 +120,13 @@ impl Page {
         Ok(None)
     }
 
-    fn enter(&mut self, place: Place) {
+    fn enter(&mut self, place: PagePosition) {
         self.buffer.advance(1);
         self.place = place;
     }
 
     /// A field of the list itself; gives where we are after it.
-    fn field(&mut self) -> Result<Option<Place>, serde_json::Error> {
+    fn field(&mut self) -> Result<Option<PagePosition>, serde_json::Error> {
         let Some((name, length)) = objects::value::<String>(&self.buffer)? else { return Ok(None) };
         let colon = self.buffer[length..].iter().position(|byte| *byte == b':');
         let Some(start) = colon.map(|at| length + at + 1) else { return Ok(None) };
@@ -135,16 +135,16 @@ impl Page {
             return Ok(None);
         };
         let (place, length) = match (&*name, rest[space]) {
-            ("items", b'[') => (Place::Items, space + 1),
+            ("items", b'[') => (PagePosition::Items, space + 1),
             ("metadata", _) => match objects::value(rest)? {
                 Some((meta, length)) => {
                     self.meta = meta;
-                    (Place::Fields, length)
+                    (PagePosition::Fields, length)
                 }
                 None => return Ok(None),
             },
             _ => match objects::value::<IgnoredAny>(rest)? {
-                Some((_, length)) => (Place::Fields, length),
+                Some((_, length)) => (PagePosition::Fields, length),
                 None => return Ok(None),
             },
         };
@@ -173,14 +173,14 @@ mod tests {
             page.buffer.extend_from_slice(piece.as_bytes());
             while let Some(part) = page.take(Kind::Pods)? {
                 all.push(match part {
-                    Part::Object(First::Read(read)) => match read.change {
+                    PagePart::Object(First::Read(read)) => match read.change {
                         crate::model::Change::PodSeen(pod) => format!("+{}", pod.name),
                         other => format!("{other:?}"),
                     },
-                    Part::Object(First::Unread(_, text)) => {
+                    PagePart::Object(First::Unread(_, text)) => {
                         format!("?{}", String::from_utf8_lossy(&text))
                     }
-                    Part::End(meta) => {
+                    PagePart::End(meta) => {
                         format!("end {:?} {:?}", meta.resource_version, meta.r#continue)
                     }
                 });

@@ -13,8 +13,8 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use super::constraints::{Others, SlimAffinity, SlimPort, SlimSpreadConstraint};
 use super::features::{SlimMount, SlimRestartRule};
 use super::images::{SlimImage, SlimImageName};
-use super::marks::{SlimLabels, SlimMarks};
 use super::volumes::SlimVolume;
+use super::well_known::{SlimLabels, SlimMarks};
 
 /// A pod: from a watch, a list, or the body of an extender call.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -399,8 +399,8 @@ pub struct SlimQuantity(pub Box<str>);
 
 impl<'de> Deserialize<'de> for SlimAmounts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Amounts;
-        impl<'de> Visitor<'de> for Amounts {
+        struct AmountsVisitor;
+        impl<'de> Visitor<'de> for AmountsVisitor {
             type Value = SlimAmounts;
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a map from resource name to quantity")
@@ -413,7 +413,7 @@ impl<'de> Deserialize<'de> for SlimAmounts {
                 Ok(SlimAmounts(amounts))
             }
         }
-        deserializer.deserialize_map(Amounts)
+        deserializer.deserialize_map(AmountsVisitor)
     }
 }
 

@@ -10,7 +10,7 @@ use super::constraints::{SlimNodeSelector, node_term};
 use super::decode::{DecodeError, required};
 use super::slim::{Pairs, SlimMeta, SlimOwner, SlimPod, list, nullable, present};
 use crate::model::{
-    BoundClaim, ObjectName, PodClaim, PodUid, Reach, ZONE_LABELS, ZoneLabel, owner_of,
+    BoundClaim, ObjectName, PodClaim, PodUid, VolumeTopology, ZONE_LABELS, ZoneLabel, owner_of,
 };
 
 /// Between the zones of a label that names several. Source: `k8s.io/cloud-provider/volume`.
@@ -46,7 +46,7 @@ const DISKS: [&str; 9] = [
 
 /// A text that is borrowed where the JSON text has it as it is.
 #[derive(Default, serde::Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct VolumeVisitor<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -72,11 +72,11 @@ impl<'de> Visitor<'de> for VolumeReader {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SlimVolume, A::Error> {
-        let (mut name, mut claim, mut ephemeral) = (Text::default(), None, false);
+        let (mut name, mut claim, mut ephemeral) = (VolumeVisitor::default(), None, false);
         let mut is_disk = false;
-        while let Some(Text(key)) = map.next_key()? {
+        while let Some(VolumeVisitor(key)) = map.next_key()? {
             match &*key {
-                "name" => name = map.next_value::<Option<Text<'_>>>()?.unwrap_or_default(),
+                "name" => name = map.next_value::<Option<VolumeVisitor<'_>>>()?.unwrap_or_default(),
                 "persistentVolumeClaim" => claim = map.next_value::<Option<ClaimSource>>()?,
                 "ephemeral" => ephemeral = map.next_value::<Option<IgnoredAny>>()?.is_some(),
                 key if DISKS.contains(&key) => {
@@ -268,7 +268,9 @@ pub struct SlimVolumeAffinity {
 }
 
 /// What a volume is, and where it can be used; `None` when that is said in words that are not known here.
-pub fn volume(slim: &SlimPersistentVolume) -> Result<(ObjectName, Option<Reach>), DecodeError> {
+pub fn volume(
+    slim: &SlimPersistentVolume,
+) -> Result<(ObjectName, Option<VolumeTopology>), DecodeError> {
     let SlimPersistentVolume { metadata: meta, spec } = slim;
     required(&meta.name, "metadata.name")?;
     let terms = spec.node_affinity.required.as_ref().map(|it| &it.node_selector_terms);
@@ -277,7 +279,7 @@ pub fn volume(slim: &SlimPersistentVolume) -> Result<(ObjectName, Option<Reach>)
     let terms = terms.map(|terms| terms.iter().map(node_term).collect::<Result<Box<[_]>, _>>());
     let reach = match terms.transpose() {
         Ok(node_terms) if !by_name && !spec.is_migrated() => {
-            Some(Reach { node_terms, zones: zones(&meta.labels) })
+            Some(VolumeTopology { node_terms, zones: zones(&meta.labels) })
         }
         _ => None,
     };

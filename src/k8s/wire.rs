@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::model::Kind;
 
+use super::list_watch::{ListWatchRequest, WatchFailure, WatchOptions};
 use super::plain;
-use super::watch::{Ask, Failure, WatchOptions};
 
 /// One event of a watch, its object still unread.
 #[derive(Debug, serde::Deserialize)]
@@ -101,22 +101,24 @@ impl RawStatus {
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// The request for what a watch does next.
-pub(super) fn request(kind: Kind, ask: &Ask, options: &WatchOptions) -> Request<Body> {
+pub(super) fn request(kind: Kind, ask: &ListWatchRequest, options: &WatchOptions) -> Request<Body> {
     let resource = format!("{}/{}", kind.api(), kind.resource());
     let uri = match ask {
-        Ask::Page { after: None } => format!("{resource}?limit={}", options.page_limit),
-        Ask::Page { after: Some(token) } => {
+        ListWatchRequest::Page { after: None } => {
+            format!("{resource}?limit={}", options.page_limit)
+        }
+        ListWatchRequest::Page { after: Some(token) } => {
             let token = percent_encoded(token);
             format!("{resource}?limit={}&continue={token}", options.page_limit)
         }
-        Ask::Stream => {
+        ListWatchRequest::Stream => {
             let seconds = options.stream_timeout.as_secs().max(1);
             format!(
                 "{resource}?watch=true&allowWatchBookmarks=true&sendInitialEvents=true\
                  &resourceVersionMatch=NotOlderThan&timeoutSeconds={seconds}"
             )
         }
-        Ask::Watch { from } => {
+        ListWatchRequest::Watch { from } => {
             let (from, seconds) = (percent_encoded(from), options.watch_timeout.as_secs().max(1));
             format!(
                 "{resource}?watch=true&allowWatchBookmarks=true&resourceVersion={from}\
@@ -143,7 +145,7 @@ pub(super) async fn send(
     client: &Client,
     request: Request<Body>,
     what: &str,
-) -> Result<Response<Body>, Failure> {
+) -> Result<Response<Body>, WatchFailure> {
     let response = client.send(request).await.map_err(|error| unanswered(what, &error))?;
     if response.status().is_success() {
         return Ok(response);
@@ -158,21 +160,21 @@ pub(super) async fn send(
     let body = collect(response.into_body(), MAX_ERROR_BYTES).await.unwrap_or_default();
     let status: RawStatus = serde_json::from_slice(&body).unwrap_or_default();
     let retry_after = header.filter(|_| !status.is_too_large());
-    Err(Failure { code: Some(code), retry_after, text: text_of(what, code, &status) })
+    Err(WatchFailure { code: Some(code), retry_after, text: text_of(what, code, &status) })
 }
 
 /// The failure that an ERROR event of a watch is.
-pub(super) fn error_event(what: &str, object: &RawValue) -> Failure {
+pub(super) fn error_event(what: &str, object: &RawValue) -> WatchFailure {
     let status: RawStatus = serde_json::from_str(object.get()).unwrap_or_default();
     let code = status.code_of_event();
     let text = text_of(what, code, &status);
-    Failure { code: Some(code), retry_after: status.retry_after(), text }
+    WatchFailure { code: Some(code), retry_after: status.retry_after(), text }
 }
 
 /// A failure before there was an answer.
-pub(super) fn unanswered(what: &str, error: &kube::Error) -> Failure {
+pub(super) fn unanswered(what: &str, error: &kube::Error) -> WatchFailure {
     let text = format!("cannot {what}: {}", plain::of_error(error));
-    Failure { code: None, retry_after: None, text }
+    WatchFailure { code: None, retry_after: None, text }
 }
 
 /// The text of a refusal; says what is missing when it is a right.
@@ -317,13 +319,15 @@ mod tests {
 
     #[test]
     fn requests_carry_what_the_server_needs() {
-        let uri = |ask: &Ask| request(Kind::Pods, ask, &WatchOptions::default()).uri().to_string();
-        assert_eq!(uri(&Ask::Page { after: None }), "/api/v1/pods?limit=500");
-        let second = Ask::Page { after: Some("a+b=".into()) };
+        let uri = |ask: &ListWatchRequest| {
+            request(Kind::Pods, ask, &WatchOptions::default()).uri().to_string()
+        };
+        assert_eq!(uri(&ListWatchRequest::Page { after: None }), "/api/v1/pods?limit=500");
+        let second = ListWatchRequest::Page { after: Some("a+b=".into()) };
         assert_eq!(uri(&second), "/api/v1/pods?limit=500&continue=a%2Bb%3D");
-        let watch = uri(&Ask::Watch { from: "7 7".into() });
+        let watch = uri(&ListWatchRequest::Watch { from: "7 7".into() });
         assert!(watch.contains("resourceVersion=7%207&timeoutSeconds=45"), "{watch}");
-        let stream = uri(&Ask::Stream);
+        let stream = uri(&ListWatchRequest::Stream);
         assert!(stream.contains("sendInitialEvents=true&resourceVersionMatch=NotOlderThan"));
     }
 }

@@ -11,8 +11,8 @@ use kube::Client;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::list_watch::WatchFailure;
 use super::slim::SlimPod;
-use super::watch::Failure;
 use super::wire::{self, percent_encoded};
 
 pub use nominate::Wake;
@@ -155,7 +155,7 @@ impl PodWrites {
         let failure = match timeout(remaining(deadline) * 2 / 3, sent).await {
             Ok(Ok(_)) => return BindOutcome::Bound,
             Ok(Err(failure)) => failure,
-            Err(_) => Failure {
+            Err(_) => WatchFailure {
                 code: None,
                 retry_after: None,
                 text: format!("cannot {what}: no answer in time"),
@@ -197,12 +197,12 @@ impl PodWrites {
         }
     }
 
-    async fn read(&self, pod: PodRef<'_>) -> Result<SlimPod, Failure> {
+    async fn read(&self, pod: PodRef<'_>) -> Result<SlimPod, WatchFailure> {
         let body = self.read_bytes(pod).await?;
         serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))
     }
 
-    async fn read_bytes(&self, pod: PodRef<'_>) -> Result<Bytes, Failure> {
+    async fn read_bytes(&self, pod: PodRef<'_>) -> Result<Bytes, WatchFailure> {
         let request = wire::build(Method::GET, &path(pod), "application/json", Bytes::new());
         let response = wire::send(&self.client, request, "get pods").await?;
         wire::collect(response.into_body(), MAX_POD_BYTES).await.map_err(unreadable)
@@ -215,17 +215,17 @@ impl PodWrites {
         content_type: &str,
         body: &serde_json::Value,
         what: &str,
-    ) -> Result<StatusCode, Failure> {
+    ) -> Result<StatusCode, WatchFailure> {
         let request = wire::build(method, uri, content_type, body.to_string().into());
         Ok(wire::send(&self.client, request, what).await?.status())
     }
 }
 
-fn unreadable(why: String) -> Failure {
-    Failure { code: None, retry_after: None, text: format!("cannot get pods: {why}") }
+fn unreadable(why: String) -> WatchFailure {
+    WatchFailure { code: None, retry_after: None, text: format!("cannot get pods: {why}") }
 }
 
-fn refused(failure: Failure) -> WriteOutcome {
+fn refused(failure: WatchFailure) -> WriteOutcome {
     // Both 422 (immutable field) and 409 (precondition) say that the UID is another one's now; a
     // conflict over anything else does not name it.
     let names_uid = failure.text.contains("metadata.uid") || failure.text.contains("UID");
@@ -267,17 +267,17 @@ fn remaining(deadline: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::k8s::fake::{Answer, Fake, client_on};
+    use crate::k8s::fake::{Fake, FakeAnswer, client_on};
 
     const POD: PodRef<'_> = PodRef { namespace: "shop", name: "cart-1", uid: "u1" };
     const LONG: Duration = Duration::from_secs(20);
 
-    fn pod(uid: &str, extra: &str, spec: &str) -> Answer {
+    fn pod(uid: &str, extra: &str, spec: &str) -> FakeAnswer {
         let meta = format!(r#""uid":"{uid}","name":"cart-1","namespace":"shop"{extra}"#);
-        Answer::json(200, format!(r#"{{"metadata":{{{meta}}},"spec":{spec}}}"#))
+        FakeAnswer::json(200, format!(r#"{{"metadata":{{{meta}}},"spec":{spec}}}"#))
     }
 
-    async fn check_bind(script: Vec<Answer>, want: BindOutcome) {
+    async fn check_bind(script: Vec<FakeAnswer>, want: BindOutcome) {
         let (num_answers, text) = (script.len(), format!("{script:?}"));
         let fake = Fake::start(script).await;
         let got = PodWrites::new(fake.client()).bind(POD, "n1", LONG).await;
@@ -308,21 +308,24 @@ mod tests {
         let other = "metadata.annotations: Too long";
         let failed = |text: &str| WriteOutcome::Failed(format!("cannot patch pods/status: {text}"));
         let cases = [
-            (Answer::refusal(404, "not found"), WriteOutcome::Gone),
-            (Answer::refusal(422, immutable), WriteOutcome::Gone),
-            (Answer::refusal(409, "Precondition failed: UID in precondition"), WriteOutcome::Gone),
-            (Answer::refusal(422, other), failed(&format!("422: {other}"))),
-            (Answer::refusal(409, "modified"), failed("409: modified")),
-            (Answer::refusal(503, "etcd"), failed("503: etcd")),
+            (FakeAnswer::refusal(404, "not found"), WriteOutcome::Gone),
+            (FakeAnswer::refusal(422, immutable), WriteOutcome::Gone),
             (
-                Answer::refusal(429, "busy"),
+                FakeAnswer::refusal(409, "Precondition failed: UID in precondition"),
+                WriteOutcome::Gone,
+            ),
+            (FakeAnswer::refusal(422, other), failed(&format!("422: {other}"))),
+            (FakeAnswer::refusal(409, "modified"), failed("409: modified")),
+            (FakeAnswer::refusal(503, "etcd"), failed("503: etcd")),
+            (
+                FakeAnswer::refusal(429, "busy"),
                 WriteOutcome::Busy(
                     Duration::ZERO,
                     "cannot patch pods/status: 429: busy".to_owned(),
                 ),
             ),
             (
-                Answer::refusal(403, "no"),
+                FakeAnswer::refusal(403, "no"),
                 WriteOutcome::Forbidden("forbidden: cannot patch pods/status: no".to_owned()),
             ),
         ];
@@ -330,14 +333,14 @@ mod tests {
             let fake = Fake::start(vec![answer]).await;
             assert_eq!(PodWrites::new(fake.client()).ring(POD, "7").await, want);
         }
-        let fake = Fake::start(vec![Answer::Cut]).await;
+        let fake = Fake::start(vec![FakeAnswer::Cut]).await;
         let got = PodWrites::new(fake.client()).ring(POD, "7").await;
         assert!(matches!(got, WriteOutcome::Failed(_)), "{got:?}");
     }
 
     #[tokio::test]
     async fn a_binding_carries_the_uid() {
-        let fake = Fake::start(vec![Answer::json(201, r#"{"kind":"Status"}"#)]).await;
+        let fake = Fake::start(vec![FakeAnswer::json(201, r#"{"kind":"Status"}"#)]).await;
         let got = PodWrites::new(fake.client()).bind(POD, "n1", LONG).await;
         assert_eq!(got, BindOutcome::Bound);
         let seen = &fake.seen()[0];
@@ -352,7 +355,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_conflict_is_resolved_by_the_pod_itself() {
-        let conflict = || Answer::refusal(409, "conflict");
+        let conflict = || FakeAnswer::refusal(409, "conflict");
         let elsewhere = BindOutcome::AlreadyBoundElsewhere("n2".into());
         let terminating = r#","deletionTimestamp":"2026-11-11T00:00:00Z""#;
         let cases = [
@@ -361,7 +364,7 @@ mod tests {
             (pod("u2", "", r#"{"nodeName":"n1"}"#), BindOutcome::UidMismatch),
             (pod("u1", terminating, "{}"), BindOutcome::Terminating),
             (pod("u1", "", r#"{"schedulingGates":[{"name":"g"}]}"#), BindOutcome::Gated),
-            (Answer::refusal(404, "not found"), BindOutcome::Gone),
+            (FakeAnswer::refusal(404, "not found"), BindOutcome::Gone),
             (
                 pod("u1", "", "{}"),
                 BindOutcome::Conflict("cannot create pods/binding: 409: conflict".to_owned()),
@@ -374,27 +377,29 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_outcome_is_looked_up_before_it_is_tried_again() {
-        let bound = || Answer::json(201, "{}");
+        let bound = || FakeAnswer::json(201, "{}");
         let here = || pod("u1", "", r#"{"nodeName":"n1"}"#);
         let free = || pod("u1", "", "{}");
-        let busy = || Answer::refusal(429, "busy");
-        check_bind(vec![Answer::Cut, here()], BindOutcome::AlreadyBoundHere).await;
-        check_bind(vec![Answer::Cut, free(), bound()], BindOutcome::Bound).await;
-        check_bind(vec![Answer::refusal(500, "etcd"), here()], BindOutcome::AlreadyBoundHere).await;
+        let busy = || FakeAnswer::refusal(429, "busy");
+        check_bind(vec![FakeAnswer::Cut, here()], BindOutcome::AlreadyBoundHere).await;
+        check_bind(vec![FakeAnswer::Cut, free(), bound()], BindOutcome::Bound).await;
+        check_bind(vec![FakeAnswer::refusal(500, "etcd"), here()], BindOutcome::AlreadyBoundHere)
+            .await;
         check_bind(vec![busy(), bound()], BindOutcome::Bound).await;
         let text = "cannot create pods/binding: 429: busy".to_owned();
         check_bind(vec![busy(), busy(), busy()], BindOutcome::Retryable(text)).await;
-        check_bind(vec![Answer::refusal(404, "gone")], BindOutcome::Gone).await;
+        check_bind(vec![FakeAnswer::refusal(404, "gone")], BindOutcome::Gone).await;
         let text = "cannot create pods/binding: 422: bad".to_owned();
-        check_bind(vec![Answer::refusal(422, "bad")], BindOutcome::Conflict(text)).await;
+        check_bind(vec![FakeAnswer::refusal(422, "bad")], BindOutcome::Conflict(text)).await;
         let text = "forbidden: cannot create pods/binding: no".to_owned();
-        check_bind(vec![Answer::refusal(403, "no")], BindOutcome::Forbidden(text)).await;
+        check_bind(vec![FakeAnswer::refusal(403, "no")], BindOutcome::Forbidden(text)).await;
     }
 
     #[tokio::test]
     async fn a_binding_ends_with_its_deadline() {
         let within = Duration::from_millis(300);
-        let fake = Fake::start(vec![Answer::Silence, pod("u1", "", r#"{"nodeName":"n1"}"#)]).await;
+        let fake =
+            Fake::start(vec![FakeAnswer::Silence, pod("u1", "", r#"{"nodeName":"n1"}"#)]).await;
         let got = PodWrites::new(fake.client()).bind(POD, "n1", within).await;
         assert_eq!(got, BindOutcome::AlreadyBoundHere);
         let fake = Fake::start(vec![]).await;

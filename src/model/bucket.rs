@@ -6,7 +6,7 @@ use super::ids::Tick;
 /// up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenBucket {
-    pace: Pace,
+    pace: Rate,
     /// Tokens times `period_ms`, so that nothing is lost to rounding.
     level: u64,
     filled: Tick,
@@ -14,7 +14,7 @@ pub struct TokenBucket {
 
 /// How fast a bucket fills, and how much it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct Rate {
     /// Tokens that a period brings.
     pub tokens: u64,
     /// Length of a period in milliseconds, at least 1.
@@ -25,7 +25,7 @@ pub struct Pace {
 
 impl TokenBucket {
     /// A full bucket.
-    pub fn new(pace: Pace, now: Tick) -> Self {
+    pub fn new(pace: Rate, now: Tick) -> Self {
         Self { pace, level: pace.burst.saturating_mul(pace.period_ms), filled: now }
     }
 
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn it_refills_and_does_not_overflow() {
-        let mut bucket = TokenBucket::new(Pace { tokens: 1, period_ms: 6000, burst: 10 }, Tick(7));
+        let mut bucket = TokenBucket::new(Rate { tokens: 1, period_ms: 6000, burst: 10 }, Tick(7));
         assert_eq!(take_all(&mut bucket, 7), 10);
         assert_eq!(bucket.next(Tick(7)), Tick(6007));
         assert_eq!(take_all(&mut bucket, 6006), 0);
@@ -84,7 +84,7 @@ mod tests {
             burst in 0..50_u64,
             steps in prop::collection::vec(0..700_u64, 1..60),
         ) {
-            let mut bucket = TokenBucket::new(Pace { tokens, period_ms, burst }, Tick(0));
+            let mut bucket = TokenBucket::new(Rate { tokens, period_ms, burst }, Tick(0));
             let (mut now, mut taken) = (0, 0);
             for step in steps {
                 now += step;

@@ -7,7 +7,7 @@ use super::node::{Namespace, Node};
 use super::pod::Pod;
 use super::pool::PoolSpec;
 use super::profiles::Profiles;
-use super::volumes::{BoundClaim, ObjectName, Reach};
+use super::volumes::{BoundClaim, ObjectName, VolumeTopology};
 
 /// What a watch is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,7 +122,7 @@ pub enum Change {
         /// The volume.
         name: ObjectName,
         /// Where it can be used; `None` where nobody but kube-scheduler can say.
-        reach: Option<Box<Reach>>,
+        reach: Option<Box<VolumeTopology>>,
     },
     /// A volume was deleted.
     VolumeGone {

@@ -5,12 +5,12 @@
 
 use std::borrow::Borrow;
 
-use super::labels::{Hashed, LabelSet};
+use super::labels::{HashedText, LabelSet};
 use super::node::Namespace;
 
 /// What the value of a label must be. Source: `k8s.io/apimachinery/pkg/labels`, `Requirement.Matches`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Is<V> {
+pub enum LabelOperator<V> {
     /// One of these.
     In(Box<[V]>),
     /// None of these, or absent.
@@ -25,7 +25,7 @@ pub enum Is<V> {
     Below(i64),
 }
 
-impl<V> Is<V> {
+impl<V> LabelOperator<V> {
     fn holds<T>(&self, value: Option<&T>, number: impl Fn(&T) -> Option<i64>) -> bool
     where
         V: Borrow<T>,
@@ -49,7 +49,7 @@ pub struct Requirement<V> {
     /// The label's key.
     pub key: V,
     /// What its value must be.
-    pub is: Is<V>,
+    pub is: LabelOperator<V>,
 }
 
 impl Requirement<Box<str>> {
@@ -59,7 +59,7 @@ impl Requirement<Box<str>> {
     }
 }
 
-impl Requirement<Hashed> {
+impl Requirement<HashedText> {
     /// True for a pod with these labels. A hash is no number: selectors of pods know none.
     pub fn holds(&self, labels: &LabelSet) -> bool {
         self.is.holds(labels.value(self.key).as_ref(), |_| None)
@@ -92,23 +92,23 @@ impl NodeTerm {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespaces {
     /// Of these names: the pod's own where the term says nothing.
-    pub named: Box<[Hashed]>,
+    pub named: Box<[HashedText]>,
     /// Whose labels are so.
     pub selected: Option<Selector<Box<str>>>,
 }
 
 /// A required term of `podAffinity` or `podAntiAffinity`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PodTerm {
+pub struct PodAffinityTerm {
     /// `topologyKey`: nodes with one value of this label are one domain.
     pub key: Box<str>,
     /// `labelSelector`; `None` selects nothing.
-    pub selector: Option<Selector<Hashed>>,
+    pub selector: Option<Selector<HashedText>>,
     /// Where it looks for pods.
     pub namespaces: Namespaces,
 }
 
-impl PodTerm {
+impl PodAffinityTerm {
     /// True when it means a pod with these labels; `home` is the pod's namespace, which has no labels while
     /// it is not known. Source: `framework.AffinityTerm.Matches`.
     pub fn means(&self, labels: &LabelSet, home: Option<&Namespace>) -> bool {
@@ -121,10 +121,10 @@ impl PodTerm {
     }
 
     /// A label, key and value, that every pod has which it means; `None` where it asks for none.
-    pub fn common_label(&self) -> Option<(Hashed, Hashed)> {
+    pub fn common_label(&self) -> Option<(HashedText, HashedText)> {
         let mut asked = self.selector.as_ref()?.iter();
         asked.find_map(|it| match &it.is {
-            Is::In(values) if values.len() == 1 => Some((it.key, values[0])),
+            LabelOperator::In(values) if values.len() == 1 => Some((it.key, values[0])),
             _ => None,
         })
     }
@@ -140,7 +140,7 @@ pub struct SpreadTerm {
     /// `minDomains`: while there are fewer, the emptiest one counts as empty.
     pub min_domains: u32,
     /// `labelSelector`; `None` selects nothing.
-    pub selector: Option<Selector<Hashed>>,
+    pub selector: Option<Selector<HashedText>>,
     /// `nodeAffinityPolicy: Honor`: only nodes that the pod's node affinity leaves count.
     pub honors_affinity: bool,
     /// `nodeTaintsPolicy: Honor`: only nodes whose taints the pod tolerates count.
@@ -155,7 +155,7 @@ pub struct HostPort {
     /// `protocol`.
     pub protocol: Protocol,
     /// `hostIP`; `None` for all of the node's.
-    pub ip: Option<Hashed>,
+    pub ip: Option<HashedText>,
 }
 
 impl HostPort {
@@ -224,9 +224,9 @@ pub struct Constraints {
     /// `nodeSelectorTerms`, of which one must hold; `None` where any node will do.
     pub node_terms: Option<Box<[NodeTerm]>>,
     /// Pod affinity: some pod that all of these select must be in the domain.
-    pub together: Box<[PodTerm]>,
+    pub together: Box<[PodAffinityTerm]>,
     /// Pod anti-affinity: no pod that one of these selects may be in the domain.
-    pub apart: Box<[PodTerm]>,
+    pub apart: Box<[PodAffinityTerm]>,
     /// Hard spread.
     pub spread: Box<[SpreadTerm]>,
     /// What is not told by the rest; of volumes, that depends on what their claims are bound to.
@@ -237,7 +237,8 @@ impl Constraints {
     /// True when it names the nodes that it may go to, as a DaemonSet's pod does: kube-scheduler looks at
     /// no others. Source: `nodeaffinity.PreFilter`.
     pub fn names_nodes(&self) -> bool {
-        let names = |term: &NodeTerm| term.names.iter().any(|it| matches!(it.is, Is::In(_)));
+        let names =
+            |term: &NodeTerm| term.names.iter().any(|it| matches!(it.is, LabelOperator::In(_)));
         self.node_terms.as_ref().is_some_and(|terms| !terms.is_empty() && terms.iter().all(names))
     }
 
@@ -259,14 +260,14 @@ mod tests {
     fn requirements_hold_as_kubernetes_has_it() {
         let two = || -> Box<[Box<str>]> { ["a".into(), "b".into()].into() };
         let cases = [
-            (Is::In(two()), [true, false, false, false]),
-            (Is::NotIn(two()), [false, true, true, true]),
-            (Is::Exists, [true, true, true, false]),
-            (Is::DoesNotExist, [false, false, false, true]),
-            (Is::Above(6), [false, true, false, false]),
-            (Is::Above(7), [false, false, false, false]),
-            (Is::Below(8), [false, true, false, false]),
-            (Is::Below(7), [false, false, false, false]),
+            (LabelOperator::In(two()), [true, false, false, false]),
+            (LabelOperator::NotIn(two()), [false, true, true, true]),
+            (LabelOperator::Exists, [true, true, true, false]),
+            (LabelOperator::DoesNotExist, [false, false, false, true]),
+            (LabelOperator::Above(6), [false, true, false, false]),
+            (LabelOperator::Above(7), [false, false, false, false]),
+            (LabelOperator::Below(8), [false, true, false, false]),
+            (LabelOperator::Below(7), [false, false, false, false]),
         ];
         for (is, want) in cases {
             let it = Requirement { key: "key".into(), is };
@@ -283,8 +284,9 @@ mod tests {
             node_terms: Some(terms.into()),
             ..Constraints::default()
         };
-        let ssd = Requirement { key: "disk".into(), is: Is::In(["ssd".into()].into()) };
-        let named = Requirement { key: "metadata.name".into(), is: Is::In(["n".into()].into()) };
+        let ssd = Requirement { key: "disk".into(), is: LabelOperator::In(["ssd".into()].into()) };
+        let named =
+            Requirement { key: "metadata.name".into(), is: LabelOperator::In(["n".into()].into()) };
         let term = NodeTerm { labels: [ssd.clone()].into(), names: [named].into() };
         assert!(term.holds("n", label) && !term.holds("m", label));
         assert!(terms(&[NodeTerm::default(), term.clone()]).admits("n", label));
@@ -299,20 +301,27 @@ mod tests {
 
     #[test]
     fn a_term_means_pods_by_their_labels_and_by_their_namespaces() {
-        let hashed =
-            |all: &[&str]| -> Box<[Hashed]> { all.iter().map(|it| Hashed::of(it)).collect() };
-        let asked =
-            |values: &[&str]| Requirement { key: Hashed::of("app"), is: Is::In(hashed(values)) };
-        let term = |selector, named: &[&str], selected: Option<&[Requirement<Box<str>>]>| PodTerm {
-            key: "zone".into(),
-            selector,
-            namespaces: Namespaces { named: hashed(named), selected: selected.map(Into::into) },
+        let hashed = |all: &[&str]| -> Box<[HashedText]> {
+            all.iter().map(|it| HashedText::of(it)).collect()
         };
-        let cart: Selector<Hashed> = [asked(&["cart"])].into();
-        let rich = [Requirement { key: "rich".into(), is: Is::Exists }];
-        let poor = [Requirement { key: "rich".into(), is: Is::DoesNotExist }];
+        let asked = |values: &[&str]| Requirement {
+            key: HashedText::of("app"),
+            is: LabelOperator::In(hashed(values)),
+        };
+        let term = |selector, named: &[&str], selected: Option<&[Requirement<Box<str>>]>| {
+            PodAffinityTerm {
+                key: "zone".into(),
+                selector,
+                namespaces: Namespaces { named: hashed(named), selected: selected.map(Into::into) },
+            }
+        };
+        let cart: Selector<HashedText> = [asked(&["cart"])].into();
+        let rich = [Requirement { key: "rich".into(), is: LabelOperator::Exists }];
+        let poor = [Requirement { key: "rich".into(), is: LabelOperator::DoesNotExist }];
         let bank = Namespace { name: "bank".into(), labels: [("rich".into(), "".into())].into() };
-        let pod = |namespace, app| LabelSet::new(namespace, [(Hashed::of("app"), Hashed::of(app))]);
+        let pod = |namespace, app| {
+            LabelSet::new(namespace, [(HashedText::of("app"), HashedText::of(app))])
+        };
         let (at_bank, at_shop) = (pod("bank", "cart"), pod("shop", "cart"));
         for (term, want) in [
             (term(Some(cart.clone()), &["bank"], None), [true, false]),
@@ -337,7 +346,7 @@ mod tests {
     #[test]
     fn ports_conflict_where_addresses_meet() {
         let port = |port, protocol, ip: &str| {
-            let ip = (!ip.is_empty()).then(|| Hashed::of(ip));
+            let ip = (!ip.is_empty()).then(|| HashedText::of(ip));
             HostPort { port, protocol, ip }
         };
         let one = port(80, Protocol::Tcp, "10.0.0.1");

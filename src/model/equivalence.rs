@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use rustc_hash::FxHasher;
 
 use super::ids::AppKey;
-use super::labels::{Hashed, LabelSet};
+use super::labels::{HashedText, LabelSet};
 use super::pod::Pod;
 
 /// Labels that controllers give: pods of one template differ in them.
@@ -38,8 +38,8 @@ impl EquivalenceClass {
     pub fn of(pod: &Pod) -> Self {
         let asked = (&pod.requests, &pod.tolerations, &pod.constraints, &pod.host_ports);
         let template = hash_of(&(&pod.namespace, &pod.scheduler, asked));
-        let home = Hashed::of(LabelSet::NAMESPACE);
-        let given = GIVEN.map(Hashed::of);
+        let home = HashedText::of(LabelSet::NAMESPACE);
+        let given = GIVEN.map(HashedText::of);
         let own = pod.labels.pairs().iter().filter(|it| it.0 != home && !given.contains(&it.0));
         let own: Vec<_> = own.collect();
         let labels = if own.is_empty() { 0 } else { hash_of(&(&pod.namespace, own)).max(1) };
@@ -73,7 +73,7 @@ mod tests {
     use crate::testing::{pod, replica};
 
     fn labelled(it: Pod, labels: &[(&str, &str)]) -> Pod {
-        let hashed = labels.iter().map(|(key, value)| (Hashed::of(key), Hashed::of(value)));
+        let hashed = labels.iter().map(|(key, value)| (HashedText::of(key), HashedText::of(value)));
         Pod { labels: LabelSet::new("default", hashed), ..it }
     }
 

@@ -9,9 +9,9 @@ use rustc_hash::FxHasher;
 
 /// A label's key or value, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hashed(u32);
+pub struct HashedText(u32);
 
-impl Hashed {
+impl HashedText {
     /// Of a text; the same within a process.
     pub fn of(text: &str) -> Self {
         let mut hasher = FxHasher::default();
@@ -28,15 +28,18 @@ impl Hashed {
 /// `(key, value)` of each label, and the namespace under the empty key, which no label can have; sorted
 /// by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct LabelSet(Box<[(Hashed, Hashed)]>);
+pub struct LabelSet(Box<[(HashedText, HashedText)]>);
 
 impl LabelSet {
     /// The key under which the namespace is.
     pub const NAMESPACE: &str = "";
 
     /// Of a pod in a namespace. Of labels with one key the first counts.
-    pub fn new(namespace: &str, labels: impl IntoIterator<Item = (Hashed, Hashed)>) -> Self {
-        let namespace = (Hashed::of(Self::NAMESPACE), Hashed::of(namespace));
+    pub fn new(
+        namespace: &str,
+        labels: impl IntoIterator<Item = (HashedText, HashedText)>,
+    ) -> Self {
+        let namespace = (HashedText::of(Self::NAMESPACE), HashedText::of(namespace));
         let mut all: Vec<_> = [namespace].into_iter().chain(labels).collect();
         all.sort_by_key(|label| label.0);
         all.dedup_by_key(|label| label.0);
@@ -44,17 +47,17 @@ impl LabelSet {
     }
 
     /// A label's value.
-    pub fn value(&self, key: Hashed) -> Option<Hashed> {
+    pub fn value(&self, key: HashedText) -> Option<HashedText> {
         self.0.iter().find(|label| label.0 == key).map(|label| label.1)
     }
 
     /// The pod's namespace.
-    pub fn namespace(&self) -> Option<Hashed> {
-        self.value(Hashed::of(Self::NAMESPACE))
+    pub fn namespace(&self) -> Option<HashedText> {
+        self.value(HashedText::of(Self::NAMESPACE))
     }
 
     /// `(key, value)` of each, the namespace among them, sorted by key.
-    pub fn pairs(&self) -> &[(Hashed, Hashed)] {
+    pub fn pairs(&self) -> &[(HashedText, HashedText)] {
         &self.0
     }
 
@@ -70,19 +73,19 @@ mod tests {
     use super::*;
 
     fn set(namespace: &str, labels: &[(&str, &str)]) -> LabelSet {
-        let hashed = labels.iter().map(|(key, value)| (Hashed::of(key), Hashed::of(value)));
+        let hashed = labels.iter().map(|(key, value)| (HashedText::of(key), HashedText::of(value)));
         LabelSet::new(namespace, hashed)
     }
 
     #[test]
     fn labels_are_found_by_key_and_the_namespace_is_one() {
         let labels = set("shop", &[("app", "cart"), ("pod", "cart-0"), ("empty", "")]);
-        let value = |key| labels.value(Hashed::of(key));
-        assert_eq!(value("app"), Some(Hashed::of("cart")));
-        assert_eq!(value("empty"), Some(Hashed::of("")));
+        let value = |key| labels.value(HashedText::of(key));
+        assert_eq!(value("app"), Some(HashedText::of("cart")));
+        assert_eq!(value("empty"), Some(HashedText::of("")));
         assert_eq!(value("tier"), None);
-        assert_eq!(value(LabelSet::NAMESPACE), Some(Hashed::of("shop")));
-        assert_eq!(labels.namespace(), Some(Hashed::of("shop")));
+        assert_eq!(value(LabelSet::NAMESPACE), Some(HashedText::of("shop")));
+        assert_eq!(labels.namespace(), Some(HashedText::of("shop")));
         assert_eq!(labels.pairs().len(), 4);
     }
 

@@ -19,26 +19,26 @@ mod reason;
 mod requests;
 mod volumes;
 
-pub use bucket::{Pace, TokenBucket};
+pub use bucket::{Rate, TokenBucket};
 pub use change::{Change, Kind};
 pub use constraints::{
-    CannotJudge, Constraints, HostPort, Is, Namespaces, NodeTerm, PodTerm, Protocol, Requirement,
-    Selector, SpreadTerm,
+    CannotJudge, Constraints, HostPort, LabelOperator, Namespaces, NodeTerm, PodAffinityTerm,
+    Protocol, Requirement, Selector, SpreadTerm,
 };
 pub use equivalence::EquivalenceClass;
 pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick, mix};
 pub use image::{ImageName, NodeImage, normalized};
-pub use labels::{Hashed, LabelSet};
-pub use node::{Conditions, DomainLevel, Effect, Namespace, Node, Taint};
+pub use labels::{HashedText, LabelSet};
+pub use node::{Conditions, DomainLevel, Namespace, Node, Taint, TaintEffect};
 pub use pod::{
-    Nomination, Owner, Pod, Preferences, Priority, QosClaim, Refusal, TaintValue, Toleration,
-    decimal,
+    Nomination, Owner, Pod, Preferences, Priority, QosClaim, TaintValue, Toleration,
+    UnschedulableCondition, decimal,
 };
 pub use pool::{NodeMatcher, PoolSpec, glob};
 pub use profiles::{DEVICE_CLASS_PREFIX, Profile, Profiles, is_extended};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};
 pub use reason::Reason;
-pub use requests::{Ask, ContainerKind, PodAsk, is_pod_level};
+pub use requests::{ContainerKind, PodRequests, RequestsBlock, is_pod_level};
 pub use volumes::{
-    BoundClaim, ObjectName, PodClaim, PodVolume, Reach, ZONE_LABELS, ZoneLabel, owner_of,
+    BoundClaim, ObjectName, PodClaim, PodVolume, VolumeTopology, ZONE_LABELS, ZoneLabel, owner_of,
 };

@@ -5,7 +5,7 @@ use super::quantity::{Amounts, ExtendedAmount};
 
 /// What a taint does to a pod that does not tolerate it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Effect {
+pub enum TaintEffect {
     /// New pods stay away.
     NoSchedule,
     /// New pods stay away if there is another place.
@@ -16,7 +16,7 @@ pub enum Effect {
     Unclear,
 }
 
-impl Effect {
+impl TaintEffect {
     /// True when new pods that do not tolerate it stay away for certain.
     pub fn keeps_off(self) -> bool {
         matches!(self, Self::NoSchedule | Self::NoExecute)
@@ -31,7 +31,7 @@ pub struct Taint {
     /// May be empty.
     pub value: Box<str>,
     /// What it does.
-    pub effect: Effect,
+    pub effect: TaintEffect,
 }
 
 /// Conditions of a node that keep pods away, as a set of bits.

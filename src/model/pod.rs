@@ -6,7 +6,7 @@ use super::constraints::{Constraints, HostPort};
 use super::ids::{AppKey, PodUid};
 use super::image::ImageName;
 use super::labels::LabelSet;
-use super::node::{Effect, Taint};
+use super::node::{Taint, TaintEffect};
 use super::quantity::Requests;
 use super::reason::Reason;
 use super::volumes::PodClaim;
@@ -57,7 +57,7 @@ pub struct Toleration {
     /// The values that it covers.
     pub value: TaintValue,
     /// The effect it is limited to, `None` for all.
-    pub effect: Option<Effect>,
+    pub effect: Option<TaintEffect>,
 }
 
 impl Toleration {
@@ -67,7 +67,7 @@ impl Toleration {
     }
 
     /// The same for a taint in its parts.
-    pub fn covers(&self, key: &str, value: &str, effect: Effect) -> bool {
+    pub fn covers(&self, key: &str, value: &str, effect: TaintEffect) -> bool {
         self.effect.is_none_or(|it| it == effect)
             && (self.key.is_empty() || *self.key == *key)
             && self.value.covers(value)
@@ -97,7 +97,7 @@ pub enum QosClaim {
 /// `PodScheduled=False`. The condition does not name its attempt: kube-scheduler may write it after the
 /// next attempt has begun. So it never proves that an answer of ours is dead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Refusal {
+pub struct UnschedulableCondition {
     /// The reason of ours that the condition's message names, if it names one.
     pub reason: Option<Reason>,
 }
@@ -159,7 +159,7 @@ pub struct Pod {
     /// `status.nominatedNodeName`.
     pub nominated: Option<Box<str>>,
     /// `PodScheduled=False`, if that is its condition.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<UnschedulableCondition>,
     /// Phase `Succeeded` or `Failed`: it holds nothing any more.
     pub terminal: bool,
     /// Has a `deletionTimestamp`: it holds its place but counts for no spread.
@@ -208,7 +208,7 @@ impl Pod {
 
     /// True when it would rather not be on a node with these taints (`PreferNoSchedule`).
     pub fn dislikes(&self, taints: &[Taint]) -> bool {
-        let soft = taints.iter().filter(|taint| taint.effect == Effect::PreferNoSchedule);
+        let soft = taints.iter().filter(|taint| taint.effect == TaintEffect::PreferNoSchedule);
         soft.into_iter().any(|taint| !self.tolerations.iter().any(|it| it.tolerates(taint)))
     }
 
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn tolerations_match_as_kubernetes_matches_them() {
-        let taint = Taint { key: "k".into(), value: "v".into(), effect: Effect::NoSchedule };
+        let taint = Taint { key: "k".into(), value: "v".into(), effect: TaintEffect::NoSchedule };
         let equal = |value: &str| TaintValue::Equal(value.into());
         let cases = [
             ("", TaintValue::Any, None, true),
@@ -266,9 +266,9 @@ mod tests {
             ("k", equal("v"), None, true),
             ("k", equal("w"), None, false),
             ("other", TaintValue::Any, None, false),
-            ("k", TaintValue::Any, Some(Effect::NoSchedule), true),
-            ("k", TaintValue::Any, Some(Effect::NoExecute), false),
-            ("k", TaintValue::Unclear, Some(Effect::NoSchedule), true),
+            ("k", TaintValue::Any, Some(TaintEffect::NoSchedule), true),
+            ("k", TaintValue::Any, Some(TaintEffect::NoExecute), false),
+            ("k", TaintValue::Unclear, Some(TaintEffect::NoSchedule), true),
             ("other", TaintValue::Unclear, None, false),
             // The taint's value is no number.
             ("k", TaintValue::Above(0), None, false),

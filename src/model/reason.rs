@@ -32,7 +32,7 @@ pub enum Reason {
     /// The elastic pool's `limit` is reached.
     ElasticLimit,
     /// Too many replicas of the app would share one failure domain.
-    DomainShare,
+    MaxReplicaShare,
     /// sigma has no full picture yet, and the pod's class can wait.
     NotSynced,
     /// sigma is short of time, and the pod's class can wait.
@@ -54,7 +54,7 @@ impl Reason {
         Self::Insufficient,
         Self::AllocationLimit,
         Self::ElasticLimit,
-        Self::DomainShare,
+        Self::MaxReplicaShare,
         Self::NotSynced,
         Self::Overloaded,
         Self::Steered,
@@ -73,7 +73,7 @@ impl Reason {
             Self::Insufficient => "sigma: insufficient resources",
             Self::AllocationLimit => "sigma: allocation limit of the pool reached",
             Self::ElasticLimit => "sigma: limit of the elastic pool reached",
-            Self::DomainShare => "sigma: too many replicas in one failure domain",
+            Self::MaxReplicaShare => "sigma: too many replicas in one failure domain",
             Self::NotSynced => "sigma: cluster state not complete yet",
             Self::Overloaded => "sigma: overloaded, offline pods wait",
             Self::Steered => "sigma: sent to a node that was not offered",
@@ -93,7 +93,7 @@ impl Reason {
             Self::Insufficient => "Insufficient",
             Self::AllocationLimit => "AllocationLimit",
             Self::ElasticLimit => "ElasticLimit",
-            Self::DomainShare => "DomainShare",
+            Self::MaxReplicaShare => "MaxReplicaShare",
             Self::NotSynced => "NotSynced",
             Self::Overloaded => "Overloaded",
             Self::Steered => "Steered",

@@ -5,7 +5,7 @@ use super::quantity::{Amounts, ExtendedAmount, Requests};
 
 /// One set of amounts as written in a `requests:` block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ask {
+pub struct RequestsBlock {
     /// CPU, memory and ephemeral storage; `pods` stays 0.
     pub base: Amounts,
     /// Everything else, in any order, names at most once.
@@ -25,20 +25,20 @@ pub enum ContainerKind {
 
 /// The parts of a pod that its request is made of.
 #[derive(Clone, Debug, Default)]
-pub struct PodAsk {
+pub struct PodRequests {
     /// Each container in order, init containers first. For a container that is being resized in
-    /// place the ask is the larger of spec, actual and allocated: see [`Ask::max`].
-    pub containers: Vec<(ContainerKind, Ask)>,
+    /// place the ask is the larger of spec, actual and allocated: see [`RequestsBlock::max`].
+    pub containers: Vec<(ContainerKind, RequestsBlock)>,
     /// What the kubelet reports for the pod as a whole: the containers' sum is no less.
-    pub reported: Option<Ask>,
+    pub reported: Option<RequestsBlock>,
     /// `spec.resources.requests`: overrides the containers' sum for what it names. Names that are not
     /// [supported there](is_pod_level) are left out.
-    pub pod_level: Option<Ask>,
+    pub pod_level: Option<RequestsBlock>,
     /// `spec.overhead`, added at the end.
-    pub overhead: Option<Ask>,
+    pub overhead: Option<RequestsBlock>,
 }
 
-impl Ask {
+impl RequestsBlock {
     /// Component-wise maximum.
     #[must_use]
     pub fn max(mut self, other: &Self) -> Self {
@@ -99,12 +99,12 @@ pub fn is_pod_level(name: &str) -> bool {
     matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
 
-impl PodAsk {
+impl PodRequests {
     /// The pod's request on a node.
     pub fn total(&self) -> Requests {
-        let mut running = Ask::default();
-        let mut sidecars = Ask::default();
-        let mut starting = Ask::default();
+        let mut running = RequestsBlock::default();
+        let mut sidecars = RequestsBlock::default();
+        let mut starting = RequestsBlock::default();
         for (kind, ask) in &self.containers {
             match kind {
                 ContainerKind::Regular => running.add(ask),
@@ -141,13 +141,13 @@ impl PodAsk {
 mod tests {
     use super::*;
 
-    fn cpu(cpu_milli: i64) -> Ask {
-        Ask { base: Amounts { cpu_milli, ..Amounts::default() }, extended: Vec::new() }
+    fn cpu(cpu_milli: i64) -> RequestsBlock {
+        RequestsBlock { base: Amounts { cpu_milli, ..Amounts::default() }, extended: Vec::new() }
     }
 
     fn check(containers: &[(ContainerKind, i64)], want_cpu_milli: i64) {
         let containers = containers.iter().map(|&(kind, milli)| (kind, cpu(milli))).collect();
-        let ask = PodAsk { containers, ..PodAsk::default() };
+        let ask = PodRequests { containers, ..PodRequests::default() };
         assert_eq!(ask.total().base.cpu_milli, want_cpu_milli, "{ask:?}");
     }
 
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn pod_level_requests_override_and_overhead_adds() {
-        let ask = PodAsk {
+        let ask = PodRequests {
             containers: vec![(ContainerKind::Regular, cpu(100))],
             reported: Some(cpu(500)),
             pod_level: Some(cpu(1000)),
@@ -175,7 +175,7 @@ mod tests {
         };
         assert_eq!(ask.total().base.cpu_milli, 1010);
         assert_eq!(ask.total().base.pods, 1);
-        let ask = PodAsk { pod_level: None, ..ask };
+        let ask = PodRequests { pod_level: None, ..ask };
         assert_eq!(ask.total().base.cpu_milli, 510);
     }
 
@@ -190,20 +190,24 @@ mod tests {
         }
         let pages = |name: &str, amount| ExtendedAmount { name: name.into(), amount };
         let gpu = pages("nvidia.com/gpu", 1);
-        let asks =
-            |extended: &[ExtendedAmount]| Ask { extended: extended.into(), ..Ask::default() };
+        let asks = |extended: &[ExtendedAmount]| RequestsBlock {
+            extended: extended.into(),
+            ..RequestsBlock::default()
+        };
         let of_pod =
             [pages("hugepages-2Mi", 8), pages("hugepages-1Gi", 4), pages("nvidia.com/gpu", 9)];
-        let of_pod =
-            Ask { base: Amounts { ephemeral_bytes: 7, ..Amounts::default() }, ..asks(&of_pod) };
-        let ask = PodAsk {
+        let of_pod = RequestsBlock {
+            base: Amounts { ephemeral_bytes: 7, ..Amounts::default() },
+            ..asks(&of_pod)
+        };
+        let ask = PodRequests {
             containers: vec![
                 (ContainerKind::Init, asks(&[pages("hugepages-2Mi", 3)])),
                 (ContainerKind::Regular, asks(&[pages("hugepages-2Mi", 2), gpu.clone()])),
             ],
             pod_level: Some(of_pod.of_pod_level()),
             overhead: Some(asks(&[pages("hugepages-2Mi", 1)])),
-            ..PodAsk::default()
+            ..PodRequests::default()
         };
         let total = ask.total();
         // The containers' gpu stays, and nothing is made of what cannot be asked for there.
@@ -215,10 +219,11 @@ mod tests {
     fn extended_resources_are_summed_by_name_and_sorted() {
         let gpu = |amount| ExtendedAmount { name: "nvidia.com/gpu".into(), amount };
         let fpga = ExtendedAmount { name: "a.com/fpga".into(), amount: 1 };
-        let one = Ask { extended: vec![gpu(1), fpga.clone()], ..Ask::default() };
-        let two = Ask { extended: vec![gpu(2)], ..Ask::default() };
+        let one =
+            RequestsBlock { extended: vec![gpu(1), fpga.clone()], ..RequestsBlock::default() };
+        let two = RequestsBlock { extended: vec![gpu(2)], ..RequestsBlock::default() };
         let containers = vec![(ContainerKind::Regular, one), (ContainerKind::Regular, two)];
-        let total = PodAsk { containers, ..PodAsk::default() }.total();
+        let total = PodRequests { containers, ..PodRequests::default() }.total();
         assert_eq!(*total.extended, [fpga, gpu(3)]);
     }
 }

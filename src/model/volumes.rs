@@ -56,7 +56,7 @@ pub fn owner_of(uid: PodUid) -> u64 {
 
 /// What a volume requires of a node, as far as kube-scheduler asks: volumes of one zone share one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Reach {
+pub struct VolumeTopology {
     /// `spec.nodeAffinity.required`: one of these must hold; `None` where any node will do.
     pub node_terms: Option<Box<[NodeTerm]>>,
     /// The zone and region labels that the volume has: key, and the values that a node may have.
@@ -74,7 +74,7 @@ pub const ZONE_LABELS: [(&str, &str); 4] = [
     ("topology.kubernetes.io/region", "topology.kubernetes.io/region"),
 ];
 
-impl Reach {
+impl VolumeTopology {
     /// True for a node of this name with these labels, as far as the volume's node affinity goes. Source:
     /// `volume.CheckNodeAffinity`.
     fn admits<'a>(&self, name: &str, label: impl Fn(&str) -> Option<&'a str>) -> bool {
@@ -98,7 +98,7 @@ impl Reach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodVolume {
     /// Where it can be used.
-    pub reach: Arc<Reach>,
+    pub reach: Arc<VolumeTopology>,
     /// Its zone labels count.
     pub by_zone: bool,
 }
@@ -113,7 +113,7 @@ impl PodVolume {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Is, Requirement};
+    use crate::model::{LabelOperator, Requirement};
 
     const ZONE: &str = "topology.kubernetes.io/zone";
     const OLD_ZONE: &str = "failure-domain.beta.kubernetes.io/zone";
@@ -121,11 +121,11 @@ mod tests {
 
     type Labels<'a> = &'a [(&'a str, &'a str)];
 
-    fn in_zones(labels: &[(&str, &[&str])]) -> Reach {
+    fn in_zones(labels: &[(&str, &[&str])]) -> VolumeTopology {
         let one = |it: &(&str, &[&str])| -> ZoneLabel {
             (it.0.into(), it.1.iter().map(|value| Box::from(*value)).collect())
         };
-        Reach { zones: labels.iter().map(one).collect(), ..Reach::default() }
+        VolumeTopology { zones: labels.iter().map(one).collect(), ..VolumeTopology::default() }
     }
 
     #[test]
@@ -133,7 +133,7 @@ mod tests {
         let new = in_zones(&[(ZONE, &["a", "b"])]);
         let old = in_zones(&[(OLD_ZONE, &["a"])]);
         let both = in_zones(&[(ZONE, &["a"]), (REGION, &["r"])]);
-        let cases: [(&Reach, Labels<'_>, bool); 10] = [
+        let cases: [(&VolumeTopology, Labels<'_>, bool); 10] = [
             (&new, &[(ZONE, "a")], true),
             (&new, &[(ZONE, "b")], true),
             (&new, &[(ZONE, "c")], false),
@@ -158,10 +158,10 @@ mod tests {
 
     #[test]
     fn a_volume_goes_where_one_of_its_terms_holds() {
-        let ssd = Requirement { key: "disk".into(), is: Is::In(["ssd".into()].into()) };
+        let ssd = Requirement { key: "disk".into(), is: LabelOperator::In(["ssd".into()].into()) };
         let term = NodeTerm { labels: [ssd].into(), names: Box::default() };
         let admits = |terms: Option<Box<[NodeTerm]>>, disk| {
-            let reach = Reach { node_terms: terms, ..Reach::default() };
+            let reach = VolumeTopology { node_terms: terms, ..VolumeTopology::default() };
             reach.admits("n", |key| (key == "disk").then_some(disk))
         };
         assert!(admits(None, "hdd") && !admits(Some(Box::default()), "ssd"));

@@ -12,7 +12,7 @@ use super::pools::{Pools, read_allocation};
 use super::reader::{
     Fields, boolean, integer, list, listed, name, need_entries, percent, text, wrong_type,
 };
-use super::tree::{Node, Value};
+use super::tree::{Value, YamlNode};
 use crate::model::{DomainLevel, PoolOrd, Priority};
 use crate::rules::{SpreadKey, SpreadParams};
 
@@ -29,7 +29,7 @@ pub(super) struct Classes {
 }
 
 /// A class that has been read.
-struct Read {
+struct ReadClass {
     class: ClassSettings,
     /// Where its name stands.
     at: Place,
@@ -52,7 +52,7 @@ const FEW_PERMILLE: u32 = 100;
 
 /// Reads the section; `default` and `exempt` are added where it does not name them.
 pub(super) fn read(
-    node: Option<&Node>,
+    node: Option<&YamlNode>,
     pools: &Pools,
     uses: &Uses<'_>,
     faults: &mut Faults,
@@ -61,7 +61,7 @@ pub(super) fn read(
     let mut incomplete = matches!(items, Some(None));
     let items = items.flatten().unwrap_or_default();
     let context = Context { pools, uses, declared: names::declared(items) };
-    let mut found: Vec<Read> = Vec::new();
+    let mut found: Vec<ReadClass> = Vec::new();
     for item in items {
         match read_class(item, &context, faults) {
             Some(class) => {
@@ -88,9 +88,9 @@ pub(super) fn read(
 }
 
 /// What a class has to do with those before it.
-fn check_earlier(earlier: &[Read], class: &Read, faults: &mut Faults) {
+fn check_earlier(earlier: &[ReadClass], class: &ReadClass, faults: &mut Faults) {
     let name = &class.class.name;
-    let same = |it: &&Read| !name.is_empty() && it.class.name == *name;
+    let same = |it: &&ReadClass| !name.is_empty() && it.class.name == *name;
     if earlier.iter().any(|it| same(&it)) {
         let message = format!("there is a class {} already", quoted(name));
         return faults.report(&codes::DUPLICATE_CLASS, class.at, message);
@@ -119,7 +119,7 @@ fn check_earlier(earlier: &[Read], class: &Read, faults: &mut Faults) {
 }
 
 /// A class for the namespaces that are exempt without a word.
-fn check_system(classes: &[Read], faults: &mut Faults) {
+fn check_system(classes: &[ReadClass], faults: &mut Faults) {
     let exempt = exempt_class();
     for it in classes.iter().filter(|it| it.understood) {
         if let Some(Relation::Shadowed) = relation(&exempt.grant, &it.class.grant) {
@@ -143,7 +143,7 @@ pub(super) fn exempt_class() -> ClassSettings {
     }
 }
 
-fn read_class(node: &Node, context: &Context<'_>, faults: &mut Faults) -> Option<Read> {
+fn read_class(node: &YamlNode, context: &Context<'_>, faults: &mut Faults) -> Option<ReadClass> {
     let fields = Fields::of(node, &objects::CLASS, faults)?;
     let name_node = fields.need("name", faults);
     let at = name_node.map_or(fields.at, |it| it.at);
@@ -189,7 +189,7 @@ fn read_class(node: &Node, context: &Context<'_>, faults: &mut Faults) -> Option
         allocation,
         ..default_class()
     };
-    Some(Read { class, at, grant_at, understood })
+    Some(ReadClass { class, at, grant_at, understood })
 }
 
 impl Context<'_> {
@@ -249,7 +249,7 @@ fn read_grant(fields: &Fields<'_>, faults: &mut Faults) -> Grant {
     Grant { priority_classes: classes.unwrap_or_default(), priority, namespaces }
 }
 
-fn read_band(node: &Node, faults: &mut Faults) -> Option<(Priority, Priority)> {
+fn read_band(node: &YamlNode, faults: &mut Faults) -> Option<(Priority, Priority)> {
     if !matches!(node.value, Value::Map(_)) {
         wrong_type(node, "`priority` is a band such as `{min: 1000, max: 1999}`", faults);
         return None;
@@ -273,7 +273,7 @@ fn read_band(node: &Node, faults: &mut Faults) -> Option<(Priority, Priority)> {
     Some((min, max))
 }
 
-fn read_namespaces(node: &Node, faults: &mut Faults) -> Option<NamespaceSelector> {
+fn read_namespaces(node: &YamlNode, faults: &mut Faults) -> Option<NamespaceSelector> {
     let fields = Fields::of(node, &objects::NAMESPACES, faults)?;
     fields.need_any("name the namespaces with `names`, `matchLabels` or both", faults);
     let names = fields.get("names");
@@ -285,7 +285,12 @@ fn read_namespaces(node: &Node, faults: &mut Faults) -> Option<NamespaceSelector
     })
 }
 
-fn read_pools(node: &Node, role: Role, pools: &Pools, faults: &mut Faults) -> Option<Vec<PoolOrd>> {
+fn read_pools(
+    node: &YamlNode,
+    role: Role,
+    pools: &Pools,
+    faults: &mut Faults,
+) -> Option<Vec<PoolOrd>> {
     let items = list(node, "`pools` of a class", faults)?;
     need_entries(items.len(), node.at, "`pools` of a class", faults);
     let mut order: Vec<PoolOrd> = Vec::new();
@@ -320,7 +325,7 @@ fn read_pools(node: &Node, role: Role, pools: &Pools, faults: &mut Faults) -> Op
     Some(order)
 }
 
-fn read_spread(node: &Node, faults: &mut Faults) -> Option<SpreadParams> {
+fn read_spread(node: &YamlNode, faults: &mut Faults) -> Option<SpreadParams> {
     let fields = Fields::of(node, &objects::SPREAD, faults)?;
     let key = fields.need("domain", faults).and_then(|it| read_domain(it, faults));
     let share_node = fields.get("maxShare");
@@ -345,7 +350,7 @@ fn read_spread(node: &Node, faults: &mut Faults) -> Option<SpreadParams> {
     Some(SpreadParams { key: key?, max_share_permille: share })
 }
 
-fn read_domain(node: &Node, faults: &mut Faults) -> Option<SpreadKey> {
+fn read_domain(node: &YamlNode, faults: &mut Faults) -> Option<SpreadKey> {
     let label = text(node, "`domain`", faults)?;
     if label == HOSTNAME {
         return Some(SpreadKey::Node);

@@ -11,7 +11,7 @@ use super::objects::{self, Object};
 use super::plan::{ClassSettings, Plan, Role, Settings};
 use super::pools::Pools;
 use super::reader::{Fields, text};
-use super::tree::{Node, Value};
+use super::tree::{Value, YamlNode};
 use super::{classes, codes, nominate_ahead, pools, scoring, steering, tree};
 
 /// The version of the language.
@@ -110,7 +110,7 @@ fn read(bytes: &[u8], faults: &mut Faults) -> Settings {
 }
 
 /// True for an object of another API: nothing in it means anything here.
-fn is_foreign(root: &Node, faults: &mut Faults) -> bool {
+fn is_foreign(root: &YamlNode, faults: &mut Faults) -> bool {
     let Value::Map(entries) = &root.value else {
         return false;
     };
@@ -189,7 +189,7 @@ fn read_header(fields: &Fields<'_>, faults: &mut Faults) {
     }
 }
 
-fn read_name(node: &Node, object: &Object, faults: &mut Faults) -> Option<String> {
+fn read_name(node: &YamlNode, object: &Object, faults: &mut Faults) -> Option<String> {
     let fields = Fields::of(node, object, faults)?;
     let name = super::reader::name(fields.need("name", faults)?, "a policy", faults)?;
     Some(name.to_owned())

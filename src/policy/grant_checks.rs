@@ -6,7 +6,7 @@ use super::grant::{Grant, NamespaceSelector};
 use super::patterns::{cover, is_everything, labels_cover};
 use super::plan::Role;
 use super::reader::Fields;
-use super::tree::{Node, Value};
+use super::tree::{Value, YamlNode};
 use crate::model::{Priority, glob};
 
 /// The priorities that a PriorityClass of a user may have end here; those above are Kubernetes' own.
@@ -132,7 +132,7 @@ impl Width {
 }
 
 /// A condition that everybody meets is none: at most a redundancy, at worst an open door.
-fn check_width(class: &Checked<'_>, namespaces: Option<&Node>, faults: &mut Faults) {
+fn check_width(class: &Checked<'_>, namespaces: Option<&YamlNode>, faults: &mut Faults) {
     let width = Width::of(class.grant);
     let selector = class.grant.namespaces.as_ref();
     let at = namespaces.map_or(class.at, |it| it.at);
@@ -162,7 +162,7 @@ fn check_width(class: &Checked<'_>, namespaces: Option<&Node>, faults: &mut Faul
 fn warn_of_width(
     class: &Checked<'_>,
     width: &Width,
-    namespaces: Option<&Node>,
+    namespaces: Option<&YamlNode>,
     faults: &mut Faults,
 ) {
     let place = |field: &str| class.fields.map_or(class.at, |it| it.place(field));
@@ -189,11 +189,11 @@ fn warn_of_width(
 }
 
 /// Where in a list of patterns the one stands that matches everything.
-fn star(list: &Node) -> Option<Place> {
+fn star(list: &YamlNode) -> Option<Place> {
     let Value::List(items) = &list.value else {
         return None;
     };
-    let all = |it: &&Node| it.value.as_text().is_some_and(|it| is_everything(&[it.to_owned()]));
+    let all = |it: &&YamlNode| it.value.as_text().is_some_and(|it| is_everything(&[it.to_owned()]));
     items.iter().find(all).map(|it| it.at)
 }
 

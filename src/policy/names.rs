@@ -4,7 +4,7 @@ use super::codes::{self, Code};
 use super::diagnostic::{Faults, Place, closest, edits, quoted};
 use super::nominate_ahead;
 use super::plan::Role;
-use super::tree::{Node, Value};
+use super::tree::{Value, YamlNode};
 
 /// The names that have a meaning of their own.
 const RESERVED: [&str; 4] = ["online", "offline", "default", "exempt"];
@@ -51,8 +51,8 @@ pub(super) struct Uses<'t> {
 
 impl<'t> Uses<'t> {
     /// Collects them; a section that is no mapping uses none.
-    pub(super) fn of(scoring: Option<&'t Node>, steering: Option<&'t Node>) -> Self {
-        let keys = |node: Option<&'t Node>| match node.map(|it| &it.value) {
+    pub(super) fn of(scoring: Option<&'t YamlNode>, steering: Option<&'t YamlNode>) -> Self {
+        let keys = |node: Option<&'t YamlNode>| match node.map(|it| &it.value) {
             Some(Value::Map(entries)) => entries.iter().map(|it| it.key.as_str()).collect(),
             _ => Vec::new(),
         };
@@ -90,7 +90,7 @@ impl<'t> Uses<'t> {
 }
 
 /// The names of the classes in a list, as far as they can be read.
-pub(super) fn declared(items: &[Node]) -> Vec<&str> {
+pub(super) fn declared(items: &[YamlNode]) -> Vec<&str> {
     let entries = items.iter().filter_map(|item| match &item.value {
         Value::Map(entries) => entries.iter().find(|it| it.key == "name"),
         _ => None,

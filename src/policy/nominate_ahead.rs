@@ -5,7 +5,7 @@ use super::diagnostic::Faults;
 use super::objects;
 use super::reader::{Fields, integer};
 use super::steering::is_off;
-use super::tree::{Node, Value};
+use super::tree::{Value, YamlNode};
 
 /// The key that stands beside the classes; no class can be called so.
 pub(super) const KEY: &str = "nominateAhead";
@@ -38,7 +38,7 @@ impl Default for NominateAhead {
 }
 
 /// Reads it out of the section `steering`; `None`: it is off.
-pub(super) fn read(steering: &Node, faults: &mut Faults) -> Option<NominateAhead> {
+pub(super) fn read(steering: &YamlNode, faults: &mut Faults) -> Option<NominateAhead> {
     let Value::Map(entries) = &steering.value else {
         return None;
     };

@@ -3,7 +3,7 @@
 use super::codes;
 use super::diagnostic::{Faults, Place, quoted};
 use super::reader::{list, map, narrow_char, need_entries, text};
-use super::tree::Node;
+use super::tree::YamlNode;
 use crate::model::glob;
 
 /// What the texts that a pattern is held against look like; a pattern with anything else in it
@@ -36,7 +36,7 @@ impl Alphabet {
 
 /// A list of patterns in which `*` stands for any run of characters.
 pub(super) fn patterns(
-    node: &Node,
+    node: &YamlNode,
     what: &str,
     alphabet: Alphabet,
     faults: &mut Faults,
@@ -114,7 +114,7 @@ pub(super) fn is_everything(patterns: &[String]) -> bool {
 
 /// Labels that must have exactly these values, sorted by key.
 pub(super) fn labels(
-    node: &Node,
+    node: &YamlNode,
     what: &str,
     faults: &mut Faults,
 ) -> Option<Vec<(String, String)>> {

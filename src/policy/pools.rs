@@ -5,9 +5,9 @@ use super::diagnostic::{Faults, Place, quoted};
 use super::objects;
 use super::patterns::{Alphabet, cover, labels, labels_cover, patterns};
 use super::plan::PoolSettings;
-use super::quantities::{self, Resource};
+use super::quantities::{self, QuantityKind};
 use super::reader::{Fields, boolean, list, name, percent, wrong_type};
-use super::tree::{Node, Value};
+use super::tree::{Value, YamlNode};
 use crate::model::{Amounts, NodeMatcher};
 use crate::rules::Share;
 
@@ -41,7 +41,7 @@ struct Placed {
 }
 
 /// Reads the section. The order of the pools is the order of the file.
-pub(super) fn read(node: &Node, faults: &mut Faults) -> Pools {
+pub(super) fn read(node: &YamlNode, faults: &mut Faults) -> Pools {
     let items = list(node, "`pools`", faults);
     let mut incomplete = items.is_none();
     let mut pools: Vec<Placed> = Vec::new();
@@ -65,7 +65,7 @@ pub(super) fn read(node: &Node, faults: &mut Faults) -> Pools {
     Pools { settings, placed, incomplete }
 }
 
-fn read_pool(node: &Node, faults: &mut Faults) -> Option<Placed> {
+fn read_pool(node: &YamlNode, faults: &mut Faults) -> Option<Placed> {
     let fields = Fields::of(node, &objects::POOL, faults)?;
     let name_node = fields.need("name", faults);
     let at = name_node.map_or(fields.at, |it| it.at);
@@ -122,7 +122,7 @@ fn check_elastic(fields: &Fields<'_>, elastic: bool, at: Place, faults: &mut Fau
     }
 }
 
-fn read_match(node: &Node, faults: &mut Faults) -> Option<NodeMatcher> {
+fn read_match(node: &YamlNode, faults: &mut Faults) -> Option<NodeMatcher> {
     let fields = Fields::of(node, &objects::MATCH, faults)?;
     fields.need_any("leave `match` out in the last pool, which then takes every node", faults);
     let types = fields.get("instanceTypes");
@@ -137,7 +137,7 @@ fn read_match(node: &Node, faults: &mut Faults) -> Option<NodeMatcher> {
 
 /// Reads shares of a node. A pool's missing share is all of it; a class must give `both`, because a
 /// share that it left out would silently lift the pool's.
-pub(super) fn read_allocation(node: &Node, both: bool, faults: &mut Faults) -> Option<Share> {
+pub(super) fn read_allocation(node: &YamlNode, both: bool, faults: &mut Faults) -> Option<Share> {
     if !matches!(node.value, Value::Map(_)) {
         wrong_type(node, "`allocation` is a mapping such as `{cpu: 95%, memory: 95%}`", faults);
         return None;
@@ -163,16 +163,16 @@ pub(super) fn read_allocation(node: &Node, both: bool, faults: &mut Faults) -> O
     Some(Share { cpu_permille: cpu?, memory_permille: memory? })
 }
 
-fn read_limit(node: &Node, faults: &mut Faults) -> Option<Amounts> {
+fn read_limit(node: &YamlNode, faults: &mut Faults) -> Option<Amounts> {
     let fields = Fields::of(node, &objects::LIMIT, faults)?;
     fields.need_any("limit: {cpu: 2000, memory: 8Ti, pods: 1000}", faults);
     let mut amount = |field: &str, resource| {
         let value = fields.get(field).map(|it| quantities::limit(it, resource, faults));
         value.unwrap_or(Some(i64::MAX))
     };
-    let cpu_milli = amount("cpu", Resource::Cpu);
-    let memory_bytes = amount("memory", Resource::Memory);
-    let pods = amount("pods", Resource::Pods);
+    let cpu_milli = amount("cpu", QuantityKind::Cpu);
+    let memory_bytes = amount("memory", QuantityKind::Memory);
+    let pods = amount("pods", QuantityKind::Pods);
     Some(Amounts {
         cpu_milli: cpu_milli?,
         memory_bytes: memory_bytes?,

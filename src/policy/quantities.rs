@@ -3,12 +3,12 @@
 use super::codes;
 use super::diagnostic::{Faults, quoted};
 use super::reader::{narrow, wrong_type};
-use super::tree::{Node, Value};
+use super::tree::{Value, YamlNode};
 use crate::model::{QuantityError, parse_milli, parse_value};
 
 /// What a quantity counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Resource {
+pub(super) enum QuantityKind {
     /// Cores, in thousandths.
     Cpu,
     /// Bytes.
@@ -68,19 +68,19 @@ struct Doubt {
 }
 
 /// The most that a pool may take of a resource. What is doubtful is noted and read all the same.
-pub(super) fn limit(node: &Node, resource: Resource, faults: &mut Faults) -> Option<i64> {
+pub(super) fn limit(node: &YamlNode, resource: QuantityKind, faults: &mut Faults) -> Option<i64> {
     let what = match resource {
-        Resource::Cpu => "`cpu`",
-        Resource::Memory => "`memory`",
-        Resource::Pods => "`pods`",
+        QuantityKind::Cpu => "`cpu`",
+        QuantityKind::Memory => "`memory`",
+        QuantityKind::Pods => "`pods`",
     };
     let (Value::Number(spelled) | Value::Text(spelled)) = &node.value else {
         wrong_type(node, &format!("{what} is a quantity such as `2000` or `8Ti`"), faults);
         return None;
     };
     let parsed = match resource {
-        Resource::Cpu => parse_milli(spelled),
-        Resource::Memory | Resource::Pods => parse_value(spelled),
+        QuantityKind::Cpu => parse_milli(spelled),
+        QuantityKind::Memory | QuantityKind::Pods => parse_value(spelled),
     };
     let message = match parsed {
         Ok(value) => {
@@ -99,7 +99,7 @@ pub(super) fn limit(node: &Node, resource: Resource, faults: &mut Faults) -> Opt
     None
 }
 
-fn doubt(spelled: Spelled<'_>, value: i64, resource: Resource) -> Option<Doubt> {
+fn doubt(spelled: Spelled<'_>, value: i64, resource: QuantityKind) -> Option<Doubt> {
     let shown = quoted(spelled.whole);
     if value == i64::MAX {
         return Some(Doubt {
@@ -116,9 +116,9 @@ fn doubt(spelled: Spelled<'_>, value: i64, resource: Resource) -> Option<Doubt> 
         });
     }
     match resource {
-        Resource::Cpu => doubt_cpu(spelled, value),
-        Resource::Memory => doubt_memory(spelled, value),
-        Resource::Pods => doubt_pods(spelled, value),
+        QuantityKind::Cpu => doubt_cpu(spelled, value),
+        QuantityKind::Memory => doubt_memory(spelled, value),
+        QuantityKind::Pods => doubt_pods(spelled, value),
     }
 }
 

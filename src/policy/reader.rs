@@ -4,7 +4,7 @@
 use super::codes;
 use super::diagnostic::{Faults, Place, closest, quoted};
 use super::objects::Object;
-use super::tree::{Entry, Node, Value};
+use super::tree::{Entry, Value, YamlNode};
 
 /// The most entries of any list or mapping: pools, classes, patterns, labels, weights.
 pub(super) const MAX_ENTRIES: usize = 64;
@@ -26,7 +26,7 @@ pub(super) struct Fields<'t> {
 
 impl<'t> Fields<'t> {
     /// Reads `node` as `object`. `None`: it is no mapping.
-    pub(super) fn of(node: &'t Node, object: &Object, faults: &mut Faults) -> Option<Self> {
+    pub(super) fn of(node: &'t YamlNode, object: &Object, faults: &mut Faults) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
             wrong_type(node, &format!("{} is a mapping of fields", object.what), faults);
             return None;
@@ -64,7 +64,7 @@ impl<'t> Fields<'t> {
     }
 
     /// The value of a field, if it is given.
-    pub(super) fn get(&self, name: &str) -> Option<&'t Node> {
+    pub(super) fn get(&self, name: &str) -> Option<&'t YamlNode> {
         self.entry(name).map(|entry| &entry.node)
     }
 
@@ -74,7 +74,7 @@ impl<'t> Fields<'t> {
     }
 
     /// The value of a field that must be given.
-    pub(super) fn need(&self, name: &str, faults: &mut Faults) -> Option<&'t Node> {
+    pub(super) fn need(&self, name: &str, faults: &mut Faults) -> Option<&'t YamlNode> {
         if !self.has(name) {
             let message = format!("{} needs the field `{name}`", self.what);
             faults.report(&codes::MISSING_FIELD, self.at, message);
@@ -123,7 +123,7 @@ pub(super) fn not_supported_yet(name: &str, at: Place, faults: &mut Faults) {
 }
 
 /// Notes a value of the wrong type.
-pub(super) fn wrong_type(node: &Node, expected: &str, faults: &mut Faults) {
+pub(super) fn wrong_type(node: &YamlNode, expected: &str, faults: &mut Faults) {
     let (found, hint) = match &node.value {
         Value::Null => ("nothing".to_owned(), "give it a value, or leave the field out"),
         Value::Bool(value) => (format!("`{value}`"), ""),
@@ -138,7 +138,11 @@ pub(super) fn wrong_type(node: &Node, expected: &str, faults: &mut Faults) {
 }
 
 /// A list, with its length checked. What is beyond the limit is not read.
-pub(super) fn list<'t>(node: &'t Node, what: &str, faults: &mut Faults) -> Option<&'t [Node]> {
+pub(super) fn list<'t>(
+    node: &'t YamlNode,
+    what: &str,
+    faults: &mut Faults,
+) -> Option<&'t [YamlNode]> {
     let Value::List(items) = &node.value else {
         wrong_type(node, &format!("{what} is a list"), faults);
         return None;
@@ -147,7 +151,7 @@ pub(super) fn list<'t>(node: &'t Node, what: &str, faults: &mut Faults) -> Optio
 }
 
 /// A mapping with names of the user's own as keys, with its size checked.
-pub(super) fn map<'t>(node: &'t Node, what: &str, faults: &mut Faults) -> Option<&'t [Entry]> {
+pub(super) fn map<'t>(node: &'t YamlNode, what: &str, faults: &mut Faults) -> Option<&'t [Entry]> {
     let Value::Map(entries) = &node.value else {
         wrong_type(node, &format!("{what} is a mapping"), faults);
         return None;
@@ -177,7 +181,7 @@ pub(super) fn need_entries(count: usize, at: Place, what: &str, faults: &mut Fau
 }
 
 /// Text as such; a bare number or boolean is refused, because YAML readers differ on its spelling.
-pub(super) fn text<'t>(node: &'t Node, what: &str, faults: &mut Faults) -> Option<&'t str> {
+pub(super) fn text<'t>(node: &'t YamlNode, what: &str, faults: &mut Faults) -> Option<&'t str> {
     let spelled = match &node.value {
         Value::Text(text) => {
             warn_of_number(node, text, faults);
@@ -197,7 +201,7 @@ pub(super) fn text<'t>(node: &'t Node, what: &str, faults: &mut Faults) -> Optio
 }
 
 /// `0755` and `1_000` are text to this reader, and numbers to many others: kubectl's, an editor's.
-fn warn_of_number(node: &Node, text: &str, faults: &mut Faults) {
+fn warn_of_number(node: &YamlNode, text: &str, faults: &mut Faults) {
     let digits = text.trim_start_matches(['+', '-']);
     let number = digits.starts_with(|c: char| c.is_ascii_digit())
         && digits.chars().all(|c| c.is_ascii_digit() || c == '_');
@@ -210,7 +214,7 @@ fn warn_of_number(node: &Node, text: &str, faults: &mut Faults) {
 }
 
 /// A name: what Kubernetes calls a DNS label.
-pub(super) fn name<'t>(node: &'t Node, what: &str, faults: &mut Faults) -> Option<&'t str> {
+pub(super) fn name<'t>(node: &'t YamlNode, what: &str, faults: &mut Faults) -> Option<&'t str> {
     let name = text(node, &format!("the name of {what}"), faults)?;
     if is_dns_label(name) {
         return Some(name);
@@ -231,7 +235,7 @@ pub fn is_dns_label(text: &str) -> bool {
 }
 
 /// `true` or `false`.
-pub(super) fn boolean(node: &Node, what: &str, faults: &mut Faults) -> Option<bool> {
+pub(super) fn boolean(node: &YamlNode, what: &str, faults: &mut Faults) -> Option<bool> {
     match &node.value {
         Value::Bool(value) => return Some(*value),
         Value::Text(text) => {
@@ -249,7 +253,7 @@ pub(super) fn boolean(node: &Node, what: &str, faults: &mut Faults) -> Option<bo
 }
 
 /// A percentage from 1% to 100% in steps of 0.1%, in thousandths.
-pub(super) fn percent(node: &Node, what: &str, faults: &mut Faults) -> Option<u32> {
+pub(super) fn percent(node: &YamlNode, what: &str, faults: &mut Faults) -> Option<u32> {
     let (spelled, bare) = match &node.value {
         Value::Number(text) => (text.as_str(), true),
         Value::Text(text) => (text.as_str(), false),
@@ -306,7 +310,7 @@ fn permille(number: &str) -> Option<u32> {
 
 /// A whole number from `min` to `max`; `code` tells which fault it is not to be one.
 pub(super) fn integer(
-    node: &Node,
+    node: &YamlNode,
     what: &str,
     (min, max): (i64, i64),
     code: &codes::Code,

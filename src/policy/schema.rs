@@ -55,7 +55,7 @@ struct SchedulingPolicy {
     pools: Option<Vec<Pool>>,
     /// Classes of pods. A pod gets the first class whose grant admits it, else `default`.
     #[schemars(length(max = 64))]
-    classes: Option<Vec<Class>>,
+    classes: Option<Vec<ClassSection>>,
     /// Weights of the scorers by class; a scorer that is not named has its default weight.
     scoring: Option<BTreeMap<String, Weights>>,
     /// How many nodes an answer names, and what pods are sent elsewhere for, by class; and when pods are
@@ -137,18 +137,18 @@ struct Limit {
 /// other name is a class that is treated like `online`.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-struct Class {
+struct ClassSection {
     /// The class's name, unique, a DNS label.
     name: DnsLabel,
     /// What a pod must show to get the class. A raised class needs a priority and a namespace,
     /// `exempt` needs namespaces by name, `default` has none.
-    grant: Option<Grant>,
+    grant: Option<GrantSection>,
     /// The pools open to the class, in order of preference. Without it, every node is open
     /// (for `default`: every node that is not elastic).
     #[schemars(length(min = 1, max = 64), extend("uniqueItems" = true))]
     pools: Option<Vec<String>>,
     /// How replicas of one app spread.
-    spread: Option<Spread>,
+    spread: Option<SpreadSection>,
     /// Its pods are never victims of preemption. Default: false; `exempt` always is.
     protected: Option<bool>,
     /// Its own share of each node, in place of the pools' `allocation`.
@@ -158,20 +158,20 @@ struct Class {
 /// What a pod must show to get the class.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-struct Grant {
+struct GrantSection {
     /// Patterns of PriorityClass names, any of them.
     #[schemars(length(min = 1, max = 64))]
     priority_classes: Option<Vec<String>>,
     /// A band of `spec.priority`, as an alternative to `priorityClasses`.
-    priority: Option<Priority>,
+    priority: Option<PrioritySection>,
     /// The namespaces that the class is bound to.
-    namespaces: Option<Namespaces>,
+    namespaces: Option<NamespacesSection>,
 }
 
 /// A band of priorities, both ends included.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
-struct Priority {
+struct PrioritySection {
     /// The lowest priority. Default: no bound.
     min: Option<PriorityValue>,
     /// The highest priority. Default: no bound.
@@ -181,7 +181,7 @@ struct Priority {
 /// Namespaces by name, by label, or by both.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
-struct Namespaces {
+struct NamespacesSection {
     /// Patterns of names, any of them.
     #[schemars(length(min = 1, max = 64))]
     names: Option<Vec<String>>,
@@ -193,7 +193,7 @@ struct Namespaces {
 /// How replicas of one app spread over failure domains.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
-struct Spread {
+struct SpreadSection {
     /// The node label that names the domain.
     domain: Domain,
     /// Most of an app's replicas in one domain. Without it spreading is only preferred.
@@ -214,15 +214,15 @@ enum OrOff<T> {
 #[schemars(rename_all = "camelCase", inline)]
 struct SteeringSection {
     /// When pods that wait are nominated before kube-scheduler comes to them. Default: `off`.
-    nominate_ahead: Option<OrOff<NominateAhead>>,
+    nominate_ahead: Option<OrOff<NominateAheadSection>>,
     #[schemars(flatten)]
-    classes: BTreeMap<String, OrOff<Steering>>,
+    classes: BTreeMap<String, OrOff<ClassSteeringSection>>,
 }
 
 /// When pods that wait are nominated before kube-scheduler comes to them, and how many.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
-struct NominateAhead {
+struct NominateAheadSection {
     /// So many pods must wait. Default: 200.
     min_backlog: Option<NumPods>,
     /// Most pods that get their targets together. Default: 1000.
@@ -240,7 +240,7 @@ struct NominateAhead {
 /// is sent to a node that was not offered.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
-struct Steering {
+struct ClassSteeringSection {
     /// At most this many; 0: all. Default: 1 for `offline`, 0 for `exempt`, 16 for all others.
     shortlist: Option<ShortlistLength>,
     /// At most this many of one zone, unless the other zones cannot fill the list. Default: a
@@ -248,13 +248,13 @@ struct Steering {
     shortlist_per_domain: Option<PerDomain>,
     /// What its pods are sent to a node for that was not offered. Default: `elsewhere`; `off` for
     /// `exempt`.
-    steer: Option<OrOff<Steer>>,
+    steer: Option<OrOff<SteerSection>>,
 }
 
 /// The causes for which pods are sent to a node that was not offered.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
-struct Steer {
+struct SteerSection {
     /// No offered node may take the pod, and another node may.
     elsewhere: Option<OrOff<Elsewhere>>,
     /// The best node of all leads the best that was offered. Default: `off`.
@@ -430,16 +430,16 @@ mod tests {
             ("PoolAllocation", &objects::ALLOCATION),
             ("ClassAllocation", &objects::ALLOCATION),
             ("Limit", &objects::LIMIT),
-            ("Class", &objects::CLASS),
-            ("Grant", &objects::GRANT),
-            ("Priority", &objects::PRIORITY),
-            ("Namespaces", &objects::NAMESPACES),
-            ("Spread", &objects::SPREAD),
-            ("Steering", &objects::STEERING),
-            ("Steer", &objects::STEER),
+            ("ClassSection", &objects::CLASS),
+            ("GrantSection", &objects::GRANT),
+            ("PrioritySection", &objects::PRIORITY),
+            ("NamespacesSection", &objects::NAMESPACES),
+            ("SpreadSection", &objects::SPREAD),
+            ("ClassSteeringSection", &objects::STEERING),
+            ("SteerSection", &objects::STEER),
             ("Elsewhere", &objects::ELSEWHERE),
             ("Better", &objects::BETTER),
-            ("NominateAhead", &objects::NOMINATE_AHEAD),
+            ("NominateAheadSection", &objects::NOMINATE_AHEAD),
         ];
         for (name, object) in objects {
             let described = if name.is_empty() { &schema } else { &schema["$defs"][name] };

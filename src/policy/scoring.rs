@@ -7,11 +7,11 @@ use super::names;
 use super::objects::LATER_SCORERS;
 use super::plan::ClassSettings;
 use super::reader::{integer, map, not_supported_yet};
-use super::tree::{Entry, Node};
+use super::tree::{Entry, YamlNode};
 use crate::rules::{CATALOGUE, MAX_WEIGHT, RuleSpec};
 
 /// Reads the section into the classes that it names.
-pub(super) fn read(node: &Node, classes: &mut Classes, faults: &mut Faults) {
+pub(super) fn read(node: &YamlNode, classes: &mut Classes, faults: &mut Faults) {
     for entry in map(node, "`scoring`", faults).unwrap_or_default() {
         let before = faults.errors();
         let weights = map(&entry.node, "the weights of a class", faults).unwrap_or_default();

@@ -10,7 +10,7 @@ use super::objects::{self, Object};
 use super::plan::{ClassSettings, Shortlist};
 use super::reader::{Fields, integer, map, percent, wrong_type};
 use super::scoring::class_of;
-use super::tree::{Node, Value};
+use super::tree::{Value, YamlNode};
 
 /// The word that stands in place of a mapping.
 pub(super) const OFF: &str = "off";
@@ -20,7 +20,7 @@ pub(super) const MAX_SHORTLIST: i64 = 1000;
 pub(super) const MAX_STEERS: i64 = 1000;
 
 /// Reads the section into the classes that it names; `off` is for all of them.
-pub(super) fn read(node: &Node, classes: &mut Classes, faults: &mut Faults) {
+pub(super) fn read(node: &YamlNode, classes: &mut Classes, faults: &mut Faults) {
     if is_off(node) {
         return classes.settings.iter_mut().for_each(switch_off);
     }
@@ -51,7 +51,7 @@ fn switch_off(class: &mut ClassSettings) {
 }
 
 fn read_class(
-    node: &Node,
+    node: &YamlNode,
     (usual, steering): (Shortlist, Steering),
     faults: &mut Faults,
 ) -> Option<(Shortlist, Steering)> {
@@ -80,7 +80,7 @@ fn read_class(
     Some((Shortlist { per_domain, ..shortlist }, steer.unwrap_or(steering)))
 }
 
-fn read_steer(node: &Node, usual: Steering, faults: &mut Faults) -> Option<Steering> {
+fn read_steer(node: &YamlNode, usual: Steering, faults: &mut Faults) -> Option<Steering> {
     if is_off(node) {
         return Some(Steering::OFF);
     }
@@ -100,7 +100,12 @@ fn read_steer(node: &Node, usual: Steering, faults: &mut Faults) -> Option<Steer
     ))
 }
 
-fn read_bounds(node: &Node, cause: Cause, object: &Object, faults: &mut Faults) -> Option<Bounds> {
+fn read_bounds(
+    node: &YamlNode,
+    cause: Cause,
+    object: &Object,
+    faults: &mut Faults,
+) -> Option<Bounds> {
     if is_off(node) {
         return None;
     }
@@ -127,7 +132,7 @@ fn number(fields: &Fields<'_>, field: &str, range: (i64, i64), faults: &mut Faul
     u16::try_from(integer(node, &what, range, &codes::BAD_INTEGER, faults)?).ok()
 }
 
-pub(super) fn is_off(node: &Node) -> bool {
+pub(super) fn is_off(node: &YamlNode) -> bool {
     matches!(&node.value, Value::Text(text) if text == OFF)
 }
 

@@ -27,7 +27,7 @@ const MAX_ALIASES: usize = 1000;
 const MAX_REPLAYED: usize = 20_000;
 
 /// A value and where it stands.
-pub(super) struct Node {
+pub(super) struct YamlNode {
     pub(super) at: Place,
     pub(super) value: Value,
     /// It is written without quotes, or is no text.
@@ -40,7 +40,7 @@ pub(super) enum Value {
     Bool(bool),
     Number(String),
     Text(String),
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     Map(Vec<Entry>),
     /// It has been refused already.
     Refused,
@@ -60,11 +60,11 @@ impl Value {
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) at: Place,
-    pub(super) node: Node,
+    pub(super) node: YamlNode,
 }
 
 /// Reads a file. `None`: it is refused and the reason is among the faults. An empty file is `Null`.
-pub(super) fn parse(bytes: &[u8], faults: &mut Faults) -> Option<Node> {
+pub(super) fn parse(bytes: &[u8], faults: &mut Faults) -> Option<YamlNode> {
     let source = text_of(bytes, faults)?;
     match serde_saphyr::from_multiple_with_options::<Spanned<Raw>>(source, options()) {
         Ok(documents) => one_document(documents, source, faults),
@@ -77,7 +77,11 @@ pub(super) fn parse(bytes: &[u8], faults: &mut Faults) -> Option<Node> {
 
 /// The file's one document. A document without content is none: it is a `---` before, after or
 /// between others, or a comment.
-fn one_document(documents: Vec<Spanned<Raw>>, source: &str, faults: &mut Faults) -> Option<Node> {
+fn one_document(
+    documents: Vec<Spanned<Raw>>,
+    source: &str,
+    faults: &mut Faults,
+) -> Option<YamlNode> {
     let mut documents = documents.into_iter();
     let first = documents.next();
     if let Some(second) = documents.next() {
@@ -89,7 +93,7 @@ fn one_document(documents: Vec<Spanned<Raw>>, source: &str, faults: &mut Faults)
     }
     match first {
         Some(raw) => Some(node_of(raw, source, faults)),
-        None => Some(Node { at: Place::START, value: Value::Null, plain: true }),
+        None => Some(YamlNode { at: Place::START, value: Value::Null, plain: true }),
     }
 }
 
@@ -200,7 +204,7 @@ fn place_of(location: Location) -> Place {
     Place { line: number(location.line()), column: number(location.column()) }
 }
 
-fn node_of(raw: Spanned<Raw>, source: &str, faults: &mut Faults) -> Node {
+fn node_of(raw: Spanned<Raw>, source: &str, faults: &mut Faults) -> YamlNode {
     // A value behind an alias is shown where the alias stands: that is what its reader wrote.
     let at = place_of(raw.referenced);
     let spelled = spelling(raw.defined, source);
@@ -218,7 +222,7 @@ fn node_of(raw: Spanned<Raw>, source: &str, faults: &mut Faults) -> Node {
             None => Value::Refused,
         },
     };
-    Node { at, value, plain }
+    YamlNode { at, value, plain }
 }
 
 /// `None`: it is no mapping of the language at all.

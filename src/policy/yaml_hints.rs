@@ -3,12 +3,12 @@
 
 use super::diagnostic::{Place, lines, quoted};
 use super::reader::narrow_char;
-use super::yaml_scan::{Scan, place, shown};
+use super::yaml_scan::{OpenText, place, shown};
 
 /// What to do about an error that the parser calls `text` and sees at `at`.
 pub(super) fn hint(text: &str, at: Place, source: &str) -> String {
     let lines: Vec<&str> = lines(source).collect();
-    let scan = Scan::until(source, at);
+    let scan = OpenText::until(source, at);
     let of_text = || match text {
         _ if text.contains("quote") => scan.of_quote(),
         _ if text.contains("simple key expected") => of_key(&lines, at),

@@ -14,12 +14,12 @@ pub(super) fn place(line: usize, column: usize) -> Place {
 }
 
 /// What is open where the parser gave up: brackets, and a quoted text of several lines.
-pub(super) struct Scan {
+pub(super) struct OpenText {
     brackets: Vec<(char, Place)>,
     quote: Option<Place>,
 }
 
-impl Scan {
+impl OpenText {
     pub(super) fn until(source: &str, end: Place) -> Self {
         let mut scan = Self { brackets: Vec::new(), quote: None };
         let mut open: Option<(char, Place)> = None;

@@ -39,7 +39,7 @@ impl Scorer for Fullness {
         scored.points.extend(scored.fills.iter().map(|fill| {
             let fullness = fill.cpu_permille.max(fill.memory_permille);
             match self.fuller_is_better {
-                _ if *fill == Fill::FICTION => 0,
+                _ if *fill == Fill::UNBOUNDED => 0,
                 true => fullness,
                 false => MAX_POINTS - fullness,
             }

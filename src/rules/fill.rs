@@ -14,7 +14,7 @@ pub struct Fill {
 
 impl Fill {
     /// Of an elastic node: its capacity is fiction and must not be compared with a real one.
-    pub const FICTION: Self = Self { cpu_permille: u16::MAX, memory_permille: u16::MAX };
+    pub const UNBOUNDED: Self = Self { cpu_permille: u16::MAX, memory_permille: u16::MAX };
 
     /// Puts the fill of each node into `fills`, by position.
     pub fn of(cx: &Cx<'_>, nodes: &[NodeOrd], fills: &mut Vec<Self>) {
@@ -26,12 +26,12 @@ impl Fill {
         // Columns of one length: a row is checked against it once.
         let rows = columns.pool.len();
         let pools = &columns.pool[..rows];
-        let cpu = Resource::new(
+        let cpu = FillInput::new(
             ask.cpu_milli,
             rows,
             [&columns.used_cpu_milli, &extra.cpu_milli, &columns.allocatable_cpu_milli],
         );
-        let memory = Resource::new(
+        let memory = FillInput::new(
             ask.memory_bytes,
             rows,
             [&columns.used_memory_bytes, &extra.memory_bytes, &columns.allocatable_memory_bytes],
@@ -40,7 +40,7 @@ impl Fill {
         fills.extend(nodes.iter().map(move |ord| {
             let at = ord.index();
             if at >= rows || elastic[pools[at].index().min(PoolOrd::MAX_POOLS)] {
-                return Self::FICTION;
+                return Self::UNBOUNDED;
             }
             Self { cpu_permille: cpu.permille(at), memory_permille: memory.permille(at) }
         }));
@@ -48,14 +48,14 @@ impl Fill {
 }
 
 #[derive(Clone, Copy)]
-struct Resource<'a> {
+struct FillInput<'a> {
     ask: i64,
     used: &'a [i64],
     extra: &'a [i64],
     has: &'a [i64],
 }
 
-impl<'a> Resource<'a> {
+impl<'a> FillInput<'a> {
     fn new(ask: i64, rows: usize, [used, extra, has]: [&'a [i64]; 3]) -> Self {
         let ask = ask.min(1 << 48);
         Self { ask, used: &used[..rows], extra: &extra[..rows], has: &has[..rows] }

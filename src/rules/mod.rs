@@ -10,18 +10,18 @@ mod fill;
 mod params;
 
 mod bin_pack;
-mod domain_share;
+mod max_replica_share;
 mod elastic_limit;
-mod failure_spread;
-mod host_spread;
+mod topology_spread;
+mod node_spread;
 mod image_locality;
 mod node_state;
 mod pool_admission;
 mod pool_order;
 mod resources_fit;
-mod shape_match;
+mod balanced_allocation;
 
-use crate::cluster::{Extra, ResourceOrd, Snapshot};
+use crate::cluster::{ResourceOrd, Snapshot, Uncommitted};
 use crate::model::{NodeOrd, Pod, Reason};
 
 pub use bound::{Bound, BoundScope, CPU, EPHEMERAL_STORAGE, MEMORY, PODS, REPLICAS};
@@ -35,7 +35,7 @@ pub struct Cx<'a> {
     /// The cluster.
     pub snapshot: &'a Snapshot,
     /// What is taken beside the snapshot's sums.
-    pub extra: &'a Extra,
+    pub extra: &'a Uncommitted,
     /// The pod to be placed.
     pub pod: &'a Pod,
     /// The pod's extended requests by ordinal; what no node publishes and no pod asked for before
@@ -139,14 +139,14 @@ pub static CATALOGUE: &[&RuleSpec] = &[
     &pool_admission::SPEC,
     &resources_fit::SPEC,
     &elastic_limit::SPEC,
-    &domain_share::SPEC,
+    &max_replica_share::SPEC,
     &pool_order::SPEC,
     &bin_pack::PACK,
     &bin_pack::SPREAD,
-    &failure_spread::SPEC,
-    &host_spread::SPEC,
+    &topology_spread::SPEC,
+    &node_spread::SPEC,
     &image_locality::SPEC,
-    &shape_match::SPEC,
+    &balanced_allocation::SPEC,
 ];
 
 #[cfg(test)]

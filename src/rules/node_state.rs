@@ -4,7 +4,7 @@
 //! work as its owner expects, and a node is refused even before the taint is written.
 
 use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec};
-use crate::model::{Conditions, Effect, Pod, Reason, Taint};
+use crate::model::{Conditions, Pod, Reason, Taint, TaintEffect};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
@@ -80,5 +80,5 @@ fn ignores(pod: &Pod, condition: Conditions, taints: &[&str]) -> bool {
     // stay; NoSchedule is what keeps new pods away.
     taints
         .iter()
-        .any(|taint| pod.tolerations.iter().any(|it| it.covers(taint, "", Effect::NoSchedule)))
+        .any(|taint| pod.tolerations.iter().any(|it| it.covers(taint, "", TaintEffect::NoSchedule)))
 }

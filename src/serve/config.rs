@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::acting::LeaseSource;
+use super::action_loop::LeaseSource;
 use super::extender_url::ExtenderUrl;
-use super::identity::TlsSource;
-use super::siblings::{self, Own, Scheduler};
-use crate::engine::Siblings;
+use super::other_extenders::{self, OwnEntries, SchedulerFacts};
+use super::tls_files::TlsSource;
+use crate::engine::OtherExtenders;
 use crate::http::{FastPaths, NotReady};
-use crate::k8s::client::Source;
+use crate::k8s::client::KubeconfigSource;
 use crate::policy;
 
 /// Settings of the server.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
     /// The way to the API server.
-    pub source: Source,
+    pub source: KubeconfigSource,
     /// Where the policy is.
     pub policy: PolicySource,
     /// Where the last good policy is kept; `None`: nowhere.
@@ -48,14 +48,14 @@ pub struct ServeConfig {
     /// Shortcuts that filter and prioritize take.
     pub fast_paths: FastPaths,
     /// Whether other extenders judge what we name.
-    pub siblings: SiblingsSource,
+    pub siblings: OtherExtendersSource,
     /// How often sums are recounted and lists compared.
     pub audit_interval: Duration,
 }
 
 /// Where it is told whether other extenders of the same kube-scheduler judge what we name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SiblingsSource {
+pub enum OtherExtendersSource {
     /// By kube-scheduler's configuration.
     SchedulerConfig {
         /// The file.
@@ -68,17 +68,17 @@ pub enum SiblingsSource {
     Told(bool),
 }
 
-impl SiblingsSource {
+impl OtherExtendersSource {
     /// Finds out.
-    pub(super) fn load(&self, listen: SocketAddr) -> Result<Scheduler, BadConfig> {
+    pub(super) fn load(&self, listen: SocketAddr) -> Result<SchedulerFacts, BadConfig> {
         let siblings = match self {
             Self::SchedulerConfig { path, own } => {
-                return siblings::read(path, Own { url: own.as_ref(), listen });
+                return other_extenders::read(path, OwnEntries { url: own.as_ref(), listen });
             }
-            Self::Told(true) => Siblings::Judging,
-            Self::Told(false) => Siblings::None,
+            Self::Told(true) => OtherExtenders::Judging,
+            Self::Told(false) => OtherExtenders::None,
         };
-        Ok(Scheduler { siblings, ..Scheduler::default() })
+        Ok(SchedulerFacts { siblings, ..SchedulerFacts::default() })
     }
 }
 

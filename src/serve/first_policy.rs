@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::config::PolicySource;
-use super::last_good::{Kept, LastGood};
+use super::last_good::{AcceptedPolicy, LastGood};
 use super::reload::Fingerprint;
 use crate::http::{PolicyOnDisk, PolicyOrigin, PolicySourceKind};
 use crate::policy::{self, Compiled, Diagnostic, Plan};
@@ -121,8 +121,8 @@ impl FirstPolicy {
 }
 
 /// The last good policy, if this sigma accepts it as well.
-fn from_kept(kept: Kept) -> Option<FirstPolicy> {
-    let Kept { name, bytes, accepted, checks } = kept;
+fn from_kept(kept: AcceptedPolicy) -> Option<FirstPolicy> {
+    let AcceptedPolicy { name, bytes, accepted, checks } = kept;
     match compile(&name, &bytes, Some(checks)) {
         Ok(compiled) => {
             let print = Fingerprint::of(&bytes);

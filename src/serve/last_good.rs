@@ -18,7 +18,7 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// A policy that was in force.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct AcceptedPolicy {
     /// Names it in diagnostics.
     pub(super) name: String,
     /// The bytes of its file.
@@ -29,7 +29,7 @@ pub(super) struct Kept {
     pub(super) checks: u32,
 }
 
-impl Kept {
+impl AcceptedPolicy {
     fn of(name: String, stored: Stored) -> Option<Self> {
         let end = stored.payload.iter().take(MAX_LINE).position(|it| *it == b'\n')?;
         let (line, rest) = stored.payload.split_at(end);
@@ -43,11 +43,11 @@ impl Kept {
 #[derive(Debug, Default)]
 pub(super) struct LastGood {
     store: Option<StateDir>,
-    wanted: Mutex<Wanted>,
+    wanted: Mutex<PendingWrite>,
 }
 
 #[derive(Debug, Default)]
-struct Wanted {
+struct PendingWrite {
     /// What is to be written.
     unsaved: Option<(SystemTime, Vec<u8>)>,
     /// When it was tried last, and why that failed.
@@ -61,13 +61,13 @@ impl LastGood {
     }
 
     /// What was kept last. That it cannot be read is logged, and as if there were nothing.
-    pub(super) fn read(&self) -> Option<Kept> {
+    pub(super) fn read(&self) -> Option<AcceptedPolicy> {
         let store = self.store.as_ref()?;
         let name = store.path(&POLICY).display().to_string();
         match store.read(&POLICY) {
             Ok(None) => None,
             Ok(Some(stored)) => {
-                let kept = Kept::of(name.clone(), stored);
+                let kept = AcceptedPolicy::of(name.clone(), stored);
                 if kept.is_none() {
                     tracing::error!(
                         "the last good policy is lost: {name} does not begin with its checks"
@@ -85,7 +85,7 @@ impl LastGood {
     /// Has a policy written at the next [`LastGood::save`].
     pub(super) fn keep(&self, accepted: SystemTime, bytes: Vec<u8>) {
         if self.store.is_some() {
-            *self.lock() = Wanted { unsaved: Some((accepted, bytes)), failed: None };
+            *self.lock() = PendingWrite { unsaved: Some((accepted, bytes)), failed: None };
         }
     }
 
@@ -126,7 +126,7 @@ impl LastGood {
         self.lock().failed.as_ref().map(|(_, why)| why.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Wanted> {
+    fn lock(&self) -> MutexGuard<'_, PendingWrite> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,19 +12,19 @@
 //! Answers come first: the verbs have a thread of their own, so no list, scrape or page can delay one.
 //! The other threads stand back where there are more threads than cores (`priority`).
 
-mod acting;
+mod action_loop;
 mod audit;
 mod state_dir;
 mod last_good;
 mod config;
 mod extender_url;
 mod first_policy;
-mod priority;
+mod thread_priority;
 mod policy_state;
 mod profiles;
 mod reload;
-mod siblings;
-mod identity;
+mod other_extenders;
+mod tls_files;
 mod signals;
 mod status;
 
@@ -39,30 +39,30 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
-use self::acting::Acting;
+use self::action_loop::ActionLoop;
 use self::first_policy::FirstPolicy;
-use self::identity::Credentials;
 use self::last_good::LastGood;
 use self::policy_state::PolicyState;
-use self::priority::{Priority, stand_back};
 use self::reload::Reload;
 use self::state_dir::StateDir;
-use crate::actor::Means;
-use crate::ahead::Ahead;
-use crate::engine::Desk;
-use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions, Steerage};
+use self::thread_priority::{ThreadPriority, stand_back};
+use self::tls_files::TlsFiles;
+use crate::actions::ActionKind;
+use crate::engine::Decider;
+use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions, SteerOptions};
 use crate::k8s::events::Events;
 use crate::k8s::writes::PodWrites;
 use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
-use crate::writer::{self, Board, WriterHandle};
+use crate::nominator::Nominator;
+use crate::writer::{self, SharedState, WriterHandle};
 
-pub use acting::LeaseSource;
-pub use config::{BadConfig, PolicySource, ServeConfig, SiblingsSource};
+pub use action_loop::LeaseSource;
+pub use config::{BadConfig, OtherExtendersSource, PolicySource, ServeConfig};
 pub use extender_url::{BadUrl, ExtenderUrl};
-pub use identity::TlsSource;
 pub use signals::stop_requested;
+pub use tls_files::TlsSource;
 
 /// One binding takes at most this long, well below an `httpTimeout` of 1 s.
 const BIND_WITHIN: Duration = Duration::from_millis(800);
@@ -92,7 +92,7 @@ pub fn background_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("sigma-background")
-        .on_thread_start(|| stand_back(Priority::Ingest))
+        .on_thread_start(|| stand_back(ThreadPriority::Ingest))
         .enable_all()
         .build()
 }
@@ -104,10 +104,10 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let client = k8s::client::connect(&config.source).await;
     let client = client.map_err(|error| BadConfig(error.to_string()))?;
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
-    let tls = config.tls.clone().map(|it| Credentials::load_first(it, metrics.clone()));
+    let tls = config.tls.clone().map(|it| TlsFiles::load_first(it, metrics.clone()));
     let tls = tls.transpose()?.map(Arc::new);
     let scheduler = config.siblings.load(listen)?;
-    let desk = config.fast_paths.on_desk(Desk::default().beside(scheduler.siblings));
+    let desk = config.fast_paths.on_desk(Decider::default().beside(scheduler.siblings));
     let board = Arc::new(profiles::board(&config.siblings, first.plan.clone(), desk)?);
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
@@ -115,10 +115,14 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
 
     let policy = Arc::new(PolicyState::new(&first, last_good));
     let told = (board.clock, scheduler.preempt_verb);
-    let acting = Acting::new(&config, &client, &metrics, told, &health);
-    acting.actor.switch(Means::Steer, board.world().plan.steers());
-    let ahead =
-        Ahead::new(board.clone(), acting.actor.clone(), metrics.clone(), config.schedulers.clone());
+    let acting = ActionLoop::new(&config, &client, &metrics, told, &health);
+    acting.actor.switch(ActionKind::Steer, board.world().plan.steers());
+    let ahead = Nominator::new(
+        board.clone(),
+        acting.actor.clone(),
+        metrics.clone(),
+        config.schedulers.clone(),
+    );
     let ahead = Arc::new(ahead);
     let known = (board.clone(), health.clone());
     let page = status::sources(known, policy.clone(), tls.clone(), (acting.clone(), ahead.clone()));
@@ -133,7 +137,7 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
         actor: acting.actor.clone(),
     });
     reload.begin(&first);
-    let parts = Parts {
+    let parts = ServeParts {
         writes: PodWrites::new(client.clone()),
         client,
         health,
@@ -187,18 +191,18 @@ async fn told_to_stop(
 }
 
 /// What the tasks are made of.
-struct Parts {
+struct ServeParts {
     client: kube::Client,
     health: Arc<WatchHealth>,
     handle: WriterHandle,
-    board: Arc<Board>,
+    board: Arc<SharedState>,
     metrics: Arc<Metrics>,
     events: Arc<Events>,
     writes: PodWrites,
-    acting: Acting,
-    ahead: Arc<Ahead>,
+    acting: ActionLoop,
+    ahead: Arc<Nominator>,
     reload: Arc<Reload>,
-    tls: Option<Arc<Credentials>>,
+    tls: Option<Arc<TlsFiles>>,
 }
 
 /// The verbs' thread.
@@ -208,7 +212,7 @@ struct Verbs {
     ended: oneshot::Receiver<()>,
 }
 
-impl Parts {
+impl ServeParts {
     fn start_background(&self, config: &ServeConfig) {
         let Self { client, health, handle, board, metrics, acting, reload, tls, .. } = self;
         for kind in Kind::ALL {
@@ -259,7 +263,7 @@ impl Parts {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Verbs> {
         let listener = listener.into_std().context("cannot hand over the verbs' socket")?;
-        let Acting { actor, preempt_verb, .. } = self.acting.clone();
+        let ActionLoop { actor, preempt_verb, .. } = self.acting.clone();
         let board = self.board.clone();
         let options = ExtenderOptions {
             deadline: config.deadline,
@@ -267,7 +271,7 @@ impl Parts {
             not_ready: config.not_ready,
             binder: config.bind.then(|| Arc::new(self.writes.clone()) as Arc<dyn Binder>),
             bind_within: BIND_WITHIN,
-            steerage: Some(Steerage { actor, preempt_verb }),
+            steerage: Some(SteerOptions { actor, preempt_verb }),
             ahead: Some(self.ahead.clone()),
             fast_paths: config.fast_paths,
         };
@@ -307,7 +311,7 @@ fn spawn_admin(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the admin runtime")?;
     let run = move || {
-        stand_back(Priority::Admin);
+        stand_back(ThreadPriority::Admin);
         runtime.block_on(async move {
             match TcpListener::from_std(listener) {
                 Ok(listener) => admin.serve(listener, stop).await,
@@ -321,7 +325,7 @@ fn spawn_admin(
 
 /// Watches what only choosing among nodes that were not offered asks about, from when a policy first lets
 /// us do that: a cluster that is not steered is spared the lists.
-async fn when_of_use(board: Arc<Board>, watch: impl Fn() -> JoinHandle<()>) {
+async fn when_of_use(board: Arc<SharedState>, watch: impl Fn() -> JoinHandle<()>) {
     while !board.world().plan.chooses_anywhere() {
         tokio::time::sleep(LOOK_PAUSE).await;
     }

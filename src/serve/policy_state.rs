@@ -11,11 +11,11 @@ use crate::metrics::Metrics;
 
 /// What became of the policy on disk, and where the one in force came from.
 pub(super) struct PolicyState {
-    seen: Mutex<Seen>,
+    seen: Mutex<FileState>,
     last_good: LastGood,
 }
 
-struct Seen {
+struct FileState {
     /// Of what was judged last; `None` when it could not be read.
     judged: Option<Fingerprint>,
     on_disk: PolicyOnDisk,
@@ -27,7 +27,7 @@ struct Seen {
 impl PolicyState {
     /// As a start found it.
     pub(super) fn new(first: &FirstPolicy, last_good: LastGood) -> Self {
-        let seen = Seen {
+        let seen = FileState {
             judged: first.judged,
             on_disk: first.on_disk.clone(),
             in_force: first.in_force,
@@ -85,7 +85,7 @@ impl PolicyState {
         metrics.policy.came_from(source, all, origin.accepted);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, FileState> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,12 +9,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{BadConfig, SiblingsSource};
-use crate::engine::Desk;
+use super::{BadConfig, OtherExtendersSource};
+use crate::engine::Decider;
 use crate::k8s;
 use crate::model::{Profile, Profiles};
 use crate::policy::Plan;
-use crate::writer::{Board, Clock};
+use crate::writer::{Clock, SharedState};
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -24,9 +24,9 @@ const DEFAULT_SCHEDULER: &str = "default-scheduler";
 /// Of a KubeSchedulerConfiguration, what concerns filters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct SchedulerConfig {
+struct ProfilesConfig {
     profiles: Option<Vec<SchedulerProfile>>,
-    extenders: Option<Vec<Extender>>,
+    extenders: Option<Vec<ProfileExtender>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -45,13 +45,13 @@ struct PluginConfig {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Extender {
-    managed_resources: Option<Vec<Managed>>,
+struct ProfileExtender {
+    managed_resources: Option<Vec<ProfileResource>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Managed {
+struct ProfileResource {
     name: String,
     ignored_by_scheduler: Option<bool>,
 }
@@ -75,26 +75,26 @@ struct AffinityArgs {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct SpreadArgs {
-    default_constraints: Option<Vec<SpreadConstraint>>,
+    default_constraints: Option<Vec<DefaultSpread>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct SpreadConstraint {
+struct DefaultSpread {
     when_unsatisfiable: String,
 }
 
 /// A board of a kube-scheduler that is configured so; where its configuration is not given, nothing is known of it.
 pub(super) fn board(
-    source: &SiblingsSource,
+    source: &OtherExtendersSource,
     plan: Arc<Plan>,
-    desk: Desk,
-) -> Result<Board, BadConfig> {
+    desk: Decider,
+) -> Result<SharedState, BadConfig> {
     let profiles = match source {
-        SiblingsSource::SchedulerConfig { path, .. } => read(path)?,
-        SiblingsSource::Told(_) => Profiles::default(),
+        OtherExtendersSource::SchedulerConfig { path, .. } => read(path)?,
+        OtherExtendersSource::Told(_) => Profiles::default(),
     };
-    Ok(Board::new(plan, desk, Clock::start()).with_profiles(Arc::new(profiles)))
+    Ok(SharedState::new(plan, desk, Clock::start()).with_profiles(Arc::new(profiles)))
 }
 
 /// Reads the file. What else is in it is none of our business here.
@@ -108,7 +108,7 @@ fn read(path: &Path) -> Result<Profiles, BadConfig> {
 
 fn profiles(text: &str) -> Result<Profiles, String> {
     // `siblings` refuses a second document.
-    let documents: Vec<SchedulerConfig> =
+    let documents: Vec<ProfilesConfig> =
         serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
     let config = documents.into_iter().next().unwrap_or_default();
     let managed = config.extenders.unwrap_or_default().into_iter();

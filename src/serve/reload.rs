@@ -12,9 +12,9 @@ use sha2::{Digest, Sha256};
 use super::config::PolicySource;
 use super::first_policy::{FirstPolicy, Look, compile, look};
 use super::policy_state::PolicyState;
-use crate::actor::{Actor, Means};
+use crate::actions::{ActionKind, Actor};
 use crate::http::{PolicyOnDisk, PolicySourceKind};
-use crate::k8s::events::{Events, Regarding, Severity};
+use crate::k8s::events::{EventSeverity, Events, Regarding};
 use crate::metrics::Metrics;
 use crate::policy::{self, Compiled, Diagnostic, Severity as Level};
 use crate::writer::WriterHandle;
@@ -36,11 +36,11 @@ impl Fingerprint {
 
 /// Looks at files again and again.
 #[derive(Debug, Default)]
-pub(super) struct Looks {
+pub(super) struct FileWatch {
     last: Option<Option<Fingerprint>>,
 }
 
-impl Looks {
+impl FileWatch {
     /// The next look that finds what the one before it found.
     pub(super) async fn settled<T: Send + 'static>(
         &mut self,
@@ -90,7 +90,7 @@ impl Reload {
 
     /// Runs for as long as there is a writer.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut looks = Looks::default();
+        let mut looks = FileWatch::default();
         loop {
             let (state, metrics) = (self.state.clone(), self.metrics.clone());
             // What is not written now is tried again after the next look.
@@ -142,11 +142,11 @@ impl Reload {
         self.metrics.policy.load_errors.inc();
         self.metrics.policy.stale.set(1);
         tracing::error!("{text}");
-        self.events.send(&policy_object(), Severity::Warning, "PolicyRejected", text);
+        self.events.send(&policy_object(), EventSeverity::Warning, "PolicyRejected", text);
     }
 
     fn accepted(&self, name: &str, compiled: &Compiled, generation: u64) {
-        self.actor.switch(Means::Steer, compiled.plan.steers());
+        self.actor.switch(ActionKind::Steer, compiled.plan.steers());
         log_findings(&compiled.warnings);
         let text = format!("policy {:?} from {name} is in force", compiled.plan.name);
         self.tell_accepted(Some(generation), &text);
@@ -156,7 +156,7 @@ impl Reload {
         self.metrics.policy.stale.set(0);
         self.state.show(&self.metrics);
         tracing::info!(generation, "{text}");
-        self.events.send(&policy_object(), Severity::Normal, "PolicyLoaded", text);
+        self.events.send(&policy_object(), EventSeverity::Normal, "PolicyLoaded", text);
     }
 }
 

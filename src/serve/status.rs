@@ -3,27 +3,27 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::acting::Acting;
-use super::identity::Credentials;
+use super::action_loop::ActionLoop;
 use super::policy_state::PolicyState;
-use crate::actor::{Ground, Obstacle, Part};
-use crate::ahead::Ahead;
+use super::tls_files::TlsFiles;
+use crate::actions::{Ground, Obstacle, SteeringPart};
 use crate::engine::PreemptVerb;
 use crate::http::{AdminSources, Check, PolicySourceKind};
-use crate::k8s::{Refused, WatchHealth};
+use crate::k8s::{RefusedWatch, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
-use crate::writer::{self, Board};
+use crate::nominator::Nominator;
+use crate::writer::{self, SharedState};
 
 /// How often gauges follow what they show.
 const REFRESH: Duration = Duration::from_secs(1);
 
 /// What the admin listener asks.
 pub(super) fn sources(
-    (board, health): (Arc<Board>, Arc<WatchHealth>),
+    (board, health): (Arc<SharedState>, Arc<WatchHealth>),
     policy: Arc<PolicyState>,
-    tls: Option<Arc<Credentials>>,
-    (acting, ahead): (Acting, Arc<Ahead>),
+    tls: Option<Arc<TlsFiles>>,
+    (acting, ahead): (ActionLoop, Arc<Nominator>),
 ) -> AdminSources {
     let (on_disk, origin) = (policy.clone(), policy.clone());
     let steered = acting.clone();
@@ -39,7 +39,7 @@ pub(super) fn sources(
         let own = [policy_check(&board, &policy), steering_check(&board, &steered)];
         watches.chain(own).chain(tls).collect()
     };
-    let Acting { actor, leadership, .. } = acting.clone();
+    let ActionLoop { actor, leadership, .. } = acting.clone();
     AdminSources {
         checks: Arc::new(checks),
         policy_on_disk: Arc::new(move || on_disk.on_disk()),
@@ -60,7 +60,7 @@ fn shown(health: &WatchHealth) -> impl Iterator<Item = Kind> {
     Kind::ALL.into_iter().filter(is_tried)
 }
 
-fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
+fn watch_check(board: &SharedState, health: &WatchHealth, kind: Kind) -> Check {
     let state = health.kind(kind);
     let behind = health.behind(kind, Instant::now());
     let heard = behind
@@ -76,7 +76,7 @@ fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
     match (state.refused, state.error) {
         (Some(refused), error) => {
             let ago = refused.since.map_or(Duration::ZERO, |since| since.elapsed()).as_secs();
-            let Refused { count, text, .. } = refused;
+            let RefusedWatch { count, text, .. } = refused;
             detail += &format!("; refused {count} times in {ago} s: {text}");
             detail += &error.filter(|it| *it != text).map_or(String::new(), |it| format!("; {it}"));
         }
@@ -92,7 +92,7 @@ fn watch_check(board: &Board, health: &WatchHealth, kind: Kind) -> Check {
 }
 
 /// Unready only without any policy: a last good one serves. An old pod of a rollout has one, and stays.
-fn policy_check(board: &Board, policy: &PolicyState) -> Check {
+fn policy_check(board: &SharedState, policy: &PolicyState) -> Check {
     let (world, origin) = (board.world(), policy.origin());
     let ok = origin.source != PolicySourceKind::None;
     let mut detail = match ok {
@@ -115,7 +115,7 @@ fn policy_check(board: &Board, policy: &PolicyState) -> Check {
 }
 
 /// Never unready: pods are placed without it.
-fn steering_check(board: &Board, acting: &Acting) -> Check {
+fn steering_check(board: &SharedState, acting: &ActionLoop) -> Check {
     let found = obstacles(board, acting);
     let failing = found.iter().any(|it| matches!(it.ground, Ground::Right | Ground::Breaker));
     let detail = if found.is_empty() { "on".to_owned() } else { told(&found) };
@@ -123,7 +123,7 @@ fn steering_check(board: &Board, acting: &Acting) -> Check {
 }
 
 /// What is off of steering, for all pods or for some classes.
-fn obstacles(board: &Board, acting: &Acting) -> Vec<Obstacle> {
+fn obstacles(board: &SharedState, acting: &ActionLoop) -> Vec<Obstacle> {
     board.decide(|desk, world, _| acting.steering(desk).of_all(&world.plan))
 }
 
@@ -140,7 +140,9 @@ struct SteeringLog {
 
 impl SteeringLog {
     fn follow(&mut self, obstacles: &[Obstacle], metrics: &Metrics) {
-        for (part, ground) in Part::ALL.iter().flat_map(|it| Ground::COMMON.map(|why| (it, why))) {
+        for (part, ground) in
+            SteeringPart::ALL.iter().flat_map(|it| Ground::COMMON.map(|why| (it, why)))
+        {
             let is_off = obstacles.iter().any(|it| (it.part, it.ground) == (*part, ground));
             let gauge = metrics.steer.off.with_label_values(&[part.name(), ground.name()]);
             gauge.set(i64::from(is_off));
@@ -171,7 +173,7 @@ impl SteeringLog {
 
 /// Keeps the metrics of what counts for itself up to date for as long as the process runs.
 pub(super) async fn refresh(
-    (board, health, acting): (Arc<Board>, Arc<WatchHealth>, Acting),
+    (board, health, acting): (Arc<SharedState>, Arc<WatchHealth>, ActionLoop),
     metrics: Arc<Metrics>,
 ) {
     let mut steering = SteeringLog::default();

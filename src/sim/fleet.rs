@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use super::rng::{GOLDEN, mix};
-use super::template::Template;
+use super::template::TextTemplate;
 use crate::model::Kind;
 
 /// The resource version of the first list.
@@ -52,9 +52,9 @@ const NODE_HOLES: [&str; 8] =
 pub struct Fleet {
     num_nodes: u64,
     num_pods: u64,
-    pod: Template<10>,
-    node: Template<8>,
-    namespace: Template<1>,
+    pod: TextTemplate<10>,
+    node: TextTemplate<8>,
+    namespace: TextTemplate<1>,
 }
 
 /// A pod to be written.
@@ -84,14 +84,14 @@ impl Fleet {
     pub fn new(num_nodes: u64, num_pods: u64, pod_bytes: usize) -> Self {
         let padded = |length| {
             let padding = "x".repeat(length);
-            Template::new(&include_str!("pod.json").replace("@PADDING@", &padding), POD_HOLES)
+            TextTemplate::new(&include_str!("pod.json").replace("@PADDING@", &padding), POD_HOLES)
         };
         let mut fleet = Self {
             num_nodes: num_nodes.max(1),
             num_pods: num_pods.max(ROUND),
             pod: padded(0),
-            node: Template::new(include_str!("node.json"), NODE_HOLES),
-            namespace: Template::new(NAMESPACE, ["@NAME@"]),
+            node: TextTemplate::new(include_str!("node.json"), NODE_HOLES),
+            namespace: TextTemplate::new(NAMESPACE, ["@NAME@"]),
         };
         let mut shortest = Vec::new();
         fleet.write_pod(&mut shortest, &fleet.listed(num_pods));

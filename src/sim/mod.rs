@@ -9,7 +9,7 @@
 //! ```
 
 mod fleet;
-pub mod intree;
+pub mod plugins;
 mod rng;
 mod scheduler;
 mod synthetic;
@@ -18,7 +18,9 @@ mod workloads;
 
 pub use fleet::{Event, Fleet, PodText, node_name};
 pub use rng::Rng;
-pub use scheduler::{InTree, Scheduler, SchedulerOptions, Window, num_feasible_nodes_to_find};
+pub use scheduler::{
+    Scheduler, SchedulerOptions, ScorePlugins, Window, num_feasible_nodes_to_find,
+};
 pub use synthetic::{
     Cluster, VIRTUAL_NODE_LABEL, VIRTUAL_NODE_TAINT, cluster, is_virtual, pods_to_fill,
 };

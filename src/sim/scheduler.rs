@@ -10,11 +10,11 @@
 //! are checked one after the other, where the real one checks them in parallel: there, which of
 //! equally placed nodes fall into a window is a race; here it is not.
 
-use super::intree::{
+use super::plugins::{
     MAX_NODE_SCORE, Plugin, balanced_allocation, least_allocated, taint_toleration,
 };
 use super::rng::mix;
-use crate::model::{Amounts, Conditions, DomainLevel, Effect, Node, Pod, Taint};
+use crate::model::{Amounts, Conditions, DomainLevel, Node, Pod, Taint, TaintEffect};
 
 /// `MaxNodeScore` ÷ `MaxExtenderPriority`.
 const EXTENDER_FACTOR: i64 = MAX_NODE_SCORE / 10;
@@ -36,7 +36,7 @@ pub struct SchedulerOptions {
 
 /// The in-tree plugin that refuses a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum InTree {
+pub enum ScorePlugins {
     /// The node is cordoned.
     NodeUnschedulable,
     /// A taint that the pod does not tolerate.
@@ -45,7 +45,7 @@ pub enum InTree {
     NodeResourcesFit,
 }
 
-impl InTree {
+impl ScorePlugins {
     /// The plugin's name.
     pub fn name(self) -> &'static str {
         match self {
@@ -68,9 +68,12 @@ pub struct Window {
 impl Window {
     /// The plugin that refused most nodes; among equals the one that is asked last, because what
     /// got that far came closest.
-    pub fn main_refusal(&self) -> Option<InTree> {
-        let plugins =
-            [InTree::NodeUnschedulable, InTree::TaintToleration, InTree::NodeResourcesFit];
+    pub fn main_refusal(&self) -> Option<ScorePlugins> {
+        let plugins = [
+            ScorePlugins::NodeUnschedulable,
+            ScorePlugins::TaintToleration,
+            ScorePlugins::NodeResourcesFit,
+        ];
         let counted = plugins.into_iter().zip(self.refused).filter(|(_, count)| *count > 0);
         counted.max_by_key(|(_, count)| *count).map(|(plugin, _)| plugin)
     }
@@ -91,7 +94,7 @@ pub fn num_feasible_nodes_to_find(num_nodes: u32, percentage: u32) -> u32 {
 
 /// A node in the scheduler's cache.
 #[derive(Clone, Debug)]
-struct Row {
+struct NodeRow {
     allocatable: Amounts,
     /// Σ requests of bound and assumed pods.
     requested: Amounts,
@@ -105,7 +108,7 @@ struct Row {
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     options: SchedulerOptions,
-    rows: Vec<Row>,
+    rows: Vec<NodeRow>,
     /// Positions in the order of the node tree.
     order: Vec<u32>,
     taint_sets: Vec<Box<[Taint]>>,
@@ -122,7 +125,7 @@ impl Scheduler {
                 taint_sets.push(node.taints.clone());
                 taint_sets.len() - 1
             });
-            Row {
+            NodeRow {
                 allocatable: node.allocatable,
                 requested: Amounts::default(),
                 non_zero: Amounts::default(),
@@ -152,11 +155,11 @@ impl Scheduler {
             processed += 1;
             let row = &self.rows[at as usize];
             let refused_by = if row.cordoned && !tolerates_cordon {
-                Some(InTree::NodeUnschedulable)
+                Some(ScorePlugins::NodeUnschedulable)
             } else if !tolerated[row.taint_set] {
-                Some(InTree::TaintToleration)
+                Some(ScorePlugins::TaintToleration)
             } else if !row.fits(pod.requests.base) {
-                Some(InTree::NodeResourcesFit)
+                Some(ScorePlugins::NodeResourcesFit)
             } else {
                 None
             };
@@ -198,7 +201,7 @@ impl Scheduler {
             .collect();
         let rows = || candidates.iter().map(|at| &self.rows[*at as usize]);
         let taints = taint_toleration::scores(rows().map(|row| by_set[row.taint_set]).collect());
-        let score = |(row, taints): (&Row, i64)| {
+        let score = |(row, taints): (&NodeRow, i64)| {
             let free = least_allocated::score(ask, row.non_zero, row.allocatable);
             let balanced = balanced_allocation::score(ask, row.requested, row.allocatable);
             Plugin::TaintToleration.weight() * taints
@@ -230,7 +233,7 @@ impl Scheduler {
     }
 }
 
-impl Row {
+impl NodeRow {
     fn fits(&self, ask: Amounts) -> bool {
         let (has, used) = (self.allocatable, self.requested);
         let fits = |ask: i64, has: i64, used: i64| ask == 0 || ask <= has.saturating_sub(used);
@@ -245,7 +248,7 @@ fn cordon_taint() -> Taint {
     Taint {
         key: "node.kubernetes.io/unschedulable".into(),
         value: "".into(),
-        effect: Effect::NoSchedule,
+        effect: TaintEffect::NoSchedule,
     }
 }
 

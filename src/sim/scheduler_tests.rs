@@ -21,7 +21,7 @@ fn pod(cpu_milli: i64, memory_gib: i64) -> Pod {
     pod
 }
 
-fn taint(key: &str, effect: Effect) -> Box<[Taint]> {
+fn taint(key: &str, effect: TaintEffect) -> Box<[Taint]> {
     Box::new([Taint { key: key.into(), value: "".into(), effect }])
 }
 
@@ -76,8 +76,8 @@ fn the_list_takes_the_zones_in_turn() {
 #[test]
 fn nodes_are_refused_as_in_tree_plugins_refuse_them() {
     let cordoned = Node { conditions: Conditions::CORDONED, ..node(4000, 8) };
-    let tainted = Node { taints: taint("k", Effect::NoSchedule), ..node(4000, 8) };
-    let disliked = Node { taints: taint("k", Effect::PreferNoSchedule), ..node(4000, 8) };
+    let tainted = Node { taints: taint("k", TaintEffect::NoSchedule), ..node(4000, 8) };
+    let disliked = Node { taints: taint("k", TaintEffect::PreferNoSchedule), ..node(4000, 8) };
     let nodes = [node(4000, 8), node(3999, 8), cordoned, tainted, disliked];
     let mut scheduler = Scheduler::new(&nodes, OPTIONS);
     let mut asks = pod(4000, 8);
@@ -89,12 +89,12 @@ fn nodes_are_refused_as_in_tree_plugins_refuse_them() {
     scheduler.assume(&asks, 0);
     let window = scheduler.find_feasible(&asks);
     assert_eq!(window.feasible, [2, 3, 4], "an assumed pod counts");
-    assert_eq!(window.main_refusal(), Some(InTree::NodeResourcesFit));
+    assert_eq!(window.main_refusal(), Some(ScorePlugins::NodeResourcesFit));
 }
 
 #[test]
 fn in_tree_scores_are_those_of_kube_scheduler() {
-    let disliked = Node { taints: taint("k", Effect::PreferNoSchedule), ..node(4000, 8) };
+    let disliked = Node { taints: taint("k", TaintEffect::PreferNoSchedule), ..node(4000, 8) };
     let nodes = [node(4000, 8), node(4000, 8), disliked];
     let mut scheduler = Scheduler::new(&nodes, OPTIONS);
     let asks = pod(1000, 2);

@@ -5,7 +5,7 @@
 
 use super::rng::Rng;
 use super::workloads::PodStream;
-use crate::model::{Amounts, Effect, Namespace, Node, Taint};
+use crate::model::{Amounts, Namespace, Node, Taint, TaintEffect};
 
 /// The label that every virtual node carries, with its value.
 pub const VIRTUAL_NODE_LABEL: (&str, &str) = ("type", "virtual-kubelet");
@@ -158,7 +158,7 @@ fn node(at: usize, shape: Shape, rng: &mut Rng) -> Node {
         Shape::Virtual => {
             pairs.push(VIRTUAL_NODE_LABEL);
             let (key, value) = VIRTUAL_NODE_TAINT;
-            let effect = Effect::NoSchedule;
+            let effect = TaintEffect::NoSchedule;
             let taint = Taint { key: key.into(), value: value.into(), effect };
             (fiction(), Box::from([taint]))
         }

@@ -2,13 +2,13 @@
 
 /// The pieces between holes.
 #[derive(Clone, Debug)]
-pub(super) struct Template<const HOLES: usize> {
+pub(super) struct TextTemplate<const HOLES: usize> {
     /// A piece, and the hole that follows it.
     pieces: Vec<(Box<str>, usize)>,
     tail: Box<str>,
 }
 
-impl<const HOLES: usize> Template<HOLES> {
+impl<const HOLES: usize> TextTemplate<HOLES> {
     /// Cuts a JSON text, without its white space, at these holes.
     pub(super) fn new(json: &str, holes: [&str; HOLES]) -> Self {
         let value: serde_json::Value = serde_json::from_str(json).expect("a template is JSON");

@@ -8,8 +8,8 @@
 use super::rng::Rng;
 use super::synthetic::{NAMESPACES, Tier, VIRTUAL_NODE_TAINT};
 use crate::model::{
-    Amounts, AppKey, Effect, Hashed, ImageName, LabelSet, Owner, Pod, PodUid, Preferences,
-    QosClaim, Requests, TaintValue, Toleration,
+    Amounts, AppKey, HashedText, ImageName, LabelSet, Owner, Pod, PodUid, Preferences, QosClaim,
+    Requests, TaintEffect, TaintValue, Toleration,
 };
 
 /// What each pod's container runs; no node has it.
@@ -36,7 +36,7 @@ pub struct PodStream {
 struct Workload {
     name: String,
     namespace: &'static str,
-    kind: Kind,
+    kind: WorkloadKind,
     owner: Owner,
     requests: Amounts,
     priority_class: &'static str,
@@ -48,7 +48,7 @@ struct Workload {
 
 /// What a workload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum WorkloadKind {
     Online,
     Offline,
     Plain,
@@ -56,8 +56,12 @@ enum Kind {
 }
 
 /// Kinds by how many workloads there are of each.
-const KINDS: [(u32, Kind); 4] =
-    [(34, Kind::Online), (46, Kind::Offline), (19, Kind::Plain), (1, Kind::System)];
+const KINDS: [(u32, WorkloadKind); 4] = [
+    (34, WorkloadKind::Online),
+    (46, WorkloadKind::Offline),
+    (19, WorkloadKind::Plain),
+    (1, WorkloadKind::System),
+];
 
 /// Replicas of an online app, as ranges.
 const REPLICAS: [(u32, (u64, u64)); 7] = [
@@ -109,23 +113,23 @@ impl PodStream {
     }
 
     fn workload(&mut self) -> Workload {
-        let kind = self.rng.pick(&KINDS).copied().unwrap_or(Kind::Plain);
+        let kind = self.rng.pick(&KINDS).copied().unwrap_or(WorkloadKind::Plain);
         let number = self.num_workloads;
         self.num_workloads += 1;
         let rng = &mut self.rng;
         let (requests, replicas) = template(kind, rng);
         let (priority_class, priority) = match kind {
-            Kind::Online if rng.percent(20) => ("prod-high", 9500),
-            Kind::Online => ("prod-mid", 9000),
-            Kind::Offline => ("batch-low", 5000),
-            Kind::Plain => ("", 0),
-            Kind::System => ("system-cluster-critical", 2_000_000_000),
+            WorkloadKind::Online if rng.percent(20) => ("prod-high", 9500),
+            WorkloadKind::Online => ("prod-mid", 9000),
+            WorkloadKind::Offline => ("batch-low", 5000),
+            WorkloadKind::Plain => ("", 0),
+            WorkloadKind::System => ("system-cluster-critical", 2_000_000_000),
         };
         let (stem, controller) = match kind {
-            Kind::Online => ("app", "ReplicaSet"),
-            Kind::Offline => ("job", "Job"),
-            Kind::Plain => ("svc", "ReplicaSet"),
-            Kind::System => ("addon", "ReplicaSet"),
+            WorkloadKind::Online => ("app", "ReplicaSet"),
+            WorkloadKind::Offline => ("job", "Job"),
+            WorkloadKind::Plain => ("svc", "ReplicaSet"),
+            WorkloadKind::System => ("addon", "ReplicaSet"),
         };
         let name = format!("{stem}-{number:05}-{:08x}", rng.next_u64() as u32);
         let (_, owner_uid) = uuid(rng);
@@ -175,13 +179,13 @@ impl Workload {
     /// As the workload's template has them on the wire.
     fn labels(&self) -> LabelSet {
         let qos = match self.kind {
-            Kind::Online => Some("LS"),
-            Kind::Offline => Some("BE"),
-            Kind::Plain | Kind::System => None,
+            WorkloadKind::Online => Some("LS"),
+            WorkloadKind::Offline => Some("BE"),
+            WorkloadKind::Plain | WorkloadKind::System => None,
         };
         let all = [("app", &*self.name)].into_iter();
         let all = all.chain(qos.map(|level| ("koordinator.sh/qosClass", level)));
-        LabelSet::new(self.namespace, all.map(|it| (Hashed::of(it.0), Hashed::of(it.1))))
+        LabelSet::new(self.namespace, all.map(|it| (HashedText::of(it.0), HashedText::of(it.1))))
     }
 
     fn pod(&self, uid: PodUid, uid_text: String, resource_version: u64) -> Pod {
@@ -196,9 +200,9 @@ impl Workload {
             priority_class: self.priority_class.into(),
             scheduler: "default-scheduler".into(),
             qos_claim: match self.kind {
-                Kind::Online => Some(QosClaim::Online),
-                Kind::Offline => Some(QosClaim::Offline),
-                Kind::Plain | Kind::System => None,
+                WorkloadKind::Online => Some(QosClaim::Online),
+                WorkloadKind::Offline => Some(QosClaim::Offline),
+                WorkloadKind::Plain | WorkloadKind::System => None,
             },
             owner: Some(self.owner.clone()),
             tolerations: self.tolerations.clone(),
@@ -223,17 +227,17 @@ impl Workload {
 }
 
 /// What each pod of a workload asks for, and how many pods there are.
-fn template(kind: Kind, rng: &mut Rng) -> (Amounts, u64) {
+fn template(kind: WorkloadKind, rng: &mut Rng) -> (Amounts, u64) {
     let range = |rng: &mut Rng, rows: &[(u32, (u64, u64))]| {
         let (low, high) = rng.pick(rows).copied().unwrap_or((1, 1));
         rng.between(low, high)
     };
     match kind {
-        Kind::Online => {
+        WorkloadKind::Online => {
             let (cores, gib) = rng.pick(&ONLINE_SHAPES).copied().unwrap_or((4, 8));
             (asks(cores * 1000, gib * 1024), range(rng, &REPLICAS))
         }
-        Kind::Offline => {
+        WorkloadKind::Offline => {
             let instances = range(rng, &INSTANCES);
             let workers = instances.div_ceil(INSTANCES_PER_WORKER);
             let each = instances.div_ceil(workers) as i64;
@@ -241,11 +245,11 @@ fn template(kind: Kind, rng: &mut Rng) -> (Amounts, u64) {
             let mib = rng.pick(&INSTANCE_MIB).copied().unwrap_or(1024);
             (asks(each * milli, each * mib), workers)
         }
-        Kind::Plain => {
+        WorkloadKind::Plain => {
             let (cores, gib) = rng.pick(&PLAIN_SHAPES).copied().unwrap_or((1, 2));
             (asks(cores * 1000, gib * 1024), rng.between(1, 8))
         }
-        Kind::System => (asks(100, 128), 2),
+        WorkloadKind::System => (asks(100, 128), 2),
     }
 }
 
@@ -253,12 +257,12 @@ fn asks(cpu_milli: i64, memory_mib: i64) -> Amounts {
     Amounts { cpu_milli, memory_bytes: memory_mib << 20, ephemeral_bytes: 0, pods: 1 }
 }
 
-fn namespace(kind: Kind, rng: &mut Rng) -> &'static str {
+fn namespace(kind: WorkloadKind, rng: &mut Rng) -> &'static str {
     let tier = match kind {
-        Kind::Online => Tier::Production,
-        Kind::Offline => Tier::Batch,
-        Kind::Plain => Tier::Staging,
-        Kind::System => Tier::System,
+        WorkloadKind::Online => Tier::Production,
+        WorkloadKind::Offline => Tier::Batch,
+        WorkloadKind::Plain => Tier::Staging,
+        WorkloadKind::System => Tier::System,
     };
     let of_tier = NAMESPACES.iter().filter(|(_, it)| *it == tier);
     let of_tier: Vec<(u32, &'static str)> = of_tier.map(|(name, _)| (1, *name)).collect();
@@ -267,23 +271,23 @@ fn namespace(kind: Kind, rng: &mut Rng) -> &'static str {
 
 /// What admission adds to every pod, and for a part of the workloads what lets them onto virtual
 /// nodes: an extender cannot add that later.
-fn tolerations(kind: Kind, rng: &mut Rng) -> Box<[Toleration]> {
+fn tolerations(kind: WorkloadKind, rng: &mut Rng) -> Box<[Toleration]> {
     let (key, value) = VIRTUAL_NODE_TAINT;
     let bursts = rng.percent(match kind {
-        Kind::Online => 60,
-        Kind::Offline => 30,
-        Kind::Plain => 10,
-        Kind::System => 0,
+        WorkloadKind::Online => 60,
+        WorkloadKind::Offline => 30,
+        WorkloadKind::Plain => 10,
+        WorkloadKind::System => 0,
     });
     let virtual_node = Toleration {
         key: key.into(),
         value: TaintValue::Equal(value.into()),
-        effect: Some(Effect::NoSchedule),
+        effect: Some(TaintEffect::NoSchedule),
     };
     let lost_node = |key: &str| Toleration {
         key: key.into(),
         value: TaintValue::Any,
-        effect: Some(Effect::NoExecute),
+        effect: Some(TaintEffect::NoExecute),
     };
     let by_admission =
         ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(lost_node);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sigma::cluster::{ClusterState, Snapshot};
-use sigma::k8s::client::{self, Source};
+use sigma::k8s::client::{self, KubeconfigSource};
 use sigma::k8s::{WatchHealth, WatchOptions, spawn_with};
 use sigma::model::{Change, Kind};
 use tokio::runtime::Runtime;
@@ -32,7 +32,8 @@ impl Follower {
         let (out, changes) = mpsc::channel(16);
         let path = kubeconfig(it.site.dir.path(), it.proxy.port);
         runtime.block_on(async {
-            let client = client::connect(&Source::Kubeconfig { path, context: None }).await;
+            let client =
+                client::connect(&KubeconfigSource::Kubeconfig { path, context: None }).await;
             spawn_with(client.expect("a client"), kind, out, health.clone(), options);
         });
         Self { health, changes, state: ClusterState::default(), runtime }

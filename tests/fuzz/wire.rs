@@ -9,13 +9,13 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Map, Value, json};
-use sigma::engine::Desk;
+use sigma::engine::Decider;
 use sigma::http::{BodyLimits, Extender, ExtenderOptions, FastPaths};
 use sigma::k8s::{decode, slim::SlimNode, slim::SlimPod};
 use sigma::metrics::Metrics;
 use sigma::model::Change;
 use sigma::policy::compile;
-use sigma::writer::{Board, Clock, WriterHandle, spawn};
+use sigma::writer::{Clock, SharedState, WriterHandle, spawn};
 use tokio::runtime::Runtime;
 
 use crate::harness::{Target, files};
@@ -43,8 +43,8 @@ impl Site {
         let metrics = Arc::new(Metrics::new().expect("names are unique"));
         let plan = compile("policy.yaml", POLICY.as_bytes()).map_err(|it| format!("{it:?}"));
         let plan = plan.expect("a valid policy").plan;
-        let desk = fast_paths.on_desk(Desk::default());
-        let board = Arc::new(Board::new(plan, desk, Clock::start()));
+        let desk = fast_paths.on_desk(Decider::default());
+        let board = Arc::new(SharedState::new(plan, desk, Clock::start()));
         let writer = runtime.block_on(async {
             let (writer, _) = spawn(board.clone(), metrics.clone());
             for change in cluster() {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use sigma::cluster::{ClusterState, Snapshot};
 use sigma::model::{
-    Amounts, AppKey, Change, Conditions, DomainLevel, Effect, ExtendedAmount, ImageName, LabelSet,
-    Node, NodeImage, NodeMatcher, Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests,
-    Taint, TaintValue, Toleration, parse_milli, parse_value,
+    Amounts, AppKey, Change, Conditions, DomainLevel, ExtendedAmount, ImageName, LabelSet, Node,
+    NodeImage, NodeMatcher, Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests, Taint,
+    TaintEffect, TaintValue, Toleration, parse_milli, parse_value,
 };
 use sigma::policy::{
     ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
@@ -90,7 +90,7 @@ pub(crate) struct NodeInput {
     labels: BTreeMap<String, String>,
     #[serde(default)]
     allocatable: BTreeMap<String, String>,
-    /// `key=value:Effect`.
+    /// `key=value:TaintEffect`.
     #[serde(default)]
     taints: Vec<String>,
     #[serde(default)]
@@ -117,7 +117,7 @@ pub(crate) struct PodInput {
     #[serde(default)]
     terminating: bool,
     qos: Option<String>,
-    /// `key=value:Effect`, with `key` alone for `Exists`, nothing for all, no effect for all.
+    /// `key=value:TaintEffect`, with `key` alone for `Exists`, nothing for all, no effect for all.
     #[serde(default)]
     tolerations: Vec<String>,
     /// `spread`, `podAffinity`, `nodeAffinity`.
@@ -155,14 +155,14 @@ fn amounts(text: &BTreeMap<String, String>) -> (Amounts, Box<[ExtendedAmount]>) 
     (base, extended.into())
 }
 
-/// Reads `key=value:Effect`.
-fn parts(text: &str) -> (Box<str>, Option<Box<str>>, Option<Effect>) {
+/// Reads `key=value:TaintEffect`.
+fn parts(text: &str) -> (Box<str>, Option<Box<str>>, Option<TaintEffect>) {
     let (rest, effect) = text.split_once(':').unwrap_or((text, ""));
     let effect = match effect {
         "" => None,
-        "NoSchedule" => Some(Effect::NoSchedule),
-        "PreferNoSchedule" => Some(Effect::PreferNoSchedule),
-        "NoExecute" => Some(Effect::NoExecute),
+        "NoSchedule" => Some(TaintEffect::NoSchedule),
+        "PreferNoSchedule" => Some(TaintEffect::PreferNoSchedule),
+        "NoExecute" => Some(TaintEffect::NoExecute),
         other => unreachable!("no such effect: {other}"),
     };
     match rest.split_once('=') {

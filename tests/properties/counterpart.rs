@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{PoolUse, Settled, Snapshot, Watch};
+use crate::cluster::{Confirmed, PoolUse, Snapshot, Watch};
 use crate::model::{
-    Amounts, BoundClaim, Change, Conditions, DomainLevel, Hashed, HostPort, ImageName, Kind,
+    Amounts, BoundClaim, Change, Conditions, DomainLevel, HashedText, HostPort, ImageName, Kind,
     Namespace, Node, NodeImage, NodeOrd, Nomination, ObjectName, Pod, PodUid, PoolSpec, QosClaim,
-    Reach, Taint,
+    Taint, VolumeTopology,
 };
 use crate::server::{all_images, all_ports, object_name, one_of_each};
 
@@ -21,7 +21,7 @@ pub(crate) struct Model {
     namespaces: BTreeMap<Box<str>, (Namespace, bool)>,
     pods: BTreeMap<PodUid, (Pod, bool)>,
     claims: BTreeMap<ObjectName, (BoundClaim, bool)>,
-    volumes: BTreeMap<ObjectName, (Reach, bool)>,
+    volumes: BTreeMap<ObjectName, (VolumeTopology, bool)>,
     /// UIDs that are gone, each with whether it went since the running list began: only a later list
     /// brings one back.
     ended: BTreeMap<PodUid, bool>,
@@ -31,7 +31,7 @@ pub(crate) struct Model {
     pools: Vec<PoolSpec>,
     pods_watch: Watch,
     /// What holds must be told, recycled ordinals apart: the model has none.
-    told: Vec<Settled>,
+    told: Vec<Confirmed>,
 }
 
 impl Model {
@@ -73,7 +73,7 @@ impl Model {
         }
     }
 
-    pub(crate) fn take_told(&mut self) -> Vec<Settled> {
+    pub(crate) fn take_told(&mut self) -> Vec<Confirmed> {
         std::mem::take(&mut self.told)
     }
 
@@ -105,13 +105,13 @@ impl Model {
             is_back = true;
         }
         if is_back {
-            self.told.push(Settled::Restored(pod.uid));
+            self.told.push(Confirmed::Restored(pod.uid));
         }
         if pod.terminal {
             return self.pod_gone(pod.uid);
         }
         let uid = pod.uid;
-        self.told.extend((pod.node.is_some() && !was_placed).then_some(Settled::Placed(uid)));
+        self.told.extend((pod.node.is_some() && !was_placed).then_some(Confirmed::Placed(uid)));
         self.pods.insert(uid, (pod.clone(), true));
     }
 
@@ -119,7 +119,7 @@ impl Model {
         self.pods.remove(&uid);
         self.unread_pods.remove(&uid);
         self.ended.insert(uid, true);
-        self.told.push(Settled::Gone(uid));
+        self.told.push(Confirmed::Gone(uid));
     }
 
     fn mark(&mut self, kind: Kind) {
@@ -150,7 +150,7 @@ impl Model {
             Kind::DeviceClasses => {}
             Kind::Pods => {
                 let lost = self.pods.iter().filter(|(_, (_, seen))| !*seen);
-                self.told.extend(lost.map(|(uid, _)| Settled::Gone(*uid)));
+                self.told.extend(lost.map(|(uid, _)| Confirmed::Gone(*uid)));
                 self.pods.retain(|_, (_, seen)| *seen);
                 self.unread_pods.retain(|uid| self.pods.contains_key(uid));
                 self.ended.retain(|_, since| *since);
@@ -270,7 +270,7 @@ pub(crate) struct Picture {
     pools: Vec<(String, PoolUse)>,
     namespaces: Vec<Namespace>,
     claims: BTreeMap<ObjectName, BoundClaim>,
-    volumes: BTreeMap<ObjectName, Reach>,
+    volumes: BTreeMap<ObjectName, VolumeTopology>,
     num_stored: (usize, usize),
     num_pods: usize,
     pods_watch: Watch,
@@ -361,9 +361,9 @@ pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
     let nominees = snapshot.nominees.iter();
     let nominees = nominees.map(|(uid, it)| (uid, (name(it.node), it.claim.clone())));
     for (app, row) in snapshot.apps.iter() {
-        let value = row.labels().and_then(|labels| labels.value(Hashed::of("app")));
-        assert_eq!(value, Some(Hashed::of(&app.to_string())), "{row:?}");
-        let name = row.labels().and_then(|labels| labels.value(Hashed::of("pod")));
+        let value = row.labels().and_then(|labels| labels.value(HashedText::of("app")));
+        assert_eq!(value, Some(HashedText::of(&app.to_string())), "{row:?}");
+        let name = row.labels().and_then(|labels| labels.value(HashedText::of("pod")));
         let named = snapshot.pods.iter().flat_map(|pods| pods.iter().filter(|it| it.app == app));
         let named = named.filter(|it| !it.terminating).map(|it| it.uid);
         let named = named.collect::<BTreeSet<_>>();

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use super::{Land, Law, Place, lands, laws, name_of, online, refs};
 use crate::cluster::MAX_SILENCE_MS;
 use crate::config;
-use crate::model::{Change, Kind, Pod, PodUid, Refusal, Tick};
-use crate::testing::{Site, placed, seen_pod};
+use crate::model::{Change, Kind, Pod, PodUid, Tick, UnschedulableCondition};
+use crate::testing::{TestReplica, placed, seen_pod};
 
 /// The node that a scheduler takes: the best score, and among those the last in the order of `salt`.
-fn top(site: &mut Site, pod: &Pod, accepted: &[&str], salt: usize) -> String {
+fn top(site: &mut TestReplica, pod: &Pod, accepted: &[&str], salt: usize) -> String {
     let ords = site.ords(accepted);
     let scores = site.desk.prioritize(&site.world, pod, &ords);
     let best = scores.iter().copied().max().unwrap_or(0);
@@ -73,7 +73,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// What a scheduler did with our answers, and what of it our watch has not told yet.
 struct Scheduler {
-    site: Site,
+    site: TestReplica,
     names: Vec<String>,
     unseen: Vec<Change>,
     bound: Vec<(Pod, String)>,
@@ -88,7 +88,7 @@ struct Scheduler {
 }
 
 impl Scheduler {
-    fn on(site: Site, names: Vec<String>) -> Self {
+    fn on(site: TestReplica, names: Vec<String>) -> Self {
         let (unseen, bound, failed) = Default::default();
         let (stored, unwritten, now_ms, dead_since) = Default::default();
         Self { site, names, unseen, bound, failed, stored, unwritten, now_ms, dead_since }
@@ -106,7 +106,7 @@ impl Scheduler {
     fn write_condition(&mut self, at: usize) {
         if !self.unwritten.is_empty() {
             let uid = self.unwritten.remove(at % self.unwritten.len());
-            self.change(uid, |pod| pod.refusal = Some(Refusal::default()));
+            self.change(uid, |pod| pod.refusal = Some(UnschedulableCondition::default()));
         }
     }
 

@@ -14,7 +14,7 @@ use crate::model::{
     Change, Conditions, DomainLevel, NodeMatcher, NodeOrd, Pod, PodUid, PoolOrd, Reason, Tick,
 };
 use crate::policy::{ClassSettings, Grant, PoolSettings, Role, Settings, default_class};
-use crate::testing::{Site, amounts, node, placed, pod, replica, seen_node, seen_pod};
+use crate::testing::{TestReplica, amounts, node, placed, pod, replica, seen_node, seen_pod};
 
 const POOLS: [&str; 3] = ["metal", "ecs", "eci"];
 
@@ -159,8 +159,8 @@ impl Land {
         nodes.chain(pods).chain(nominated).collect()
     }
 
-    pub(crate) fn site(&self, law: &Law, reversed: bool) -> Site {
-        let mut site = Site::new(&law.settings());
+    pub(crate) fn site(&self, law: &Law, reversed: bool) -> TestReplica {
+        let mut site = TestReplica::new(&law.settings());
         let mut changes = self.changes();
         if reversed {
             changes.reverse();

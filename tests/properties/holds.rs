@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::cluster::{Apart, ClusterState, HoldLimits, Holds, Settled, Snapshot};
+use crate::cluster::{ClusterState, Confirmed, ExistingAntiAffinity, HoldLimits, Holds, Snapshot};
 use crate::config;
 use crate::model::{Change, Constraints, NodeOrd, Pod, PodUid, Tick};
 use crate::server::{node_like, one_of_each, pod_like, pools};
@@ -68,7 +68,7 @@ fn keeps_off(
     snapshot: &Snapshot,
     last: &BTreeMap<PodUid, Option<Arc<Constraints>>>,
 ) -> bool {
-    let mut want = Apart::default();
+    let mut want = ExistingAntiAffinity::default();
     for (uid, constraints) in last {
         let nodes = holds.get(*uid).map_or(&[][..], |hold| &hold.nodes);
         for (constraints, ord) in
@@ -87,7 +87,7 @@ fn keeps_off(
 #[derive(Clone, Debug)]
 enum HoldOp {
     Place { uid: u8, look: u8, nodes: Vec<u8>, now: u64 },
-    Settle(Settled),
+    Settle(Confirmed),
     Expire(u64),
     Repool(u8),
     Look { uid: u8, look: u8 },
@@ -96,9 +96,9 @@ enum HoldOp {
 fn hold_op() -> impl Strategy<Value = HoldOp> {
     let uid = || (0..8_u8).prop_map(|uid| PodUid(uid.into()));
     let settled = prop_oneof![
-        uid().prop_map(Settled::Placed),
-        uid().prop_map(Settled::Gone),
-        (0..5_u32).prop_map(|at| Settled::Recycled(NodeOrd(at))),
+        uid().prop_map(Confirmed::Placed),
+        uid().prop_map(Confirmed::Gone),
+        (0..5_u32).prop_map(|at| Confirmed::Recycled(NodeOrd(at))),
     ];
     prop_oneof![
         6 => (0..8_u8, any::<u8>(), prop::collection::vec(0..5_u8, 0..6), 0..100_u64)

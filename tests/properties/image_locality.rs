@@ -2,9 +2,9 @@
 //! real one.
 
 use proptest::prelude::*;
-use sigma::cluster::Extra;
+use sigma::cluster::Uncommitted;
 use sigma::rules::{CATALOGUE, ClassParams, Cx, Rule, Scored};
-use sigma::sim::intree::{Cluster, Plugin, ScoredNode, ScoredPod};
+use sigma::sim::plugins::{Plugin, ScoredCluster, ScoredNode, ScoredPod};
 
 use crate::cluster::ClusterState;
 use crate::config;
@@ -25,7 +25,7 @@ proptest! {
     ) {
         let name = |at: &usize| format!("reg.example:5000/image-{at}:1");
         let mut state = ClusterState::default();
-        let mut cluster = Cluster::default();
+        let mut cluster = ScoredCluster::default();
         for (at, has) in nodes.iter().enumerate() {
             let images = has.iter().map(|it| (name(it), SIZES[*it] << 20));
             cluster.nodes.push(ScoredNode { images: images.clone().collect(), ..Default::default() });
@@ -40,7 +40,7 @@ proptest! {
             unreachable!("it is for every class");
         };
         let ords: Vec<_> = snapshot.live_nodes().collect();
-        let (mut points, extra) = (Vec::new(), Extra::default());
+        let (mut points, extra) = (Vec::new(), Uncommitted::default());
         let mut buffers = [vec![7; 9], vec![8; 5]];
         let cx = Cx { snapshot: &snapshot, extra: &extra, pod: &pod, extended: &[] };
         let scored = Scored { nodes: &ords, fills: &[], points: &mut points, buffers: &mut buffers };

@@ -17,7 +17,7 @@ use self::documented::Cluster;
 use crate::engine::NoTarget;
 use crate::model::{CannotJudge, Change, NodeOrd, Pod, Tick};
 use crate::policy::Settings;
-use crate::testing::{Site, seen_node, seen_pod};
+use crate::testing::{TestReplica, seen_node, seen_pod};
 
 fn pod(json: &Value) -> Pod {
     let read = serde_json::from_value(json.clone()).map_err(|it| it.to_string());
@@ -25,8 +25,8 @@ fn pod(json: &Value) -> Pod {
 }
 
 /// The cluster as sigma sees it.
-fn site(cluster: &Cluster) -> Site {
-    let mut site = Site::new(&Settings::default());
+fn site(cluster: &Cluster) -> TestReplica {
+    let mut site = TestReplica::new(&Settings::default());
     let namespaces = cluster.namespaces.iter().map(|json| {
         let slim = serde_json::from_value(json.clone()).expect("a namespace");
         Change::NamespaceSeen(decode::namespace(&slim).expect("a namespace"))
@@ -53,7 +53,7 @@ fn claim_seen(json: &Value) -> Change {
 }
 
 /// What is made for the pod's ephemeral volume, as its controller does it.
-fn furnish(rng: &mut Rng, cluster: &mut Cluster, site: &mut Site, json: &Value) {
+fn furnish(rng: &mut Rng, cluster: &mut Cluster, site: &mut TestReplica, json: &Value) {
     let claim = objects::claim_of(rng, json);
     site.see([claim_seen(&claim)]);
     cluster.claims.retain(|it| it["metadata"]["name"] != claim["metadata"]["name"]);
@@ -243,7 +243,7 @@ fn nominated_pods_are_in_the_way() {
     let term = apart["spec"]["affinity"]["podAntiAffinity"][objects::REQUIRED][0].clone();
     together["spec"]["affinity"] = json!({"podAffinity": {objects::REQUIRED: [term]}});
     let all = [&port, &apart, &spread, &together];
-    let free = |site: &mut Site, priority: i64| {
+    let free = |site: &mut TestReplica, priority: i64| {
         all.map(|json| {
             let mut json = json.clone();
             json["spec"]["priority"] = priority.into();
@@ -282,7 +282,7 @@ fn racks() -> Cluster {
 }
 
 /// On which of the first three nodes this pod may be.
-fn open_to(site: &mut Site, json: &Value) -> [bool; 3] {
+fn open_to(site: &mut TestReplica, json: &Value) -> [bool; 3] {
     ["n0", "n1", "n2"].map(|name| {
         let ords = site.ords(&[name]);
         site.desk.best_of(&site.world, &pod(json), &ords).is_some()

@@ -9,7 +9,7 @@ use sigma::rules::{Share, SpreadKey, SpreadParams};
 
 use crate::cluster::ClusterState;
 use crate::config;
-use crate::engine::{Answer, Desk, Naming, Nominates, World};
+use crate::engine::{Answer, Decider, Naming, Nominates, View};
 use crate::model::{
     Change, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, TaintValue, Tick, Toleration,
 };
@@ -23,7 +23,7 @@ use crate::testing::amounts;
 const NAMED: usize = 4;
 
 /// Between two changes, kube-scheduler asks about a pod that looks like so; scores too, or not.
-pub(crate) type Ask = (u8, bool);
+pub(crate) type RequestsBlock = (u8, bool);
 
 /// Pools as the server's policy has them, with limits, and classes by priority.
 fn settings(look: u8) -> Settings {
@@ -72,9 +72,9 @@ fn settings(look: u8) -> Settings {
 /// A desk that scans and one that does not, on the same worlds.
 pub(crate) struct Twins {
     state: ClusterState,
-    world: World,
-    scanning: Desk,
-    looking: Desk,
+    world: View,
+    scanning: Decider,
+    looking: Decider,
     next_uid: u128,
     num_scanned: u64,
     /// Of these, how many left nodes out by a shortlist.
@@ -94,9 +94,9 @@ impl Twins {
         let (snapshot, _) = state.publish();
         Self {
             state,
-            world: World { snapshot, plan, plan_generation: 1 },
-            scanning: Desk::default(),
-            looking: Desk::default().without_scans(),
+            world: View { snapshot, plan, plan_generation: 1 },
+            scanning: Decider::default(),
+            looking: Decider::default().without_scans(),
             next_uid: 1000,
             num_scanned: 0,
             num_shortened: 0,
@@ -106,11 +106,11 @@ impl Twins {
     }
 
     /// What is known, and what is held.
-    pub(crate) fn desk(&self) -> &Desk {
+    pub(crate) fn desk(&self) -> &Decider {
         &self.scanning
     }
 
-    pub(crate) fn world(&self) -> &World {
+    pub(crate) fn world(&self) -> &View {
         &self.world
     }
 
@@ -130,7 +130,11 @@ impl Twins {
         }
     }
 
-    pub(crate) fn ask(&mut self, (look, scores): Ask, now: Tick) -> Result<(), TestCaseError> {
+    pub(crate) fn ask(
+        &mut self,
+        (look, scores): RequestsBlock,
+        now: Tick,
+    ) -> Result<(), TestCaseError> {
         // Some pods are asked about again, and some of these are known to hold or to claim something.
         self.next_uid += u128::from(!look.is_multiple_of(3));
         let uid = if look.is_multiple_of(4) { u128::from(look % 12) } else { self.next_uid };
@@ -169,7 +173,7 @@ impl Twins {
         );
         self.ask_about_one(&pod)?;
         let rings =
-            |desk: &mut Desk, world: &World| desk.rings(world, Nominates::NONE, now, 4, 100);
+            |desk: &mut Decider, world: &View| desk.rings(world, Nominates::NONE, now, 4, 100);
         prop_assert_eq!(
             rings(&mut self.scanning, &self.world),
             rings(&mut self.looking, &self.world)

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::model::{
-    Amounts, BoundClaim, Change, Conditions, Constraints, DomainLevel, Effect, ExtendedAmount,
-    Hashed, HostPort, ImageName, Is, Kind, LabelSet, Namespace, Namespaces, Node, NodeImage,
-    NodeMatcher, ObjectName, Pod, PodTerm, PodUid, PoolSpec, Protocol, Reach, Refusal, Requirement,
-    Taint, ZoneLabel,
+    Amounts, BoundClaim, Change, Conditions, Constraints, DomainLevel, ExtendedAmount, HashedText,
+    HostPort, ImageName, Kind, LabelOperator, LabelSet, Namespace, Namespaces, Node, NodeImage,
+    NodeMatcher, ObjectName, Pod, PodAffinityTerm, PodUid, PoolSpec, Protocol, Requirement, Taint,
+    TaintEffect, UnschedulableCondition, VolumeTopology, ZoneLabel,
 };
 use crate::testing::{amounts, node, pod, replica, seen_node, seen_pod};
 
@@ -158,7 +158,8 @@ pub(crate) fn node_like(name: u8, look: u8, resource_version: u64) -> Node {
         (DomainLevel::Zone.label(), zone.as_str()),
         (DomainLevel::Rack.label(), rack.as_str()),
     ];
-    let taint = Taint { key: "t".into(), value: rack.as_str().into(), effect: Effect::NoSchedule };
+    let taint =
+        Taint { key: "t".into(), value: rack.as_str().into(), effect: TaintEffect::NoSchedule };
     let sizes = [amounts(4, 8, 3), amounts(64, 256, 110), Amounts::default(), absurd()];
     Node {
         uid: format!("{name}-{}", look % 2).into(),
@@ -184,7 +185,7 @@ pub(crate) fn pod_like(uid: u8, look: u8, resource_version: u64) -> Pod {
     let mut it = Pod {
         resource_version,
         priority: i32::from(look % 4),
-        refusal: look.is_multiple_of(7).then_some(Refusal::default()),
+        refusal: look.is_multiple_of(7).then_some(UnschedulableCondition::default()),
         terminating: look.is_multiple_of(11),
         terminal: look.is_multiple_of(13),
         images: ["web:1", "tool", "db:1"][..usize::from(look % 4)]
@@ -215,14 +216,14 @@ pub(crate) fn pod_like(uid: u8, look: u8, resource_version: u64) -> Pod {
 /// To be in no domain of this label with pods of one of these apps of `default`, or of any app at all.
 pub(crate) fn apart_from(terms: &[(&str, &[&str])]) -> Option<Arc<Constraints>> {
     let term = |(key, apps): &(&str, &[&str])| {
-        let values = apps.iter().map(|app| Hashed::of(app)).collect();
-        let asked = Requirement { key: Hashed::of("app"), is: Is::In(values) };
+        let values = apps.iter().map(|app| HashedText::of(app)).collect();
+        let asked = Requirement { key: HashedText::of("app"), is: LabelOperator::In(values) };
         let namespaces = match apps.is_empty() {
             true => Namespaces { named: Box::default(), selected: Some(Box::default()) },
-            false => Namespaces { named: [Hashed::of("default")].into(), selected: None },
+            false => Namespaces { named: [HashedText::of("default")].into(), selected: None },
         };
         let selector = (!apps.is_empty()).then_some(asked).into_iter().collect();
-        PodTerm { key: (*key).into(), selector: Some(selector), namespaces }
+        PodAffinityTerm { key: (*key).into(), selector: Some(selector), namespaces }
     };
     let apart = terms.iter().map(term).collect();
     Some(Arc::new(Constraints { apart, ..Constraints::default() }))
@@ -237,13 +238,13 @@ pub(crate) fn one_of_each() -> [Pod; 3] {
 pub(crate) fn labels_of(pod: &Pod) -> LabelSet {
     let app = pod.app().map_or(0, |app| app.0).to_string();
     let pairs = [("app", &*app), ("pod", &*pod.name)];
-    LabelSet::new(&pod.namespace, pairs.map(|it| (Hashed::of(it.0), Hashed::of(it.1))))
+    LabelSet::new(&pod.namespace, pairs.map(|it| (HashedText::of(it.0), HashedText::of(it.1))))
 }
 
 /// Ports that pods take, of which the first and the third conflict.
 pub(crate) fn all_ports() -> [HostPort; 3] {
     let port = |port, ip| HostPort { port, protocol: Protocol::Tcp, ip };
-    [port(80, None), port(81, None), port(80, Some(Hashed::of("10.0.0.1")))]
+    [port(80, None), port(81, None), port(80, Some(HashedText::of("10.0.0.1")))]
 }
 
 pub(crate) fn pools(look: u8) -> Vec<PoolSpec> {
@@ -269,10 +270,10 @@ fn bound_like(look: u8) -> Option<BoundClaim> {
     (look % 5 < 4).then_some(BoundClaim { volume, owner: u64::from(look % 2) })
 }
 
-fn reach_like(look: u8) -> Option<Box<Reach>> {
+fn reach_like(look: u8) -> Option<Box<VolumeTopology>> {
     let zone = |at: u8| -> ZoneLabel { ("zone".into(), [format!("z{at}").into()].into()) };
     let zones = (0..look % 3).map(zone).collect();
-    (look % 4 < 3).then(|| Box::new(Reach { zones, ..Reach::default() }))
+    (look % 4 < 3).then(|| Box::new(VolumeTopology { zones, ..VolumeTopology::default() }))
 }
 
 /// The API server: what is true, and every event that was ever sent.
@@ -292,7 +293,7 @@ struct Store {
     pods: BTreeMap<u8, Pod>,
     namespaces: BTreeMap<u8, Namespace>,
     claims: BTreeMap<u8, Option<BoundClaim>>,
-    volumes: BTreeMap<u8, Option<Box<Reach>>>,
+    volumes: BTreeMap<u8, Option<Box<VolumeTopology>>>,
     /// UIDs never come back.
     ended: BTreeSet<u8>,
 }
@@ -457,6 +458,6 @@ fn claim_seen((name, bound): (&u8, &Option<BoundClaim>)) -> Change {
     Change::ClaimSeen { name: object_name(Kind::Claims, *name), bound: *bound }
 }
 
-fn volume_seen((name, reach): (&u8, &Option<Box<Reach>>)) -> Change {
+fn volume_seen((name, reach): (&u8, &Option<Box<VolumeTopology>>)) -> Change {
     Change::VolumeSeen { name: object_name(Kind::Volumes, *name), reach: reach.clone() }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::cluster::{ClusterState, Settled, Snapshot};
+use crate::cluster::{ClusterState, Confirmed, Snapshot};
 use crate::config;
 use crate::counterpart::{Model, Picture, picture};
 use crate::model::Change;
@@ -32,7 +32,7 @@ impl Pair {
     /// What is published is what the model counts, and whoever holds a place hears what it hears.
     fn publish(&mut self) -> Result<(Arc<Snapshot>, Picture), TestCaseError> {
         let (snapshot, mut settled) = self.state.publish();
-        settled.retain(|it| !matches!(it, Settled::Recycled(_)));
+        settled.retain(|it| !matches!(it, Confirmed::Recycled(_)));
         prop_assert_eq!(settled, self.model.take_told());
         let (found, want) = (picture(&snapshot), self.model.picture());
         prop_assert_eq!(&found, &want);

@@ -8,17 +8,21 @@ use proptest::test_runner::TestRunner;
 
 use crate::config;
 use crate::decisions::{Land, Law, lands, laws};
-use crate::engine::{Best, Desk, NoTarget, World};
+use crate::engine::{BestNode, Decider, NoTarget, View};
 use crate::model::{
-    AppKey, CannotJudge, Constraints, DomainLevel, Effect, NodeOrd, Pod, PodUid, Preferences,
-    Taint, TaintValue, Tick, Toleration,
+    AppKey, CannotJudge, Constraints, DomainLevel, NodeOrd, Pod, PodUid, Preferences, Taint,
+    TaintEffect, TaintValue, Tick, Toleration,
 };
 use crate::scans::Twins;
 use crate::server::{Server, apart_from, labels_of, ops, pod_like};
 use crate::testing::{node, pod, replica, seen_node};
 
 /// The slow way: each pod gets the best node of all, and holds it.
-fn one_by_one(desk: &mut Desk, world: &World, pods: &[Arc<Pod>]) -> Vec<Result<Best, NoTarget>> {
+fn one_by_one(
+    desk: &mut Decider,
+    world: &View,
+    pods: &[Arc<Pod>],
+) -> Vec<Result<BestNode, NoTarget>> {
     let target = |pod: &Arc<Pod>| {
         if let Some(why) = desk.no_target(world, pod) {
             return Err(why);
@@ -27,7 +31,7 @@ fn one_by_one(desk: &mut Desk, world: &World, pods: &[Arc<Pod>]) -> Vec<Result<B
         let taints = world.snapshot.nodes.get(best.node.index()).cloned().flatten();
         let taints = taints.map_or_else(Box::default, |node| node.taints.clone());
         let minds = |it: &Taint| {
-            it.effect == Effect::PreferNoSchedule
+            it.effect == TaintEffect::PreferNoSchedule
                 && !pod.tolerations.iter().any(|t| t.tolerates(it))
         };
         if taints.iter().any(minds) {
@@ -51,7 +55,7 @@ struct Found {
 }
 
 impl Found {
-    fn note(&self, targets: &[Result<Best, NoTarget>]) {
+    fn note(&self, targets: &[Result<BestNode, NoTarget>]) {
         for target in targets {
             let count = match target {
                 Ok(_) => &self.targets,
@@ -71,10 +75,10 @@ impl Found {
 }
 
 fn compare(
-    desk: &Desk,
-    world: &World,
+    desk: &Decider,
+    world: &View,
     pods: &[Arc<Pod>],
-) -> Result<Vec<Result<Best, NoTarget>>, TestCaseError> {
+) -> Result<Vec<Result<BestNode, NoTarget>>, TestCaseError> {
     let targets = desk.copy_of_holds().targets(world, pods);
     let mut slow = desk.copy_of_holds();
     prop_assert_eq!(&targets, &one_by_one(&mut slow, world, pods));
@@ -185,7 +189,7 @@ fn targets_among_everything_that_may_happen_are_what_pods_get_one_by_one() {
 #[test]
 fn a_batch_ends_where_looking_would_take_too_long() {
     let law = crate::policy::Settings::default();
-    let mut site = crate::testing::Site::new(&law);
+    let mut site = crate::testing::TestReplica::new(&law);
     site.see((0..4).map(|at| seen_node(node(&format!("node-{at}"), &[]))));
     // Each asks for an amount of its own, and some come twice.
     let pods: Vec<_> = (0..600_u128)

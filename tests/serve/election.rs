@@ -2,13 +2,13 @@
 //! who leads, and what becomes of the writes of one that does no longer.
 
 use serde_json::{Value, json};
-use sigma::actor::{Means, Order, Outcome, WhyOff};
+use sigma::actions::{Action, ActionKind, ActionOutcome, WhyOff};
 
 use crate::site::pod;
 use crate::stage::{Candidate, Stage};
 use crate::support::wait;
 
-const MEANS: Means = Means::NominateAhead;
+const MEANS: ActionKind = ActionKind::NominateAhead;
 
 /// Two replicas; the first leads, and the second knows.
 struct Pair {
@@ -108,14 +108,14 @@ fn a_deposed_leader_does_no_harm() {
     second.advance(15_000);
     wait("the second leads", || second.leadership.is_leader());
     assert_eq!(pair.leaders(), [true, true]);
-    let order = |node| Order::nominate(MEANS, cart.clone(), node, "backlog");
-    assert_eq!(second.outcome(order("n2")), Outcome::Written);
-    assert_eq!(first.outcome(order("n1")), Outcome::Changed(Some("n2".into())));
+    let order = |node| Action::nominate(MEANS, cart.clone(), node, "backlog");
+    assert_eq!(second.outcome(order("n2")), ActionOutcome::Written);
+    assert_eq!(first.outcome(order("n1")), ActionOutcome::Changed(Some("n2".into())));
     assert_eq!(first.object("cart")["status"]["nominatedNodeName"], "n2");
     // Once it looks at its clock, it sends nothing.
     let sent = first.proxy.asked("PATCH ");
     first.advance(10_000);
-    assert_eq!(first.outcome(order("n1")), Outcome::Off);
+    assert_eq!(first.outcome(order("n1")), ActionOutcome::Off);
     assert_eq!(first.proxy.asked("PATCH "), sent);
 }
 

@@ -7,8 +7,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::Value;
-use sigma::actor::{Actor, Inquiry, Leadership, Means, MeansState, Order, Outcome, Record, WhyOff};
-use sigma::k8s::client::{Source, connect};
+use sigma::actions::{
+    Action, ActionKind, ActionKindState, ActionOutcome, Actor, Inquiry, Leadership, Record, WhyOff,
+};
+use sigma::k8s::client::{KubeconfigSource, connect};
 use sigma::k8s::decode;
 use sigma::k8s::events::Events;
 use sigma::k8s::lease::LeaseClient;
@@ -70,10 +72,10 @@ impl Stage {
 
     fn on(self) -> Self {
         self.runtime.spawn(self.actor.clone().follow_rights(self.inquiry.clone()));
-        for means in Means::ALL {
+        for means in ActionKind::ALL {
             self.actor.switch(means, true);
         }
-        wait("it acts", || self.actor.why_off(Means::Steer).is_none());
+        wait("it acts", || self.actor.why_off(ActionKind::Steer).is_none());
         self
     }
 
@@ -102,7 +104,10 @@ impl Stage {
     pub(crate) fn silent(api: Arc<ApiServer>) -> Self {
         let proxy = Proxy::start(api.port);
         let dir = tempfile::tempdir().expect("a directory");
-        let source = Source::Kubeconfig { path: kubeconfig(dir.path(), proxy.port), context: None };
+        let source = KubeconfigSource::Kubeconfig {
+            path: kubeconfig(dir.path(), proxy.port),
+            context: None,
+        };
         let runtime = Runtime::new().expect("a runtime");
         let client = runtime.block_on(connect(&source)).expect("a client");
         let metrics = Arc::new(Metrics::new().expect("names are unique"));
@@ -117,21 +122,21 @@ impl Stage {
         let writes = PodWrites::new(client);
         let actor = Actor::new(writes, metrics, Clock::start(), Some(leadership.clone()));
         let actor = Arc::new(actor);
-        for means in Means::ALL {
+        for means in ActionKind::ALL {
             runtime.spawn(actor.clone().run(means));
         }
         Self { api, proxy, actor, leadership, clock, inquiry, _dir: dir, runtime }
     }
 
-    pub(crate) fn state(&self, means: Means) -> MeansState {
+    pub(crate) fn state(&self, means: ActionKind) -> ActionKindState {
         self.actor.state().into_iter().find(|it| it.means == means).expect("all are shown")
     }
 
-    pub(crate) fn why_off(&self, means: Means) -> Option<WhyOff> {
+    pub(crate) fn why_off(&self, means: ActionKind) -> Option<WhyOff> {
         self.actor.why_off(means)
     }
 
-    pub(crate) fn last(&self, means: Means) -> Record {
+    pub(crate) fn last(&self, means: ActionKind) -> Record {
         self.state(means).records.into_iter().next().expect("a record")
     }
 
@@ -157,14 +162,14 @@ impl Stage {
     }
 
     /// Submits, and gives where the outcome will be told.
-    pub(crate) fn submit(&self, order: Order) -> Receiver<Outcome> {
+    pub(crate) fn submit(&self, order: Action) -> Receiver<ActionOutcome> {
         let (tell, told) = channel();
         // Whoever waited for it may have given up.
         self.actor.submit(order.telling(move |outcome| drop(tell.send(outcome.clone()))));
         told
     }
 
-    pub(crate) fn outcome(&self, order: Order) -> Outcome {
+    pub(crate) fn outcome(&self, order: Action) -> ActionOutcome {
         self.submit(order).recv_timeout(PATIENCE).expect("an outcome")
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
-use sigma::engine::Desk;
+use sigma::engine::Decider;
 use sigma::http::{BodyLimits, Extender, ExtenderOptions};
 use sigma::k8s::{decode, slim::SlimPod};
 use sigma::metrics::Metrics;
@@ -20,7 +20,7 @@ use sigma::policy::{
     ClassSettings, Grant, NamespaceSelector, Plan, PoolSettings, Role, Settings, default_class,
 };
 use sigma::rules::Share;
-use sigma::writer::{Board, Clock, WriterHandle, spawn};
+use sigma::writer::{Clock, SharedState, WriterHandle, spawn};
 
 pub(crate) const GIB: i64 = 1 << 30;
 
@@ -29,7 +29,7 @@ pub(crate) const ONLINE: i32 = 9000;
 pub(crate) const OFFLINE: i32 = 3000;
 
 pub(crate) struct Site {
-    pub(crate) board: Arc<Board>,
+    pub(crate) board: Arc<SharedState>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) writer: WriterHandle,
     pub(crate) ready: Arc<AtomicBool>,
@@ -120,8 +120,8 @@ impl Site {
             ..ExtenderOptions::default()
         };
         change(&mut options);
-        let desk = options.fast_paths.on_desk(Desk::default());
-        let board = Arc::new(Board::new(plan, desk, Clock::start()));
+        let desk = options.fast_paths.on_desk(Decider::default());
+        let board = Arc::new(SharedState::new(plan, desk, Clock::start()));
         let (writer, _) = spawn(board.clone(), metrics.clone());
         let app = Extender::new(board.clone(), metrics.clone(), options);
         let site = Self { board, metrics, writer, ready, app };

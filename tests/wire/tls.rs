@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use sigma::http::{ConnLimits, CurrentIdentity, Identity, IdentityNames, IdentityPem};
+use sigma::http::{ConnLimits, CurrentIdentity, IdentityNames, IdentityPem, TlsIdentity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -85,7 +85,7 @@ impl Party {
     }
 }
 
-pub(crate) fn identity(server: &Issued, client_ca: &Authority, clients: &[&str]) -> Identity {
+pub(crate) fn identity(server: &Issued, client_ca: &Authority, clients: &[&str]) -> TlsIdentity {
     let pem = IdentityPem {
         certificate: server.cert.clone().into(),
         key: server.key.clone().into(),
@@ -93,7 +93,7 @@ pub(crate) fn identity(server: &Issued, client_ca: &Authority, clients: &[&str])
     };
     let clients = clients.iter().map(|it| (*it).to_owned()).collect();
     let names = IdentityNames { server: Some(HOST.to_owned()), clients };
-    Identity::new(&pem, &names, NOW).expect("an identity")
+    TlsIdentity::new(&pem, &names, NOW).expect("an identity")
 }
 
 fn good() -> String {

@@ -1,4 +1,4 @@
-//! A list/watch server on loopback. Its cluster is arithmetic ([`Source`]): pages and events are
+//! A list/watch server on loopback. Its cluster is arithmetic ([`ObjectSource`]): pages and events are
 //! written when they are asked for, so that half a million pods cost it neither memory nor much time.
 
 use std::collections::HashMap;
@@ -44,14 +44,14 @@ const WATCH_SECONDS: u64 = 300;
 /// The server; ends when dropped.
 pub(super) struct ApiServer {
     pub(super) addr: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What is listed and watched. Versions are [`Fleet`]'s: the first event leads to the one after
 /// [`Fleet::version`] of none.
-pub(super) trait Source: Send + Sync + 'static {
+pub(super) trait ObjectSource: Send + Sync + 'static {
     /// A version, not after `version`, at which a list can be taken.
     fn list_version(&self, version: u64) -> u64;
     /// The numbers of the objects that a list of this version has.
@@ -62,7 +62,7 @@ pub(super) trait Source: Send + Sync + 'static {
     fn write_event(&self, out: &mut Vec<u8>, kind: Kind, version: u64);
 }
 
-impl Source for Fleet {
+impl ObjectSource for Fleet {
     fn list_version(&self, version: u64) -> u64 {
         Self::list_version(version)
     }
@@ -88,22 +88,22 @@ impl Source for Fleet {
     }
 }
 
-struct Shared {
-    source: Box<dyn Source>,
+struct ServerState {
+    source: Box<dyn ObjectSource>,
     /// Lists are streamed when asked for, as by default since Kubernetes 1.34; else that is refused.
     streams_lists: bool,
     num_listed: AtomicU64,
     /// Bytes of lists that are encoded in a second, if that is to take time, and when that is done.
     encodes: Option<u64>,
     encoded: Mutex<Instant>,
-    pace: watch::Sender<Pace>,
+    pace: watch::Sender<ChangeRate>,
     /// The last event of a pod that is not the source's.
     probe: watch::Sender<Bytes>,
 }
 
 /// When events happen.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct ChangeRate {
     since: Instant,
     per_second: u64,
 }
@@ -111,17 +111,17 @@ struct Pace {
 impl ApiServer {
     /// Starts a server with a thread of its own.
     pub(super) fn start(
-        source: impl Source,
+        source: impl ObjectSource,
         streams_lists: bool,
         encodes: Option<u64>,
     ) -> anyhow::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ServerState {
             source: Box::new(source),
             streams_lists,
             num_listed: AtomicU64::new(0),
             encodes,
             encoded: Mutex::new(Instant::now()),
-            pace: watch::Sender::new(Pace { since: Instant::now(), per_second: 0 }),
+            pace: watch::Sender::new(ChangeRate { since: Instant::now(), per_second: 0 }),
             probe: watch::Sender::new(Bytes::new()),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
@@ -152,7 +152,7 @@ impl ApiServer {
 
     /// From now on so many events happen a second.
     pub(super) fn set_pace(&self, per_second: u64) {
-        self.shared.pace.send_replace(Pace { since: Instant::now(), per_second });
+        self.shared.pace.send_replace(ChangeRate { since: Instant::now(), per_second });
     }
 
     /// Modifies a pod that is not the source's, as one more event: the pod as it is at a version.
@@ -219,7 +219,7 @@ async fn read_all(addr: SocketAddr) -> anyhow::Result<u64> {
 }
 
 async fn answer(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<ServerState>>,
     Path(resource): Path<String>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
@@ -251,7 +251,7 @@ fn body(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Response {
 }
 
 /// A page of a list. The token is the version of the list and the number of the next object.
-fn page(shared: Arc<Shared>, kind: Kind, query: &HashMap<String, String>) -> Response {
+fn page(shared: Arc<ServerState>, kind: Kind, query: &HashMap<String, String>) -> Response {
     let token = query.get("continue").and_then(|token| {
         let (version, next) = token.split_once('.')?;
         Some((version.parse().ok()?, next.parse().ok()?))
@@ -279,7 +279,7 @@ fn page(shared: Arc<Shared>, kind: Kind, query: &HashMap<String, String>) -> Res
 
 /// Listed objects between two texts each, in chunks.
 fn objects(
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     kind: Kind,
     numbers: Range<u64>,
     around: (&'static str, &'static str),
@@ -307,7 +307,12 @@ fn bookmark(version: u64, more: &str) -> Bytes {
 }
 
 /// A watch: the events after version `seen` when they happen, and a bookmark when its time is over.
-fn events(shared: Arc<Shared>, kind: Kind, seen: u64, ends: Instant) -> impl Stream<Item = Bytes> {
+fn events(
+    shared: Arc<ServerState>,
+    kind: Kind,
+    seen: u64,
+    ends: Instant,
+) -> impl Stream<Item = Bytes> {
     let (pace, probe) = (shared.pace.subscribe(), shared.probe.subscribe());
     let follower = Follower { shared, kind, seen, ends, pace, probe, probed: Bytes::new() };
     stream::unfold(Some(follower), |follower| async {
@@ -321,11 +326,11 @@ fn events(shared: Arc<Shared>, kind: Kind, seen: u64, ends: Instant) -> impl Str
 
 /// Somebody who watches.
 struct Follower {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     kind: Kind,
     seen: u64,
     ends: Instant,
-    pace: watch::Receiver<Pace>,
+    pace: watch::Receiver<ChangeRate>,
     probe: watch::Receiver<Bytes>,
     /// What was sent of it.
     probed: Bytes,
@@ -363,17 +368,17 @@ impl Follower {
     }
 }
 
-impl Shared {
+impl ServerState {
     /// The version of the newest event that has happened.
     fn version(&self) -> u64 {
-        let Pace { since, per_second } = *self.pace.borrow();
+        let ChangeRate { since, per_second } = *self.pace.borrow();
         let elapsed_us = since.elapsed().as_micros() as u64;
         Fleet::version(elapsed_us.saturating_mul(per_second) / 1_000_000)
     }
 
     /// When the event that leads to `version` happens.
     fn due(&self, version: u64) -> Option<Instant> {
-        let Pace { since, per_second } = *self.pace.borrow();
+        let ChangeRate { since, per_second } = *self.pace.borrow();
         let nth_us = version.saturating_sub(Fleet::version(0)).saturating_mul(1_000_000);
         Some(since + Duration::from_micros(nth_us.checked_div(per_second)? + 1))
     }

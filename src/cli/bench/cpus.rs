@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 
 /// A CPU for the client and another for the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Apart {
+pub(super) struct ReservedCpus {
     /// Where the client runs.
     pub(super) client: u32,
     /// Where the servers run.
     pub(super) servers: u32,
 }
 
-impl Apart {
+impl ReservedCpus {
     /// Pins this process to the first CPU that it may use, with the last for the servers.
     pub(super) fn pin() -> Option<Self> {
         let status = std::fs::read_to_string("/proc/self/status").ok()?;

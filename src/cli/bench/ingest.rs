@@ -58,7 +58,7 @@ const ASK_PAUSE: Duration = Duration::from_micros(100);
 
 /// What `-o json` prints.
 #[derive(Debug, serde::Serialize)]
-struct Report {
+struct IngestReport {
     list_mb: f64,
     send_seconds: f64,
     ready_seconds: f64,
@@ -79,7 +79,7 @@ pub(super) fn run(args: &ClusterArgs) -> Result<(), Failure> {
     args.print(&measure(args)?, shown)
 }
 
-fn measure(args: &ClusterArgs) -> anyhow::Result<Report> {
+fn measure(args: &ClusterArgs) -> anyhow::Result<IngestReport> {
     let server = args.server()?;
     let progress = args.progress(2);
     progress.set_message("to nobody");
@@ -106,7 +106,7 @@ fn measure(args: &ClusterArgs) -> anyhow::Result<Report> {
     progress.finish_and_clear();
     let [published, seconds, changes] = [0, 1, 2].map(|at| after[at] - before[at]);
     let to = |value: f64, digits: i32| (value * 10_f64.powi(digits)).round() / 10_f64.powi(digits);
-    Ok(Report {
+    Ok(IngestReport {
         list_mb: to(num_bytes as f64 / 1e6, 0),
         send_seconds: to(send.as_secs_f64(), 2),
         ready_seconds: to(ready.as_secs_f64(), 2),
@@ -164,7 +164,7 @@ fn probe(
     Ok(times)
 }
 
-fn shown(report: &Report) -> String {
+fn shown(report: &IngestReport) -> String {
     let mut table = table::new(&[("sigma serve", Align::Left), ("", Align::Right)]);
     for (what, figure) in [
         ("to send all lists", format!("{:.2} s", report.send_seconds)),
@@ -179,7 +179,7 @@ fn shown(report: &Report) -> String {
     ] {
         table.add_row([what.to_owned(), figure]);
     }
-    let Report { list_mb, probes, events_per_second, .. } = report;
+    let IngestReport { list_mb, probes, events_per_second, .. } = report;
     format!(
         "{table}\nlists of {list_mb} MB; {events_per_second} events a second, {probes} probes\n"
     )

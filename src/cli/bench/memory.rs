@@ -28,7 +28,7 @@ Exit codes: 0 done, 1 failed, 2 bad flags.";
 
 /// What `-o json` prints.
 #[derive(Debug, serde::Serialize)]
-struct Report {
+struct MemoryReport {
     nodes: u64,
     pods: u64,
     /// When all lists were read; its peak is the peak while listing.
@@ -52,7 +52,7 @@ pub(super) fn run(args: &ClusterArgs) -> Result<(), Failure> {
     progress.finish_and_clear();
     let count = |kind: &str| sigma.metric(&format!("sigma_state_objects{{kind=\"{kind}\"}}"));
     let (nodes, pods) = (count("nodes")?, count("pods")?);
-    let report = Report {
+    let report = MemoryReport {
         nodes: nodes as u64,
         pods: pods as u64,
         listed,
@@ -62,7 +62,7 @@ pub(super) fn run(args: &ClusterArgs) -> Result<(), Failure> {
     args.print(&report, shown)
 }
 
-fn shown(report: &Report) -> String {
+fn shown(report: &MemoryReport) -> String {
     let mut table = table::new(&[("sigma serve", Align::Left), ("MB", Align::Right)]);
     for (what, mb) in [
         ("peak while listing", report.listed.peak_mb),
@@ -72,7 +72,7 @@ fn shown(report: &Report) -> String {
     ] {
         table.add_row([what.to_owned(), format!("{mb:.1}")]);
     }
-    let Report { nodes, pods, bytes_per_pod, .. } = report;
+    let MemoryReport { nodes, pods, bytes_per_pod, .. } = report;
     format!(
         "{table}\n{nodes} nodes, {pods} placed pods: {bytes_per_pod:.0} bytes a pod, all in all\n"
     )

@@ -10,11 +10,11 @@ use clap::Args;
 use crate::cli::table::{self, Align, Output};
 use crate::cli::{Failure, plans, print, stats};
 use crate::cluster::{ClusterState, Snapshot};
-use crate::engine::{Answer, Desk, Naming, World};
+use crate::engine::{Answer, Decider, Naming, View};
 use crate::model::{Change, NodeOrd, Pod, Tick};
 use crate::policy::{Plan, Role, Shortlist};
 use crate::sim::{PodStream, Scheduler, SchedulerOptions, cluster};
-use site::Site;
+use site::RegretSite;
 
 const ABOUT: &str = "Measures what a shortlist hides from kube-scheduler's own plugins";
 
@@ -71,16 +71,16 @@ pub(super) struct RegretArgs {
 
 /// What `-o json` prints.
 #[derive(Debug, serde::Serialize)]
-struct Report {
+struct RegretReport {
     nodes: u32,
     pods: u32,
     seed: u64,
-    rows: Vec<Row>,
+    rows: Vec<RegretRow>,
 }
 
 /// A length of the list.
 #[derive(Debug, serde::Serialize)]
-struct Row {
+struct RegretRow {
     /// The length, or `policy`: what each class has.
     shortlist: String,
     class: String,
@@ -94,7 +94,7 @@ struct Row {
 }
 
 /// The nodes that may take a pod, by position, and what kube-scheduler prefers of all on offer.
-struct Kept {
+struct KeptRun {
     all: Vec<u32>,
     /// Those of the pool that the policy prefers.
     of_first_pool: Vec<u32>,
@@ -105,7 +105,7 @@ struct Kept {
 struct Trial {
     shortlist: String,
     plan: Arc<Plan>,
-    desk: Desk,
+    desk: Decider,
     /// By class, in the order of the policy.
     counts: Vec<Counts>,
 }
@@ -142,7 +142,7 @@ impl Trial {
         }
         let counts = vec![Counts::default(); plan.classes.len()];
         let shortlist = shortlist.map_or("policy".to_owned(), |it| it.nodes.to_string());
-        Ok(Self { shortlist, plan, desk: Desk::default(), counts })
+        Ok(Self { shortlist, plan, desk: Decider::default(), counts })
     }
 
     fn ask(&mut self, snapshot: &Arc<Snapshot>, pod: &Arc<Pod>, nodes: &[NodeOrd]) -> Answer {
@@ -150,12 +150,12 @@ impl Trial {
         self.desk.filter(&world, pod, nodes, Tick(0))
     }
 
-    fn world(&self, snapshot: &Arc<Snapshot>) -> World {
-        World { snapshot: snapshot.clone(), plan: self.plan.clone(), plan_generation: 1 }
+    fn world(&self, snapshot: &Arc<Snapshot>) -> View {
+        View { snapshot: snapshot.clone(), plan: self.plan.clone(), plan_generation: 1 }
     }
 
     /// Compares the best of what was named with the best of what is kept.
-    fn count(&mut self, answer: &Answer, kept: &Kept) {
+    fn count(&mut self, answer: &Answer, kept: &KeptRun) {
         let counts = &mut self.counts[answer.class.index()];
         counts.pods += 1;
         if answer.naming != Naming::Best {
@@ -173,11 +173,11 @@ impl Trial {
         counts.regret_without_images += loses(&kept.all, without_images);
     }
 
-    fn row(&self, class: &str, counts: Counts) -> Row {
+    fn row(&self, class: &str, counts: Counts) -> RegretRow {
         let percent =
             |part: u64, of: u64| stats::rounded(part as f64 / of.max(1) as f64 * 100.0, 100.0);
         let in_force = counts.in_force;
-        Row {
+        RegretRow {
             shortlist: self.shortlist.clone(),
             class: class.to_owned(),
             pods: counts.pods,
@@ -189,7 +189,7 @@ impl Trial {
         }
     }
 
-    fn rows(&self) -> Vec<Row> {
+    fn rows(&self) -> Vec<RegretRow> {
         let listed = self.plan.classes.iter().zip(&self.counts);
         let listed = listed.filter(|(class, _)| class.role != Role::Exempt);
         let mut sum = Counts::default();
@@ -210,7 +210,7 @@ pub(super) fn run(args: &RegretArgs) -> Result<(), Failure> {
     }
     fill(args, &mut trials)?;
     let rows = trials.iter().flat_map(Trial::rows).collect();
-    let report = Report { nodes: args.nodes, pods: args.pods, seed: args.seed, rows };
+    let report = RegretReport { nodes: args.nodes, pods: args.pods, seed: args.seed, rows };
     match args.output {
         Output::Json => {
             print(&(serde_json::to_string(&report).map_err(anyhow::Error::from)? + "\n"))
@@ -221,7 +221,7 @@ pub(super) fn run(args: &RegretArgs) -> Result<(), Failure> {
 
 /// Places pod by pod as the first trial says, and counts for all of them.
 fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
-    let mut site = Site::new(args.nodes, args.seed);
+    let mut site = RegretSite::new(args.nodes, args.seed);
     let mut all = Trial::new(Some(Shortlist::OFF))?;
     let mut state = ClusterState::default();
     state.apply(Change::PoolsSet(all.plan.pools.clone()));
@@ -256,7 +256,7 @@ fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
         let band = |at: &u32| class.band(snapshot.pool(nodes[*at as usize]));
         let first = answer.accepted.iter().map(band).min();
         let of_first_pool = answer.accepted.iter().copied().filter(|at| Some(band(at)) == first);
-        let kept = Kept {
+        let kept = KeptRun {
             of_first_pool: of_first_pool.collect(),
             preferred: site.preferred(&pod, &offered),
             all: answer.accepted,
@@ -283,7 +283,7 @@ fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn shown(report: &Report) -> String {
+fn shown(report: &RegretReport) -> String {
     let mut table = table::new(&[
         ("shortlist", Align::Right),
         ("class", Align::Left),

@@ -128,7 +128,7 @@ impl Sigma {
         command.args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
         command.args([
             "--doorbell=off",
-            "--log=warn,sigma::serve=info,sigma::actor=warn",
+            "--log=warn,sigma::serve=info,sigma::actions=warn",
             "--kubeconfig",
         ]);
         command.arg(&kubeconfig).arg("--policy").arg(&policy);

@@ -22,17 +22,17 @@ use clap::Args;
 use http::Uri;
 
 use super::apiserver::ApiServer;
-use super::cpus::Apart;
+use super::cpus::ReservedCpus;
 use crate::cli::loopback::client::Client;
 use crate::cli::serve::FastPath;
 use crate::cli::table::Output;
 use crate::cli::{Failure, print, progress_bar};
 use churn::Churn;
-use extender::Process;
+use extender::ExtenderProcess;
 pub(super) use extender::{ExtenderArgs, serve};
-use report::{Conditions, Own, Row};
+use report::{Own, RunConditions, WireRow};
 use rounds::Sides;
-use setting::{Asks, Case, Setting};
+use setting::{OfferedPods, Setting, WireCase};
 use side::Side;
 
 const ABOUT: &str = "Measures round trips of filter and prioritize, beside another extender";
@@ -95,8 +95,8 @@ pub(super) struct WireArgs {
         value_parser = clap::value_parser!(u32).range(1..=MAX_NODES))]
     names: Vec<u32>,
     /// Which nodes are refused.
-    #[arg(long, value_enum, default_value_t = Case::All)]
-    case: Case,
+    #[arg(long, value_enum, default_value_t = WireCase::All)]
+    case: WireCase,
     /// Nodes of the cluster, and of a larger one to compare with.
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [10_000],
         value_parser = clap::value_parser!(u32).range(MIN_NODES..=MAX_NODES))]
@@ -126,32 +126,32 @@ pub(super) struct WireArgs {
 /// Runs the bench. Rows are printed at the end, also those before a failure.
 pub(super) fn run(args: &WireArgs) -> Result<(), Failure> {
     check(args)?;
-    let sites = args.nodes.iter().map(|nodes| Site::new(args, *nodes));
+    let sites = args.nodes.iter().map(|nodes| WireSite::new(args, *nodes));
     let sites = sites.collect::<anyhow::Result<Vec<_>>>()?;
     let site = &sites[0];
     // Before the work, so that a wrong URL does not cost a minute.
     let peer = args.peer.as_ref().map(|url| peer(&site.setting, url)).transpose()?;
-    let apart = Apart::pin();
-    let start = |site: &Site| site.start(args, apart);
+    let apart = ReservedCpus::pin();
+    let start = |site: &WireSite| site.start(args, apart);
     let mut processes = vec![start(site)?, start(site)?];
     let mut sides = Sides {
         ours: site.side(args, &processes[0])?,
         same: site.side(args, &processes[1])?,
         peer,
-        asks: Asks::new(&site.setting),
+        asks: OfferedPods::new(&site.setting),
         larger: None,
     };
     if let Some(site) = sites.get(1) {
         processes.push(start(site)?);
         sides.peer = Some(site.side(args, &processes[2])?);
-        sides.larger = Some(Asks::new(&site.setting));
+        sides.larger = Some(OfferedPods::new(&site.setting));
     }
     let load_before = load();
     for server in sites.iter().filter_map(|site| site.server.as_ref()) {
         server.set_pace(args.events.into());
     }
     let (rows, ended) = measure(args, sides, &mut processes);
-    let conditions = Conditions {
+    let conditions = RunConditions {
         case: args.case.name(),
         num_nodes: args.nodes[0],
         peer: match args.nodes.get(1) {
@@ -189,12 +189,12 @@ fn check(args: &WireArgs) -> Result<(), Failure> {
 }
 
 /// A cluster, and who tells of events in it.
-struct Site {
+struct WireSite {
     setting: Setting,
     server: Option<ApiServer>,
 }
 
-impl Site {
+impl WireSite {
     fn new(args: &WireArgs, num_nodes: u32) -> anyhow::Result<Self> {
         let setting = Setting::new(args.case, num_nodes)?;
         let serve = || ApiServer::start(Churn::new(&setting), true, None);
@@ -203,7 +203,11 @@ impl Site {
     }
 
     /// A sigma that knows this cluster.
-    fn start(&self, args: &WireArgs, apart: Option<Apart>) -> anyhow::Result<Process> {
+    fn start(
+        &self,
+        args: &WireArgs,
+        apart: Option<ReservedCpus>,
+    ) -> anyhow::Result<ExtenderProcess> {
         let args = ExtenderArgs {
             case: args.case,
             nodes: self.setting.cluster.nodes.len() as u32,
@@ -211,10 +215,10 @@ impl Site {
             shortlist: args.shortlist,
             watch: self.server.as_ref().map(|it| it.addr),
         };
-        Process::start(&args, apart.map(|it| it.servers))
+        ExtenderProcess::start(&args, apart.map(|it| it.servers))
     }
 
-    fn side(&self, args: &WireArgs, process: &Process) -> anyhow::Result<Side<'_>> {
+    fn side(&self, args: &WireArgs, process: &ExtenderProcess) -> anyhow::Result<Side<'_>> {
         let client = Client::connect(process.addr).context("cannot connect to sigma")?;
         let side = Side::new(&self.setting, client, "", "sigma");
         Ok(if args.shortlist { side.naming_few() } else { side })
@@ -225,8 +229,8 @@ impl Site {
 fn measure(
     args: &WireArgs,
     mut sides: Sides<'_>,
-    processes: &mut [Process],
-) -> (Vec<Row>, anyhow::Result<()>) {
+    processes: &mut [ExtenderProcess],
+) -> (Vec<WireRow>, anyhow::Result<()>) {
     let started = Instant::now();
     let num_blocks = args.names.len() as u64 * u64::from(args.blocks);
     let progress = progress_bar(num_blocks, "blocks, {elapsed} {msg}");
@@ -240,12 +244,13 @@ fn measure(
             Instant::now() + left / (args.names.len() as u32 - done)
         });
         progress.set_message(format!("{names} names"));
-        let mut counted =
-            || processes.iter_mut().map(Process::counted).collect::<anyhow::Result<Vec<_>>>();
+        let mut counted = || {
+            processes.iter_mut().map(ExtenderProcess::counted).collect::<anyhow::Result<Vec<_>>>()
+        };
         let (before, began) = (counted()?, Instant::now());
         let measured = sides.measure(size, args.blocks as usize, until, &progress)?;
         let own = Own { before, after: counted()?, took: began.elapsed() };
-        rows.extend(Row::of(size, &measured, &own));
+        rows.extend(WireRow::of(size, &measured, &own));
         Ok(())
     });
     let ended = ended.collect();

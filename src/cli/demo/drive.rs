@@ -16,7 +16,7 @@ use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 
 use crate::cli::loopback::client::Client;
-use crate::cli::loopback::extender::Extender;
+use crate::cli::loopback::extender::LoopbackExtender;
 use crate::cli::loopback::wire::{self, FilterReply, HostPriority};
 use crate::model::{Amounts, Change, ClassOrd, Node, Pod, PoolOrd, Reason};
 use crate::sim::{Scheduler, SchedulerOptions};
@@ -30,7 +30,7 @@ const MAX_RETRY_PASSES: u32 = 3;
 
 /// What became of all pods.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct PodOutcome {
     /// In the order in which they were bound.
     pub(super) placements: Vec<Placement>,
     /// In the order of the queue.
@@ -81,9 +81,9 @@ pub(super) struct Driver<'a> {
     positions: HashMap<&'a str, u32>,
     scheduler: Scheduler,
     client: Client,
-    extender: &'a Extender,
+    extender: &'a LoopbackExtender,
     body: String,
-    outcome: Outcome,
+    outcome: PodOutcome,
 }
 
 /// What one attempt came to.
@@ -96,7 +96,7 @@ impl<'a> Driver<'a> {
     pub(super) fn new(
         nodes: &'a [Node],
         seed: u64,
-        extender: &'a Extender,
+        extender: &'a LoopbackExtender,
     ) -> anyhow::Result<Self> {
         let options = SchedulerOptions {
             percentage_of_nodes_to_score: 0,
@@ -112,7 +112,7 @@ impl<'a> Driver<'a> {
             client,
             extender,
             body: String::new(),
-            outcome: Outcome::default(),
+            outcome: PodOutcome::default(),
         })
     }
 
@@ -121,7 +121,7 @@ impl<'a> Driver<'a> {
         mut self,
         pods: impl Iterator<Item = Pod>,
         progress: &ProgressBar,
-    ) -> anyhow::Result<Outcome> {
+    ) -> anyhow::Result<PodOutcome> {
         let started = Instant::now();
         let mut queue = Vec::new();
         for pod in pods {

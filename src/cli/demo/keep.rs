@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 
-use super::drive::Outcome;
-use crate::cli::loopback::extender::Extender;
+use super::drive::PodOutcome;
+use crate::cli::loopback::extender::LoopbackExtender;
 use crate::cli::{Failure, print};
 use crate::sim::PodStream;
 
 /// Tells the extender of the pods without a node, so that it can be asked about them. Gives one to ask about
 /// as `namespace/name`: a pod without a node, else the pod that would have come next.
 pub(super) fn pod_to_try(
-    extender: &Extender,
-    outcome: Outcome,
+    extender: &LoopbackExtender,
+    outcome: PodOutcome,
     mut pods: PodStream,
     num_pods: usize,
 ) -> anyhow::Result<String> {

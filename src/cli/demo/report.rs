@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use comfy_table::Table;
 use sha2::{Digest, Sha256};
 
-use super::drive::{EXTENDER_WEIGHT, Outcome};
+use super::drive::{EXTENDER_WEIGHT, PodOutcome};
 use crate::cli::stats::{nearest_rank, rounded};
 use crate::cli::table::{self, Align};
-use crate::engine::World;
+use crate::engine::View;
 use crate::model::{Node, Reason};
 
 /// What `-o json` prints.
@@ -54,7 +54,7 @@ struct Rejected {
 
 impl Summary {
     /// Counts what became of all pods; pool sums are those of the extender's own last world.
-    pub(super) fn new(nodes: &[Node], outcome: &Outcome, world: &World) -> Self {
+    pub(super) fn new(nodes: &[Node], outcome: &PodOutcome, world: &View) -> Self {
         let mut rejected: BTreeMap<&str, usize> = BTreeMap::new();
         for pod in &outcome.unbound {
             *rejected.entry(&pod.reason).or_default() += 1;
@@ -90,7 +90,7 @@ impl Summary {
     }
 
     /// Tables for a person.
-    pub(super) fn table(&self, seed: u64, outcome: &Outcome, world: &World) -> String {
+    pub(super) fn table(&self, seed: u64, outcome: &PodOutcome, world: &View) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -190,7 +190,7 @@ impl VerbRow {
 }
 
 /// `pod,node,cpu_milli,memory_bytes` with a header, by pod: whoever doubts the figures can recount.
-pub(super) fn bindings_csv(nodes: &[Node], outcome: &Outcome) -> String {
+pub(super) fn bindings_csv(nodes: &[Node], outcome: &PodOutcome) -> String {
     let mut rows: Vec<String> = outcome
         .placements
         .iter()
@@ -205,7 +205,7 @@ pub(super) fn bindings_csv(nodes: &[Node], outcome: &Outcome) -> String {
 }
 
 /// SHA-256 over the sorted lines `pod node`.
-fn checksum(nodes: &[Node], outcome: &Outcome) -> String {
+fn checksum(nodes: &[Node], outcome: &PodOutcome) -> String {
     let lines = outcome.placements.iter();
     let lines = lines.map(|it| format!("{} {}\n", it.pod, nodes[it.node as usize].name));
     let mut lines: Vec<String> = lines.collect();
@@ -217,7 +217,7 @@ fn checksum(nodes: &[Node], outcome: &Outcome) -> String {
     hash.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-fn pool_rows(world: &World) -> Vec<PoolRow> {
+fn pool_rows(world: &View) -> Vec<PoolRow> {
     let snapshot = &world.snapshot;
     let rows = snapshot.pools.iter().zip(&*snapshot.pool_use);
     let rows = rows.map(|(pool, sums)| {
@@ -237,7 +237,7 @@ fn pool_rows(world: &World) -> Vec<PoolRow> {
     rows.collect()
 }
 
-fn class_table(outcome: &Outcome, world: &World) -> Table {
+fn class_table(outcome: &PodOutcome, world: &View) -> Table {
     let plan = &world.plan;
     let pools = plan.pools.iter().map(|pool| pool.name.as_str());
     let header: Vec<&str> =

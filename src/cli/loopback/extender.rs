@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::HoldLimits;
-use crate::engine::{Desk, RefusalLimits, World};
+use crate::engine::{Decider, UnschedulableLimits, View};
 use crate::http::{
     self, AdminSources, Check, ConnLimits, ExtenderOptions, FastPaths, PolicyOnDisk, PolicyOrigin,
 };
@@ -21,7 +21,7 @@ use crate::model::{Change, Kind, Pod, PodUid};
 use crate::policy::Plan;
 use crate::serve::background_runtime;
 use crate::sim::Cluster;
-use crate::writer::{self, Board, Clock, WriterHandle};
+use crate::writer::{self, Clock, SharedState, WriterHandle};
 
 /// Longest wait until a change that was sent is visible. Reaching it is a bug or a machine that
 /// stands still, not slowness.
@@ -33,11 +33,11 @@ const DEADLINE: Duration = Duration::from_secs(3600);
 const SPINS: u32 = 200;
 
 /// A running extender.
-pub(in crate::cli) struct Extender {
+pub(in crate::cli) struct LoopbackExtender {
     /// Where it listens.
     pub(in crate::cli) addr: SocketAddr,
     /// Its world and its desk.
-    pub(in crate::cli) board: Arc<Board>,
+    pub(in crate::cli) board: Arc<SharedState>,
     /// What it counts.
     pub(in crate::cli) metrics: Arc<Metrics>,
     changes: mpsc::Sender<Change>,
@@ -48,7 +48,7 @@ pub(in crate::cli) struct Extender {
     thread: JoinHandle<anyhow::Result<()>>,
 }
 
-impl Extender {
+impl LoopbackExtender {
     /// Starts the writer and the server on a listener that is already bound.
     pub(in crate::cli) fn start(
         plan: Arc<Plan>,
@@ -59,7 +59,7 @@ impl Extender {
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
         let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
         let desk = fast_paths.on_desk(timeless_desk());
-        let board = Arc::new(Board::new(plan, desk, Clock::start()));
+        let board = Arc::new(SharedState::new(plan, desk, Clock::start()));
         let background = background_runtime().context("cannot start a runtime")?;
         let (writer, _task) = {
             let _in_it = background.enter();
@@ -167,11 +167,7 @@ impl Extender {
 
     /// Waits until the extender counts the pod on the node and holds nothing for it any more; gives
     /// the world that shows it.
-    pub(in crate::cli) fn wait_placed(
-        &self,
-        uid: PodUid,
-        node: &str,
-    ) -> anyhow::Result<Arc<World>> {
+    pub(in crate::cli) fn wait_placed(&self, uid: PodUid, node: &str) -> anyhow::Result<Arc<View>> {
         self.wait("a binding", |world| {
             let ord = world.snapshot.names.ord(node);
             ord.is_some_and(|ord| world.snapshot.pod_on(ord, uid).is_some())
@@ -180,7 +176,7 @@ impl Extender {
         })
     }
 
-    fn wait(&self, what: &str, visible: impl Fn(&World) -> bool) -> anyhow::Result<Arc<World>> {
+    fn wait(&self, what: &str, visible: impl Fn(&View) -> bool) -> anyhow::Result<Arc<View>> {
         let started = Instant::now();
         for spin in 0_u32.. {
             let world = self.board.world();
@@ -216,9 +212,12 @@ impl Extender {
 
 /// A desk that no clock influences: holds end when a binding shows and at no other time, a refusal
 /// names what is true now, and no pod is forgotten. Else a slow machine would place differently.
-fn timeless_desk() -> Desk {
+fn timeless_desk() -> Decider {
     let holds = HoldLimits { ttl_ms: u64::MAX, volume_ttl_ms: u64::MAX };
-    let refusals =
-        RefusalLimits { max_pods: usize::MAX, text_dwell_ms: u64::MAX, ..RefusalLimits::default() };
-    Desk::new(holds, refusals)
+    let refusals = UnschedulableLimits {
+        max_pods: usize::MAX,
+        text_dwell_ms: u64::MAX,
+        ..UnschedulableLimits::default()
+    };
+    Decider::new(holds, refusals)
 }

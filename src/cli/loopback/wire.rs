@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::model::{Effect, Pod, QosClaim, TaintValue, Toleration};
+use crate::model::{Pod, QosClaim, TaintEffect, TaintValue, Toleration};
 use crate::sim::IMAGE;
 
 /// A filter answer. A key may be in any case to Go; ours is written by sigma, whose case is fixed.
@@ -147,10 +147,10 @@ fn toleration(out: &mut String, it: &Toleration) {
         TaintValue::Any | TaintValue::Unclear => text_field(out, "operator", "Exists"),
     }
     match it.effect {
-        None | Some(Effect::Unclear) => {}
-        Some(Effect::NoSchedule) => text_field(out, "effect", "NoSchedule"),
-        Some(Effect::PreferNoSchedule) => text_field(out, "effect", "PreferNoSchedule"),
-        Some(Effect::NoExecute) => {
+        None | Some(TaintEffect::Unclear) => {}
+        Some(TaintEffect::NoSchedule) => text_field(out, "effect", "NoSchedule"),
+        Some(TaintEffect::PreferNoSchedule) => text_field(out, "effect", "PreferNoSchedule"),
+        Some(TaintEffect::NoExecute) => {
             text_field(out, "effect", "NoExecute");
             out.push_str(r#","tolerationSeconds":300"#);
         }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{
     AppKey, BoundClaim, Change, Constraints, ExtendedAmount, HostPort, ImageName, LabelSet,
-    Namespaces, Node, ObjectName, Pod, PodTerm, PoolSpec, Protocol,
+    Namespaces, Node, ObjectName, Pod, PodAffinityTerm, PoolSpec, Protocol,
 };
 use crate::testing::{image, node, placed, pod, replica, seen_node, seen_pod};
 
@@ -10,7 +10,8 @@ const VOLUME: ObjectName = ObjectName(6);
 const PORT: HostPort = HostPort { port: 80, protocol: Protocol::Tcp, ip: None };
 
 fn shy() -> Constraints {
-    let term = PodTerm { key: "host".into(), selector: None, namespaces: Namespaces::default() };
+    let term =
+        PodAffinityTerm { key: "host".into(), selector: None, namespaces: Namespaces::default() };
     Constraints { apart: [term].into(), ..Constraints::default() }
 }
 
@@ -85,7 +86,7 @@ fn every_corrupted_sum_is_reported_and_repaired() {
     check("port", |it| {
         it.now.host_ports.insert(7, Arc::default());
     });
-    check("apart", |it| it.now.apart = Apart::default());
+    check("apart", |it| it.now.apart = ExistingAntiAffinity::default());
     check("apart", |it| it.now.apart.count(&shy().apart, NodeOrd(0), 1));
     check("claim", |it| it.volume_lists.forget(CLAIM));
     check("volume", |it| it.volume_lists.forget(VOLUME));

@@ -1,10 +1,10 @@
 //! The part of what a pod sees beside the snapshot that nominations take.
 
-use super::{Extra, Holds, respects, shift_claim};
+use super::{Holds, Uncommitted, respects, shift_claim};
 use crate::cluster::Snapshot;
 use crate::model::{Amounts, NodeOrd, Pod};
 
-impl Extra {
+impl Uncommitted {
     /// What is taken on a node.
     pub fn on(&self, ord: NodeOrd) -> Amounts {
         let of = |column: &[i64]| column.get(ord.index()).copied().unwrap_or(0);
@@ -19,8 +19,8 @@ impl Extra {
 
 impl Holds {
     /// What nominations take of what [`Holds::seen_by`] lends for `pod`; holds take the rest.
-    pub fn nominated_seen_by(&self, snapshot: &Snapshot, pod: &Pod) -> Extra {
-        let mut sums = Extra::default();
+    pub fn nominated_seen_by(&self, snapshot: &Snapshot, pod: &Pod) -> Uncommitted {
+        let mut sums = Uncommitted::default();
         sums.fit(snapshot);
         for claim in self.claims_seen_by(snapshot, pod) {
             shift_claim(&mut sums, snapshot, &claim, 1);

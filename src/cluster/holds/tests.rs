@@ -67,10 +67,10 @@ fn a_publication_ends_a_hold_by_placement_and_deletion_only() {
     let snapshot = snapshot([]);
     let uid = PodUid(1);
     for (settled, ends) in [
-        (Settled::Placed(uid), true),
-        (Settled::Gone(uid), true),
-        (Settled::Placed(PodUid(2)), false),
-        (Settled::Recycled(C), false),
+        (Confirmed::Placed(uid), true),
+        (Confirmed::Gone(uid), true),
+        (Confirmed::Placed(PodUid(2)), false),
+        (Confirmed::Recycled(C), false),
     ] {
         let mut holds = Holds::default();
         holds.place(&snapshot, &pod(1, 2), &[A, C], Tick(0));
@@ -186,9 +186,9 @@ fn a_recycled_ordinal_is_no_longer_held() {
     let snapshot = snapshot([]);
     let mut holds = Holds::default();
     holds.place(&snapshot, &pod(1, 2), &[A, B, B], Tick(0));
-    holds.settle(Settled::Recycled(B));
+    holds.settle(Confirmed::Recycled(B));
     assert_eq!(seen(&mut holds, &snapshot, &pod(9, 1)), (vec![2, 0, 0], vec![2, 0]));
-    holds.settle(Settled::Recycled(B));
+    holds.settle(Confirmed::Recycled(B));
     holds.release(PodUid(1));
     assert_nothing_held(&holds);
 }
@@ -236,7 +236,7 @@ fn a_pod_made_anew_under_its_name_takes_over() {
     assert_eq!((holds.get(old.uid).is_some(), holds.get(other.uid).is_some()), (false, true));
     holds.place(&snapshot, &new, &[C], Tick(0));
     // What is told late of the old one does not touch the new one.
-    holds.settle(Settled::Gone(old.uid));
+    holds.settle(Confirmed::Gone(old.uid));
     assert_eq!(holds.get(new.uid).map(|hold| &*hold.nodes), Some(&[C][..]));
     holds.supersede(&snapshot, &new);
     holds.supersede(&snapshot, &other);

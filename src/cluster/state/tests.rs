@@ -4,8 +4,8 @@ use std::ptr;
 
 use super::*;
 use crate::model::{
-    BoundClaim, CannotJudge, Conditions, DomainLevel, Node, Owner, PodClaim, PoolOrd, Reach,
-    Refusal, owner_of,
+    BoundClaim, CannotJudge, Conditions, DomainLevel, Node, Owner, PodClaim, PoolOrd,
+    UnschedulableCondition, VolumeTopology, owner_of,
 };
 use crate::testing::{amounts, claim, node, placed, pod, replica, seen_node, seen_pod};
 
@@ -191,8 +191,11 @@ fn bound(volume: &str) -> BoundClaim {
     BoundClaim { volume: ObjectName::of("", volume), owner: 0 }
 }
 
-fn in_zone(zone: &str) -> Box<Reach> {
-    Box::new(Reach { zones: [("zone".into(), [zone.into()].into())].into(), ..Reach::default() })
+fn in_zone(zone: &str) -> Box<VolumeTopology> {
+    Box::new(VolumeTopology {
+        zones: [("zone".into(), [zone.into()].into())].into(),
+        ..VolumeTopology::default()
+    })
 }
 
 #[test]
@@ -334,7 +337,7 @@ fn a_recycled_ordinal_carries_nothing_over() {
     state.apply(Change::PodGone { uid: PodUid(1) });
     state.apply(seen_node(node("b", &[])));
     let (after, settled) = state.publish();
-    assert!(settled.contains(&Settled::Recycled(NodeOrd(0))), "{settled:?}");
+    assert!(settled.contains(&Confirmed::Recycled(NodeOrd(0))), "{settled:?}");
     assert_eq!(after.names.ord("b"), Some(NodeOrd(0)));
     assert_eq!(after.used(NodeOrd(0)), amounts(0, 0, 0));
     assert_eq!(after.domain(DomainLevel::Zone, NodeOrd(0)), crate::model::DomainOrd::NONE);
@@ -351,7 +354,7 @@ fn taint_sets_that_nobody_carries_do_not_pile_up() {
     let taint = |value: String| crate::model::Taint {
         key: "ToBeDeletedByClusterAutoscaler".into(),
         value: value.into(),
-        effect: crate::model::Effect::NoSchedule,
+        effect: crate::model::TaintEffect::NoSchedule,
     };
     let mut state = state([seen_node(node("a", &[])), seen_node(node("b", &[]))]);
     for second in 0..1000_u64 {
@@ -389,7 +392,7 @@ fn absurd_quantities_are_counted_and_taken_away_exactly() {
 
 #[test]
 fn what_settles_is_told_once_and_in_order() {
-    let refusal = Some(Refusal::default());
+    let refusal = Some(UnschedulableCondition::default());
     let mut state = state([seen_pod(&Pod { refusal, ..pod(1, 1) })]);
     let owner = Some(Owner { kind: "Job".into(), name: "j".into(), app: crate::model::AppKey(1) });
     let bound = Pod { owner, ..placed(&pod(1, 1), "a") };
@@ -398,10 +401,10 @@ fn what_settles_is_told_once_and_in_order() {
     state.apply(Change::PodGone { uid: PodUid(1) });
     let uid = PodUid(1);
     let want = [
-        Settled::Placed(uid),
-        Settled::Recycled(NodeOrd(0)),
-        Settled::Recycled(NodeOrd(0)),
-        Settled::Gone(uid),
+        Confirmed::Placed(uid),
+        Confirmed::Recycled(NodeOrd(0)),
+        Confirmed::Recycled(NodeOrd(0)),
+        Confirmed::Gone(uid),
     ];
     let (_, settled) = state.publish();
     // A pod that becomes another on a node that no watch told of lets its name go and takes it again.

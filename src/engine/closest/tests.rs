@@ -3,11 +3,12 @@ use std::sync::Arc;
 use super::*;
 use crate::engine::degraded;
 use crate::model::{
-    Change, Conditions, DomainLevel, Is, Node, NodeMatcher, PoolOrd, Refusal, Requirement, Tick,
+    Change, Conditions, DomainLevel, LabelOperator, Node, NodeMatcher, PoolOrd, Requirement, Tick,
+    UnschedulableCondition,
 };
 use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
 use crate::rules::{CATALOGUE, Share, SpreadKey, SpreadParams};
-use crate::testing::{Site, amounts, node, placed, pod, replica, seen_node, seen_pod};
+use crate::testing::{TestReplica, amounts, node, placed, pod, replica, seen_node, seen_pod};
 
 /// Three pools: of `metal` requests may fill a half, `eci` is elastic and takes two pods, and `shut` is open
 /// to nobody.
@@ -43,8 +44,8 @@ fn settings() -> Settings {
 }
 
 /// Nodes of ten cores by the first letter of their names: `m`etal, `e`ci, `s`hut.
-fn site(names: &[&str]) -> Site {
-    let mut site = Site::new(&settings());
+fn site(names: &[&str]) -> TestReplica {
+    let mut site = TestReplica::new(&settings());
     site.see(names.iter().map(|name| seen_node(in_its_pool(name))));
     site
 }
@@ -59,7 +60,7 @@ fn in_its_pool(name: &str) -> Node {
 }
 
 /// Puts a pod of so many cores on a node.
-fn fill(site: &mut Site, uid: u128, cores: i64, name: &str) {
+fn fill(site: &mut TestReplica, uid: u128, cores: i64, name: &str) {
     site.see([seen_pod(&placed(&pod(uid, cores), name))]);
 }
 
@@ -79,7 +80,7 @@ fn reasons_are_in_the_order_of_evaluation() {
         Reason::Insufficient,
         Reason::AllocationLimit,
         Reason::ElasticLimit,
-        Reason::DomainShare,
+        Reason::MaxReplicaShare,
     ];
     assert!(Reason::ALL.starts_with(&reasons) && Reason::ALL.is_sorted());
     assert!(Reason::ALL[reasons.len()..].iter().all(|it| it.is_provisional()));
@@ -109,7 +110,7 @@ fn the_reason_is_the_closest_to_success_of_all_nodes_whatever_is_offered() {
     assert_eq!(site.filter(&pod(16, 1), &["s1"], 0), Err(Reason::ElasticLimit));
     let online = |uid| Pod { priority: 9, ..replica(uid, 1, 7) };
     site.see([seen_pod(&placed(&online(5), "m3"))]);
-    assert_eq!(site.filter(&online(17), &["s1"], 0), Err(Reason::DomainShare));
+    assert_eq!(site.filter(&online(17), &["s1"], 0), Err(Reason::MaxReplicaShare));
     // It is of the pod's own app.
     assert_eq!(
         site.filter(&Pod { priority: 9, ..replica(18, 1, 8) }, &["s1"], 0),
@@ -145,7 +146,7 @@ fn a_backlog_of_one_template_shares_one_look_at_all_nodes() {
 fn all_nodes_are_looked_at_once_a_refused_pod_and_not_at_each_attempt() {
     let mut site = site(&["m1", "s1"]);
     fill(&mut site, 1, 5, "m1");
-    let dwell = crate::engine::RefusalLimits::default().text_dwell_ms;
+    let dwell = crate::engine::UnschedulableLimits::default().text_dwell_ms;
     let refused = pod(10, 1);
     for (now, num_asked) in [(0, 1), (1, 1), (dwell - 1, 1), (dwell, 2), (dwell + 1, 2)] {
         assert_eq!(site.filter(&refused, &["s1"], now), Err(Reason::AllocationLimit), "{now}");
@@ -169,7 +170,10 @@ fn a_node_that_node_affinity_rules_out_is_no_reason() {
     let mut site = site(&["m1", "s1"]);
     fill(&mut site, 1, 5, "m1");
     let wants = |disk: &str| {
-        let asked = Requirement { key: "disk".into(), is: Is::In([Box::<str>::from(disk)].into()) };
+        let asked = Requirement {
+            key: "disk".into(),
+            is: LabelOperator::In([Box::<str>::from(disk)].into()),
+        };
         let constraints = Constraints { node_selector: [asked].into(), ..Constraints::default() };
         Some(Arc::new(constraints))
     };
@@ -221,7 +225,7 @@ fn an_adopted_refusal_keeps_its_reason() {
     let mut site = site(&["m1", "s1"]);
     fill(&mut site, 1, 5, "m1");
     let message = "0/2 nodes are available: 1 sigma: allocation limit of the pool reached.";
-    let refusal = Some(Refusal { reason: Reason::find_in(message) });
+    let refusal = Some(UnschedulableCondition { reason: Reason::find_in(message) });
     let waiting = Pod { refusal, ..pod(10, 1) };
     site.see([seen_pod(&waiting)]);
     assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 1);

@@ -2,13 +2,15 @@ use std::sync::Arc;
 
 use super::*;
 use crate::model::{
-    BoundClaim, Change, Constraints, DomainLevel, ExtendedAmount, Hashed, HostPort, Is, LabelSet,
-    Namespaces, Node, NodeMatcher, ObjectName, PodTerm, PoolOrd, Reach, Requirement, SpreadTerm,
-    Tick,
+    BoundClaim, Change, Constraints, DomainLevel, ExtendedAmount, HashedText, HostPort,
+    LabelOperator, LabelSet, Namespaces, Node, NodeMatcher, ObjectName, PodAffinityTerm, PoolOrd,
+    Requirement, SpreadTerm, Tick, VolumeTopology,
 };
 use crate::policy::{ClassSettings, Grant, PoolSettings, Role, Settings, default_class};
 use crate::rules::{BoundScope, CPU, PODS, REPLICAS, Share, SpreadKey, SpreadParams};
-use crate::testing::{GIB, Site, amounts, claim, node, placed, pod, replica, seen_node, seen_pod};
+use crate::testing::{
+    GIB, TestReplica, amounts, claim, node, placed, pod, replica, seen_node, seen_pod,
+};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -41,8 +43,8 @@ fn settings() -> Settings {
     }
 }
 
-fn site() -> Site {
-    let mut site = Site::new(&settings());
+fn site() -> TestReplica {
+    let mut site = TestReplica::new(&settings());
     let gpu = |amount| [ExtendedAmount { name: "gpu".into(), amount }].into();
     let metal = node("m", &[("pool", "metal"), (ZONE, "a")]);
     site.see([seen_node(Node { extended: gpu(4), ..metal })]);
@@ -50,13 +52,13 @@ fn site() -> Site {
     site
 }
 
-fn explained(site: &mut Site, pod: &Pod) -> Explanation {
+fn explained(site: &mut TestReplica, pod: &Pod) -> Explanation {
     let nodes: Vec<NodeOrd> = site.world.snapshot.live_nodes().collect();
     explain(&mut site.desk, &site.world, pod, &nodes, 5)
 }
 
 /// One pod placed on the node, one held there, one nominated, and one both, which counts once.
-fn crowd(site: &mut Site, name: &str, like: impl Fn(u128) -> Pod) {
+fn crowd(site: &mut TestReplica, name: &str, like: impl Fn(u128) -> Pod) {
     let nominated = |uid| Pod { nominated: Some(name.into()), ..like(uid) };
     site.see([seen_pod(&placed(&like(1), name))]);
     let ords = site.ords(&[name]);
@@ -72,7 +74,7 @@ type Compared = (Box<str>, BoundScope, [i64; 5], Option<(i64, u32)>);
 fn compared(explanation: &Explanation, reason: Reason) -> Vec<Compared> {
     let example = explanation.nodes.iter().find(|it| it.verdict == reason);
     let exceeded = example.map_or(&[][..], |it| &it.exceeded);
-    let numbers = |(bound, taken): &(Bound, Uncommitted<i64>)| {
+    let numbers = |(bound, taken): &(Bound, UncommittedView<i64>)| {
         let numbers = [bound.asked, bound.requested, taken.held, taken.nominated, bound.limit];
         assert_eq!(numbers[..4].iter().sum::<i64>(), bound.sum());
         assert!(bound.sum() > bound.limit);
@@ -94,7 +96,7 @@ fn every_limit_says_who_takes_what_of_it() {
     );
     let on_node = why.nodes.iter().find(|it| it.verdict == Reason::AllocationLimit);
     let taken = on_node.map(|it| it.uncommitted);
-    let want = Uncommitted { held: amounts(2, 2, 2), nominated: amounts(1, 1, 1) };
+    let want = UncommittedView { held: amounts(2, 2, 2), nominated: amounts(1, 1, 1) };
     assert_eq!(taken, Some(want));
     // More than there is: both resources lack, and no share is spoken of.
     let why = explained(&mut full, &Pod { requests: pod(9, 99).requests, ..pod(9, 99) });
@@ -146,20 +148,20 @@ fn extended_resources_pools_and_domains_say_so_too() {
     let zone = BoundScope::Domain(ZONE.into(), "a".into());
     let want = [1, 1, 2, 1, 1];
     assert_eq!(
-        compared(&why, Reason::DomainShare),
+        compared(&why, Reason::MaxReplicaShare),
         [(REPLICAS.into(), zone, want, Some((5, 100)))]
     );
 }
 
 /// A pod with one kind of constraint, and what else there must be.
-fn constrained(kind: ConstraintKind, site: &mut Site) -> Pod {
-    let (app, cart) = (Hashed::of("app"), Hashed::of("cart"));
+fn constrained(kind: ConstraintKind, site: &mut TestReplica) -> Pod {
+    let (app, cart) = (HashedText::of("app"), HashedText::of("cart"));
     let labels = LabelSet::new("default", [(app, cart)]);
-    let carts = [Requirement { key: app, is: Is::In([cart].into()) }];
-    let term = |key: &str| PodTerm {
+    let carts = [Requirement { key: app, is: LabelOperator::In([cart].into()) }];
+    let term = |key: &str| PodAffinityTerm {
         key: key.into(),
         selector: Some(carts.clone().into()),
-        namespaces: Namespaces { named: [Hashed::of("default")].into(), selected: None },
+        namespaces: Namespaces { named: [HashedText::of("default")].into(), selected: None },
     };
     let port = HostPort { port: 80, protocol: Default::default(), ip: None };
     let other = Pod { labels: labels.clone(), ..replica(1, 1, 7) };
@@ -169,10 +171,10 @@ fn constrained(kind: ConstraintKind, site: &mut Site) -> Pod {
         labels: labels.clone(),
         ..pod(9, 1)
     };
-    let place = |site: &mut Site, pod: &Pod| site.see([seen_pod(&placed(pod, "m"))]);
+    let place = |site: &mut TestReplica, pod: &Pod| site.see([seen_pod(&placed(pod, "m"))]);
     match kind {
         ConstraintKind::NodeAffinity => {
-            let asked = Requirement { key: "disk".into(), is: Is::Exists };
+            let asked = Requirement { key: "disk".into(), is: LabelOperator::Exists };
             with(Constraints { node_selector: [asked].into(), ..Constraints::default() })
         }
         ConstraintKind::HostPort => {
@@ -182,7 +184,7 @@ fn constrained(kind: ConstraintKind, site: &mut Site) -> Pod {
         }
         ConstraintKind::Volumes => {
             let zones = [(ZONE.into(), ["far".into()].into())].into();
-            let reach = Some(Box::new(Reach { zones, ..Reach::default() }));
+            let reach = Some(Box::new(VolumeTopology { zones, ..VolumeTopology::default() }));
             let (volume, data) = (ObjectName(100), claim("data"));
             let bound = Some(BoundClaim { volume, owner: 0 });
             let name = data.name;
@@ -203,8 +205,9 @@ fn constrained(kind: ConstraintKind, site: &mut Site) -> Pod {
             with(Constraints { spread: [spread].into(), ..Constraints::default() })
         }
         ConstraintKind::PodAffinity => {
-            let songs = [Requirement { key: app, is: Is::In([Hashed::of("song")].into()) }];
-            let term = PodTerm { selector: Some(songs.into()), ..term(ZONE) };
+            let songs =
+                [Requirement { key: app, is: LabelOperator::In([HashedText::of("song")].into()) }];
+            let term = PodAffinityTerm { selector: Some(songs.into()), ..term(ZONE) };
             with(Constraints { together: [term].into(), ..Constraints::default() })
         }
         ConstraintKind::PodAntiAffinity => {
@@ -222,7 +225,7 @@ fn constrained(kind: ConstraintKind, site: &mut Site) -> Pod {
 #[test]
 fn a_constraint_that_leaves_nothing_is_named_and_no_node_is_best() {
     for kind in ConstraintKind::ALL {
-        let mut site = Site::new(&settings());
+        let mut site = TestReplica::new(&settings());
         site.see([seen_node(node("m", &[("pool", "metal"), (ZONE, "a")]))]);
         let pod = constrained(kind, &mut site);
         let why = explained(&mut site, &pod);

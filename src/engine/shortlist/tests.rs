@@ -1,18 +1,20 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::cluster::Extra;
-use crate::engine::{Desk, Tally, World};
-use crate::model::{DomainLevel, Effect, ExtendedAmount, Node, NodeMatcher, Requests, Taint, Tick};
+use crate::cluster::Uncommitted;
+use crate::engine::{Decider, Tally, View};
+use crate::model::{
+    DomainLevel, ExtendedAmount, Node, NodeMatcher, Requests, Taint, TaintEffect, Tick,
+};
 use crate::policy::{ClassSettings, PoolSettings, Settings, Shortlist, default_class};
 use crate::rules::Share;
-use crate::testing::{Site, node, pod, seen_node};
+use crate::testing::{TestReplica, node, pod, seen_node};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Three pools, of which the class likes the last best; of four zones the first is the largest, and
 /// some nodes have none. `allocation` makes the class bear limits.
-fn site(shortlist: Shortlist, allocation: Share) -> Site {
+fn site(shortlist: Shortlist, allocation: Share) -> TestReplica {
     let pool = |name: &str| PoolSettings {
         name: name.into(),
         matcher: NodeMatcher {
@@ -26,7 +28,7 @@ fn site(shortlist: Shortlist, allocation: Share) -> Site {
     let class =
         ClassSettings { pools: Some(order.into()), shortlist: Some(shortlist), ..default_class() };
     let pools = ["a", "b", "c"].map(pool).into();
-    let mut site = Site::new(&Settings {
+    let mut site = TestReplica::new(&Settings {
         name: "test".into(),
         pools,
         classes: vec![class],
@@ -50,7 +52,7 @@ fn verdicts(nodes: &[NodeOrd]) -> Vec<Reason> {
 /// What is named by the book: sort all, take whole bands while they fit, then node by node unless its
 /// zone has its share, then whatever is left.
 fn by_the_book(
-    world: &World,
+    world: &View,
     class: &crate::policy::Class,
     order: &[NodeOrd],
     most: usize,
@@ -89,11 +91,11 @@ fn the_best_are_named_by_the_book_whatever_bounds_them() {
         for allocation in [Share::ALL, limits] {
             let site = site(Shortlist { nodes: num, per_domain }, allocation);
             let (world, pod) = (&site.world, pod(1, 1));
-            let mut extra = Extra::default();
+            let mut extra = Uncommitted::default();
             extra.fit(&world.snapshot);
             let class = world.class(world.classify(&pod).class);
             assert_eq!(class.bears_limits, allocation != Share::ALL);
-            let case = Case { world, class, pod: &pod, extra: &extra };
+            let case = DecisionContext { world, class, pod: &pod, extra: &extra };
             let nodes: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
             let verdicts = verdicts(&nodes);
             let mut ranker = Ranker::default();
@@ -149,7 +151,7 @@ fn a_shortlist_is_off_where_all_nodes_are_named_and_not_where_holds_name_fewer()
         ] {
             let mut site = site(Shortlist::of(listed), allocation);
             if why == ShortlistOff::Sibling {
-                site.desk = Desk::default().beside(Siblings::Judging);
+                site.desk = Decider::default().beside(OtherExtenders::Judging);
             }
             if why == ShortlistOff::SoftTaints {
                 site.see((0..60).map(|at| seen_node(disliked(&site_node(at)))));
@@ -168,7 +170,8 @@ fn a_shortlist_is_off_where_all_nodes_are_named_and_not_where_holds_name_fewer()
 }
 
 fn disliked(it: &Node) -> Node {
-    let taint = Taint { key: "old".into(), value: "".into(), effect: Effect::PreferNoSchedule };
+    let taint =
+        Taint { key: "old".into(), value: "".into(), effect: TaintEffect::PreferNoSchedule };
     Node { taints: [taint].into(), resource_version: 2, ..it.clone() }
 }
 
@@ -192,17 +195,17 @@ fn whoever_judges_after_us_has_the_whole_choice() {
         let extended = [ExtendedAmount { name: "example.com/gpu".into(), amount }].into();
         Pod { requests: Requests { extended, ..pod(1, 1).requests }, ..pod(1, 1) }
     };
-    let managing = Siblings::Managing(vec!["example.com/gpu".into()]);
+    let managing = OtherExtenders::Managing(vec!["example.com/gpu".into()]);
     let off = Naming::Off(ShortlistOff::Sibling);
     let cases = [
-        (Siblings::None, gpu(1), Naming::Best),
-        (Siblings::Judging, pod(1, 1), off),
+        (OtherExtenders::None, gpu(1), Naming::Best),
+        (OtherExtenders::Judging, pod(1, 1), off),
         (managing.clone(), gpu(1), off),
         (managing, pod(1, 1), Naming::Best),
     ];
     for (siblings, pod, want) in cases {
         let mut site = site(Shortlist::of(4), Share::ALL);
-        site.desk = Desk::default().beside(siblings);
+        site.desk = Decider::default().beside(siblings);
         let nodes: Vec<NodeOrd> = site.world.snapshot.live_nodes().collect();
         let answer = site.desk.filter(&site.world, &Arc::new(pod), &nodes, Tick(0));
         assert_eq!(answer.naming, want);

@@ -7,7 +7,7 @@ use crate::policy::Cause;
 
 /// A nomination to be written, right after the answer that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SteerOrder {
+pub struct SteerAction {
     /// The pod as it was asked about: the write is fenced by its UID and nomination.
     pub pod: Arc<Pod>,
     /// The node's name.

@@ -1,8 +1,8 @@
 use super::*;
-use crate::engine::{Answer, Candidate, Helm, Nominates, PreemptVerb, Ring};
-use crate::model::{Change, Node, NodeMatcher, Reason, Refusal};
+use crate::engine::{Answer, Candidate, Nominates, PreemptVerb, Requeue, SteerContext};
+use crate::model::{Change, Node, NodeMatcher, Reason, UnschedulableCondition};
 use crate::policy::{ClassSettings, PoolSettings, Settings, Steering, default_class};
-use crate::testing::{Site, node, placed, pod, replica, seen_node, seen_pod};
+use crate::testing::{TestReplica, node, placed, pod, replica, seen_node, seen_pod};
 
 mod foreign;
 mod interleavings;
@@ -10,7 +10,8 @@ mod requeue;
 mod whom;
 
 /// Nominations are written, and kube-scheduler asks before it preempts.
-const ACTS: Helm = Helm { acts: true, preempt_verb: PreemptVerb::Configured, is_paused: false };
+const ACTS: SteerContext =
+    SteerContext { acts: true, preempt_verb: PreemptVerb::Configured, is_paused: false };
 /// What kube-scheduler offers: `t` is never among it.
 const WINDOW: [&str; 2] = ["x", "y"];
 
@@ -37,17 +38,17 @@ fn home(name: &str) -> Node {
 }
 
 /// A site with the pod pending, and nobody asked about yet.
-fn site(better: bool, pods: &[&Pod]) -> Site {
-    let mut site = Site::new(&settings(better));
+fn site(better: bool, pods: &[&Pod]) -> TestReplica {
+    let mut site = TestReplica::new(&settings(better));
     site.see([seen_node(home("t"))]);
     site.see(WINDOW.map(|name| seen_node(node(name, &[("pool", "ward")]))));
     site.see(pods.iter().map(|pod| seen_pod(pod)));
     site
 }
 
-impl Site {
+impl TestReplica {
     /// What kube-scheduler is answered.
-    fn asked(&mut self, pod: &Pod, names: &[&str], helm: Helm, now_ms: u64) -> Answer {
+    fn asked(&mut self, pod: &Pod, names: &[&str], helm: SteerContext, now_ms: u64) -> Answer {
         let (pod, nodes, now) = (Arc::new(pod.clone()), self.ords(names), Tick(now_ms));
         let mut answer = self.desk.filter(&self.world, &pod, &nodes, now);
         self.desk.steer(&self.world, &pod, &nodes, helm, now, &mut answer);
@@ -55,14 +56,14 @@ impl Site {
     }
 
     /// The first call, which sends the pod away.
-    fn sent(&mut self, pod: &Pod, now_ms: u64) -> SteerOrder {
+    fn sent(&mut self, pod: &Pod, now_ms: u64) -> SteerAction {
         let answer = self.asked(pod, &WINDOW, ACTS, now_ms);
         assert_eq!(answer.refused.map(|it| it.1), Some(Reason::Steered), "{answer:?}");
         assert!(answer.accepted.is_empty() && answer.unsteered.is_none());
         answer.steer.expect("it is steered")
     }
 
-    fn wrote(&mut self, order: &SteerOrder, wrote: Wrote, now_ms: u64) {
+    fn wrote(&mut self, order: &SteerAction, wrote: Wrote, now_ms: u64) {
         let round = (order.pod.uid, order.round);
         self.desk.steer_written(&self.world, round, wrote, Tick(now_ms));
     }
@@ -88,12 +89,12 @@ impl Site {
     }
 
     /// Whoever is requeued, with nominations where they are to be written.
-    fn requeued(&mut self, now_ms: u64) -> Vec<Ring> {
+    fn requeued(&mut self, now_ms: u64) -> Vec<Requeue> {
         self.desk.rings(&self.world, Nominates::ANY, Tick(now_ms), usize::MAX, usize::MAX)
     }
 
     /// The one pod that is requeued with a nomination.
-    fn sent_at_requeue(&mut self, now_ms: u64) -> SteerOrder {
+    fn sent_at_requeue(&mut self, now_ms: u64) -> SteerAction {
         let rings = self.requeued(now_ms);
         assert_eq!(rings.len(), 1, "at {now_ms}");
         rings.into_iter().next().and_then(|it| it.steer).expect("with a nomination")
@@ -112,7 +113,7 @@ fn nominated(pod: &Pod, node: &str) -> Pod {
 
 /// As its watch event shows it after the first refusal.
 fn told(pod: &Pod, reason: Reason) -> Pod {
-    let refusal = Some(Refusal { reason: Some(reason) });
+    let refusal = Some(UnschedulableCondition { reason: Some(reason) });
     Pod { refusal, resource_version: pod.resource_version + 1, ..pod.clone() }
 }
 
@@ -223,15 +224,15 @@ fn while_the_nomination_is_being_written_the_answer_is_the_usual_one() {
 #[test]
 fn whatever_else_ends_a_steer_leads_to_the_usual_answer() {
     let me = pod(1, 1);
-    let gone = |site: &mut Site| site.see([Change::NodeGone { name: "t".into() }]);
-    let cordon = |site: &mut Site| {
+    let gone = |site: &mut TestReplica| site.see([Change::NodeGone { name: "t".into() }]);
+    let cordon = |site: &mut TestReplica| {
         let conditions = crate::model::Conditions::CORDONED;
         site.see([seen_node(Node { conditions, resource_version: 2, ..home("t") })]);
     };
-    let nothing = |_: &mut Site| {};
-    let off = Helm { acts: false, ..ACTS };
-    type Event = fn(&mut Site);
-    type Case<'a> = (Event, Option<&'a str>, &'a [&'a str], Helm, SteerOutcome);
+    let nothing = |_: &mut TestReplica| {};
+    let off = SteerContext { acts: false, ..ACTS };
+    type Event = fn(&mut TestReplica);
+    type Case<'a> = (Event, Option<&'a str>, &'a [&'a str], SteerContext, SteerOutcome);
     let cases: [Case<'_>; 8] = [
         (nothing, Some("t"), &WINDOW, ACTS, SteerOutcome::NotHonoured),
         (nothing, Some("y"), &WINDOW, ACTS, SteerOutcome::Overruled),
@@ -313,7 +314,7 @@ fn switched_on_it_is_for_pods_that_were_refused_before_too() {
     let me = pod(1, 1);
     let mut site = site(false, &[&me]);
     let mut settings = settings(false);
-    let mut switch = |site: &mut Site, steering| {
+    let mut switch = |site: &mut TestReplica, steering| {
         settings.classes[0].steering = Some(steering);
         site.world.plan = crate::policy::Plan::build(&settings, String::new());
         site.world.plan_generation += 1;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
-use crate::actor::{MeansState, Record};
+use crate::actions::{ActionKindState, Record};
 use crate::model::Tick;
 
 #[derive(Serialize)]
-pub(super) struct MeansView {
+pub(super) struct ActionKindView {
     means: &'static str,
     on: bool,
     why_off: Option<String>,
@@ -36,9 +36,9 @@ struct ActionView {
 }
 
 /// All means, each with its last actions.
-pub(super) fn page(means: Vec<MeansState>, now: Tick) -> Vec<MeansView> {
+pub(super) fn page(means: Vec<ActionKindState>, now: Tick) -> Vec<ActionKindView> {
     let wall = Timestamp::now();
-    let view = |it: MeansState| MeansView {
+    let view = |it: ActionKindState| ActionKindView {
         means: it.means.name(),
         on: it.why_off.is_none(),
         why_off: it.why_off.map(|why| why.to_string()),

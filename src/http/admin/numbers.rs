@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::views::{AmountsView, NodeView};
 use crate::cluster::Snapshot;
-use crate::engine::{ConstraintKind, Desk, NodeExplanation, Uncommitted};
-use crate::model::{Effect, Pod, Reason};
+use crate::engine::{ConstraintKind, Decider, NodeExplanation, UncommittedView};
+use crate::model::{Pod, Reason, TaintEffect};
 use crate::rules::{Bound, BoundScope};
 
 /// A node as the pod's decision sees it: `requested` and both of these count.
@@ -21,7 +21,7 @@ pub(super) struct ExplainedNodeView {
 
 impl ExplainedNodeView {
     pub(super) fn of(node: NodeView, it: &NodeExplanation) -> Self {
-        let Uncommitted { held, nominated } = it.uncommitted;
+        let UncommittedView { held, nominated } = it.uncommitted;
         Self { node, held: held.into(), nominated: nominated.into() }
     }
 }
@@ -45,7 +45,7 @@ pub(super) struct LimitView {
 }
 
 impl LimitView {
-    pub(super) fn of((bound, taken): &(Bound, Uncommitted<i64>)) -> Self {
+    pub(super) fn of((bound, taken): &(Bound, UncommittedView<i64>)) -> Self {
         let (scope, of) = match &bound.scope {
             BoundScope::Node => ("node", None),
             BoundScope::Pool(name) => ("pool", Some(name.to_string())),
@@ -90,7 +90,7 @@ pub(super) struct NominatedView {
 }
 
 impl NominatedView {
-    pub(super) fn of(snapshot: &Snapshot, desk: &Desk, pod: &Pod) -> Option<Self> {
+    pub(super) fn of(snapshot: &Snapshot, desk: &Decider, pod: &Pod) -> Option<Self> {
         let node = pod.nominated.as_deref()?;
         let on_node = snapshot.names.ord(node).map_or(&[][..], |ord| snapshot.pods_on(ord));
         let ending = on_node.iter().filter(|it| it.terminating && it.priority < pod.priority);
@@ -109,7 +109,7 @@ impl NominatedView {
 pub(super) fn taint_of(snapshot: &Snapshot, pod: &Pod, it: &NodeExplanation) -> Option<String> {
     let mut taints = snapshot.taints(it.node).iter().filter(|_| it.verdict == Reason::Tainted);
     let taint = taints.find(|taint| {
-        taint.effect != Effect::PreferNoSchedule
+        taint.effect != TaintEffect::PreferNoSchedule
             && !pod.tolerations.iter().any(|it| it.tolerates(taint))
     })?;
     let value = if taint.value.is_empty() { "" } else { "=" };
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::model::{Node, Taint, TaintValue, Toleration};
     use crate::policy::Settings;
-    use crate::testing::{Site, node, placed, pod, seen_node, seen_pod};
+    use crate::testing::{TestReplica, node, placed, pod, seen_node, seen_pod};
 
     #[test]
     fn a_nomination_is_by_preemption_while_its_victims_end() {
@@ -138,7 +138,7 @@ mod tests {
             (vec![ending(1, 0)], &ahead, Some(("sigma", 1))),
             (vec![ending(1, 0)], &pod(9, 1), None),
         ] {
-            let mut site = Site::new(&Settings::default());
+            let mut site = TestReplica::new(&Settings::default());
             site.see([seen_node(node("n", &[]))]);
             site.see(there.iter().chain([pod]).map(seen_pod));
             let view = NominatedView::of(&site.world.snapshot, &site.desk, pod);
@@ -151,11 +151,11 @@ mod tests {
         let taint =
             |key: &str, value: &str, effect| Taint { key: key.into(), value: value.into(), effect };
         let taints = [
-            taint("soft", "", Effect::PreferNoSchedule),
-            taint("gpu", "yes", Effect::NoSchedule),
-            taint("old", "", Effect::NoExecute),
+            taint("soft", "", TaintEffect::PreferNoSchedule),
+            taint("gpu", "yes", TaintEffect::NoSchedule),
+            taint("old", "", TaintEffect::NoExecute),
         ];
-        let mut site = Site::new(&Settings::default());
+        let mut site = TestReplica::new(&Settings::default());
         site.see([seen_node(Node { taints: taints.into(), ..node("n", &[]) })]);
         let tolerates =
             |key: &str| Toleration { key: key.into(), value: TaintValue::Any, effect: None };

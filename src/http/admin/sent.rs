@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::actor::Obstacle;
-use crate::ahead::Standing;
-use crate::engine::{Desk, SteerOutcome};
+use crate::actions::Obstacle;
+use crate::engine::{Decider, SteerOutcome};
 use crate::model::{PodUid, Tick};
+use crate::nominator::NominatorVerdict;
 
 /// Something that is off.
 #[derive(Serialize)]
@@ -44,7 +44,7 @@ pub(super) struct SteerView {
 }
 
 impl SteerView {
-    pub(super) fn of(desk: &Desk, uid: PodUid, now: Tick) -> Option<Self> {
+    pub(super) fn of(desk: &Decider, uid: PodUid, now: Tick) -> Option<Self> {
         let it = desk.steers().record(uid)?;
         Some(Self {
             cause: it.cause.name(),
@@ -63,21 +63,21 @@ impl SteerView {
 
 /// How a pending pod stands to nominating ahead.
 #[derive(Serialize)]
-pub(super) struct AheadView {
+pub(super) struct NominatorView {
     /// `target`, `waits`, `foreign`, or why it is not nominated.
     standing: &'static str,
     /// The node that was chosen for it.
     target: Option<String>,
 }
 
-impl From<Standing> for AheadView {
-    fn from(it: Standing) -> Self {
+impl From<NominatorVerdict> for NominatorView {
+    fn from(it: NominatorVerdict) -> Self {
         let (standing, target) = match it {
-            Standing::Target(node) => ("target", Some(node)),
-            Standing::Waits => ("waits", None),
-            Standing::Paused => ("paused", None),
-            Standing::Foreign => ("foreign", None),
-            Standing::Not(why) => (why.name(), None),
+            NominatorVerdict::Target(node) => ("target", Some(node)),
+            NominatorVerdict::Waits => ("waits", None),
+            NominatorVerdict::Paused => ("paused", None),
+            NominatorVerdict::Foreign => ("foreign", None),
+            NominatorVerdict::Not(why) => (why.name(), None),
         };
         Self { standing, target }
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
-use crate::engine::Desk;
+use crate::engine::Decider;
 use crate::model::{Change, Kind, Pod};
 use crate::policy::compile;
 use crate::testing::{node, pod};
@@ -23,7 +23,7 @@ classes:
 async fn admin() -> Router {
     let compiled = compile("test.yaml", POLICY.as_bytes());
     let plan = compiled.map(|it| it.plan).unwrap_or_else(|faults| unreachable!("{faults:?}"));
-    let board = Arc::new(Board::new(plan, Desk::default(), Clock::start()));
+    let board = Arc::new(SharedState::new(plan, Decider::default(), Clock::start()));
     let metrics = Arc::new(Metrics::new().unwrap_or_else(|error| unreachable!("{error}")));
     let (writer, _) = spawn(board.clone(), metrics.clone());
     let mut changes: Vec<Change> = Kind::ALL.into_iter().map(Change::RelistBegin).collect();

@@ -3,21 +3,21 @@
 use serde::Serialize;
 
 use super::numbers::{ConstraintView, ExplainedNodeView, LimitView, NominatedView, taint_of};
-use super::sent::{AheadView, ObstacleView, SteerView};
+use super::sent::{NominatorView, ObstacleView, SteerView};
 use super::{Check, ObstaclesOf, PolicyOnDisk, PolicyOrigin, StandingOf};
-use crate::actor::Leading;
-use crate::engine::{self, Desk, NodeExplanation, World};
+use crate::actions::Leading;
+use crate::engine::{self, Decider, NodeExplanation, View};
 use crate::model::{Amounts, CannotJudge, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Reason};
 use crate::policy::{Class, Diagnostic, Role};
-use crate::writer::Board;
+use crate::writer::SharedState;
 
 /// Most nodes that an explanation shows in full.
 const MAX_BEST: usize = 5;
 
 /// One look at the board.
 pub(super) struct Views<'a> {
-    pub(super) board: &'a Board,
-    pub(super) world: &'a World,
+    pub(super) board: &'a SharedState,
+    pub(super) world: &'a View,
 }
 
 #[derive(Serialize)]
@@ -152,7 +152,7 @@ pub(super) struct ExplainView {
     /// The pod was answered, and its place is kept until the watch tells who won.
     held: bool,
     /// How it stands to nominating ahead; null where the policy does not, and for a placed pod.
-    ahead: Option<AheadView>,
+    ahead: Option<NominatorView>,
     requests: Option<AmountsView>,
     nodes_considered: usize,
     nodes_kept: u32,
@@ -203,7 +203,7 @@ struct PointsView {
 /// Why a pod waits, or where it is. Decided, as an answer to kube-scheduler is, with the desk up to
 /// date and on the newest World: an older one would take the desk back to an older policy.
 pub(super) fn explain(
-    board: &Board,
+    board: &SharedState,
     (ahead, obstacles): (&StandingOf, &ObstaclesOf),
     namespace: &str,
     name: &str,
@@ -215,7 +215,7 @@ pub(super) fn explain(
         let standing = pending.and_then(|pod| ahead(world, desk, pod));
         let off = pending.map(|pod| obstacles(world, desk, pod)).unwrap_or_default();
         let steering_off = off.into_iter().map(ObstacleView::from).collect();
-        Ok(ExplainView { ahead: standing.map(AheadView::from), steering_off, ..view })
+        Ok(ExplainView { ahead: standing.map(NominatorView::from), steering_off, ..view })
     })
 }
 
@@ -299,7 +299,7 @@ impl Views<'_> {
 
     fn explain(
         &self,
-        desk: &mut Desk,
+        desk: &mut Decider,
         namespace: &str,
         name: &str,
         node: Option<&str>,
@@ -338,7 +338,7 @@ impl Views<'_> {
 
     fn explain_pending(
         &self,
-        desk: &mut Desk,
+        desk: &mut Decider,
         pod: &Pod,
         node: Option<&str>,
     ) -> Result<ExplainView, String> {

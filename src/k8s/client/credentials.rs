@@ -19,7 +19,7 @@ use tokio_rustls::rustls::client::ResolvesClientCert;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tower::{BoxError, Service};
 
-use super::exec::{Given, Plugin};
+use super::exec::{CredentialPlugin, Given};
 use super::pem;
 
 /// A token file is read this often, as client-go does: half of the time that the kubelet leaves.
@@ -29,26 +29,26 @@ const LEEWAY: SignedDuration = SignedDuration::from_secs(10);
 
 /// Where the `Authorization` header comes from.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum HeaderSource {
     /// It does not change; `None`: there is none.
     Fixed(Option<HeaderValue>),
     /// A file with a token, and the token to use while it has none.
     File { path: PathBuf, fallback: Option<HeaderValue> },
     /// A program.
-    Plugin(Arc<Plugin>),
+    Plugin(Arc<CredentialPlugin>),
 }
 
 /// The present credentials.
 #[derive(Debug)]
 pub(super) struct Credentials {
-    source: Source,
-    known: Mutex<Known>,
-    identity: Arc<Identity>,
+    source: HeaderSource,
+    known: Mutex<KnownHeader>,
+    identity: Arc<ClientIdentity>,
 }
 
 /// What a source gave last.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownHeader {
     header: Option<HeaderValue>,
     until: Until,
 }
@@ -66,13 +66,13 @@ enum Until {
 
 /// The client certificate that the next TLS handshake shows.
 #[derive(Debug, Default)]
-pub(super) struct Identity {
+pub(super) struct ClientIdentity {
     current: ArcSwapOption<CertifiedKey>,
     /// The files of certificate and key, which are read again: whoever renews them restarts nobody.
     files: OnceLock<(PathBuf, PathBuf)>,
 }
 
-impl Identity {
+impl ClientIdentity {
     pub(super) fn set(&self, pair: Arc<CertifiedKey>) {
         self.current.store(Some(pair));
     }
@@ -90,7 +90,7 @@ impl Identity {
     }
 }
 
-impl ResolvesClientCert for Identity {
+impl ResolvesClientCert for ClientIdentity {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         if let Some(pair) = self.renewed() {
             self.set(pair);
@@ -129,7 +129,10 @@ fn read(path: &Path) -> Result<HeaderValue, String> {
 
 impl Credentials {
     /// Asks the source once, so that what is wrong with it is known now.
-    pub(super) async fn start(source: Source, identity: Arc<Identity>) -> Result<Self, String> {
+    pub(super) async fn start(
+        source: HeaderSource,
+        identity: Arc<ClientIdentity>,
+    ) -> Result<Self, String> {
         let credentials = Self { source, known: Mutex::default(), identity };
         credentials.header().await?;
         Ok(credentials)
@@ -149,12 +152,12 @@ impl Credentials {
         self.known.lock().await.until = Until::Over;
     }
 
-    async fn renew(&self, known: &mut Known) -> Result<(), String> {
+    async fn renew(&self, known: &mut KnownHeader) -> Result<(), String> {
         match &self.source {
-            Source::Fixed(header) => {
-                *known = Known { header: header.clone(), until: Until::Forever };
+            HeaderSource::Fixed(header) => {
+                *known = KnownHeader { header: header.clone(), until: Until::Forever };
             }
-            Source::File { path, fallback } => {
+            HeaderSource::File { path, fallback } => {
                 let until = Until::Moment(Instant::now() + READ_EVERY);
                 // Some take the file away after the start; the last token that was read stays.
                 let kept = known.header.clone().or_else(|| fallback.clone());
@@ -163,9 +166,9 @@ impl Credentials {
                     (Err(_), Some(kept)) => kept,
                     (Err(why), None) => return Err(why),
                 };
-                *known = Known { header: Some(header), until };
+                *known = KnownHeader { header: Some(header), until };
             }
-            Source::Plugin(plugin) => {
+            HeaderSource::Plugin(plugin) => {
                 let program = plugin.clone();
                 let given = tokio::task::spawn_blocking(move || program.run()).await;
                 let given = given.map_err(|_| "the exec plugin broke off".to_owned())??;
@@ -175,21 +178,21 @@ impl Credentials {
         Ok(())
     }
 
-    fn accept(&self, given: Given) -> Result<Known, String> {
+    fn accept(&self, given: Given) -> Result<KnownHeader, String> {
         let odd = || "the exec plugin printed a token that no header can hold".to_owned();
         let header = given.token.map(|it| bearer(&it).ok_or_else(odd)).transpose()?;
         if let Some((certificate, key)) = given.identity {
             let pair = pem::identity(certificate.as_bytes(), key.as_bytes());
             let pair = pair.map_err(|bad| match bad {
-                pem::BadIdentity::Certificate(why) => {
+                pem::BadPem::Certificate(why) => {
                     format!("the exec plugin's clientCertificateData {why}")
                 }
-                pem::BadIdentity::Key(why) => format!("the exec plugin's clientKeyData {why}"),
+                pem::BadPem::Key(why) => format!("the exec plugin's clientKeyData {why}"),
             })?;
             self.identity.set(pair);
         }
         let until = given.expires.map_or(Until::Forever, Until::Date);
-        Ok(Known { header, until })
+        Ok(KnownHeader { header, until })
     }
 }
 

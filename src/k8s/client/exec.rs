@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::kubeconfig::{Bad, Entry};
+use super::kubeconfig::{Bad, NamedEntry};
 
 /// The group of the versions of `ExecCredential`.
 const GROUP: &str = "client.authentication.k8s.io/";
@@ -23,7 +23,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 /// A program and what it is told.
 #[derive(Debug)]
-pub(super) struct Plugin {
+pub(super) struct CredentialPlugin {
     command: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -57,12 +57,12 @@ struct Status {
     expiration_timestamp: Option<String>,
 }
 
-impl Plugin {
+impl CredentialPlugin {
     /// The `exec` of a user. `cluster` is passed on if the plugin asks for it; `authorities` are its
     /// certificates in PEM.
     pub(super) fn of(
-        exec: &Entry,
-        cluster: &Entry,
+        exec: &NamedEntry,
+        cluster: &NamedEntry,
         authorities: Option<&[u8]>,
     ) -> Result<Self, Bad> {
         let command = exec.text("command")?.ok_or_else(|| exec.bad("has no command"))?;
@@ -178,7 +178,10 @@ fn output(child: &mut Child) -> Result<Vec<u8>, String> {
     }
 }
 
-fn cluster_info(cluster: &Entry, authorities: Option<&[u8]>) -> Result<serde_json::Value, Bad> {
+fn cluster_info(
+    cluster: &NamedEntry,
+    authorities: Option<&[u8]>,
+) -> Result<serde_json::Value, Bad> {
     use base64::Engine;
     let mut info = json!({});
     for field in ["server", "tls-server-name", "proxy-url"] {

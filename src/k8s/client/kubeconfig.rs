@@ -20,14 +20,14 @@ pub(super) struct Bad {
 /// The cluster and the user of a context.
 #[derive(Debug)]
 pub(super) struct Chosen {
-    pub(super) cluster: Entry,
+    pub(super) cluster: NamedEntry,
     /// `None`: the context names none.
-    pub(super) user: Option<Entry>,
+    pub(super) user: Option<NamedEntry>,
 }
 
 /// A cluster, a user or a context.
 #[derive(Clone)]
-pub(super) struct Entry {
+pub(super) struct NamedEntry {
     /// The file that it stands in.
     pub(super) file: PathBuf,
     /// `cluster "prod"`, for messages.
@@ -36,7 +36,7 @@ pub(super) struct Entry {
 }
 
 /// Values may be secret.
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for NamedEntry {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "{} of {}", self.title, self.file.display())
     }
@@ -101,7 +101,7 @@ impl Documents {
     }
 
     /// The first file that has an entry of this name counts.
-    fn find(&self, kind: &str, list: &str, name: &str) -> Result<Option<Entry>, Bad> {
+    fn find(&self, kind: &str, list: &str, name: &str) -> Result<Option<NamedEntry>, Bad> {
         for (file, document) in &self.0 {
             let title = format!("{kind} {name:?}");
             let bad = |why: String| Bad { file: file.clone(), why };
@@ -119,7 +119,7 @@ impl Documents {
                 (Some(Some(Value::Object(fields))), None) => fields.clone(),
                 (Some(Some(_)), None) => return Err(bad(format!("{title} is not a mapping"))),
             };
-            return Ok(Some(Entry { file: file.clone(), title, fields }));
+            return Ok(Some(NamedEntry { file: file.clone(), title, fields }));
         }
         Ok(None)
     }
@@ -211,7 +211,7 @@ fn cut(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-impl Entry {
+impl NamedEntry {
     pub(super) fn bad(&self, why: &str) -> Bad {
         Bad { file: self.file.clone(), why: format!("{} {why}", self.title) }
     }
@@ -248,18 +248,18 @@ impl Entry {
     }
 
     /// A mapping within this one, as an entry of its own.
-    pub(super) fn within(&self, field: &str) -> Result<Option<Entry>, Bad> {
+    pub(super) fn within(&self, field: &str) -> Result<Option<NamedEntry>, Bad> {
         let fields = match self.fields.get(field) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::Object(fields)) => fields.clone(),
             Some(_) => return Err(self.bad(&format!("has a {field} that is not a mapping"))),
         };
         let title = format!("{}: {field}", self.title);
-        Ok(Some(Entry { file: self.file.clone(), title, fields }))
+        Ok(Some(NamedEntry { file: self.file.clone(), title, fields }))
     }
 
     /// Mappings in a list, each as an entry of its own.
-    pub(super) fn items(&self, field: &str) -> Result<Vec<Entry>, Bad> {
+    pub(super) fn items(&self, field: &str) -> Result<Vec<NamedEntry>, Bad> {
         let items = match self.fields.get(field) {
             None | Some(Value::Null) => return Ok(Vec::new()),
             Some(Value::Array(items)) => items,
@@ -268,7 +268,7 @@ impl Entry {
         let entry = |it: &Value| {
             let fields = it.as_object()?.clone();
             let title = format!("{}: {field}", self.title);
-            Some(Entry { file: self.file.clone(), title, fields })
+            Some(NamedEntry { file: self.file.clone(), title, fields })
         };
         let entries = items.iter().map(entry).collect::<Option<_>>();
         entries.ok_or_else(|| self.bad(&format!("has a {field} that lists something odd")))

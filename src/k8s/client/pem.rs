@@ -48,17 +48,17 @@ pub(super) fn authorities(pem: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<String>), Str
 }
 
 /// A client's certificate chain with its key.
-pub(super) fn identity(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, BadIdentity> {
-    let chain = certificates(certificate).map_err(BadIdentity::Certificate)?;
+pub(super) fn identity(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, BadPem> {
+    let chain = certificates(certificate).map_err(BadPem::Certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
-        BadIdentity::Key(match text_has(key, "ENCRYPTED") {
+        BadPem::Key(match text_has(key, "ENCRYPTED") {
             true => "is encrypted; nobody is here to ask for its password".to_owned(),
             false => format!("holds no private key in PEM{}", instead(key)),
         })
     })?;
     let signing = any_supported_type(&key).map_err(|_| {
         let p521 = key.secret_der().windows(P521.len()).any(|it| it == P521);
-        BadIdentity::Key(match p521 {
+        BadPem::Key(match p521 {
             true => format!("is a P-521 key, which sigma's TLS library cannot use; {USABLE}"),
             false => format!("is of a kind that sigma's TLS library cannot use; {USABLE}"),
         })
@@ -66,7 +66,7 @@ pub(super) fn identity(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKe
     let pair = CertifiedKey::new(chain, signing);
     match pair.keys_match() {
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err(BadIdentity::Key("is not the key of the certificate".to_owned()))
+            Err(BadPem::Key("is not the key of the certificate".to_owned()))
         }
         _ => Ok(Arc::new(pair)),
     }
@@ -74,7 +74,7 @@ pub(super) fn identity(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKe
 
 /// Which of the two cannot be used, and why.
 #[derive(Debug)]
-pub(super) enum BadIdentity {
+pub(super) enum BadPem {
     Certificate(String),
     Key(String),
 }

@@ -13,14 +13,14 @@ pub(super) type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 /// A proxy and how it is spoken to.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Proxy {
-    pub(super) kind: Kind,
+    pub(super) kind: ProxyKind,
     /// Scheme, host and port.
     pub(super) uri: Uri,
     pub(super) user: Option<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ProxyKind {
     /// `CONNECT` in plain text.
     Http,
     /// `CONNECT` over TLS.
@@ -33,9 +33,9 @@ pub(super) enum Kind {
 impl fmt::Display for Proxy {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.kind {
-            Kind::Http => "http",
-            Kind::Https => "https",
-            Kind::Socks5 => "socks5",
+            ProxyKind::Http => "http",
+            ProxyKind::Https => "https",
+            ProxyKind::Socks5 => "socks5",
         };
         write!(out, "{scheme}://{}", self.uri.authority().map_or("", |it| it.as_str()))
     }
@@ -53,9 +53,9 @@ impl Proxy {
         let (scheme, rest) =
             text.trim().split_once("://").ok_or("has no scheme such as http:// or socks5://")?;
         let (kind, port) = match scheme.to_ascii_lowercase().as_str() {
-            "http" => (Kind::Http, 80),
-            "https" => (Kind::Https, 443),
-            "socks5" | "socks5h" => (Kind::Socks5, 1080),
+            "http" => (ProxyKind::Http, 80),
+            "https" => (ProxyKind::Https, 443),
+            "socks5" | "socks5h" => (ProxyKind::Socks5, 1080),
             _ => return Err("has a scheme other than http, https, socks5 and socks5h".to_owned()),
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -67,7 +67,7 @@ impl Proxy {
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let user = user.map(|(name, password)| (decoded(name), decoded(password)));
         // The connector resolves the host; whether it speaks TLS is decided by `kind`.
-        let scheme = if kind == Kind::Https { "https" } else { "http" };
+        let scheme = if kind == ProxyKind::Https { "https" } else { "http" };
         let uri = uri(scheme, address, port)?;
         Ok(Self { kind, uri, user })
     }

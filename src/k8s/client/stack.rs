@@ -16,18 +16,18 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::client::Resumption;
 use tower::{BoxError, Layer, Service};
 
-use super::credentials::{Authorized, Credentials, Identity, sensitive};
-use super::proxy::{Kind, Proxy};
+use super::credentials::{Authorized, ClientIdentity, Credentials, sensitive};
+use super::proxy::{Proxy, ProxyKind};
 
 /// What a client is made of.
-pub(super) struct Parts {
+pub(super) struct StackParts {
     pub(super) config: Config,
     pub(super) credentials: Arc<Credentials>,
-    pub(super) identity: Arc<Identity>,
+    pub(super) identity: Arc<ClientIdentity>,
     pub(super) proxy: Option<Proxy>,
 }
 
-pub(super) fn build(parts: Parts) -> Result<Client, kube::Error> {
+pub(super) fn build(parts: StackParts) -> Result<Client, kube::Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     let mut tls = match parts.config.rustls_client_config() {
@@ -46,12 +46,12 @@ pub(super) fn build(parts: Parts) -> Result<Client, kube::Error> {
     match &parts.proxy {
         None => over(tcp, &tls, &parts),
         Some(proxy) => match proxy.kind {
-            Kind::Http => over(tunnel(proxy, tcp), &tls, &parts),
-            Kind::Https => {
+            ProxyKind::Http => over(tunnel(proxy, tcp), &tls, &parts),
+            ProxyKind::Https => {
                 let tcp = secured(tcp, &tls, &parts.config)?;
                 over(tunnel(proxy, tcp), &tls, &parts)
             }
-            Kind::Socks5 => {
+            ProxyKind::Socks5 => {
                 let mut socks = SocksV5::new(proxy.uri.clone(), tcp);
                 if let Some((user, password)) = proxy.user.clone() {
                     socks = socks.with_auth(user, password);
@@ -90,7 +90,7 @@ fn secured<C>(
 }
 
 /// The client whose connections `connector` makes.
-fn over<C>(connector: C, tls: &Arc<ClientConfig>, parts: &Parts) -> Result<Client, kube::Error>
+fn over<C>(connector: C, tls: &Arc<ClientConfig>, parts: &StackParts) -> Result<Client, kube::Error>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Connection + Read + Write + Send + Unpin + 'static,

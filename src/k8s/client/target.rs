@@ -9,17 +9,17 @@ use http::{HeaderName, HeaderValue, Uri};
 use kube::Config;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::credentials::{Identity, Source, bearer, sensitive};
-use super::exec::Plugin;
-use super::kubeconfig::{Bad, Chosen, Entry};
-use super::pem::{self, BadIdentity};
+use super::credentials::{ClientIdentity, HeaderSource, bearer, sensitive};
+use super::exec::CredentialPlugin;
+use super::kubeconfig::{Bad, Chosen, NamedEntry};
+use super::pem::{self, BadPem};
 use super::proxy::Proxy;
 
 /// The way to an API server, and who we are there.
 pub(super) struct Target {
     pub(super) config: Config,
-    pub(super) source: Source,
-    pub(super) identity: Arc<Identity>,
+    pub(super) source: HeaderSource,
+    pub(super) identity: Arc<ClientIdentity>,
     /// The kubeconfig's own; it counts whatever the environment says.
     pub(super) proxy: Option<Proxy>,
 }
@@ -61,8 +61,8 @@ impl Target {
         }
         let proxy = cluster.text("proxy-url")?.map(Proxy::parse).transpose();
         let proxy = proxy.map_err(|why| cluster.bad(&format!("has a proxy-url that {why}")))?;
-        let identity = Arc::new(Identity::default());
-        let mut source = Source::Fixed(None);
+        let identity = Arc::new(ClientIdentity::default());
+        let mut source = HeaderSource::Fixed(None);
         if let Some(user) = user {
             let has_identity = identify(user, &identity)?;
             let authority = authority.as_ref().map(|it| it.bytes.as_slice());
@@ -83,7 +83,7 @@ struct Pem {
 }
 
 /// `FIELD-data`, or else the file that `FIELD` names. With both, the data count.
-fn bytes(entry: &Entry, field: &str) -> Result<Option<Pem>, Bad> {
+fn bytes(entry: &NamedEntry, field: &str) -> Result<Option<Pem>, Bad> {
     let name = format!("{field}-data");
     if let Some(text) = entry.text(&name)? {
         if entry.text(field)?.is_some() {
@@ -102,7 +102,7 @@ fn bytes(entry: &Entry, field: &str) -> Result<Option<Pem>, Bad> {
 
 /// The API server's URL. Without a scheme it is a host and a port, spoken to in TLS if anything in the
 /// kubeconfig asks for that.
-fn server(cluster: &Entry, default_tls: bool) -> Result<Uri, Bad> {
+fn server(cluster: &NamedEntry, default_tls: bool) -> Result<Uri, Bad> {
     let text = cluster.text("server")?.ok_or_else(|| cluster.bad("has no server"))?.trim();
     let bad = |why: &str| cluster.bad(&format!("has a server that {why}"));
     let (scheme, rest) = match text.split_once("://") {
@@ -136,15 +136,15 @@ fn server(cluster: &Entry, default_tls: bool) -> Result<Uri, Bad> {
 }
 
 /// The client certificate. Without one a key means nothing.
-fn identify(user: &Entry, identity: &Identity) -> Result<bool, Bad> {
+fn identify(user: &NamedEntry, identity: &ClientIdentity) -> Result<bool, Bad> {
     let Some(certificate) = bytes(user, "client-certificate")? else { return Ok(false) };
     let Some(key) = bytes(user, "client-key")? else {
         return Err(user.bad("has a client-certificate and no client-key"));
     };
     let pair = pem::identity(&certificate.bytes, &key.bytes).map_err(|bad| {
         let (field, why) = match bad {
-            BadIdentity::Certificate(why) => (&certificate.field, why),
-            BadIdentity::Key(why) => (&key.field, why),
+            BadPem::Certificate(why) => (&certificate.field, why),
+            BadPem::Key(why) => (&key.field, why),
         };
         user.bad(&format!("has a {field} that {why}"))
     })?;
@@ -157,11 +157,11 @@ fn identify(user: &Entry, identity: &Identity) -> Result<bool, Bad> {
 
 /// A token, a name with a password, or a program; a program only where nothing else is given.
 fn source_of(
-    user: &Entry,
+    user: &NamedEntry,
     has_identity: bool,
-    cluster: &Entry,
+    cluster: &NamedEntry,
     authority: Option<&[u8]>,
-) -> Result<Source, Bad> {
+) -> Result<HeaderSource, Bad> {
     let (token, file) = (user.text("token")?, user.path("tokenFile")?);
     let (name, password) = (user.text("username")?, user.text("password")?);
     let (provider, exec) = (user.within("auth-provider")?, user.within("exec")?);
@@ -175,29 +175,29 @@ fn source_of(
         .map(|it| bearer(it).ok_or_else(|| user.bad("has a token that no header can hold")))
         .transpose()?;
     if let Some(path) = file {
-        return Ok(Source::File { path, fallback: token });
+        return Ok(HeaderSource::File { path, fallback: token });
     }
     // A removed provider is an error even beside a token, as in kubectl.
     let provided = provider.as_ref().map(id_token).transpose()?;
     if token.is_some() {
-        return Ok(Source::Fixed(token));
+        return Ok(HeaderSource::Fixed(token));
     }
     if let Some(name) = name {
         let pair = format!("{name}:{}", password.unwrap_or_default());
         let pair = base64::engine::general_purpose::STANDARD.encode(pair);
-        return Ok(Source::Fixed(sensitive(&format!("Basic {pair}"))));
+        return Ok(HeaderSource::Fixed(sensitive(&format!("Basic {pair}"))));
     }
     match exec {
-        _ if provided.is_some() => Ok(Source::Fixed(provided)),
+        _ if provided.is_some() => Ok(HeaderSource::Fixed(provided)),
         Some(exec) if !has_identity => {
-            Ok(Source::Plugin(Arc::new(Plugin::of(&exec, cluster, authority)?)))
+            Ok(HeaderSource::Plugin(Arc::new(CredentialPlugin::of(&exec, cluster, authority)?)))
         }
-        _ => Ok(Source::Fixed(None)),
+        _ => Ok(HeaderSource::Fixed(None)),
     }
 }
 
 /// Of the providers that were once built into kubectl, OpenID Connect is left.
-fn id_token(provider: &Entry) -> Result<HeaderValue, Bad> {
+fn id_token(provider: &NamedEntry) -> Result<HeaderValue, Bad> {
     let name = provider.text("name")?.unwrap_or_default();
     if name != "oidc" {
         let name: String = name.chars().take(40).collect();
@@ -212,7 +212,7 @@ fn id_token(provider: &Entry) -> Result<HeaderValue, Bad> {
 }
 
 /// The headers of `as`, `as-uid`, `as-groups` and `as-user-extra`.
-fn impersonation(user: &Entry) -> Result<Vec<(HeaderName, HeaderValue)>, Bad> {
+fn impersonation(user: &NamedEntry) -> Result<Vec<(HeaderName, HeaderValue)>, Bad> {
     let mut headers = Vec::new();
     let mut add = |name: &str, field: &str, value: &str| {
         let pair = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());

@@ -18,12 +18,12 @@ fn constraints(spec: &str) -> Constraints {
     read.unwrap_or_default()
 }
 
-fn asks(key: &str, is: Is<Hashed>) -> Requirement<Hashed> {
-    Requirement { key: Hashed::of(key), is }
+fn asks(key: &str, is: LabelOperator<HashedText>) -> Requirement<HashedText> {
+    Requirement { key: HashedText::of(key), is }
 }
 
-fn hashed<const N: usize>(texts: [&str; N]) -> Box<[Hashed]> {
-    texts.map(Hashed::of).into()
+fn hashed<const N: usize>(texts: [&str; N]) -> Box<[HashedText]> {
+    texts.map(HashedText::of).into()
 }
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -62,18 +62,18 @@ fn node_affinity_is_read() {
     );
     let text = |key: &str, is| Requirement { key: key.into(), is };
     let want = Constraints {
-        node_selector: [text("disk", Is::In(["ssd".into()].into()))].into(),
+        node_selector: [text("disk", LabelOperator::In(["ssd".into()].into()))].into(),
         node_terms: Some(
             [
                 NodeTerm::default(),
                 NodeTerm {
                     labels: [
-                        text("size", Is::Above(7)),
-                        text("zone", Is::NotIn(["a".into(), "".into()].into())),
-                        text("old", Is::DoesNotExist),
+                        text("size", LabelOperator::Above(7)),
+                        text("zone", LabelOperator::NotIn(["a".into(), "".into()].into())),
+                        text("old", LabelOperator::DoesNotExist),
                     ]
                     .into(),
-                    names: [text("metadata.name", Is::In(["n1".into()].into()))].into(),
+                    names: [text("metadata.name", LabelOperator::In(["n1".into()].into()))].into(),
                 },
             ]
             .into(),
@@ -99,9 +99,9 @@ fn pod_terms_are_read_with_what_their_label_keys_add() {
     );
     let read = constraints(&spec);
     let own = [
-        asks("app", Is::In(hashed(["cart"]))),
-        asks("version", Is::In(hashed(["v1"]))),
-        asks("odd", Is::NotIn(hashed([""]))),
+        asks("app", LabelOperator::In(hashed(["cart"]))),
+        asks("version", LabelOperator::In(hashed(["v1"]))),
+        asks("odd", LabelOperator::NotIn(hashed([""]))),
     ];
     let [one, other] = &*read.apart else { unreachable!("{read:?}") };
     assert_eq!((&*one.key, one.selector.as_deref()), ("zone", Some(&own[..])));
@@ -109,8 +109,8 @@ fn pod_terms_are_read_with_what_their_label_keys_add() {
     let everywhere = Namespaces { named: hashed(["x"]), selected: Some(Box::default()) };
     assert_eq!((&other.selector, &other.namespaces), (&None, &everywhere));
     let [with] = &*read.together else { unreachable!("{read:?}") };
-    assert_eq!(with.selector.as_deref(), Some(&[asks("tier", Is::Exists)][..]));
-    let rich = Requirement { key: "rich".into(), is: Is::In(["yes".into()].into()) };
+    assert_eq!(with.selector.as_deref(), Some(&[asks("tier", LabelOperator::Exists)][..]));
+    let rich = Requirement { key: "rich".into(), is: LabelOperator::In(["yes".into()].into()) };
     assert_eq!(with.namespaces.selected.as_deref(), Some(&[rich][..]));
 }
 
@@ -128,13 +128,13 @@ fn of_a_pod_that_has_its_node_only_anti_affinity_is_of_weight() {
         );
         format!(r#"{{"nodeName":"a","nodeSelector":{{"disk":"ssd"}},"affinity":{affinity}}}"#)
     };
-    let term = |key: &str, asked| PodTerm {
+    let term = |key: &str, asked| PodAffinityTerm {
         key: key.into(),
         selector: Some([asked].into()),
         namespaces: Namespaces { named: hashed(["n"]), selected: None },
     };
-    let cart = term("zone", asks("app", Is::In(hashed(["cart"]))));
-    let apart = [cart, term("host", asks("tier", Is::Exists))].into();
+    let cart = term("zone", asks("app", LabelOperator::In(hashed(["cart"]))));
+    let apart = [cart, term("host", asks("tier", LabelOperator::Exists))].into();
     assert_eq!(constraints(&spec("Exists")), Constraints { apart, ..Constraints::default() });
     let unclear = pod(&spec("Near")).expect("a pod");
     assert_eq!(unclear.constraints, None);
@@ -148,7 +148,10 @@ fn hard_spread_is_read_and_soft_spread_is_not() {
          "labelSelector":{"matchLabels":{"app":"cart"}},"matchLabelKeys":["version"],
          "nodeAffinityPolicy":"Ignore","nodeTaintsPolicy":"Honor"},
         {"maxSkew":1,"topologyKey":"host","whenUnsatisfiable":"DoNotSchedule"}]}"#;
-    let selector = [asks("app", Is::In(hashed(["cart"]))), asks("version", Is::In(hashed(["v1"])))];
+    let selector = [
+        asks("app", LabelOperator::In(hashed(["cart"]))),
+        asks("version", LabelOperator::In(hashed(["v1"]))),
+    ];
     let want = [
         SpreadTerm {
             key: "zone".into(),
@@ -276,7 +279,7 @@ fn ports_are_those_of_containers_that_stay() {
     let port = |port, protocol, ip| HostPort { port, protocol, ip };
     let want = [
         port(2, Protocol::Sctp, None),
-        port(53, Protocol::Udp, Some(Hashed::of("10.0.0.1"))),
+        port(53, Protocol::Udp, Some(HashedText::of("10.0.0.1"))),
         port(8080, Protocol::Tcp, None),
     ];
     assert_eq!(*ports(spec), want);

@@ -294,7 +294,7 @@ fn labels_claim_a_class_and_only_a_controller_owns() {
 #[test]
 fn tolerations_are_read_and_what_is_not_understood_is_marked() {
     let equal = |value: &str| TaintValue::Equal(value.into());
-    let (soft, hard) = (Some(Effect::PreferNoSchedule), Some(Effect::NoSchedule));
+    let (soft, hard) = (Some(TaintEffect::PreferNoSchedule), Some(TaintEffect::NoSchedule));
     let cases = [
         (r#"{"operator":"Exists"}"#, Some(("", TaintValue::Any, None))),
         (r#"{"key":"a","value":"b"}"#, Some(("a", equal("b"), None))),
@@ -336,7 +336,7 @@ fn a_taint_whose_effect_is_not_known_is_kept() {
     let taints = r#"{"metadata":{"name":"n"},"spec":{"taints":[{"key":"a","effect":"NoBreathing"},
         {"key":"b","value":"c","effect":"NoExecute"},{"key":"d"},null]}}"#;
     let got = read_node(taints).expect("a valid node").taints;
-    let want = [("a", "", Effect::Unclear), ("b", "c", Effect::NoExecute)];
+    let want = [("a", "", TaintEffect::Unclear), ("b", "c", TaintEffect::NoExecute)];
     let want =
         want.map(|(key, value, effect)| Taint { key: key.into(), value: value.into(), effect });
     assert_eq!(*got, want);
@@ -353,8 +353,8 @@ fn nodes_are_read() {
     let huge = ExtendedAmount { name: "hugepages-1Gi".into(), amount: 0 };
     assert_eq!(*got.extended, [huge, gpu]);
     assert_eq!(got.conditions, Conditions::CORDONED.with(Conditions::DISK_PRESSURE));
-    let effects: Vec<Effect> = got.taints.iter().map(|it| it.effect).collect();
-    assert_eq!(effects, [Effect::NoSchedule, Effect::Unclear]);
+    let effects: Vec<TaintEffect> = got.taints.iter().map(|it| it.effect).collect();
+    assert_eq!(effects, [TaintEffect::NoSchedule, TaintEffect::Unclear]);
     assert_eq!(got.label("topology.kubernetes.io/zone"), Some("cn-hangzhou-h"));
     assert!(got.labels.is_sorted());
 }

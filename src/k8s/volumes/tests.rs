@@ -1,6 +1,6 @@
 use super::*;
 use crate::k8s::decode;
-use crate::model::{Is, NodeTerm, Requirement};
+use crate::model::{LabelOperator, NodeTerm, Requirement};
 
 fn claims(namespace: &str, name: &str, volumes: &str) -> Box<[PodClaim]> {
     let text = format!(
@@ -66,7 +66,7 @@ fn a_claim_is_bound_when_kube_scheduler_takes_it_for_bound() {
     }
 }
 
-fn reach(labels: &str, spec: &str) -> Option<Reach> {
+fn reach(labels: &str, spec: &str) -> Option<VolumeTopology> {
     let text = format!(r#"{{"metadata":{{"name":"pv","labels":{labels}}},"spec":{spec}}}"#);
     let slim = serde_json::from_str(&text).map_err(|error| format!("{text}: {error}"));
     let (name, reach) = volume(&slim.expect("a volume")).expect("a volume");
@@ -85,11 +85,11 @@ fn a_volume_says_where_it_can_be_used() {
         (r#"{"topology.kubernetes.io/zone":null}"#, "{}"),
     ];
     for (labels, spec) in nowhere_special {
-        assert_eq!(reach(labels, spec), Some(Reach::default()), "{labels} {spec}");
+        assert_eq!(reach(labels, spec), Some(VolumeTopology::default()), "{labels} {spec}");
     }
     let affinity = r#"{"local":{},"nodeAffinity":{"required":{"nodeSelectorTerms":[
         {"matchExpressions":[{"key":"disk","operator":"In","values":["ssd"]}],"matchFields":null}]}}}"#;
-    let ssd = Requirement { key: "disk".into(), is: Is::In(["ssd".into()].into()) };
+    let ssd = Requirement { key: "disk".into(), is: LabelOperator::In(["ssd".into()].into()) };
     let term = NodeTerm { labels: [ssd].into(), names: Box::default() };
     let labels = r#"{"topology.kubernetes.io/region":"r","app":"x",
         "failure-domain.beta.kubernetes.io/zone":"a__ b"}"#;
@@ -97,7 +97,7 @@ fn a_volume_says_where_it_can_be_used() {
         ("failure-domain.beta.kubernetes.io/zone".into(), ["a".into(), "b".into()].into()),
         ("topology.kubernetes.io/region".into(), ["r".into()].into()),
     ];
-    let want = Reach { node_terms: Some([term].into()), zones: zones.into() };
+    let want = VolumeTopology { node_terms: Some([term].into()), zones: zones.into() };
     assert_eq!(reach(labels, affinity), Some(want));
 }
 

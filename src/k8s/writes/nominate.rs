@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::k8s::client::FIELD_MANAGER;
+use crate::k8s::list_watch::WatchFailure;
 use crate::k8s::slim::SlimPod;
-use crate::k8s::watch::Failure;
 
 use super::{
     PodRef, PodWrites, RING_ANNOTATION, WRITE_TIMEOUT, WriteOutcome, path, refused, unreadable,
@@ -44,7 +44,7 @@ impl PodWrites {
             change.push(op("add", "/status/nominatedNodeName", node.into()));
             self.fenced(pod, None, change).await
         };
-        let is_there = |it: &Refused| it.nominated.as_deref() == Some(node) && !it.is_foreign;
+        let is_there = |it: &RefusedWrite| it.nominated.as_deref() == Some(node) && !it.is_foreign;
         in_time(async {
             match set(wake.annotated).await {
                 // The guess about annotations was wrong.
@@ -88,7 +88,7 @@ impl PodWrites {
         timeout(WRITE_TIMEOUT, cleared).await.unwrap_or_else(|_| late())
     }
 
-    async fn owned(&self, pod: PodRef<'_>) -> Result<OwnedPod, Failure> {
+    async fn owned(&self, pod: PodRef<'_>) -> Result<OwnedPod, WatchFailure> {
         read_as(&self.read_bytes(pod).await?)
     }
 
@@ -97,7 +97,7 @@ impl PodWrites {
         pod: PodRef<'_>,
         previous: &str,
         version: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), WatchFailure> {
         let patch = json!([
             op("test", "/metadata/uid", pod.uid.into()),
             op("test", "/metadata/resourceVersion", version.into()),
@@ -107,7 +107,7 @@ impl PodWrites {
         self.patch_status(pod, &patch).await
     }
 
-    async fn patch_status(&self, pod: PodRef<'_>, patch: &Value) -> Result<(), Failure> {
+    async fn patch_status(&self, pod: PodRef<'_>, patch: &Value) -> Result<(), WatchFailure> {
         let uri = format!("{}/status", path(pod));
         let content_type = "application/json-patch+json";
         self.send(Method::PATCH, &uri, content_type, patch, "patch pods/status").await.map(drop)
@@ -120,7 +120,7 @@ impl PodWrites {
         pod: PodRef<'_>,
         nominated: Option<&str>,
         change: Vec<Value>,
-    ) -> Result<WriteOutcome, Refused> {
+    ) -> Result<WriteOutcome, RefusedWrite> {
         let fences = [
             op("test", "/metadata/uid", pod.uid.into()),
             op("test", "/spec/nodeName", Value::Null),
@@ -147,12 +147,12 @@ impl PodWrites {
         }
         let nominated = Some(status.nominated_node_name).filter(|it| !it.is_empty());
         let (marks, is_foreign) = (metadata.annotations, owned.is_foreign());
-        Err(Refused { why, nominated, is_foreign, annotated: marks.present, ring: marks.ring })
+        Err(RefusedWrite { why, nominated, is_foreign, annotated: marks.present, ring: marks.ring })
     }
 }
 
 /// A pod that was not written although it is the one that is meant and has no node.
-struct Refused {
+struct RefusedWrite {
     why: String,
     nominated: Option<String>,
     /// Somebody else owns its nomination.
@@ -227,7 +227,7 @@ impl OwnedPod {
     }
 }
 
-fn read_as<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+fn read_as<T: DeserializeOwned>(body: &[u8]) -> Result<T, WatchFailure> {
     serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))
 }
 
@@ -250,11 +250,13 @@ fn ring(value: &str, annotated: bool) -> Vec<Value> {
     }
 }
 
-async fn in_time(written: impl Future<Output = Result<WriteOutcome, Refused>>) -> WriteOutcome {
+async fn in_time(
+    written: impl Future<Output = Result<WriteOutcome, RefusedWrite>>,
+) -> WriteOutcome {
     match timeout(WRITE_TIMEOUT, written).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(Refused { why, nominated: None, .. })) => WriteOutcome::Failed(why),
-        Ok(Err(Refused { nominated, .. })) => WriteOutcome::Changed(nominated.map(Into::into)),
+        Ok(Err(RefusedWrite { why, nominated: None, .. })) => WriteOutcome::Failed(why),
+        Ok(Err(RefusedWrite { nominated, .. })) => WriteOutcome::Changed(nominated.map(Into::into)),
         Err(_) => WriteOutcome::Failed(format!("no answer within {WRITE_TIMEOUT:?}")),
     }
 }

@@ -8,9 +8,9 @@ use crate::policy::Severity;
 const SLOT: Slot = Slot { name: "policy", version: 1, max_bytes: 4096 };
 
 /// A directory with a policy and a state directory.
-struct Site(tempfile::TempDir);
+struct PolicySite(tempfile::TempDir);
 
-impl Site {
+impl PolicySite {
     fn new() -> Self {
         Self(tempfile::tempdir().expect("a directory"))
     }
@@ -71,7 +71,7 @@ fn the_present_policy_wins_and_the_kept_one_stands_in() {
         ("what was kept is not good enough any more", None, Some((now, &odd)), "none", Nowhere),
     ];
     for (what, present, kept, name, from) in cases {
-        let site = Site::new();
+        let site = PolicySite::new();
         if let Some(text) = present {
             site.write(text);
         }
@@ -95,7 +95,7 @@ fn the_present_policy_wins_and_the_kept_one_stands_in() {
 #[test]
 fn what_is_in_force_is_kept_for_the_next_start_and_only_once() {
     let metrics = Metrics::new().expect("metrics");
-    let site = Site::new();
+    let site = PolicySite::new();
     site.write(&policy("one"));
     let (first, last_good) = site.start();
     last_good.save(&metrics);
@@ -121,7 +121,7 @@ fn what_is_in_force_is_kept_for_the_next_start_and_only_once() {
 
 #[test]
 fn a_file_of_no_use_is_as_if_nothing_had_been_kept() {
-    let site = Site::new();
+    let site = PolicySite::new();
     site.keep(1, &policy("old"));
     for bad in ["", "checks 1", "checks one\nx", "\n", &policy("old")] {
         site.store().write(&SLOT, accepted(), bad.as_bytes()).expect("kept");

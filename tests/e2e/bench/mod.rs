@@ -46,8 +46,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum, default_value_t = Backlog::Plain)]
     backlog: Backlog,
     /// What is compared; the first is what the others are divided by.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Means::DEFAULT)]
-    means: Vec<Means>,
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = ActionKind::DEFAULT)]
+    means: Vec<ActionKind>,
     /// Rounds A B B A: each has two runs of each means.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -76,7 +76,7 @@ enum Output {
 
 /// What is beside kube-scheduler. A further row is a further value here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Means {
+pub(crate) enum ActionKind {
     /// No extender.
     None,
     /// sigma with a policy without limits: all names come back, each with a score.
@@ -91,7 +91,7 @@ pub(crate) enum Means {
     GoEcho,
 }
 
-impl Means {
+impl ActionKind {
     const DEFAULT: [Self; 5] =
         [Self::None, Self::SigmaAll, Self::SigmaShortlist, Self::SigmaAhead, Self::GoEcho];
 
@@ -132,7 +132,11 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<()> {
     ended
 }
 
-async fn measure(args: &BenchArgs, site: &Site, runs: &mut Vec<(Means, run::Run)>) -> Result<()> {
+async fn measure(
+    args: &BenchArgs,
+    site: &Site,
+    runs: &mut Vec<(ActionKind, run::Run)>,
+) -> Result<()> {
     for round in 1..=args.rounds {
         let there_and_back = args.means.iter().chain(args.means.iter().rev());
         for means in there_and_back {

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
+use super::ActionKind;
 use super::BenchArgs;
-use super::Means;
-use super::run::{Ahead, Run};
+use super::run::{Nominator, Run};
 
 /// What `-o json` prints of a means. Figures are medians over its runs.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -28,11 +28,11 @@ pub(crate) struct Row {
     /// How many nodes were chosen ahead, all runs together.
     targets: u64,
     /// What became of the pods of all runs, by what they require.
-    kinds: BTreeMap<&'static str, Ahead>,
+    kinds: BTreeMap<&'static str, Nominator>,
 }
 
 /// A row for each means that has a run.
-pub(super) fn rows(args: &BenchArgs, runs: &[(Means, Run)]) -> Vec<Row> {
+pub(super) fn rows(args: &BenchArgs, runs: &[(ActionKind, Run)]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for means in &args.means {
         let of: Vec<&Run> = runs.iter().filter(|(of, _)| of == means).map(|(_, run)| run).collect();
@@ -63,8 +63,8 @@ pub(super) fn rows(args: &BenchArgs, runs: &[(Means, Run)]) -> Vec<Row> {
     rows
 }
 
-fn kinds(runs: &[&Run]) -> BTreeMap<&'static str, Ahead> {
-    let mut kinds: BTreeMap<&'static str, Ahead> = BTreeMap::new();
+fn kinds(runs: &[&Run]) -> BTreeMap<&'static str, Nominator> {
+    let mut kinds: BTreeMap<&'static str, Nominator> = BTreeMap::new();
     for (kind, more) in runs.iter().flat_map(|run| &run.kinds) {
         kinds.entry(kind).or_default().add(more);
     }
@@ -121,8 +121,8 @@ fn shares(row: &Row) -> String {
         "\n{means}, all runs; {targets} nodes chosen ahead\n{:<16} {:>7} {:>15} {:>7} {:>15} {:>7} {:>7}\n",
         "kind", "pods", "nominated ahead", "%", "on that node", "%", "ms"
     );
-    let mut all = Ahead::default();
-    let mut line = |kind: &str, it: Ahead| {
+    let mut all = Nominator::default();
+    let mut line = |kind: &str, it: Nominator| {
         let percent = |part: u64, of: u64| 100.0 * part as f64 / of.max(1) as f64;
         // Writing to a String cannot fail.
         let _ = writeln!(

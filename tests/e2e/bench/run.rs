@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::backlog::kind_of;
 use super::start::Start;
-use super::{BenchArgs, Means};
+use super::{ActionKind, BenchArgs};
 use crate::harness::control_plane::ControlPlane;
 use crate::harness::objects::{NodeShape, node};
 use crate::harness::process::{Process, free_port};
@@ -54,7 +54,7 @@ pub(crate) struct Run {
     /// kube-scheduler's own figure: from the pod's turn to the choice of a node.
     pub(crate) algorithm_ms: f64,
     /// What became of the pods, by what they require.
-    pub(crate) kinds: BTreeMap<&'static str, Ahead>,
+    pub(crate) kinds: BTreeMap<&'static str, Nominator>,
     /// Nodes that sigma chose ahead, with those whose nomination came too late.
     pub(crate) targets: u64,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Run {
 /// How many pods there are, how many of them sigma had nominated ahead, and how many of these are on
 /// that node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
-pub(crate) struct Ahead {
+pub(crate) struct Nominator {
     pub(crate) pods: u64,
     pub(crate) planned: u64,
     pub(crate) landed: u64,
@@ -110,7 +110,7 @@ impl Site {
     }
 
     /// A run from an empty cluster to an empty cluster.
-    pub(super) async fn run(&self, means: Means) -> Result<Run> {
+    pub(super) async fn run(&self, means: ActionKind) -> Result<Run> {
         let api = &self.control_plane.admin;
         api.post_all(self.pods.clone()).await.context("making pods")?;
         self.start.hold().await?;
@@ -160,13 +160,13 @@ impl Site {
     /// Starts the clock: nobody is held back any longer.
     async fn begin(
         &self,
-        means: Means,
+        means: ActionKind,
         extender: &Extender,
         recorder: &Recorder,
     ) -> Result<Instant> {
         let clock = match (means, extender) {
-            (Means::SigmaAhead, _) => Some(self.start.sigma().await?),
-            (Means::SigmaNominated, Extender::Sigma(sigma)) => {
+            (ActionKind::SigmaAhead, _) => Some(self.start.sigma().await?),
+            (ActionKind::SigmaNominated, Extender::Sigma(sigma)) => {
                 self.start.sigma().await?;
                 let nominated = async || {
                     let backlog = sigma.metric("sigma_ahead_backlog_pods", "").await? as usize;
@@ -182,10 +182,10 @@ impl Site {
         Ok(clock.unwrap_or(scheduler))
     }
 
-    async fn extender(&self, means: Means) -> Result<Extender> {
+    async fn extender(&self, means: ActionKind) -> Result<Extender> {
         if let Some(policy) = means.policy(self.shortlist) {
             let mut options = SigmaOptions::new(&self.control_plane, &means.name(), &policy);
-            if matches!(means, Means::SigmaAhead | Means::SigmaNominated) {
+            if matches!(means, ActionKind::SigmaAhead | ActionKind::SigmaNominated) {
                 options.more = ["--lease-namespace=kube-system", "--scheduler-name=sigma"]
                     .map(str::to_owned)
                     .into();
@@ -195,7 +195,7 @@ impl Site {
                 Sigma::start(&self.control_plane, options).await?,
             )));
         }
-        if means == Means::None {
+        if means == ActionKind::None {
             return Ok(Extender::None);
         }
         let program =
@@ -264,11 +264,11 @@ impl Extender {
 }
 
 /// What became of the pods, by what they require.
-fn kinds(recorder: &Recorder, clock: Instant) -> BTreeMap<&'static str, Ahead> {
+fn kinds(recorder: &Recorder, clock: Instant) -> BTreeMap<&'static str, Nominator> {
     let (mut kinds, mut before) = (BTreeMap::new(), clock);
     for it in &recorder.record().bindings {
-        let kind: &mut Ahead = kinds.entry(kind_of(&it.pod)).or_default();
-        kind.add(&Ahead {
+        let kind: &mut Nominator = kinds.entry(kind_of(&it.pod)).or_default();
+        kind.add(&Nominator {
             pods: 1,
             planned: u64::from(it.planned.is_some()),
             landed: u64::from(it.planned.as_deref() == Some(&*it.node)),
@@ -279,7 +279,7 @@ fn kinds(recorder: &Recorder, clock: Instant) -> BTreeMap<&'static str, Ahead> {
     kinds
 }
 
-impl Ahead {
+impl Nominator {
     pub(super) fn add(&mut self, more: &Self) {
         self.pods += more.pods;
         self.planned += more.planned;

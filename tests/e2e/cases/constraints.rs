@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sigma::cluster::ClusterState;
-use sigma::engine::{Desk, World};
+use sigma::engine::{Decider, View};
 use sigma::k8s::{decode, volumes};
 use sigma::model::{CannotJudge, Change, NodeOrd};
 use sigma::policy::{Plan, Settings};
@@ -241,14 +241,14 @@ fn left(cluster: &Cluster, pod: &Value) -> Result<Option<BTreeSet<String>>> {
     }
     let (snapshot, _) = state.publish();
     let plan = Plan::build(&Settings::default(), String::new());
-    let world = World { snapshot: Arc::clone(&snapshot), plan, plan_generation: 1 };
+    let world = View { snapshot: Arc::clone(&snapshot), plan, plan_generation: 1 };
     let pod = decode::pod(&serde_json::from_value(pod.clone())?)?;
     match snapshot.cannot_judge(&pod) {
         None => {}
         Some(CannotJudge::Volumes) => return Ok(None),
         other => anyhow::bail!("{other:?}: {pod:?}"),
     }
-    let mut desk = Desk::default();
+    let mut desk = Decider::default();
     let nodes: Vec<NodeOrd> = snapshot.live_nodes().collect();
     let left = nodes.into_iter().filter(|ord| desk.best_of(&world, &pod, &[*ord]).is_some());
     Ok(Some(left.map(|ord| snapshot.names.name(ord).to_owned()).collect()))

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use sigma::model::{Amounts, Effect, Taint};
-use sigma::sim::intree::{
-    Cluster, Labels, Plugin, PodTerm, Requirement, ScoredNode, ScoredPod, SpreadConstraint,
+use sigma::model::{Amounts, Taint, TaintEffect};
+use sigma::sim::plugins::{
+    Cluster, Labels, Plugin, PodAffinityTerm, Requirement, ScoredNode, ScoredPod, SpreadConstraint,
 };
 
 use super::Facts;
@@ -147,7 +147,7 @@ fn cluster() -> Cluster {
         let soft = |key: &str| Taint {
             key: key.into(),
             value: "".into(),
-            effect: Effect::PreferNoSchedule,
+            effect: TaintEffect::PreferNoSchedule,
         };
         node.taints = [soft("retire"), soft("noisy")].into_iter().take(at % 3).collect();
         if at % 2 == 0 {
@@ -158,7 +158,7 @@ fn cluster() -> Cluster {
         }
         cluster.nodes.push(node);
     }
-    let term = |weight, key: &str, app| PodTerm {
+    let term = |weight, key: &str, app| PodAffinityTerm {
         weight,
         key: key.to_owned(),
         selector: labels(&[("app", app)]),
@@ -191,7 +191,7 @@ fn pods() -> Vec<ScoredPod> {
     };
     let own_spread =
         ScoredPod { spread: vec![spread(2, ZONE), spread(1, HOSTNAME)], ..owned.clone() };
-    let term = |weight, key: &str, app| PodTerm {
+    let term = |weight, key: &str, app| PodAffinityTerm {
         weight,
         key: key.to_owned(),
         selector: labels(&[("app", app)]),
@@ -282,7 +282,7 @@ fn pod_json(name: &str, pod: &ScoredPod, owner: &str, on: Option<usize>) -> Valu
 }
 
 fn affinity_json(pod: &ScoredPod) -> Value {
-    let term = |it: &PodTerm| json!({"topologyKey": it.key, "labelSelector": {"matchLabels": it.selector}});
+    let term = |it: &PodAffinityTerm| json!({"topologyKey": it.key, "labelSelector": {"matchLabels": it.selector}});
     let preferred = |anti: bool| -> Vec<Value> {
         let terms = pod.pod_terms.iter().filter_map(|it| Some((it, it.weight?)));
         let terms = terms.filter(|(_, weight)| (*weight < 0) == anti);

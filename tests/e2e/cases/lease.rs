@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use kube::Client;
 use serde_json::{Value, json};
-use sigma::actor::{Actor, Inquiry, Leadership, Means, Order, Outcome};
-use sigma::k8s::client::{Source, connect};
+use sigma::actions::{ActionKind, Actor, Inquiry, Leadership, Order, Outcome};
+use sigma::k8s::client::{KubeconfigSource, connect};
 use sigma::k8s::decode;
 use sigma::k8s::events::Events;
 use sigma::k8s::lease::LeaseClient;
@@ -79,7 +79,7 @@ pub(super) async fn lease_and_rights() -> Result<Facts> {
     let control_plane = ControlPlane::start().await?;
     let api = &control_plane.admin;
     let path = control_plane.kubeconfig("sigma");
-    let client = connect(&Source::Kubeconfig { path, context: None }).await?;
+    let client = connect(&KubeconfigSource::Kubeconfig { path, context: None }).await?;
     Ok(vec![election(api, &client).await?, steer(api, &client).await?])
 }
 
@@ -128,10 +128,10 @@ async fn steer(api: &Api, client: &Client) -> Result<String> {
     let writes = PodWrites::new(client.clone());
     let actor = Actor::new(writes, inquiry.metrics.clone(), Clock::start(), None);
     let actor = Arc::new(actor);
-    actor.switch(Means::Steer, true);
+    actor.switch(ActionKind::Steer, true);
     tokio::spawn(actor.clone().follow_rights(inquiry));
-    tokio::spawn(actor.clone().run(Means::Steer));
-    let look = async || Ok((actor.room(Means::Steer) > 0).then_some(()));
+    tokio::spawn(actor.clone().run(ActionKind::Steer));
+    let look = async || Ok((actor.room(ActionKind::Steer) > 0).then_some(()));
     let acts = async || until("it acts", SOON, look).await;
     acts().await?;
     let order = async |name: &str| {
@@ -139,7 +139,7 @@ async fn steer(api: &Api, client: &Client) -> Result<String> {
         let made = api.post("/api/v1/namespaces/plain/pods", &pod(name, &shape)).await?;
         let subject = Arc::new(decode::pod(&serde_json::from_value(made)?)?);
         let (tell, told) = oneshot::channel();
-        let order = Order::nominate(Means::Steer, subject, "n1", "home");
+        let order = Order::nominate(ActionKind::Steer, subject, "n1", "home");
         actor.submit(order.telling(move |outcome| drop(tell.send(outcome.clone()))));
         Ok::<_, anyhow::Error>(tokio::time::timeout(SOON, told).await??)
     };
@@ -151,7 +151,7 @@ async fn steer(api: &Api, client: &Client) -> Result<String> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let outcome = order("without").await?;
     ensure!(matches!(outcome, Outcome::Forbidden(_)), "{outcome:?}");
-    let look = async || Ok((actor.room(Means::Steer) == 0).then_some(()));
+    let look = async || Ok((actor.room(ActionKind::Steer) == 0).then_some(()));
     until("it is off", SOON, look).await?;
     let refused = order("refused").await?;
     ensure!(refused == Outcome::Off, "{refused:?}");

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use sigma::k8s::client::{Source, connect};
+use sigma::k8s::client::{KubeconfigSource, connect};
 use sigma::k8s::writes::{PodRef, PodWrites, Wake, WriteOutcome};
 
 use super::Facts;
@@ -75,7 +75,7 @@ pub(super) async fn fences() -> Result<Facts> {
     let control_plane = ControlPlane::start().await?;
     let api = &control_plane.admin;
     let path = control_plane.kubeconfig("sigma");
-    let client = connect(&Source::Kubeconfig { path, context: None }).await?;
+    let client = connect(&KubeconfigSource::Kubeconfig { path, context: None }).await?;
     let writes = PodWrites::new(client);
 
     let mut bare = Subject::new(api, &writes, "bare", Value::Null).await?;

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 
 use crate::model::{
-    AppKey, DomainLevel, Effect, ImageName, Node, NodeImage, Pod, Preferences, Taint,
+    AppKey, DomainLevel, ImageName, Node, NodeImage, Pod, Preferences, Taint, TaintEffect,
 };
-use crate::sim::intree::image_locality::{self, Image};
-use crate::sim::intree::pod_topology_spread::{self, Constraint, SYSTEM_DEFAULT_MAX_SKEWS};
-use crate::sim::intree::{Plugin, taint_toleration};
+use crate::sim::plugins::image_locality::{self, Image};
+use crate::sim::plugins::pod_topology_spread::{self, Constraint, SYSTEM_DEFAULT_MAX_SKEWS};
+use crate::sim::plugins::{Plugin, taint_toleration};
 use crate::sim::{Rng, cluster};
 
 const MB: i64 = 1 << 20;
@@ -36,7 +36,7 @@ const SIDECAR: (i64, u64) = (150, 950);
 
 /// An image, and who has it.
 #[derive(Debug)]
-struct Spread {
+struct ImageSpread {
     image: NodeImage,
     on: Vec<bool>,
     num_nodes: usize,
@@ -44,9 +44,9 @@ struct Spread {
 
 /// What the pods of one app have in common.
 #[derive(Debug)]
-struct Template {
+struct AppTemplate {
     preferences: Preferences,
-    image: Spread,
+    image: ImageSpread,
     sidecar: bool,
     /// Replicas by node, and by zone.
     on_node: FxHashMap<u32, i64>,
@@ -55,27 +55,27 @@ struct Template {
 
 /// The nodes, and what is known of the apps.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(super) struct RegretSite {
     /// The nodes, some with a soft taint.
     pub(super) nodes: Vec<Node>,
     /// Those that got an image, by position.
     pub(super) changed: Vec<u32>,
     rng: Rng,
-    sidecar: Spread,
-    templates: FxHashMap<AppKey, Template>,
+    sidecar: ImageSpread,
+    templates: FxHashMap<AppKey, AppTemplate>,
 }
 
-impl Site {
+impl RegretSite {
     pub(super) fn new(num_nodes: u32, seed: u64) -> Self {
         let mut nodes = cluster(num_nodes, seed).nodes;
         let mut rng = Rng::new(seed, TAINT_STREAM);
         let soft =
-            Taint { key: "retire".into(), value: "".into(), effect: Effect::PreferNoSchedule };
+            Taint { key: "retire".into(), value: "".into(), effect: TaintEffect::PreferNoSchedule };
         for node in nodes.iter_mut().filter(|_| rng.percent(SOFT_TAINTED_PERCENT)) {
             node.taints = node.taints.iter().cloned().chain([soft.clone()]).collect();
         }
         let mut rng = Rng::new(seed, TEMPLATE_STREAM);
-        let sidecar = Spread::new("sidecar", SIDECAR, nodes.len(), &mut rng);
+        let sidecar = ImageSpread::new("sidecar", SIDECAR, nodes.len(), &mut rng);
         let templates = FxHashMap::default();
         let mut site = Self { nodes, changed: Vec::new(), rng, sidecar, templates };
         for at in 0..num_nodes {
@@ -95,9 +95,9 @@ impl Site {
             let rng = &mut self.rng;
             let mb = rng.pick(&IMAGE_MB).copied().unwrap_or(300);
             let permille = rng.pick(&IMAGE_PERMILLE).copied().unwrap_or(10);
-            let template = Template {
+            let template = AppTemplate {
                 preferences: rng.pick(&PREFERENCES).copied().unwrap_or_default(),
-                image: Spread::new(&app.0.to_string(), (mb, permille), self.nodes.len(), rng),
+                image: ImageSpread::new(&app.0.to_string(), (mb, permille), self.nodes.len(), rng),
                 sidecar: rng.percent(50),
                 on_node: FxHashMap::default(),
                 in_zone: FxHashMap::default(),
@@ -139,7 +139,7 @@ impl Site {
         [both, with_images]
     }
 
-    fn image_score(&self, template: &Template, at: usize) -> i64 {
+    fn image_score(&self, template: &AppTemplate, at: usize) -> i64 {
         let sidecar = template.sidecar.then_some(&self.sidecar);
         let images = [Some(&template.image), sidecar];
         let present = images.into_iter().flatten().filter(|it| it.on[at]);
@@ -148,7 +148,7 @@ impl Site {
         image_locality::score(present, num_containers, self.nodes.len())
     }
 
-    fn spread_scores(&self, template: &Template, offered: &[u32]) -> Vec<i64> {
+    fn spread_scores(&self, template: &AppTemplate, offered: &[u32]) -> Vec<i64> {
         let zones = offered.iter().map(|at| self.zone(*at));
         let zones: Vec<Option<&str>> = zones.collect();
         let num_zones = zones.iter().collect::<BTreeSet<_>>().len();
@@ -199,7 +199,7 @@ impl Site {
     }
 }
 
-impl Spread {
+impl ImageSpread {
     /// An image of so many MB, which so many thousandths of the nodes have.
     fn new(name: &str, (mb, permille): (i64, u64), num_nodes: usize, rng: &mut Rng) -> Self {
         let on: Vec<bool> = (0..num_nodes).map(|_| rng.below(1000) < permille).collect();

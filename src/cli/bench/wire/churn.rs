@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::setting::Setting;
-use crate::cli::bench::apiserver::{Source, write_line};
+use crate::cli::bench::apiserver::{ObjectSource, write_line};
 use crate::cli::loopback::wire;
 use crate::model::{Kind, Pod, PodUid};
 use crate::sim::Fleet;
@@ -31,7 +31,7 @@ pub(super) struct Churn {
 }
 
 /// What an event is about: a pod's position, and how often it had come back before.
-type Turn = (u32, u64);
+type SteerReply = (u32, u64);
 
 impl Churn {
     pub(super) fn new(setting: &Setting) -> Self {
@@ -43,7 +43,7 @@ impl Churn {
     }
 
     /// Whether the pod comes back, and which one it is.
-    fn turn(&self, version: u64) -> Option<(bool, Turn)> {
+    fn turn(&self, version: u64) -> Option<(bool, SteerReply)> {
         let nth = version.checked_sub(Fleet::version(1))?;
         let at = |nth: u64| {
             let laps = nth.checked_div(self.moving.len() as u64)?;
@@ -58,7 +58,7 @@ impl Churn {
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>, (at, laps): Turn, version: u64) {
+    fn write(&self, out: &mut Vec<u8>, (at, laps): SteerReply, version: u64) {
         let mut pod = self.pods[at as usize].clone();
         // What has ended never comes back under its UID.
         pod.uid = PodUid(pod.uid.0.wrapping_add(u128::from(laps) << 64));
@@ -76,7 +76,7 @@ impl Churn {
     }
 }
 
-impl Source for Churn {
+impl ObjectSource for Churn {
     /// The first: whoever lists later is told of all events since.
     fn list_version(&self, _: u64) -> u64 {
         Fleet::version(0)

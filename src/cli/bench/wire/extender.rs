@@ -10,10 +10,10 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum as _};
 use prometheus::Histogram;
 
-use super::setting::{Case, Setting};
+use super::setting::{Setting, WireCase};
 use super::side::VERBS;
 use crate::cli::bench::cpus::on_cpu;
-use crate::cli::loopback::extender::Extender;
+use crate::cli::loopback::extender::LoopbackExtender;
 use crate::cli::serve::FastPath;
 use crate::cli::{Failure, plans, print};
 use crate::metrics::Metrics;
@@ -26,7 +26,7 @@ pub(super) const POLICY: &str = include_str!("policy.yaml");
 #[derive(Debug, Args)]
 pub(in crate::cli::bench) struct ExtenderArgs {
     #[arg(long, value_enum)]
-    pub(super) case: Case,
+    pub(super) case: WireCase,
     #[arg(long)]
     pub(super) nodes: u32,
     #[arg(long, value_enum)]
@@ -40,7 +40,7 @@ pub(in crate::cli::bench) struct ExtenderArgs {
 
 /// What an extender has counted since it had seen the whole cluster.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub(super) struct Counted {
+pub(super) struct ExtenderCounts {
     /// Changes that came by its watch and were applied.
     pub(super) events: u64,
     /// Calls, and the seconds that their handlers took, by verb.
@@ -56,14 +56,14 @@ pub(in crate::cli::bench) fn serve(args: &ExtenderArgs) -> Result<(), Failure> {
     let setting = Setting::new(args.case, args.nodes)?;
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
     let fast_paths = FastPath::all_but(&args.without);
-    let extender = Extender::start(plan(args.shortlist)?, listener, fast_paths)?;
+    let extender = LoopbackExtender::start(plan(args.shortlist)?, listener, fast_paths)?;
     extender.list(&setting.cluster, setting.placed)?;
     args.watch.map(|server| extender.watch_pods(server)).transpose()?;
     let listed = extender.metrics.changes.get();
     print(&format!("{}\n", extender.addr))?;
     // However stdin ends, nobody is left to serve.
     for _ in stdin().lines().map_while(Result::ok) {
-        let counted = Counted {
+        let counted = ExtenderCounts {
             events: extender.metrics.changes.get() - listed,
             ..counted(&extender.metrics)
         };
@@ -72,9 +72,9 @@ pub(in crate::cli::bench) fn serve(args: &ExtenderArgs) -> Result<(), Failure> {
     Ok(extender.stop()?)
 }
 
-fn counted(metrics: &Metrics) -> Counted {
+fn counted(metrics: &Metrics) -> ExtenderCounts {
     let handlers = VERBS.map(|verb| metrics.verb_seconds.with_label_values(&[verb]));
-    Counted {
+    ExtenderCounts {
         events: 0,
         calls: handlers.each_ref().map(Histogram::get_sample_count),
         seconds: handlers.each_ref().map(Histogram::get_sample_sum),
@@ -107,7 +107,7 @@ pub(super) fn plan(shortlist: bool) -> Result<Arc<Plan>, Failure> {
 }
 
 /// A running extender, ended when dropped.
-pub(super) struct Process {
+pub(super) struct ExtenderProcess {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
@@ -115,7 +115,7 @@ pub(super) struct Process {
     pub(super) addr: SocketAddr,
 }
 
-impl Process {
+impl ExtenderProcess {
     /// Starts one and waits until it has seen the whole cluster.
     pub(super) fn start(args: &ExtenderArgs, cpu: Option<u32>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot tell where this program lies")?;
@@ -144,7 +144,7 @@ impl Process {
     }
 
     /// What it has counted so far.
-    pub(super) fn counted(&mut self) -> anyhow::Result<Counted> {
+    pub(super) fn counted(&mut self) -> anyhow::Result<ExtenderCounts> {
         let mut line = String::new();
         writeln!(self.stdin).context("the extender is gone")?;
         self.stdout.read_line(&mut line).context("cannot hear the extender")?;
@@ -152,7 +152,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ExtenderProcess {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();

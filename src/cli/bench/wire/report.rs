@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::extender::Counted;
+use super::extender::ExtenderCounts;
 use super::rounds::{Measured, PODS_PER_BLOCK};
 use super::side::VERBS;
-use crate::cli::bench::cpus::Apart;
+use crate::cli::bench::cpus::ReservedCpus;
 use crate::cli::stats::{interval, median, nearest_rank, rounded};
 use crate::cli::table::{self, Align};
 
@@ -17,7 +17,7 @@ const SEED: u64 = 1;
 /// What `-o json` prints of a verb at one number of names. Times are round trips in µs, ratios the
 /// peer's time ÷ ours, `low` and `high` the ends of 95 % intervals.
 #[derive(Clone, Debug, serde::Serialize)]
-pub(super) struct Row {
+pub(super) struct WireRow {
     pub(super) verb: &'static str,
     names: usize,
     p50_us: f64,
@@ -51,8 +51,8 @@ struct More {
 
 /// What the processes counted themselves: ours, its twin, and the one in a larger cluster.
 pub(super) struct Own {
-    pub(super) before: Vec<Counted>,
-    pub(super) after: Vec<Counted>,
+    pub(super) before: Vec<ExtenderCounts>,
+    pub(super) after: Vec<ExtenderCounts>,
     /// Between the two.
     pub(super) took: Duration,
 }
@@ -70,7 +70,7 @@ impl Own {
     }
 }
 
-impl Row {
+impl WireRow {
     /// Both verbs' rows.
     pub(super) fn of(names: usize, measured: &Measured, own: &Own) -> Vec<Self> {
         (0..VERBS.len()).map(|verb| Self::new(verb, names, measured, own)).collect()
@@ -150,17 +150,17 @@ fn ratio(log: f64) -> f64 {
 }
 
 /// One object a line.
-pub(super) fn json(rows: &[Row]) -> anyhow::Result<String> {
+pub(super) fn json(rows: &[WireRow]) -> anyhow::Result<String> {
     let lines = rows.iter().map(|row| Ok(serde_json::to_string(row)? + "\n"));
     lines.collect()
 }
 
 /// What a run was like, for the table.
-pub(super) struct Conditions {
+pub(super) struct RunConditions {
     pub(super) case: &'static str,
     pub(super) num_nodes: u32,
     pub(super) peer: Option<String>,
-    pub(super) apart: Option<Apart>,
+    pub(super) apart: Option<ReservedCpus>,
     /// `/proc/loadavg` before and after.
     pub(super) load: [String; 2],
     /// What shortcuts served.
@@ -168,7 +168,7 @@ pub(super) struct Conditions {
 }
 
 /// A table, and what must be known to read it.
-pub(super) fn table(rows: &[Row], conditions: &Conditions) -> String {
+pub(super) fn table(rows: &[WireRow], conditions: &RunConditions) -> String {
     let mut table = table::new(&[
         ("verb", Align::Left),
         ("names", Align::Right),
@@ -206,8 +206,8 @@ pub(super) fn table(rows: &[Row], conditions: &Conditions) -> String {
     heading(conditions) + &table.to_string() + &footing(rows, conditions)
 }
 
-fn heading(conditions: &Conditions) -> String {
-    let Conditions { case, num_nodes, peer, .. } = conditions;
+fn heading(conditions: &RunConditions) -> String {
+    let RunConditions { case, num_nodes, peer, .. } = conditions;
     let peer = peer.as_deref().unwrap_or("none");
     format!(
         "Round trips on loopback, {num_nodes} nodes, case {case}, peer {peer}\n\
@@ -215,7 +215,7 @@ fn heading(conditions: &Conditions) -> String {
     )
 }
 
-fn footing(rows: &[Row], conditions: &Conditions) -> String {
+fn footing(rows: &[WireRow], conditions: &RunConditions) -> String {
     let mut out = String::from("\n\n");
     let rounds = || rows.iter().map(|row| row.more.rounds);
     let (fewest, most) = (rounds().min().unwrap_or(0), rounds().max().unwrap_or(0));
@@ -228,19 +228,19 @@ fn footing(rows: &[Row], conditions: &Conditions) -> String {
         PODS_PER_BLOCK * VERBS.len()
     );
     let _ = match conditions.apart {
-        Some(Apart { client, servers }) => {
+        Some(ReservedCpus { client, servers }) => {
             writeln!(out, "The client is on CPU {client}, sigma on CPU {servers}.")
         }
         None => writeln!(out, "Client and sigma are not pinned (no taskset, or one CPU)."),
     };
     for row in rows {
-        let Row { verb, names, handler_us, handler_ratio, .. } = row;
+        let WireRow { verb, names, handler_us, handler_ratio, .. } = row;
         let ratio = handler_ratio.map(|it| format!(", {it:.2} × as long in the larger cluster"));
         let ratio = ratio.unwrap_or_default();
         let _ = writeln!(out, "Handler of {verb}, {names} names: {handler_us:.1} µs{ratio}.");
     }
     for row in rows.iter().filter(|row| row.events > 0 && row.verb == VERBS[0]) {
-        let Row { names, events, events_per_second, .. } = row;
+        let WireRow { names, events, events_per_second, .. } = row;
         let _ = writeln!(
             out,
             "Pod events applied beside {names} names: {events}, {events_per_second:.0} a second."

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
-use super::setting::{Ask, Asks};
+use super::setting::{OfferedPod, OfferedPods};
 use super::side::{Side, Times};
 use crate::cli::stats::median;
 
@@ -45,9 +45,9 @@ pub(super) struct Sides<'a> {
     pub(super) same: Side<'a>,
     /// The peer, or sigma in a larger cluster.
     pub(super) peer: Option<Side<'a>>,
-    pub(super) asks: Asks<'a>,
+    pub(super) asks: OfferedPods<'a>,
     /// What is asked in the larger cluster.
-    pub(super) larger: Option<Asks<'a>>,
+    pub(super) larger: Option<OfferedPods<'a>>,
 }
 
 impl Sides<'_> {
@@ -76,7 +76,7 @@ impl Sides<'_> {
     fn round(&mut self, size: usize, measured: &mut Measured) -> anyhow::Result<()> {
         let Self { ours, same, peer, asks, larger } = self;
         // No side sees a pod twice, since a pod that was asked about before is answered faster.
-        let mut take = |larger: Option<&mut Asks<'_>>| {
+        let mut take = |larger: Option<&mut OfferedPods<'_>>| {
             let asked = asks.take(PODS_PER_BLOCK, size);
             let other = larger.map(|it| it.take(PODS_PER_BLOCK, size));
             (other.unwrap_or_else(|| asked.clone()), asked)
@@ -94,7 +94,7 @@ impl Paired {
         &mut self,
         ours: &mut Side<'_>,
         other: &mut Side<'_>,
-        [(b_first, a_first), (b_second, a_second)]: &[(Vec<Ask>, Vec<Ask>); 2],
+        [(b_first, a_first), (b_second, a_second)]: &[(Vec<OfferedPod>, Vec<OfferedPod>); 2],
     ) -> anyhow::Result<()> {
         let (a1, b1) = (ours.ask(a_first)?, other.ask(b_first)?);
         let (b2, a2) = (other.ask(b_second)?, ours.ask(a_second)?);

@@ -8,7 +8,7 @@ use anyhow::ensure;
 
 use crate::cli::loopback::wire;
 use crate::model::{Amounts, AppKey, Conditions, Node, Pod, PodUid, Taint};
-use crate::model::{DomainLevel, Effect};
+use crate::model::{DomainLevel, TaintEffect};
 use crate::sim::{self, Cluster, PodStream, Rng, VIRTUAL_NODE_LABEL, VIRTUAL_NODE_TAINT};
 
 /// Every pod that is asked about asks for this, and every open node has room for it.
@@ -34,7 +34,7 @@ const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 
 /// Which nodes are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Case {
+pub(super) enum WireCase {
     /// No node: every rule is evaluated, and all names come back.
     All,
     /// Three in ten, those whose name ends in 3, 6 or 9, by four rules: nodeState, poolAdmission,
@@ -42,7 +42,7 @@ pub(super) enum Case {
     Mixed,
 }
 
-impl Case {
+impl WireCase {
     /// As `--case` takes it.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Case {
 
 /// What a node is to the pods that are asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+enum CallerRole {
     Open,
     /// Virtual: open until the pool's limit is reached.
     Elastic,
@@ -66,12 +66,14 @@ enum Role {
     Allocated,
 }
 
-impl Role {
-    fn of(case: Case, at: usize) -> Self {
+impl CallerRole {
+    fn of(case: WireCase, at: usize) -> Self {
         let roles = [Self::Elastic, Self::Cordoned, Self::Reserved, Self::Allocated];
         match (case, at % 10) {
-            (Case::All, _) if at % 1000 == 3 => Self::Elastic,
-            (Case::Mixed, digit @ (3 | 6 | 9)) => roles[(at / 10 + digit / 3 - 1) % roles.len()],
+            (WireCase::All, _) if at % 1000 == 3 => Self::Elastic,
+            (WireCase::Mixed, digit @ (3 | 6 | 9)) => {
+                roles[(at / 10 + digit / 3 - 1) % roles.len()]
+            }
             _ => Self::Open,
         }
     }
@@ -93,27 +95,27 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    pub(super) fn new(case: Case, num_nodes: u32) -> anyhow::Result<Self> {
+    pub(super) fn new(case: WireCase, num_nodes: u32) -> anyhow::Result<Self> {
         let count = num_nodes as usize;
         let mut cluster = sim::cluster(num_nodes + num_nodes / 500 + 3, SEED);
         cluster.nodes.retain(|node| !sim::is_virtual(node));
         cluster.nodes.truncate(count);
-        let roles: Vec<Role> = (0..count).map(|at| Role::of(case, at)).collect();
+        let roles: Vec<CallerRole> = (0..count).map(|at| CallerRole::of(case, at)).collect();
         for ((at, node), role) in cluster.nodes.iter_mut().enumerate().zip(&roles) {
             // As long as names are in production: the work per name depends on it.
             node.name =
                 format!("cn-hangzhou.10.1{:02}.{}.{}", at % 7, at / 100, 100 + at % 100).into();
             dress(node, *role);
         }
-        let mut placement = Placement::new(&cluster.nodes, &roles);
+        let mut placement = WirePlacement::new(&cluster.nodes, &roles);
         PodStream::new(SEED).take(count * PODS_PER_NODE).for_each(|pod| placement.place(pod));
         let templates = placement.templates();
         ensure!(!templates.is_empty(), "no app is large enough on {count} nodes; take more");
         let mut placed = placement.placed;
-        if case == Case::Mixed {
+        if case == WireCase::Mixed {
             fill_up(&cluster.nodes, &roles, &templates[0], &mut placed);
         }
-        let refused = |role: &Role| case == Case::Mixed && *role != Role::Open;
+        let refused = |role: &CallerRole| case == WireCase::Mixed && *role != CallerRole::Open;
         Ok(Self {
             quoted: cluster.nodes.iter().map(|node| wire::quoted(&node.name)).collect(),
             refused: roles.iter().map(refused).collect(),
@@ -151,7 +153,7 @@ impl Setting {
 }
 
 /// Makes a node what its role says.
-fn dress(node: &mut Node, role: Role) {
+fn dress(node: &mut Node, role: CallerRole) {
     let pair = |key: &str, value: &str| (key.into(), value.into());
     let relabel = |node: &mut Node, label: (Box<str>, Box<str>)| {
         let kept = node.labels.iter().filter(|(key, _)| &**key != INSTANCE_TYPE).cloned();
@@ -160,22 +162,22 @@ fn dress(node: &mut Node, role: Role) {
         node.labels = labels.into();
     };
     match role {
-        Role::Open | Role::Allocated => {}
-        Role::Cordoned => node.conditions = Conditions::CORDONED,
-        Role::Reserved => relabel(node, pair(INSTANCE_TYPE, "ecs.gn7i-c32g1.8xlarge")),
-        Role::Elastic => {
+        CallerRole::Open | CallerRole::Allocated => {}
+        CallerRole::Cordoned => node.conditions = Conditions::CORDONED,
+        CallerRole::Reserved => relabel(node, pair(INSTANCE_TYPE, "ecs.gn7i-c32g1.8xlarge")),
+        CallerRole::Elastic => {
             relabel(node, pair(VIRTUAL_NODE_LABEL.0, VIRTUAL_NODE_LABEL.1));
             let (key, value) = VIRTUAL_NODE_TAINT;
-            let effect = Effect::NoSchedule;
+            let effect = TaintEffect::NoSchedule;
             node.taints = [Taint { key: key.into(), value: value.into(), effect }].into();
         }
     }
 }
 
 /// Pods on open nodes, replicas of an app in one zone after the other.
-struct Placement<'a> {
+struct WirePlacement<'a> {
     nodes: &'a [Node],
-    roles: &'a [Role],
+    roles: &'a [CallerRole],
     rng: Rng,
     used: Vec<Amounts>,
     /// By app: the zones of its replicas, and one of them.
@@ -184,8 +186,8 @@ struct Placement<'a> {
     placed: Vec<Pod>,
 }
 
-impl<'a> Placement<'a> {
-    fn new(nodes: &'a [Node], roles: &'a [Role]) -> Self {
+impl<'a> WirePlacement<'a> {
+    fn new(nodes: &'a [Node], roles: &'a [CallerRole]) -> Self {
         let mut zones: Vec<&str> = nodes.iter().map(zone).collect();
         zones.sort_unstable();
         zones.dedup();
@@ -223,7 +225,7 @@ impl<'a> Placement<'a> {
         let (mut after, has) = (self.used[at], self.nodes[at].allocatable);
         after += ask;
         after += ROOM;
-        self.roles[at] == Role::Open
+        self.roles[at] == CallerRole::Open
             && zone(&self.nodes[at]) == self.zones[in_zone]
             && after.cpu_milli <= has.cpu_milli / 100 * FILL_PERCENT
             && after.memory_bytes <= has.memory_bytes / 100 * FILL_PERCENT
@@ -254,7 +256,7 @@ fn zone(node: &Node) -> &str {
 
 /// Adds the pods that make the rules refuse: one on each node of role `Allocated`, beside which a
 /// pod of [`ROOM`] just fits, and one as large as the limit of the elastic pool.
-fn fill_up(nodes: &[Node], roles: &[Role], like: &Pod, placed: &mut Vec<Pod>) {
+fn fill_up(nodes: &[Node], roles: &[CallerRole], like: &Pod, placed: &mut Vec<Pod>) {
     let mut fill = |node: &Node, cpu_milli: i64| {
         let uid = PodUid(placed.len() as u128 + 1);
         let mut pod =
@@ -265,17 +267,17 @@ fn fill_up(nodes: &[Node], roles: &[Role], like: &Pod, placed: &mut Vec<Pod>) {
         placed.push(pod);
     };
     for (node, role) in nodes.iter().zip(roles) {
-        if *role == Role::Allocated {
+        if *role == CallerRole::Allocated {
             fill(node, node.allocatable.cpu_milli - ROOM.cpu_milli);
         }
     }
-    let elastic = nodes.iter().zip(roles).find(|(_, role)| **role == Role::Elastic);
+    let elastic = nodes.iter().zip(roles).find(|(_, role)| **role == CallerRole::Elastic);
     elastic.into_iter().for_each(|(node, _)| fill(node, ELASTIC_CPU_MILLI));
 }
 
 /// A pod that waits, and the nodes that kube-scheduler found feasible for it.
 #[derive(Clone)]
-pub(super) struct Ask {
+pub(super) struct OfferedPod {
     /// The pod as kube-scheduler writes it.
     pub(super) pod_json: String,
     /// Positions of nodes, in the order in which they are offered.
@@ -287,7 +289,7 @@ pub(super) struct Ask {
 /// That order is random (it comes from a map in Go) and stays while the process runs. Each call
 /// offers a window of it, the next one begins where the last one ended, and of the chunks that its
 /// workers filter at the same time a later one may be done first. Measured on kube-scheduler 1.36.
-pub(super) struct Asks<'a> {
+pub(super) struct OfferedPods<'a> {
     setting: &'a Setting,
     rng: Rng,
     /// Positions of nodes, in the order in which kube-scheduler goes round.
@@ -296,7 +298,7 @@ pub(super) struct Asks<'a> {
     made: usize,
 }
 
-impl<'a> Asks<'a> {
+impl<'a> OfferedPods<'a> {
     pub(super) fn new(setting: &'a Setting) -> Self {
         let mut order: Vec<u32> = (0..).take(setting.quoted.len()).collect();
         Rng::new(SEED, ORDER_STREAM).shuffle(&mut order);
@@ -304,11 +306,11 @@ impl<'a> Asks<'a> {
     }
 
     /// The next pods with `size` names each.
-    pub(super) fn take(&mut self, count: usize, size: usize) -> Vec<Ask> {
+    pub(super) fn take(&mut self, count: usize, size: usize) -> Vec<OfferedPod> {
         (0..count).map(|_| self.next(size)).collect()
     }
 
-    fn next(&mut self, size: usize) -> Ask {
+    fn next(&mut self, size: usize) -> OfferedPod {
         let num_nodes = self.order.len();
         let mut offered: Vec<u32> =
             (0..size).map(|it| self.order[(self.start + it) % num_nodes]).collect();
@@ -319,7 +321,7 @@ impl<'a> Asks<'a> {
             }
         }
         self.start = (self.start + size + self.rng.below(PASSED_BY) as usize) % num_nodes;
-        Ask { pod_json: wire::pod_json(&self.pod()), offered }
+        OfferedPod { pod_json: wire::pod_json(&self.pod()), offered }
     }
 
     fn pod(&mut self) -> Pod {

@@ -2,16 +2,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::*;
-use crate::cli::bench::apiserver::Source as _;
+use crate::cli::bench::apiserver::ObjectSource as _;
 use crate::cli::bench::wire::churn::Churn;
 use crate::cli::bench::wire::extender::plan;
 use crate::cluster::ClusterState;
-use crate::engine::{Desk, Tally, World};
+use crate::engine::{Decider, Tally, View};
 use crate::k8s::{decode, slim::SlimPod};
 use crate::model::{Change, Kind, NodeOrd, Reason, Tick};
 use crate::sim::Fleet;
 
-fn world(setting: &Setting) -> World {
+fn world(setting: &Setting) -> View {
     let plan = plan(false).expect("the policy is valid");
     let mut state = ClusterState::default();
     state.apply(Change::PoolsSet(plan.pools.clone()));
@@ -24,14 +24,14 @@ fn world(setting: &Setting) -> World {
     Kind::ALL.into_iter().for_each(|kind| {
         state.apply(Change::RelistEnd(kind));
     });
-    World { snapshot: state.publish().0, plan, plan_generation: 1 }
+    View { snapshot: state.publish().0, plan, plan_generation: 1 }
 }
 
 /// Takes pods with all nodes through the engine; the sum of the tallies.
-fn decide(case: Case) -> BTreeMap<Reason, u32> {
+fn decide(case: WireCase) -> BTreeMap<Reason, u32> {
     let setting = Setting::new(case, 1000).expect("it is large enough");
     let world = world(&setting);
-    let (mut desk, mut asks) = (Desk::default(), Asks::new(&setting));
+    let (mut desk, mut asks) = (Decider::default(), OfferedPods::new(&setting));
     let mut refused = BTreeMap::new();
     for ask in asks.take(setting.templates.len() + 5, 1000) {
         let slim: SlimPod = serde_json::from_str(&ask.pod_json).expect("it is JSON");
@@ -52,7 +52,7 @@ fn decide(case: Case) -> BTreeMap<Reason, u32> {
 /// Pods that move change sums of nodes, and a list with all events after it ends with as many pods.
 #[test]
 fn pods_that_move_are_told_of_as_an_api_server_would() {
-    let setting = Setting::new(Case::Mixed, 300).expect("it is large enough");
+    let setting = Setting::new(WireCase::Mixed, 300).expect("it is large enough");
     let churn = Churn::new(&setting);
     let read = |write: &dyn Fn(&mut Vec<u8>)| {
         let mut text = Vec::new();
@@ -104,8 +104,8 @@ fn add(sums: &mut BTreeMap<Reason, u32>, tally: &Tally) {
 
 #[test]
 fn the_engine_accepts_what_a_case_says() {
-    assert_eq!(decide(Case::All), BTreeMap::new());
-    let refused = decide(Case::Mixed);
+    assert_eq!(decide(WireCase::All), BTreeMap::new());
+    let refused = decide(WireCase::Mixed);
     let reasons: Vec<Reason> = refused.keys().copied().collect();
     let want =
         [Reason::Cordoned, Reason::PoolClosed, Reason::AllocationLimit, Reason::ElasticLimit];
@@ -116,7 +116,7 @@ fn the_engine_accepts_what_a_case_says() {
 
 #[test]
 fn what_is_refused_shows_in_the_name() {
-    for (case, endings) in [(Case::All, ""), (Case::Mixed, "369")] {
+    for (case, endings) in [(WireCase::All, ""), (WireCase::Mixed, "369")] {
         let setting = Setting::new(case, 1000).expect("it is large enough");
         for at in 0..1000 {
             let by_name = setting.name(at).ends_with(|it| endings.contains(it));
@@ -136,8 +136,8 @@ fn every_rule_is_on() {
 
 #[test]
 fn windows_rotate_and_no_pod_comes_twice() {
-    let setting = Setting::new(Case::All, 1000).expect("it is large enough");
-    let asks = Asks::new(&setting).take(300, 50);
+    let setting = Setting::new(WireCase::All, 1000).expect("it is large enough");
+    let asks = OfferedPods::new(&setting).take(300, 50);
     let pods: BTreeSet<&str> = asks.iter().map(|ask| &*ask.pod_json).collect();
     assert_eq!(pods.len(), asks.len());
     let windows: BTreeSet<&[u32]> = asks.iter().map(|ask| &*ask.offered).collect();
@@ -154,8 +154,8 @@ fn windows_rotate_and_no_pod_comes_twice() {
 
 #[test]
 fn names_come_in_a_random_order_that_nearly_stays() {
-    let setting = Setting::new(Case::All, 1000).expect("it is large enough");
-    let asks = Asks::new(&setting).take(40, 500);
+    let setting = Setting::new(WireCase::All, 1000).expect("it is large enough");
+    let asks = OfferedPods::new(&setting).take(40, 500);
     let mut after: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
     let pairs = || asks.iter().flat_map(|ask| ask.offered.windows(2).map(|it| (it[0], it[1])));
     pairs().for_each(|(node, next)| *after.entry(node).or_default().entry(next).or_default() += 1);
@@ -176,8 +176,8 @@ fn chunks_are_kube_schedulers() {
 #[test]
 fn the_same_is_made_again() {
     let make = || {
-        let setting = Setting::new(Case::Mixed, 300).expect("it is large enough");
-        let asks = Asks::new(&setting).take(5, 30);
+        let setting = Setting::new(WireCase::Mixed, 300).expect("it is large enough");
+        let asks = OfferedPods::new(&setting).take(5, 30);
         let asks: Vec<_> = asks.into_iter().map(|ask| (ask.pod_json, ask.offered)).collect();
         (asks, setting.cluster, setting.placed)
     };

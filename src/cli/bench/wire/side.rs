@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use super::setting::{Ask, Setting};
+use super::setting::{OfferedPod, Setting};
 use crate::cli::loopback::client::Client;
 use crate::cli::loopback::wire::{self, FilterReply, HostPriority};
 
@@ -43,7 +43,7 @@ impl<'a> Side<'a> {
     /// Takes each pod through filter and, with the names that filter accepted, prioritize. A round
     /// trip is from the first byte of the request to the last of the answer; that both are written
     /// and read as JSON is not in it.
-    pub(super) fn ask(&mut self, asks: &[Ask]) -> anyhow::Result<Times> {
+    pub(super) fn ask(&mut self, asks: &[OfferedPod]) -> anyhow::Result<Times> {
         let mut times = Times::default();
         for ask in asks {
             self.ask_one(ask, &mut times).with_context(|| self.name.clone())?;
@@ -51,7 +51,7 @@ impl<'a> Side<'a> {
         Ok(times)
     }
 
-    fn ask_one(&mut self, ask: &Ask, times: &mut Times) -> anyhow::Result<()> {
+    fn ask_one(&mut self, ask: &OfferedPod, times: &mut Times) -> anyhow::Result<()> {
         let accepted = self.filter(ask, &mut times[0])?;
         if accepted.is_empty() {
             return Ok(());
@@ -60,7 +60,7 @@ impl<'a> Side<'a> {
     }
 
     /// The accepted nodes, in the order of the answer.
-    fn filter(&mut self, ask: &Ask, times: &mut Vec<Duration>) -> anyhow::Result<Vec<u32>> {
+    fn filter(&mut self, ask: &OfferedPod, times: &mut Vec<Duration>) -> anyhow::Result<Vec<u32>> {
         let (setting, few) = (self.setting, self.names_few);
         let reply = self.call(0, ask, &ask.offered, times)?;
         let reply: FilterReply<'_> =
@@ -74,7 +74,7 @@ impl<'a> Side<'a> {
 
     fn prioritize(
         &mut self,
-        ask: &Ask,
+        ask: &OfferedPod,
         candidates: &[u32],
         times: &mut Vec<Duration>,
     ) -> anyhow::Result<()> {
@@ -89,7 +89,7 @@ impl<'a> Side<'a> {
     fn call(
         &mut self,
         verb: usize,
-        ask: &Ask,
+        ask: &OfferedPod,
         nodes: &[u32],
         times: &mut Vec<Duration>,
     ) -> anyhow::Result<&[u8]> {

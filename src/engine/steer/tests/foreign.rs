@@ -126,7 +126,7 @@ fn a_node_that_preemption_has_made_free_is_not_refused_for_what_we_have_not_hear
         (&me, leaving(9, 9), &["t"], false),
     ] {
         let mut site = site(false, &[asked, &on_node]);
-        let answer = site.asked(asked, offered, Helm { acts: false, ..ACTS }, 0);
+        let answer = site.asked(asked, offered, SteerContext { acts: false, ..ACTS }, 0);
         assert_eq!(
             answer.accepted,
             if takes { vec![0] } else { vec![] },

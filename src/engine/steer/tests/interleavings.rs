@@ -11,7 +11,7 @@ use crate::cluster::HoldLimits;
 
 /// What may happen next. Whatever does not apply is passed over.
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum SteerStep {
     /// kube-scheduler asks about the pod if it is awake; true: the next write is there before it
     /// handles its failure, which clears the nomination.
     Call { written_within: bool },
@@ -39,27 +39,27 @@ enum Step {
     Wait(u64),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<SteerStep>> {
     let step = prop_oneof![
-        6 => any::<bool>().prop_map(|written_within| Step::Call { written_within }),
-        4 => (0..3_usize).prop_map(Step::StatusPatch),
-        1 => Just(Step::Woken),
-        1 => any::<bool>().prop_map(|accepts| Step::Degraded { accepts }),
-        4 => any::<bool>().prop_map(|fails| Step::Write { fails }),
-        4 => Just(Step::Told),
-        2 => Just(Step::Watched),
-        1 => Just(Step::Nominated),
-        1 => any::<bool>().prop_map(Step::InTree),
-        1 => any::<bool>().prop_map(Step::Cordon),
-        1 => any::<bool>().prop_map(Step::Acts),
-        2 => prop_oneof![1..100_u64, 1000..20_000_u64].prop_map(Step::Wait),
+        6 => any::<bool>().prop_map(|written_within| SteerStep::Call { written_within }),
+        4 => (0..3_usize).prop_map(SteerStep::StatusPatch),
+        1 => Just(SteerStep::Woken),
+        1 => any::<bool>().prop_map(|accepts| SteerStep::Degraded { accepts }),
+        4 => any::<bool>().prop_map(|fails| SteerStep::Write { fails }),
+        4 => Just(SteerStep::Told),
+        2 => Just(SteerStep::Watched),
+        1 => Just(SteerStep::Nominated),
+        1 => any::<bool>().prop_map(SteerStep::InTree),
+        1 => any::<bool>().prop_map(SteerStep::Cordon),
+        1 => any::<bool>().prop_map(SteerStep::Acts),
+        2 => prop_oneof![1..100_u64, 1000..20_000_u64].prop_map(SteerStep::Wait),
     ];
     prop::collection::vec(step, 0..60)
 }
 
 /// The API server, kube-scheduler's queue and the actor, around a desk.
-struct Rig {
-    site: Site,
+struct SteerRig {
+    site: TestReplica,
     now_ms: u64,
     /// As the API server has it.
     pod: Pod,
@@ -71,7 +71,7 @@ struct Rig {
     status_patches: Vec<(Reason, bool)>,
     /// Its last answer was one by role, which accepted it: what that holds ends then.
     answered_by_role: Option<Tick>,
-    orders: VecDeque<SteerOrder>,
+    orders: VecDeque<SteerAction>,
     outcomes: VecDeque<((PodUid, u32), Wrote)>,
     fits_in_tree: bool,
     cordoned: bool,
@@ -81,7 +81,7 @@ struct Rig {
     num_requeued: usize,
 }
 
-impl Rig {
+impl SteerRig {
     fn new(better: bool) -> Self {
         let pod = pod(1, 6);
         Self {
@@ -103,27 +103,27 @@ impl Rig {
         }
     }
 
-    fn take(&mut self, step: Step) {
+    fn take(&mut self, step: SteerStep) {
         match step {
-            Step::Call { written_within } => self.call(&WINDOW, written_within),
-            Step::StatusPatch(at) => self.status_patched(at),
-            Step::Woken => self.awake |= !self.bound,
-            Step::Degraded { accepts } => self.degraded(accepts),
-            Step::Write { fails } => self.write(fails),
-            Step::Told => {
+            SteerStep::Call { written_within } => self.call(&WINDOW, written_within),
+            SteerStep::StatusPatch(at) => self.status_patched(at),
+            SteerStep::Woken => self.awake |= !self.bound,
+            SteerStep::Degraded { accepts } => self.degraded(accepts),
+            SteerStep::Write { fails } => self.write(fails),
+            SteerStep::Told => {
                 if let Some((round, wrote)) = self.outcomes.pop_front() {
                     let now = Tick(self.now_ms);
                     self.site.desk.steer_written(&self.site.world, round, wrote, now);
                 }
             }
-            Step::Watched => self.watched(),
-            Step::Nominated => {
+            SteerStep::Watched => self.watched(),
+            SteerStep::Nominated => {
                 self.pod.nominated = Some("y".into());
                 self.changed();
                 self.awake = true;
             }
-            Step::InTree(fits) => self.fits_in_tree = fits,
-            Step::Cordon(cordoned) => {
+            SteerStep::InTree(fits) => self.fits_in_tree = fits,
+            SteerStep::Cordon(cordoned) => {
                 use crate::model::Conditions;
                 self.cordoned = cordoned;
                 let conditions =
@@ -132,8 +132,8 @@ impl Rig {
                 let resource_version = self.pod.resource_version;
                 self.site.see([seen_node(Node { conditions, resource_version, ..home("t") })]);
             }
-            Step::Acts(acts) => self.acts = acts,
-            Step::Wait(ms) => {
+            SteerStep::Acts(acts) => self.acts = acts,
+            SteerStep::Wait(ms) => {
                 self.now_ms += ms;
                 self.background();
             }
@@ -142,7 +142,7 @@ impl Rig {
 
     fn changed(&mut self) {
         self.pod.resource_version += 1;
-        self.pod.refusal = self.text.map(|reason| Refusal { reason: Some(reason) });
+        self.pod.refusal = self.text.map(|reason| UnschedulableCondition { reason: Some(reason) });
     }
 
     fn status_patched(&mut self, at: usize) {
@@ -219,7 +219,7 @@ impl Rig {
     }
 
     /// The actor has one order a pod: an older one is over.
-    fn replace_order(&mut self, order: SteerOrder) {
+    fn replace_order(&mut self, order: SteerAction) {
         for older in std::mem::take(&mut self.orders) {
             self.outcomes.push_back(((older.pod.uid, older.round), Wrote::Failed));
         }
@@ -256,7 +256,7 @@ impl Rig {
 
     /// The text of a refusal, or nothing if the pod is bound.
     fn answered(&mut self, pod: &Pod, names: &[&str], written_within: bool) -> Option<Reason> {
-        let helm = Helm { acts: self.acts, ..ACTS };
+        let helm = SteerContext { acts: self.acts, ..ACTS };
         let answer = self.site.asked(pod, names, helm, self.now_ms);
         if let Some(order) = answer.steer {
             assert_eq!((answer.accepted.len(), &*order.node), (0, "t"));
@@ -300,18 +300,18 @@ impl Rig {
 
     /// Nothing goes wrong any more. The window has the target only if it is a window of `home` nodes.
     fn comes_to_rest(&mut self, window: &[&str]) {
-        for step in [Step::InTree(true), Step::Cordon(false), Step::Acts(true)] {
+        for step in [SteerStep::InTree(true), SteerStep::Cordon(false), SteerStep::Acts(true)] {
             self.take(step);
         }
         for _ in 0..120 {
             while !self.status_patches.is_empty() {
-                self.take(Step::StatusPatch(0));
+                self.take(SteerStep::StatusPatch(0));
             }
-            for step in [Step::Write { fails: false }, Step::Told, Step::Watched] {
+            for step in [SteerStep::Write { fails: false }, SteerStep::Told, SteerStep::Watched] {
                 self.take(step);
             }
             self.call(window, false);
-            self.take(Step::Wait(500));
+            self.take(SteerStep::Wait(500));
         }
     }
 }
@@ -321,7 +321,7 @@ proptest! {
 
     #[test]
     fn no_pod_sleeps_is_steered_twice_or_holds_for_ever(better: bool, steps in steps()) {
-        let mut rig = Rig::new(better);
+        let mut rig = SteerRig::new(better);
         for step in steps {
             rig.take(step);
             prop_assert!(rig.num_begun <= 1, "steered twice for one cause");
@@ -343,14 +343,14 @@ proptest! {
     /// faults it always does, whatever the order of what happens.
     #[test]
     fn without_faults_it_gets_there(order in prop::collection::vec(0..5_u8, 0..40)) {
-        let mut rig = Rig::new(false);
+        let mut rig = SteerRig::new(false);
         for kind in order {
             rig.take(match kind {
-                0 => Step::Call { written_within: false },
-                1 => Step::StatusPatch(0),
-                2 => Step::Write { fails: false },
-                3 => Step::Told,
-                _ => Step::Watched,
+                0 => SteerStep::Call { written_within: false },
+                1 => SteerStep::StatusPatch(0),
+                2 => SteerStep::Write { fails: false },
+                3 => SteerStep::Told,
+                _ => SteerStep::Watched,
             });
         }
         rig.comes_to_rest(&WINDOW);

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::{CannotJudge, Constraints, Kind};
 
 /// A pod that has been steered in vain and is refused as any other: `t` would still take it.
-fn spent(site: &mut Site, me: &Pod, now_ms: u64) {
+fn spent(site: &mut TestReplica, me: &Pod, now_ms: u64) {
     let order = site.sent(me, now_ms);
     site.wrote(&order, Wrote::Changed, now_ms);
     let answer = site.asked(me, &WINDOW, ACTS, now_ms);
@@ -70,7 +70,7 @@ fn a_budget_that_is_spent_costs_the_nomination_and_not_the_requeue() {
     let bounds = Bounds { margin_permille: 0, per_second: 2, per_app: 2 };
     let mut settings = settings(false);
     settings.classes[0].steering = Some(Steering::OFF.with(Cause::Elsewhere, Some(bounds)));
-    let mut site = Site::new(&settings);
+    let mut site = TestReplica::new(&settings);
     site.see([seen_node(home("t"))]);
     site.see(WINDOW.map(|name| seen_node(node(name, &[("pool", "ward")]))));
     let pods = [pod(1, 1), pod(2, 1), pod(3, 1)];
@@ -78,7 +78,7 @@ fn a_budget_that_is_spent_costs_the_nomination_and_not_the_requeue() {
     for (at, pod) in (0..).zip(&pods) {
         spent(&mut site, pod, 1000 * at);
     }
-    let nominated = |rings: &[Ring]| rings.iter().filter(|it| it.steer.is_some()).count();
+    let nominated = |rings: &[Requeue]| rings.iter().filter(|it| it.steer.is_some()).count();
     let rings = site.requeued(5000);
     assert_eq!((rings.len(), nominated(&rings)), (3, 2));
 }
@@ -134,7 +134,7 @@ fn it_is_never_sent_again_to_a_target_that_kube_scheduler_refused() {
     let me = pod(1, 1);
     let mut site = site(false, &[&me]);
     let order = site.sent(&me, 0);
-    let not_honoured = |site: &mut Site, order: &SteerOrder, now| {
+    let not_honoured = |site: &mut TestReplica, order: &SteerAction, now| {
         site.wrote(order, Wrote::Done, now);
         let answer = site.asked(&nominated(&me, &order.node), &WINDOW, ACTS, now);
         assert_eq!(answer.refused.map(|it| it.1), Some(Reason::PoolClosed));
@@ -178,7 +178,7 @@ fn a_target_of_a_nomination_ahead_that_kube_scheduler_refused_is_not_tried_again
         site.asked(
             &Pod { resource_version: 9, ..me.clone() },
             &WINDOW,
-            Helm { acts: false, ..ACTS },
+            SteerContext { acts: false, ..ACTS },
             1,
         );
         let rings = site.requeued(2);
@@ -206,7 +206,7 @@ fn nobody_is_evicted_for_a_pod_that_has_a_free_place() {
     spent(&mut site, &me, 0);
     assert_eq!(site.may_evict(&me), [false]);
     // It may not be nominated: then preemption is all that is left.
-    site.asked(&me, &WINDOW, Helm { acts: false, ..ACTS }, 1);
+    site.asked(&me, &WINDOW, SteerContext { acts: false, ..ACTS }, 1);
     assert_eq!(site.may_evict(&me), [true]);
     site.asked(&me, &WINDOW, ACTS, 2);
     assert_eq!(site.may_evict(&me), [false]);

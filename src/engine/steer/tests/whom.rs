@@ -2,20 +2,21 @@
 
 use super::*;
 use crate::model::{
-    BoundClaim, CannotJudge, Constraints, Hashed, Is, Kind, LabelSet, Namespaces, NodeTerm,
-    ObjectName, PodTerm, Reach, Requirement,
+    BoundClaim, CannotJudge, Constraints, HashedText, Kind, LabelOperator, LabelSet, Namespaces,
+    NodeTerm, ObjectName, PodAffinityTerm, Requirement, VolumeTopology,
 };
 use crate::testing::claim;
 
 #[test]
 fn whom_a_steer_could_harm_is_not_steered() {
     let plain = || pod(1, 1);
-    let off = Helm { acts: false, ..ACTS };
-    let told = Pod { refusal: Some(Refusal { reason: Some(Reason::Steered) }), ..plain() };
+    let off = SteerContext { acts: false, ..ACTS };
+    let told =
+        Pod { refusal: Some(UnschedulableCondition { reason: Some(Reason::Steered) }), ..plain() };
     let cannot_judge = Some(CannotJudge::Unclear);
     let unclear = Constraints { cannot_judge, ..Constraints::default() };
     let claims = [claim("data")].into();
-    let cases: [(Pod, Helm, Unsteered); 9] = [
+    let cases: [(Pod, SteerContext, Unsteered); 9] = [
         (plain(), off, Unsteered::Off),
         (Pod { grouped: true, ..plain() }, ACTS, Unsteered::Grouped),
         (Pod { constraints: Some(Arc::new(unclear)), ..plain() }, ACTS, Unsteered::Constrained),
@@ -48,19 +49,19 @@ fn a_pod_is_steered_where_its_volume_is() {
     assert_eq!(site.asked(&me, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Constrained));
     site.see(bound(&me, nowhere()));
     assert_eq!(site.asked(&me, &WINDOW, ACTS, 1).unsteered, Some(Unsteered::Nowhere));
-    site.see(bound(&me, Reach::default()));
+    site.see(bound(&me, VolumeTopology::default()));
     site.sent(&me, 2);
 }
 
 /// The reach of a volume that can be used on no node.
-fn nowhere() -> Reach {
-    let asked = Requirement { key: "disk".into(), is: Is::In(["none".into()].into()) };
+fn nowhere() -> VolumeTopology {
+    let asked = Requirement { key: "disk".into(), is: LabelOperator::In(["none".into()].into()) };
     let term = NodeTerm { labels: [asked].into(), ..NodeTerm::default() };
-    Reach { node_terms: Some([term].into()), ..Reach::default() }
+    VolumeTopology { node_terms: Some([term].into()), ..VolumeTopology::default() }
 }
 
 /// The pod's claim is bound to a volume with this reach.
-fn bound(pod: &Pod, reach: Reach) -> [Change; 2] {
+fn bound(pod: &Pod, reach: VolumeTopology) -> [Change; 2] {
     let name = pod.claims[0].name;
     let volume = ObjectName(name.0 + 1);
     [
@@ -114,7 +115,7 @@ fn names_that_nobody_knows_are_a_reason_to_wait() {
 #[test]
 fn whom_no_offered_node_would_take_is_steered_without_any_proof() {
     for preempt_verb in [PreemptVerb::Unknown, PreemptVerb::Absent] {
-        let (me, helm) = (pod(1, 1), Helm { preempt_verb, ..ACTS });
+        let (me, helm) = (pod(1, 1), SteerContext { preempt_verb, ..ACTS });
         let mut site = site(false, &[&me]);
         assert!(site.asked(&me, &WINDOW, helm, 0).steer.is_some(), "{preempt_verb:?}");
         assert_eq!(site.may_evict(&me), [false]);
@@ -127,7 +128,7 @@ fn better_needs_a_preempt_call_or_a_pod_that_cannot_preempt() {
     let (me, mild) = (pod(1, 1), Pod { never_preempts: true, ..pod(2, 1) });
     for preempt_verb in [PreemptVerb::Unknown, PreemptVerb::Absent] {
         let mut site = site(true, &[&me, &mild]);
-        let unproven = Helm { preempt_verb, ..ACTS };
+        let unproven = SteerContext { preempt_verb, ..ACTS };
         assert!(site.asked(&mild, &WINDOW, unproven, 100).steer.is_some());
         site.desk.expire_steers(&site.world, Tick(100 + PATIENCE_MS));
         let answer = site.asked(&me, &WINDOW, unproven, 20_000);
@@ -143,7 +144,7 @@ fn a_class_and_an_app_have_budgets() {
     let bounds = Bounds { margin_permille: 0, per_second: 3, per_app: 2 };
     let mut settings = settings(false);
     settings.classes[0].steering = Some(Steering::OFF.with(Cause::Elsewhere, Some(bounds)));
-    let mut site = Site::new(&settings);
+    let mut site = TestReplica::new(&settings);
     site.see([seen_node(home("t"))]);
     site.see(WINDOW.map(|name| seen_node(node(name, &[("pool", "ward")]))));
     let of_app = [1, 2, 3].map(|uid| replica(uid, 1, 7));
@@ -205,7 +206,7 @@ fn points_lead_by_a_margin() {
         let bounds = Bounds { margin_permille, ..Cause::Better.usual() };
         settings.classes[0].steering = Some(Steering::OFF.with(Cause::Better, Some(bounds)));
         settings.classes[0].weights = vec![("leastAllocated".into(), 10), ("binPack".into(), 0)];
-        let mut site = Site::new(&settings);
+        let mut site = TestReplica::new(&settings);
         site.see([seen_node(home("t"))]);
         site.see(WINDOW.map(|name| seen_node(node(name, &[("pool", "ward")]))));
         site.see([(8, "x"), (9, "y")].map(|(uid, on)| seen_pod(&placed(&pod(uid, 5), on))));
@@ -251,7 +252,8 @@ fn one_look_at_the_cluster_is_enough_for_all_pods_of_a_kind() {
 
 /// The same pod, which may go to nodes of this name only.
 fn only(pod: Pod, name: &str) -> Pod {
-    let named = Requirement { key: "metadata.name".into(), is: Is::In([name.into()].into()) };
+    let named =
+        Requirement { key: "metadata.name".into(), is: LabelOperator::In([name.into()].into()) };
     let term = NodeTerm { names: [named].into(), ..NodeTerm::default() };
     let constraints = Constraints { node_terms: Some([term].into()), ..Constraints::default() };
     Pod { constraints: Some(Arc::new(constraints)), ..pod }
@@ -284,7 +286,7 @@ fn a_look_in_vain_for_one_says_nothing_of_those_with_other_volumes() {
     let (one, other) = (claims(replica(1, 2, 7), "one"), claims(replica(2, 2, 7), "other"));
     let filler = placed(&pod(9, 9), "t");
     let mut site = site(false, &[&one, &other, &filler]);
-    site.see(bound(&one, nowhere()).into_iter().chain(bound(&other, Reach::default())));
+    site.see(bound(&one, nowhere()).into_iter().chain(bound(&other, VolumeTopology::default())));
     for it in [&one, &other] {
         assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
     }
@@ -295,15 +297,18 @@ fn a_look_in_vain_for_one_says_nothing_of_those_with_other_volumes() {
 
 /// The same pod, of this app.
 fn of_app(pod: Pod, app: &str) -> Pod {
-    let labels = LabelSet::new(&pod.namespace, [(Hashed::of("app"), Hashed::of(app))]);
+    let labels = LabelSet::new(&pod.namespace, [(HashedText::of("app"), HashedText::of(app))]);
     Pod { labels, ..pod }
 }
 
 /// The same pod, which must be in no pool with one of this app.
 fn shy_of(pod: Pod, app: &str) -> Pod {
-    let asked = Requirement { key: Hashed::of("app"), is: Is::In([Hashed::of(app)].into()) };
-    let named = [Hashed::of(&pod.namespace)].into();
-    let term = PodTerm {
+    let asked = Requirement {
+        key: HashedText::of("app"),
+        is: LabelOperator::In([HashedText::of(app)].into()),
+    };
+    let named = [HashedText::of(&pod.namespace)].into();
+    let term = PodAffinityTerm {
         key: "pool".into(),
         selector: Some([asked].into()),
         namespaces: Namespaces { named, selected: None },

@@ -46,7 +46,7 @@ async fn what_is_wrong_with_a_kubeconfig_is_said() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_cluster_is_said() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let leaf = base64(&site.authority.issue("leaf", &[]).cert);
     let p521 = base64(include_str!("p521-ca.pem"));
     let rsa = base64(include_str!("rsa1024-ca.pem"));
@@ -99,7 +99,7 @@ async fn what_is_wrong_with_a_cluster_is_said() {
     }
 }
 
-async fn said(site: &Site, text: &str, entry: &str, want: &str) {
+async fn said(site: &ClientSite, text: &str, entry: &str, want: &str) {
     let error = site.connect(text).await.err().expect(text);
     let file = format!("kubeconfig {}: ", site.dir.path().join("config").display());
     assert!(error.starts_with(&file), "{error}");
@@ -109,7 +109,7 @@ async fn said(site: &Site, text: &str, entry: &str, want: &str) {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_user_is_said() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let other = site.clients.issue("other", &[]);
     site.write("other.key", &other.key);
     site.write("empty", " \n");
@@ -165,7 +165,7 @@ async fn what_is_wrong_with_a_user_is_said() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_plugin_is_said() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let cases = [
         ("{exec: {}}".to_owned(), "exec has no command"),
         ("{exec: {command: x}}".into(), "exec has no apiVersion"),

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn what_is_not_used_is_not_judged() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let odd = "- name: gke\n  user: {auth-provider: {name: gcp}}\n\
         - name: twice\n  user: {token: a, token: b}\n\
         - name: broken\n  user: {client-key-data: '%', client-certificate: /none, exec: 5}\n\
@@ -39,12 +39,12 @@ async fn what_is_not_used_is_not_judged() {
     let path = site.dir.path().join("utf16");
     std::fs::write(&path, [0xff, 0xfe].into_iter().chain(units).collect::<Vec<u8>>())
         .expect("written");
-    assert!(connect(&Source::Kubeconfig { path, context: None }).await.is_ok());
+    assert!(connect(&KubeconfigSource::Kubeconfig { path, context: None }).await.is_ok());
 }
 
 #[tokio::test]
 async fn several_files_are_merged() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     site.write("b/token", "from-b\n");
     site.write(
         "a/config",
@@ -62,7 +62,7 @@ async fn several_files_are_merged() {
         });
         PathBuf::from(files.collect::<Vec<_>>().join(":"))
     };
-    let at = |list: &[&str]| Source::Kubeconfig { path: path(list), context: None };
+    let at = |list: &[&str]| KubeconfigSource::Kubeconfig { path: path(list), context: None };
     for list in [
         &["a/config", "b/config", "c/config"][..],
         &["", "none", "a/config", "", "b/config", "b/config", "c/config"],
@@ -75,8 +75,10 @@ async fn several_files_are_merged() {
     // The other way round the token of `c` counts, and the context that it names.
     let text = connect(&at(&["c/config", "b/config"])).await.err().expect("it is lost").to_string();
     assert!(text.contains("no context \"lost\"") && text.contains("contexts prod"), "{text}");
-    let source =
-        Source::Kubeconfig { path: path(&["c/config", "b/config"]), context: Some("prod".into()) };
+    let source = KubeconfigSource::Kubeconfig {
+        path: path(&["c/config", "b/config"]),
+        context: Some("prod".into()),
+    };
     request(&connect(&source).await.expect("a client")).await.expect("an answer");
     assert!(site.server.log.take().concat().contains("authorization: bearer from-c"));
     site.write("d/config", "clusters: [oops");

@@ -12,11 +12,11 @@ use tempfile::TempDir;
 
 use self::net::{Authority, Listening, Pair, api_server};
 use super::*;
-use crate::k8s::fake::{Answer, Fake};
+use crate::k8s::fake::{Fake, FakeAnswer};
 use crate::k8s::wire;
 
 /// An API server, its certificates, and a folder for kubeconfigs.
-struct Site {
+struct ClientSite {
     dir: TempDir,
     authority: Authority,
     clients: Authority,
@@ -27,7 +27,7 @@ struct Site {
 /// The names that the server's certificate has.
 const HOSTS: [&str; 3] = ["127.0.0.1", "api.sigma.test", "refused.test"];
 
-impl Site {
+impl ClientSite {
     async fn new() -> Self {
         let authority = Authority::new("server-ca");
         let own = authority.issue("api", &HOSTS);
@@ -82,7 +82,8 @@ impl Site {
 
     async fn connect_in(&self, text: &str, env: &[(&str, &str)]) -> Result<Client, String> {
         self.write("config", text);
-        let source = Source::Kubeconfig { path: self.dir.path().join("config"), context: None };
+        let source =
+            KubeconfigSource::Kubeconfig { path: self.dir.path().join("config"), context: None };
         let env = |name: &str| {
             let found = env.iter().find(|(it, _)| *it == name);
             found.map(|(_, value)| (*value).to_owned())
@@ -142,19 +143,19 @@ async fn try_connect(text: Option<&str>, context: Option<&str>) -> Result<Client
     if let Some(text) = text {
         std::fs::write(&path, text).expect("the file is written");
     }
-    let source = Source::Kubeconfig { path, context: context.map(Into::into) };
+    let source = KubeconfigSource::Kubeconfig { path, context: context.map(Into::into) };
     connect(&source).await.map_err(|error| error.to_string())
 }
 
 #[tokio::test]
 async fn outside_a_pod_the_remedy_is_named() {
-    let error = connect(&Source::InCluster).await.err().expect("tests run in no pod");
+    let error = connect(&KubeconfigSource::InCluster).await.err().expect("tests run in no pod");
     assert!(error.to_string().contains("--kubeconfig"), "{error}");
 }
 
 #[tokio::test]
 async fn requests_tell_who_we_are() {
-    let fake = Fake::start(vec![Answer::json(200, "{}")]).await;
+    let fake = Fake::start(vec![FakeAnswer::json(200, "{}")]).await;
     let text = kubeconfig(&format!("http://127.0.0.1:{}", fake.port()));
     let client = try_connect(Some(&text), None).await.expect("a valid kubeconfig");
     assert_eq!(request(&client).await, Ok(()));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn plugin(site: &Site, body: &str) {
+fn plugin(site: &ClientSite, body: &str) {
     site.write("bin/plugin", &format!("#!/bin/sh\n{body}"));
     let path = site.dir.path().join("bin/plugin");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -11,7 +11,7 @@ fn plugin(site: &Site, body: &str) {
 
 #[tokio::test]
 async fn plugins_are_run_as_kubectl_runs_them() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let exec = |more: &str| {
         format!(
             "{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: ./bin/plugin, \

@@ -12,7 +12,7 @@ fn cluster(server: &str, more: &str) -> String {
 
 #[tokio::test]
 async fn the_environments_proxy_is_used_but_not_for_the_loopback() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let proxy = http_proxy(site.server.port, None).await;
     let url = format!("http://127.0.0.1:{}", proxy.port);
     let named = site.kubeconfig(&cluster(NAMED, ""), "{token: abc}");
@@ -53,7 +53,7 @@ async fn the_environments_proxy_is_used_but_not_for_the_loopback() {
 
 #[tokio::test]
 async fn the_kubeconfigs_proxy_counts_whatever_the_environment_says() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let (own, other) =
         (http_proxy(site.server.port, None).await, http_proxy(site.server.port, None).await);
     let other_url = format!("http://127.0.0.1:{}", other.port);
@@ -76,7 +76,7 @@ async fn the_kubeconfigs_proxy_counts_whatever_the_environment_says() {
 
 #[tokio::test]
 async fn proxies_over_tls_and_socks() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let pair = site.authority.issue("proxy", &["127.0.0.1"]);
     let over_tls = http_proxy(site.server.port, Some((&pair, &site.clients))).await;
     let text = |url: String| {
@@ -109,7 +109,7 @@ async fn proxies_over_tls_and_socks() {
 
 #[tokio::test]
 async fn what_a_proxy_refuses_is_said_without_its_password() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let proxy = http_proxy(site.server.port, None).await;
     let more = format!(", proxy-url: 'http://jane:secret@127.0.0.1:{}'", proxy.port);
     let text = site.kubeconfig(&cluster("https://refused.test", &more), "{}");

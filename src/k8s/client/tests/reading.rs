@@ -12,7 +12,7 @@ fn who(seen: &str) -> Vec<&str> {
 }
 
 /// Connects as each user, and compares what the server is told with what is wanted.
-async fn check_users(site: &Site, cases: Vec<(String, &[&str])>) {
+async fn check_users(site: &ClientSite, cases: Vec<(String, &[&str])>) {
     for (user, want) in cases {
         let text = site.kubeconfig(&site.cluster(""), &user);
         let seen = site.seen(&text).await.expect(&user);
@@ -26,7 +26,7 @@ async fn check_users(site: &Site, cases: Vec<(String, &[&str])>) {
 
 #[tokio::test]
 async fn who_we_are() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     site.write("token", "  from-file\n\n");
     site.write("sub/token", "from-sub\r\n");
     let dir = site.dir.path().display().to_string();
@@ -73,7 +73,7 @@ async fn who_we_are() {
 
 #[tokio::test]
 async fn which_certificate_we_show() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let pem = format!("{}{}", site.client.key, site.client.cert);
     site.write("both.pem", &pem);
     let (cert, key) = (base64(&site.client.cert), base64(&site.client.key));
@@ -119,7 +119,7 @@ async fn which_certificate_we_show() {
 }
 
 /// Connects to each cluster: what the server sees, or the error, has the text that is wanted.
-async fn check_clusters(site: &Site, cases: Vec<(String, Result<&str, &str>)>) {
+async fn check_clusters(site: &ClientSite, cases: Vec<(String, Result<&str, &str>)>) {
     for (cluster, want) in cases {
         let seen = site.seen(&site.kubeconfig(&cluster, "{}")).await;
         match (&seen, want) {
@@ -132,7 +132,7 @@ async fn check_clusters(site: &Site, cases: Vec<(String, Result<&str, &str>)>) {
 
 #[tokio::test]
 async fn who_the_server_is() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let url = site.url();
     let ca = &site.authority.pair.cert;
     let other = Authority::new("other").pair.cert;
@@ -180,7 +180,7 @@ async fn who_the_server_is() {
 
 #[tokio::test]
 async fn where_the_server_is_and_what_it_is_called() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let (url, port) = (site.url(), site.server.port);
     let cases: Vec<(String, Result<&str, &str>)> = vec![
         // Paths, as Rancher has them, and spellings.
@@ -229,14 +229,14 @@ async fn where_the_server_is_and_what_it_is_called() {
 async fn what_the_tls_library_refuses_is_named_and_what_it_does_not_works() {
     // One that vouches for itself alone, as a development server has it.
     let own = self_signed("alone");
-    let site = Site::with(Authority::new("unused"), &own).await;
+    let site = ClientSite::with(Authority::new("unused"), &own).await;
     site.write("ca.crt", &own.cert);
     let seen = site.seen(&site.kubeconfig(&site.cluster(""), "{}")).await;
     assert!(seen.is_ok(), "{seen:?}");
     // An authority that shows its own certificate.
     let authority = Authority::new("authority");
     let own = authority.pair.clone();
-    let site = Site::with(authority, &own).await;
+    let site = ClientSite::with(authority, &own).await;
     let error = site.seen(&site.kubeconfig(&site.cluster(""), "{}")).await.expect_err("refused");
     assert!(error.contains("shows the certificate of an authority as its own"), "{error}");
     // A server whose key only others can verify.
@@ -253,7 +253,7 @@ async fn what_the_tls_library_refuses_is_named_and_what_it_does_not_works() {
     };
     let other = Authority::new("other");
     let bundle = format!("{}{}", include_str!("p521-ca.pem"), other.pair.cert);
-    let site = Site::with(other, &own).await;
+    let site = ClientSite::with(other, &own).await;
     site.write("ca.crt", &bundle);
     let error = site.seen(&site.kubeconfig(&site.cluster(""), "{}")).await.expect_err("refused");
     assert!(error.contains("signature or a key that sigma's TLS library cannot verify"), "{error}");
@@ -267,7 +267,7 @@ async fn what_the_tls_library_refuses_is_named_and_what_it_does_not_works() {
 
 #[tokio::test]
 async fn credentials_are_kept_up_to_date() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     site.write("token", "stale\n");
     let text = site.kubeconfig(&site.cluster(""), "{tokenFile: token}");
     let client = site.connect(&text).await.expect("a client");
@@ -285,7 +285,7 @@ async fn credentials_are_kept_up_to_date() {
 
 #[tokio::test]
 async fn a_certificate_that_is_renewed_counts_from_the_next_connection_on() {
-    let site = Site::new().await;
+    let site = ClientSite::new().await;
     let user = "{client-certificate: client.crt, client-key: client.key}";
     let client = site.connect(&site.kubeconfig(&site.cluster(""), user)).await.expect("a client");
     get(&client, "/last").await.expect("an answer");

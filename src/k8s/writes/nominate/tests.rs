@@ -1,16 +1,16 @@
 use super::*;
-use crate::k8s::fake::{Answer, Fake, Seen};
+use crate::k8s::fake::{Fake, FakeAnswer, SeenRequest};
 
 const POD: PodRef<'_> = PodRef { namespace: "shop", name: "cart-1", uid: "u1" };
 const WAKE: Wake<'_> = Wake { value: "7", annotated: true };
 const OURS: &str = r#"{"sigma.io/ring":"7"}"#;
 
-fn refused() -> Answer {
-    Answer::refusal(422, "the server rejected our request due to an error in our request")
+fn refused() -> FakeAnswer {
+    FakeAnswer::refusal(422, "the server rejected our request due to an error in our request")
 }
 
-fn pod(uid: &str, node: &str, nominated: &str, annotations: &str) -> Answer {
-    Answer::json(
+fn pod(uid: &str, node: &str, nominated: &str, annotations: &str) -> FakeAnswer {
+    FakeAnswer::json(
         200,
         format!(
             r#"{{"metadata":{{"uid":"{uid}","annotations":{annotations}}},
@@ -20,7 +20,7 @@ fn pod(uid: &str, node: &str, nominated: &str, annotations: &str) -> Answer {
 }
 
 /// A pod that is nominated to `n1`, whose field these managers own.
-fn owned(version: &str, owners: &[&str]) -> Answer {
+fn owned(version: &str, owners: &[&str]) -> FakeAnswer {
     let owns = |manager: &&str| {
         json!({"manager": manager, "operation": "Update", "subresource": "status",
             "fieldsV1": {"f:status": {"f:nominatedNodeName": {}}}})
@@ -28,10 +28,10 @@ fn owned(version: &str, owners: &[&str]) -> Answer {
     let fields: Vec<Value> = owners.iter().map(owns).collect();
     let metadata = json!({"uid": "u1", "annotations": {"sigma.io/ring": "6"}, "resourceVersion": version, "managedFields": fields});
     let text = json!({"metadata": metadata, "status": {"nominatedNodeName": "n1"}}).to_string();
-    Answer::json(200, text)
+    FakeAnswer::json(200, text)
 }
 
-fn patch_of(seen: &Seen) -> Value {
+fn patch_of(seen: &SeenRequest) -> Value {
     assert_eq!(
         (&*seen.method, &*seen.uri),
         ("PATCH", "/api/v1/namespaces/shop/pods/cart-1/status"),
@@ -40,7 +40,7 @@ fn patch_of(seen: &Seen) -> Value {
     serde_json::from_str(&seen.body).expect("JSON")
 }
 
-async fn nominate(script: Vec<Answer>) -> (WriteOutcome, Vec<Seen>) {
+async fn nominate(script: Vec<FakeAnswer>) -> (WriteOutcome, Vec<SeenRequest>) {
     let num_answers = script.len();
     let fake = Fake::start(script).await;
     let got = PodWrites::new(fake.client()).nominate(POD, "n1", WAKE).await;
@@ -48,7 +48,7 @@ async fn nominate(script: Vec<Answer>) -> (WriteOutcome, Vec<Seen>) {
     (got, fake.seen())
 }
 
-async fn clear(script: Vec<Answer>) -> (WriteOutcome, Vec<Seen>) {
+async fn clear(script: Vec<FakeAnswer>) -> (WriteOutcome, Vec<SeenRequest>) {
     let (num_answers, text) = (script.len(), format!("{script:?}"));
     let fake = Fake::start(script).await;
     let got = PodWrites::new(fake.client()).clear_nomination(POD, "n1").await;
@@ -62,7 +62,7 @@ fn changed(to: Option<&str>) -> WriteOutcome {
 
 #[tokio::test]
 async fn a_nomination_is_one_write_behind_fences_that_wakes() {
-    let (got, seen) = nominate(vec![Answer::json(200, "{}")]).await;
+    let (got, seen) = nominate(vec![FakeAnswer::json(200, "{}")]).await;
     assert_eq!(got, WriteOutcome::Written);
     let want = json!([
         {"op": "test", "path": "/metadata/uid", "value": "u1"},
@@ -76,7 +76,7 @@ async fn a_nomination_is_one_write_behind_fences_that_wakes() {
 
 #[tokio::test]
 async fn a_wrong_guess_about_annotations_is_mended_and_clobbers_none() {
-    let script = vec![refused(), pod("u1", "", "", "null"), Answer::json(200, "{}")];
+    let script = vec![refused(), pod("u1", "", "", "null"), FakeAnswer::json(200, "{}")];
     let (got, seen) = nominate(script).await;
     assert_eq!(got, WriteOutcome::Written);
     let second = patch_of(&seen[2]);
@@ -96,7 +96,7 @@ async fn the_pod_says_which_fence_did_not_hold() {
                 in our request";
     for (answer, want) in [
         (pod("u2", "", "", "{}"), WriteOutcome::Gone),
-        (Answer::refusal(404, "not found"), WriteOutcome::Gone),
+        (FakeAnswer::refusal(404, "not found"), WriteOutcome::Gone),
         (pod("u1", "n9", "", "{}"), WriteOutcome::AlreadyBound),
         (pod("u1", "", "n9", "{}"), changed(Some("n9"))),
         (pod("u1", "", "", "{}"), WriteOutcome::Failed(text.to_owned())),
@@ -117,7 +117,7 @@ async fn what_an_attempt_did_whose_answer_was_lost_is_not_taken_for_another_s() 
 async fn a_pod_that_has_our_nomination_already_is_only_woken() {
     let earlier = pod("u1", "", "n1", r#"{"sigma.io/ring":"6"}"#);
     for seen in [earlier, owned("5", &["sigma"]), owned("5", &["kubectl", "sigma"])] {
-        let (got, seen) = nominate(vec![refused(), seen, Answer::json(200, "{}")]).await;
+        let (got, seen) = nominate(vec![refused(), seen, FakeAnswer::json(200, "{}")]).await;
         assert_eq!(got, WriteOutcome::Written);
         let want = json!([
             {"op": "test", "path": "/metadata/uid", "value": "u1"},
@@ -133,7 +133,7 @@ async fn a_pod_that_has_our_nomination_already_is_only_woken() {
 
 #[tokio::test]
 async fn a_nomination_is_taken_back_only_while_it_is_ours() {
-    let written = || Answer::json(200, "{}");
+    let written = || FakeAnswer::json(200, "{}");
     let (got, seen) = clear(vec![owned("5", &["sigma"]), written()]).await;
     assert_eq!(got, WriteOutcome::Written);
     let want = json!([
@@ -155,7 +155,7 @@ async fn a_nomination_is_taken_back_only_while_it_is_ours() {
         (pod("u1", "", "", "null"), WriteOutcome::Written),
         (pod("u1", "n1", "n1", "null"), WriteOutcome::AlreadyBound),
         (pod("u2", "", "n1", "null"), WriteOutcome::Gone),
-        (Answer::refusal(404, "gone"), WriteOutcome::Gone),
+        (FakeAnswer::refusal(404, "gone"), WriteOutcome::Gone),
     ] {
         assert_eq!(clear(vec![seen]).await.0, want);
     }
@@ -176,9 +176,9 @@ async fn other_refusals_are_what_they_are_for_a_ring() {
     let busy = "cannot patch pods/status: 429: busy".to_owned();
     let forbidden = "forbidden: cannot patch pods/status: no".to_owned();
     for (answer, want) in [
-        (Answer::refusal(404, "gone"), WriteOutcome::Gone),
-        (Answer::refusal(403, "no"), WriteOutcome::Forbidden(forbidden)),
-        (Answer::refusal(429, "busy"), WriteOutcome::Busy(std::time::Duration::ZERO, busy)),
+        (FakeAnswer::refusal(404, "gone"), WriteOutcome::Gone),
+        (FakeAnswer::refusal(403, "no"), WriteOutcome::Forbidden(forbidden)),
+        (FakeAnswer::refusal(429, "busy"), WriteOutcome::Busy(std::time::Duration::ZERO, busy)),
     ] {
         assert_eq!(nominate(vec![answer]).await.0, want);
     }

@@ -1,0 +1,165 @@
+//! The rights that a means needs: looked for before it acts, and again after a refusal. Without them it
+//! is off, says so once, and comes back by itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::WhyOff;
+use crate::k8s::access::{Right, may};
+use crate::k8s::events::{EventSeverity, Events, Regarding};
+use crate::metrics::Metrics;
+
+/// Before it is asked again what could not be learnt.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(2);
+
+/// What is known of some rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum RightsState {
+    /// Nothing yet.
+    Unknown,
+    /// We have them.
+    Granted,
+    /// A write was refused; whether for want of a right is still to be asked.
+    Doubted,
+    /// We lack one; the text says which.
+    Missing(String),
+}
+
+/// Some rights that are needed together.
+pub(super) struct Rights {
+    needed: Vec<Right>,
+    standing: Mutex<RightsState>,
+    /// It should be looked at now.
+    asked: Notify,
+}
+
+/// How rights are looked for, and who is told.
+#[derive(Clone)]
+pub struct Inquiry {
+    /// Whose rights they are.
+    pub client: Client,
+    /// Where it is said that one is missing, or there again.
+    pub events: Arc<Events>,
+    /// The same.
+    pub metrics: Arc<Metrics>,
+    /// After which time one that is missing is looked for again.
+    pub pause: Duration,
+}
+
+impl Rights {
+    pub(super) fn new(needed: Vec<Right>) -> Self {
+        Self { needed, standing: Mutex::new(RightsState::Unknown), asked: Notify::new() }
+    }
+
+    /// Why nothing may be done that needs them; `None` when it may. Unless `proven`, it may until a
+    /// write is refused.
+    pub(super) fn why_off(&self, proven: bool) -> Option<WhyOff> {
+        match &*self.lock() {
+            RightsState::Granted => None,
+            RightsState::Unknown if !proven => None,
+            RightsState::Unknown => Some(WhyOff::RightUnknown),
+            RightsState::Doubted => Some(WhyOff::RightDoubted),
+            RightsState::Missing(right) => Some(WhyOff::RightMissing(right.clone())),
+        }
+    }
+
+    /// Somebody needs them.
+    pub(super) fn ask(&self) {
+        self.asked.notify_one();
+    }
+
+    /// A write was refused.
+    pub(super) fn doubt(&self) {
+        let mut standing = self.lock();
+        if !matches!(*standing, RightsState::Missing(_)) {
+            *standing = RightsState::Doubted;
+            self.ask();
+        }
+    }
+
+    /// Looks for them while somebody needs them, for as long as the process runs.
+    pub(super) async fn follow(&self, inquiry: Inquiry, needed: impl Fn() -> bool) {
+        let mut told = false;
+        loop {
+            let known = self.lock().clone();
+            if !needed() || known == RightsState::Granted {
+                self.asked.notified().await;
+                continue;
+            }
+            let found = self.look(&inquiry).await;
+            if let Some(found) = &found {
+                self.tell(&inquiry, found, &mut told);
+                *self.lock() = found.clone();
+            }
+            if let RightsState::Missing(_) = found.as_ref().unwrap_or(&known) {
+                sleep(inquiry.pause).await;
+            } else if found.is_none() {
+                sleep(UNKNOWN_PAUSE).await;
+                if known == RightsState::Doubted {
+                    // Where nobody says, the next write finds out.
+                    *self.lock() = RightsState::Unknown;
+                }
+            }
+        }
+    }
+
+    /// What the API server says; `None` when it does not.
+    async fn look(&self, inquiry: &Inquiry) -> Option<RightsState> {
+        for right in &self.needed {
+            match may(&inquiry.client, right).await {
+                Ok(true) => {}
+                Ok(false) => return Some(RightsState::Missing(right.text())),
+                Err(why) => {
+                    tracing::debug!("cannot learn whether we may {}: {why}", right.text());
+                    return None;
+                }
+            }
+        }
+        Some(RightsState::Granted)
+    }
+
+    /// Says that a right is missing, or there again, once.
+    fn tell(&self, inquiry: &Inquiry, found: &RightsState, told: &mut bool) {
+        let (text, severity, reason) = match found {
+            RightsState::Missing(right) if !*told => (
+                format!(
+                    "sigma may not {right}, so what needs that is off; placement goes on. Grant it \
+                     (deploy/base/rbac), and it comes back by itself"
+                ),
+                EventSeverity::Warning,
+                "RightMissing",
+            ),
+            RightsState::Granted if *told => {
+                ("sigma has its rights again".to_owned(), EventSeverity::Normal, "RightGranted")
+            }
+            _ => return,
+        };
+        *told = severity == EventSeverity::Warning;
+        match severity {
+            EventSeverity::Warning => tracing::error!("{text}"),
+            EventSeverity::Normal => tracing::info!("{text}"),
+        }
+        inquiry.events.send(&role(), severity, reason, &text);
+        let label = self.needed.first().map_or("", |it| it.resource);
+        inquiry.metrics.actor.rights_missing.with_label_values(&[label]).set(i64::from(*told));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RightsState> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What has to be changed, under the name that `deploy/` gives it.
+fn role() -> Regarding {
+    Regarding {
+        api_version: "rbac.authorization.k8s.io/v1".to_owned(),
+        kind: "ClusterRole".to_owned(),
+        namespace: String::new(),
+        name: "sigma".to_owned(),
+        uid: String::new(),
+    }
+}

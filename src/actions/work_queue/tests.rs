@@ -1,0 +1,275 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMITS: WorkQueueLimits = WorkQueueLimits {
+    max_waiting: 4,
+    max_in_flight: 2,
+    pace: Rate { tokens: 10, period_ms: 1000, burst: 3 },
+    max_attempts: 3,
+    backoff: Backoff { first_ms: 100, most_ms: 1000 },
+    max_age_ms: 5000,
+};
+
+fn lane() -> WorkQueue<u32> {
+    WorkQueue::new(LIMITS, Tick(0))
+}
+
+fn wanted(order: u32, uid: u128, priority: Priority) -> Submission<u32> {
+    Submission { order, uid: PodUid(uid), priority, lasting: false }
+}
+
+/// Starts what can be started.
+fn start_all(lane: &mut WorkQueue<u32>, at_ms: u64) -> Vec<WorkItem<u32>> {
+    let next = || match lane.next(Tick(at_ms), true) {
+        Next::Start(job) => Some(job),
+        _ => None,
+    };
+    std::iter::from_fn(next).collect()
+}
+
+fn orders(jobs: &[WorkItem<u32>]) -> Vec<u32> {
+    jobs.iter().map(|job| job.order).collect()
+}
+
+#[test]
+fn the_highest_priority_is_first_and_then_who_came_first() {
+    let mut lane = lane();
+    for (order, priority) in [(1, 0), (2, 5), (3, 5), (4, -1)] {
+        assert_eq!(
+            lane.submit(wanted(order, order.into(), priority), true, Tick(0)),
+            Submitted::No
+        );
+    }
+    assert!(
+        matches!(lane.submit(wanted(5, 5, 9), true, Tick(0)), Submitted::Full(job) if job.order == 5)
+    );
+    let first = start_all(&mut lane, 0);
+    assert_eq!(orders(&first), [2, 3], "two are in flight at most");
+    for job in first {
+        assert!(matches!(lane.finish(job, Verdict::Over, Tick(0)), Finished::Over(_)));
+    }
+    assert_eq!(orders(&start_all(&mut lane, 0)), [1], "three tokens are in a full bucket");
+    assert_eq!(lane.next(Tick(0), true), Next::At(Tick(100)));
+    assert_eq!(orders(&start_all(&mut lane, 100)), [4]);
+    assert_eq!((lane.num_waiting(), lane.num_in_flight()), (0, 2));
+}
+
+#[test]
+fn a_newer_order_about_a_pod_replaces_the_older() {
+    let mut lane = lane();
+    lane.submit(wanted(1, 7, 0), true, Tick(0));
+    let replaced = lane.submit(wanted(2, 7, 0), true, Tick(0));
+    assert!(matches!(replaced, Submitted::Replaced(job) if job.order == 1));
+    let mut jobs = start_all(&mut lane, 0);
+    assert_eq!(orders(&jobs), [2]);
+    // While a write about the pod is on its way, no other is.
+    lane.submit(wanted(3, 7, 0), true, Tick(10));
+    assert_eq!(orders(&start_all(&mut lane, 10)), [0; 0]);
+    let left = lane.finish(jobs.remove(0), Verdict::Again(0), Tick(20));
+    assert!(matches!(left, Finished::Replaced(job) if job.order == 2), "it is not tried again");
+    assert_eq!(orders(&start_all(&mut lane, 20)), [3]);
+}
+
+#[test]
+fn attempts_are_spaced_and_counted() {
+    let mut lane = lane();
+    lane.submit(wanted(1, 7, 0), true, Tick(0));
+    for (at_ms, most_ms) in [(0, 100), (100, 200)] {
+        let job = start_all(&mut lane, at_ms).remove(0);
+        assert_eq!(lane.finish(job, Verdict::Again(0), Tick(at_ms)), Finished::No);
+        let Next::At(due) = lane.next(Tick(at_ms), true) else { unreachable!("it waits") };
+        assert!((at_ms + most_ms / 2..=at_ms + most_ms).contains(&due.0), "{due:?}");
+    }
+    let job = start_all(&mut lane, 300).remove(0);
+    assert_eq!(job.attempts, 3);
+    assert!(matches!(lane.finish(job, Verdict::Again(0), Tick(300)), Finished::Over(_)));
+    assert_eq!(lane.next(Tick(300), true), Next::Idle);
+}
+
+#[test]
+fn who_is_asked_to_wait_waits_as_long_and_repeating_does_not_shorten_it() {
+    let mut lane = lane();
+    lane.submit(wanted(1, 7, 0), true, Tick(0));
+    let job = start_all(&mut lane, 0).remove(0);
+    assert_eq!(lane.finish(job, Verdict::Again(3000), Tick(0)), Finished::No);
+    lane.submit(wanted(2, 7, 0), true, Tick(1));
+    assert_eq!(lane.next(Tick(1), true), Next::At(Tick(3000)));
+    assert_eq!(orders(&start_all(&mut lane, 3000)), [2]);
+}
+
+#[test]
+fn a_pause_holds_everybody_up_and_is_news_once() {
+    let mut lane = lane();
+    lane.submit(wanted(1, 7, 0), true, Tick(0));
+    assert!(lane.pause(Tick(500), Tick(0)) && !lane.pause(Tick(700), Tick(100)));
+    assert_eq!((lane.room(Tick(699)), lane.room(Tick(700))), (0, 1));
+    assert_eq!(lane.next(Tick(100), true), Next::At(Tick(700)));
+    assert!(lane.pause(Tick(7000), Tick(700)));
+    let next = lane.next(Tick(700), true);
+    assert_eq!(next, Next::At(Tick(LIMITS.max_age_ms)), "it will be too old before");
+    assert!(
+        matches!(lane.next(Tick(LIMITS.max_age_ms), true), Next::Expired(job) if job.order == 1)
+    );
+}
+
+#[test]
+fn who_orders_as_much_as_there_is_appetite_for_has_all_of_it_begun_in_time() {
+    let mut lane = lane();
+    assert_eq!(lane.appetite(50), 1, "one, however slow the pace");
+    assert_eq!(lane.appetite(300), 3);
+    for order in 1..=3 {
+        lane.submit(wanted(order, order.into(), 0), true, Tick(0));
+    }
+    assert_eq!((lane.appetite(300), lane.appetite(400)), (0, 1));
+    let first = start_all(&mut lane, 0);
+    assert_eq!((first.len(), lane.appetite(300)), (2, 2), "one waits");
+}
+
+#[test]
+fn what_must_be_done_is_neither_turned_away_nor_given_up() {
+    let mut lane = lane();
+    let closed = lane.submit(wanted(1, 1, 0), false, Tick(0));
+    assert!(matches!(closed, Submitted::Closed(job) if job.order == 1));
+    lane.submit(Submission { lasting: true, ..wanted(2, 2, 0) }, false, Tick(0));
+    assert_eq!(lane.next(Tick(1_000_000), false), Next::Idle);
+    let mut now = 1_000_000;
+    for _ in 0..10 {
+        let job = start_all(&mut lane, now).remove(0);
+        assert_eq!(lane.finish(job, Verdict::Again(0), Tick(now)), Finished::No);
+        now += LIMITS.backoff.most_ms;
+    }
+    // Who takes its place takes that over.
+    lane.submit(wanted(3, 2, 0), true, Tick(now));
+    let job = start_all(&mut lane, now).remove(0);
+    assert_eq!(
+        (job.order, lane.finish(job.clone(), Verdict::Again(9000), Tick(now))),
+        (3, Finished::No)
+    );
+    let job = start_all(&mut lane, now + 9000).remove(0);
+    lane.submit(wanted(4, 2, 0), true, Tick(now + 9000));
+    assert!(matches!(lane.finish(job, Verdict::Again(0), Tick(now + 9000)), Finished::Replaced(_)));
+    assert_eq!(lane.next(Tick(now + 90_000), false), Next::Idle, "it does not expire");
+    assert_eq!(orders(&start_all(&mut lane, now + 90_000)), [4]);
+}
+
+#[derive(Clone, Debug)]
+enum QueueStep {
+    Submit { uid: u128, priority: Priority, lasting: bool, open: bool },
+    Next { open: bool },
+    Finish { which: usize, again: Option<u64> },
+    Pause(u64),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = QueueStep> {
+    let submit = (0..6_u128, -1..3_i32, prop::bool::weighted(0.2), prop::bool::weighted(0.8));
+    prop_oneof![
+        4 => submit.prop_map(|(uid, priority, lasting, open)| {
+            QueueStep::Submit { uid, priority, lasting, open }
+        }),
+        6 => prop::bool::weighted(0.8).prop_map(|open| QueueStep::Next { open }),
+        3 => (0..2_usize, prop::option::of(0..2000_u64))
+            .prop_map(|(which, again)| QueueStep::Finish { which, again }),
+        1 => (0..3000_u64).prop_map(QueueStep::Pause),
+        2 => (0..1500_u64).prop_map(QueueStep::Wait),
+    ]
+}
+
+/// A lane, and what is known of it from outside.
+struct Watched {
+    lane: WorkQueue<u32>,
+    now: u64,
+    in_flight: Vec<WorkItem<u32>>,
+    /// Orders that have not left, and whether they must be carried out.
+    inside: BTreeMap<u32, bool>,
+    num_submitted: u32,
+    num_started: u64,
+}
+
+impl Watched {
+    fn leaves(&mut self, job: &WorkItem<u32>) {
+        assert!(self.inside.remove(&job.order).is_some(), "{} left before", job.order);
+    }
+
+    fn next(&mut self, open: bool) {
+        match self.lane.next(Tick(self.now), open) {
+            Next::Start(job) => {
+                assert!(open && self.in_flight.iter().all(|it| it.uid != job.uid), "{job:?}");
+                assert!(job.lasting || job.attempts <= LIMITS.max_attempts);
+                assert!(job.lasting || self.now < job.since.0 + LIMITS.max_age_ms);
+                self.num_started += 1;
+                self.in_flight.push(job);
+            }
+            Next::Expired(job) => {
+                assert!(!job.lasting && self.now >= job.since.0 + LIMITS.max_age_ms);
+                self.leaves(&job);
+            }
+            Next::At(at) => assert!(at.0 > self.now, "no busy waiting"),
+            Next::Idle => {}
+        }
+    }
+
+    fn take(&mut self, step: QueueStep) {
+        match step {
+            QueueStep::Submit { uid, priority, lasting, open } => {
+                self.num_submitted += 1;
+                self.inside.insert(self.num_submitted, lasting);
+                let wanted = Submission { lasting, ..wanted(self.num_submitted, uid, priority) };
+                match self.lane.submit(wanted, open, Tick(self.now)) {
+                    Submitted::No => {}
+                    Submitted::Replaced(job) => self.leaves(&job),
+                    Submitted::Full(job) => self.leaves(&job),
+                    Submitted::Closed(job) => {
+                        assert!(!open && !job.lasting);
+                        self.leaves(&job);
+                    }
+                }
+            }
+            QueueStep::Next { open } => self.next(open),
+            QueueStep::Finish { which, again } if which < self.in_flight.len() => {
+                let job = self.in_flight.remove(which);
+                let verdict = again.map_or(Verdict::Over, Verdict::Again);
+                match self.lane.finish(job, verdict, Tick(self.now)) {
+                    Finished::No => assert!(again.is_some()),
+                    Finished::Over(job) => {
+                        assert!(!job.lasting || again.is_none(), "{job:?} is given up");
+                        self.leaves(&job);
+                    }
+                    Finished::Replaced(job) => self.leaves(&job),
+                }
+            }
+            QueueStep::Finish { .. } => {}
+            QueueStep::Pause(ms) => {
+                self.lane.pause(Tick(self.now + ms), Tick(self.now));
+            }
+            QueueStep::Wait(ms) => self.now += ms,
+        }
+        assert!(self.in_flight.len() <= LIMITS.max_in_flight);
+        assert_eq!(self.lane.num_in_flight(), self.in_flight.len());
+        // One whose attempt failed comes back although there are too many.
+        assert!(self.lane.num_waiting() <= LIMITS.max_waiting + LIMITS.max_in_flight);
+        assert_eq!(self.inside.len(), self.lane.num_waiting() + self.in_flight.len());
+        let Rate { tokens, period_ms, burst } = LIMITS.pace;
+        assert!(self.num_started * period_ms <= burst * period_ms + self.now * tokens);
+    }
+}
+
+proptest! {
+    /// Whatever happens in whatever order: bounds hold, and every order leaves once.
+    #[test]
+    fn every_order_leaves_once(steps in prop::collection::vec(step(), 1..120)) {
+        let (in_flight, inside) = (Vec::new(), BTreeMap::new());
+        let (num_submitted, num_started, now) = (0, 0, 0);
+        let mut it = Watched { lane: lane(), now, in_flight, inside, num_submitted, num_started };
+        steps.into_iter().for_each(|step| it.take(step));
+        for _ in 0..200 {
+            it.now += 500;
+            it.next(true);
+            it.take(QueueStep::Finish { which: 0, again: None });
+        }
+        prop_assert!(it.inside.is_empty(), "{:?}", it.inside);
+    }
+}

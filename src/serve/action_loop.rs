@@ -1,0 +1,132 @@
+//! The actor, the election and the rights of both: made, started and, at the end, given back.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::config::ServeConfig;
+use super::{ServeParts, stopped};
+use crate::actions::{self, ActionKind, Actor, Inquiry, Leadership, SteeringState};
+use crate::engine::{Decider, PreemptVerb};
+use crate::k8s::WatchHealth;
+use crate::k8s::client::KubeconfigSource;
+use crate::k8s::lease::LeaseClient;
+use crate::k8s::writes::PodWrites;
+use crate::metrics::Metrics;
+use crate::writer::Clock;
+
+/// A right that is missing is looked for this often.
+const RIGHTS_PAUSE: Duration = Duration::from_secs(60);
+/// Where a pod finds the namespace that it is in.
+const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// Where the machine's name is, in a pod the pod's; it is what we are called in the Lease.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+
+/// The Lease by which replicas agree who acts for the whole cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseSource {
+    /// Where it is; `None`: where our pod is, and without a pod there is none. Empty: there is none.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl LeaseSource {
+    /// The namespace, if there is to be a lease.
+    fn namespace(&self, source: &KubeconfigSource) -> Option<String> {
+        let own = || match source {
+            KubeconfigSource::InCluster => text_of(Path::new(OWN_NAMESPACE)),
+            KubeconfigSource::Kubeconfig { .. } => None,
+        };
+        self.namespace.clone().or_else(own).filter(|it| !it.is_empty())
+    }
+}
+
+fn text_of(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?.trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// What acts.
+#[derive(Clone)]
+pub(super) struct ActionLoop {
+    pub(super) actor: Arc<Actor>,
+    pub(super) leadership: Option<Arc<Leadership>>,
+    /// Whether kube-scheduler asks us before it preempts.
+    pub(super) preempt_verb: PreemptVerb,
+}
+
+impl ActionLoop {
+    pub(super) fn new(
+        config: &ServeConfig,
+        client: &Client,
+        metrics: &Arc<Metrics>,
+        (clock, preempt_verb): (Clock, PreemptVerb),
+        health: &Arc<WatchHealth>,
+    ) -> Self {
+        let leadership = config.lease.namespace(&config.source).map(|namespace| {
+            let lease = LeaseClient::new(client.clone(), namespace, config.lease.name.clone());
+            let name = text_of(Path::new(HOST_NAME)).unwrap_or_else(|| "sigma".to_owned());
+            let leadership = Leadership::new(lease, &name, move || clock.now());
+            let health = health.clone();
+            Arc::new(leadership.on_restore(move || health.store_restored()))
+        });
+        let writes = PodWrites::new(client.clone());
+        let actor = Actor::new(writes, metrics.clone(), clock, leadership.clone());
+        let actor = Arc::new(actor.paced(ActionKind::NominateAhead, config.qps));
+        actor.switch(ActionKind::Doorbell, config.doorbell);
+        Self { actor, leadership, preempt_verb }
+    }
+
+    /// How steering stands.
+    pub(super) fn steering(&self, desk: &Decider) -> SteeringState {
+        SteeringState {
+            steer: self.actor.why_off(ActionKind::Steer),
+            requeue: self.actor.why_off(ActionKind::Doorbell),
+            preempt_verb: self.preempt_verb,
+            asked_to_preempt: desk.steers().was_asked_to_preempt(),
+        }
+    }
+
+    /// Starts everything. What is given, if anything, ends once the lease is given back after `stop`.
+    pub(super) fn start(
+        &self,
+        parts: &ServeParts,
+        stop: &watch::Receiver<bool>,
+    ) -> Option<JoinHandle<()>> {
+        let ServeParts { client, board, metrics, events, .. } = parts;
+        let inquiry = Inquiry {
+            client: client.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+            pause: RIGHTS_PAUSE,
+        };
+        for means in ActionKind::ALL {
+            let actor = self.actor.clone();
+            parts.supervise(means.name(), move || tokio::spawn(actor.clone().run(means)));
+        }
+        let (actor, for_pods) = (self.actor.clone(), inquiry.clone());
+        parts.supervise("rights", move || {
+            tokio::spawn(actor.clone().follow_rights(for_pods.clone()))
+        });
+        let ahead = parts.ahead.clone();
+        parts.supervise("ahead", move || tokio::spawn(ahead.clone().run()));
+        let (board, metrics, actor) = (board.clone(), metrics.clone(), self.actor.clone());
+        parts.supervise("door", move || {
+            tokio::spawn(actions::answer_the_door(board.clone(), metrics.clone(), actor.clone()))
+        });
+        let leadership = self.leadership.clone()?;
+        let (candidate, stop) = (leadership.clone(), stop.clone());
+        parts.supervise("rights to the lease", move || {
+            tokio::spawn(leadership.clone().follow_rights(inquiry.clone()))
+        });
+        Some(parts.supervise("lease", move || {
+            let (candidate, stop) = (candidate.clone(), stopped(&stop));
+            tokio::spawn(async move { candidate.run(stop).await })
+        }))
+    }
+}
