@@ -1,18 +1,18 @@
 //! The engine alone: how long a decision takes, and how long it takes to publish what changed.
 //! Budgets and figures: `benches/README.md`.
 
-mod world;
+mod fixture;
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use fixture::{SIZES, Setting, plan, setting};
 use sigma::cluster::ClusterState;
 use sigma::engine::{Decider, View};
 use sigma::model::{AppKey, Change, NodeOrd, Owner, Pod, PodUid, Preferences, Tick};
 use sigma::sim::PodStream;
-use world::{SIZES, Setting, plan, setting};
 
 /// Pods that are given targets together, and how many templates they are of.
 const NUM_BATCH: usize = 10_000;
@@ -34,39 +34,39 @@ fn main() {
         state.apply(change.clone());
     });
     let (snapshot, _) = state.publish();
-    let world = View { snapshot, plan, plan_generation: 1 };
-    decide(&mut criterion, &setting, &world);
-    targets(&mut criterion, &world);
+    let view = View { snapshot, plan, plan_generation: 1 };
+    decide(&mut criterion, &setting, &view);
+    targets(&mut criterion, &view);
     let mut movers = Movers::new(&setting);
     publish(&mut criterion, &mut state, &mut movers);
-    fresh_best(&mut criterion, &setting, &mut state, (world, &mut movers));
+    fresh_best(&mut criterion, &setting, &mut state, (view, &mut movers));
     criterion.final_summary();
 }
 
 /// Budget: 40 ns a name for filter and for prioritize, and 2 µs for a request of one name.
-fn decide(criterion: &mut Criterion, setting: &Setting, world: &View) {
-    let ords = setting.names.iter().map(|name| world.snapshot.names.ord(name));
+fn decide(criterion: &mut Criterion, setting: &Setting, view: &View) {
+    let ords = setting.names.iter().map(|name| view.snapshot.names.ord(name));
     let ords: Vec<NodeOrd> = ords.collect::<Option<_>>().expect("all nodes are known");
     let pods =
         [("online", &setting.online), ("offline", &setting.offline), ("exempt", &setting.exempt)];
     for (class, pod) in pods {
         let pod = Arc::new(pod.clone());
         for size in SIZES {
-            let (mut desk, nodes) = (Decider::default(), &ords[..size]);
-            let answer = desk.filter(world, &pod, nodes, Tick(0));
+            let (mut decider, nodes) = (Decider::default(), &ords[..size]);
+            let answer = decider.filter(view, &pod, nodes, Tick(0));
             assert!(!answer.accepted.is_empty(), "{class} is accepted by nobody of {size}");
-            let scores = desk.prioritize(world, &pod, nodes);
+            let scores = decider.prioritize(view, &pod, nodes);
             assert!(scores.iter().any(|score| *score > 0), "{class} scores nothing");
             let mut group = criterion.benchmark_group(format!("decide filter/{class}"));
             group.throughput(Throughput::Elements(size as u64));
             group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
-                bencher.iter(|| black_box(desk.filter(world, &pod, nodes, Tick(0))));
+                bencher.iter(|| black_box(decider.filter(view, &pod, nodes, Tick(0))));
             });
             group.finish();
             let mut group = criterion.benchmark_group(format!("decide prioritize/{class}"));
             group.throughput(Throughput::Elements(size as u64));
             group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
-                bencher.iter(|| black_box(desk.prioritize(world, &pod, nodes)));
+                bencher.iter(|| black_box(decider.prioritize(view, &pod, nodes)));
             });
             group.finish();
         }
@@ -74,26 +74,26 @@ fn decide(criterion: &mut Criterion, setting: &Setting, world: &View) {
 }
 
 /// Budget: 300 ms for 10,000 pods of 50 templates, aim 100 ms; off the path of requests.
-fn targets(criterion: &mut Criterion, world: &View) {
+fn targets(criterion: &mut Criterion, view: &View) {
     let mut group = criterion.benchmark_group("targets");
     group.sample_size(10);
     for (order, in_turns) in [("in turns", true), ("one template after the other", false)] {
         let pods = batch(in_turns);
-        let found = Decider::default().targets(world, &pods);
+        let found = Decider::default().targets(view, &pods);
         let found = found.iter().filter(|it| it.is_ok()).count();
         assert!(found > NUM_BATCH * 9 / 10, "only {found} of {NUM_BATCH} pods have a target");
         group.throughput(Throughput::Elements(NUM_BATCH as u64));
         group.bench_function(BenchmarkId::from_parameter(order), |bencher| {
-            bencher.iter(|| black_box(Decider::default().targets(world, &pods)));
+            bencher.iter(|| black_box(Decider::default().targets(view, &pods)));
         });
     }
     group.finish();
-    let mut desk = Decider::default();
+    let mut decider = Decider::default();
     for (at, pod) in (0..).zip(batch(true).iter().take(2000)) {
-        desk.hold_for(world, pod, NodeOrd(at), Tick(0));
+        decider.hold_for(view, pod, NodeOrd(at), Tick(0));
     }
     criterion.bench_function("targets/copy of 2,000 holds", |bencher| {
-        bencher.iter(|| black_box(desk.copy_of_holds()));
+        bencher.iter(|| black_box(decider.copy_of_holds()));
     });
 }
 
@@ -156,7 +156,7 @@ impl Movers {
 
 /// Budget: 1 ms, so that 1,000 events a second take less than a tenth of a core.
 ///
-/// As live, a request may still read the last picture: what changes is copied.
+/// As live, a request may still read the last snapshot: what changes is copied.
 fn publish(criterion: &mut Criterion, state: &mut ClusterState, movers: &mut Movers) {
     let (mut reader, _) = state.publish();
     let first = reader.generation;
@@ -167,7 +167,7 @@ fn publish(criterion: &mut Criterion, state: &mut ClusterState, movers: &mut Mov
         });
     });
     // A filter on the command line may have left this case out.
-    assert!(reader.generation >= first, "pictures are published in order");
+    assert!(reader.generation >= first, "snapshots are published in order");
 }
 
 /// Budget: 800 µs, so that knowing it anew after each 16 of 1,000 events a second takes a twentieth of a
@@ -176,22 +176,22 @@ fn fresh_best(
     criterion: &mut Criterion,
     setting: &Setting,
     state: &mut ClusterState,
-    (mut world, movers): (View, &mut Movers),
+    (mut view, movers): (View, &mut Movers),
 ) {
     let mut group = criterion.benchmark_group("best of all nodes after 16 pod events");
-    for (kept, mut desk) in
-        [("kept", Decider::default()), ("not", Decider::default().without_scans())]
+    for (kept, mut decider) in
+        [("kept", Decider::default()), ("not", Decider::default().without_equivalence_cache())]
     {
         group.bench_function(BenchmarkId::from_parameter(kept), |bencher| {
             bencher.iter_custom(|times| {
                 let mut took = Duration::ZERO;
                 for _ in 0..times {
                     movers.step(state);
-                    let (snapshot, settled) = state.publish();
-                    world.snapshot = snapshot;
-                    settled.into_iter().for_each(|it| desk.settle(it));
+                    let (snapshot, confirmed) = state.publish();
+                    view.snapshot = snapshot;
+                    confirmed.into_iter().for_each(|it| decider.confirm(it));
                     let begun = Instant::now();
-                    let best = black_box(desk.best_anywhere(&world, &setting.online));
+                    let best = black_box(decider.best_anywhere(&view, &setting.online));
                     took += begun.elapsed();
                     assert!(best.is_some(), "there is room");
                 }

@@ -1,4 +1,4 @@
-//! What watch events cost: reading a pod, applying it, and publishing the picture that has it.
+//! What watch events cost: reading a pod, applying it, and publishing the snapshot that has it.
 //! Budgets and figures: `benches/README.md`.
 
 use std::hint::black_box;
@@ -70,7 +70,7 @@ fn apply(
 }
 
 /// Budget: 100 µs, so that 2,000 events a second take a few hundredths of a core however small the
-/// batches are. As live, a request may still read the last picture: what changes is copied.
+/// batches are. As live, a request may still read the last snapshot: what changes is copied.
 fn publish(
     criterion: &mut Criterion,
     fleet: &Fleet,
@@ -87,7 +87,7 @@ fn publish(
         };
         bencher.iter_batched(events, publish, BatchSize::SmallInput);
     });
-    assert!(reader.generation > first, "pictures were published");
+    assert!(reader.generation > first, "snapshots were published");
 }
 
 fn carry_out(state: &mut ClusterState, events: Vec<Change>) {

@@ -4,8 +4,8 @@
 //! Only what [`measured_case`] calls is counted, and callgrind writes one file for each call of it.
 //! Without valgrind, this runs every case twice and checks that it decided something.
 
-mod world;
-#[path = "world/server.rs"]
+mod fixture;
+#[path = "view/server.rs"]
 mod server;
 
 use std::hint::black_box;
@@ -18,7 +18,7 @@ use sigma::model::{
     Amounts, Constraints, HashedText, LabelOperator, Namespaces, NodeOrd, Pod, PodAffinityTerm,
     PodUid, Requirement, Selector, SpreadTerm, Tick,
 };
-use world::{SIZES, Setting, setting};
+use fixture::{SIZES, Setting, setting};
 
 /// Pods that hold something in the case with many holds: what a burst leaves before its events come.
 const NUM_HOLDS: u128 = 2_000;
@@ -121,45 +121,45 @@ fn check(server: &Server, verb: &str, names: &[String], reply: &Bytes) {
 
 /// The engine alone: ordinals in, positions or scores out.
 fn decisions(server: &Server, setting: &Setting) {
-    let world = server.board.world();
-    let ords = setting.names.iter().map(|name| world.snapshot.names.ord(name));
+    let view = server.shared.view();
+    let ords = setting.names.iter().map(|name| view.snapshot.names.ord(name));
     let ords: Vec<NodeOrd> = ords.collect::<Option<_>>().expect("all nodes are known");
     let pod = Arc::new(setting.online.clone());
-    for (template, mut desk) in [
+    for (template, mut decider) in [
         ("", Decider::default()),
         // Each node is looked at, as it is until a template was asked about often enough.
-        (", new template", Decider::default().without_scans()),
+        (", new template", Decider::default().without_equivalence_cache()),
     ] {
         for _ in 0..UNTIL_KNOWN {
-            desk.filter(&world, &pod, &ords, Tick(0));
+            decider.filter(&view, &pod, &ords, Tick(0));
         }
         for size in SIZES {
             measure(&format!("filter online, decision{template}"), size, || {
-                let answer = desk.filter(&world, &pod, &ords[..size], Tick(0));
+                let answer = decider.filter(&view, &pod, &ords[..size], Tick(0));
                 assert!(!black_box(answer).accepted.is_empty());
             });
             measure(&format!("prioritize online, decision{template}"), size, || {
-                let scores = desk.prioritize(&world, &pod, &ords[..size]);
+                let scores = decider.prioritize(&view, &pod, &ords[..size]);
                 assert!(black_box(scores).iter().any(|score| *score > 0));
             });
         }
     }
-    best(&world, &ords, setting);
-    let mut desk = Decider::default();
+    best(&view, &ords, setting);
+    let mut decider = Decider::default();
     // The first node is left alone: it is the one that a request of one name is about.
     for (at, window) in (1..=NUM_HOLDS).zip(ords[1..].chunks(SIZES[1]).cycle()) {
         let mut other = setting.offline.clone();
         (other.uid, other.name) = (PodUid(at), format!("other-{at}").into());
         other.requests.base = Amounts { cpu_milli: 1, pods: 1, ..Amounts::default() };
-        desk.filter(&world, &Arc::new(other), window, Tick(0));
+        decider.filter(&view, &Arc::new(other), window, Tick(0));
     }
-    assert!(desk.holds().len() as u128 == NUM_HOLDS, "they hold");
+    assert!(decider.holds().len() as u128 == NUM_HOLDS, "they hold");
     for _ in 0..UNTIL_KNOWN {
-        desk.filter(&world, &pod, &ords, Tick(0));
+        decider.filter(&view, &pod, &ords, Tick(0));
     }
     for size in SIZES {
         measure("filter online, decision, 2,000 holds", size, || {
-            let answer = desk.filter(&world, &pod, &ords[..size], Tick(0));
+            let answer = decider.filter(&view, &pod, &ords[..size], Tick(0));
             assert!(!black_box(answer).accepted.is_empty());
         });
     }
@@ -167,17 +167,17 @@ fn decisions(server: &Server, setting: &Setting) {
 
 /// What a steer costs: the best of these nodes, by kube-scheduler's own constraints as well. Whatever the
 /// number of nodes, constraints look at all of the cluster.
-fn best(world: &View, ords: &[NodeOrd], setting: &Setting) {
+fn best(view: &View, ords: &[NodeOrd], setting: &Setting) {
     let plain = setting.online.clone();
     let constrained = Pod { constraints: Some(Arc::new(all_kinds(&plain))), ..plain.clone() };
     for (with, pod) in [("", plain), (", with constraints", constrained)] {
-        let mut desk = Decider::default();
+        let mut decider = Decider::default();
         for _ in 0..UNTIL_KNOWN {
-            desk.best_of(world, &pod, ords);
+            decider.best_of(view, &pod, ords);
         }
         for size in SIZES {
             measure(&format!("best of the nodes{with}"), size, || {
-                assert!(black_box(desk.best_of(world, &pod, &ords[..size])).is_some());
+                assert!(black_box(decider.best_of(view, &pod, &ords[..size])).is_some());
             });
         }
     }

@@ -1,8 +1,8 @@
 //! Keep-alive requests beside half-open clients: how much later the slowest answers come. Told, never
 //! judged: wall time on a shared machine. `benches/README.md` has the figures.
 
-mod world;
-#[path = "world/server.rs"]
+mod fixture;
+#[path = "fixture/server.rs"]
 mod server;
 
 use std::io::{Read, Write};
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fixture::{NUM_NODES, SIZES, setting};
 use server::{Server, args, names_in};
 use sigma::http::{ConnLimits, runtime, serve};
 use tokio::sync::oneshot;
-use world::{NUM_NODES, SIZES, setting};
 
 const NUM_HALF_OPEN: usize = 1000;
 /// Undisturbed and disturbed take turns, so that both meet the same machine.
@@ -46,7 +46,7 @@ fn main() {
         [("filter", filter), ("prioritize", args(pod, &returned))]
     });
     let requests: Vec<Vec<u8>> = pods.iter().flatten().map(request).collect();
-    assert_eq!(server.board.world().snapshot.names.len(), NUM_NODES);
+    assert_eq!(server.shared.view().snapshot.names.len(), NUM_NODES);
     let mut client = connect(address);
     // The first round pays for caches and connections.
     ask(&mut client, &requests, &mut Vec::new());

@@ -1,8 +1,8 @@
 //! The whole request without a socket: bytes to names, to ordinals, to a decision, to bytes.
 //! Budgets and figures: `benches/README.md`.
 
-mod world;
-#[path = "world/server.rs"]
+mod fixture;
+#[path = "view/server.rs"]
 mod server;
 
 use std::hint::black_box;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use server::{Server, args, names_in};
-use world::{NUM_NODES, SIZES, setting};
+use fixture::{NUM_NODES, SIZES, setting};
 
 /// Budget of handler time (`performance.md` §2.5): filter 12 µs at 500 names and 180 µs at 10,000;
 /// prioritize, asked without a filter before it, 12 µs and 160 µs.
@@ -23,7 +23,7 @@ fn main() {
         .measurement_time(Duration::from_secs(2));
     let setting = setting();
     let server = Server::new(&setting);
-    assert_eq!(server.board.world().snapshot.names.len(), NUM_NODES);
+    assert_eq!(server.shared.view().snapshot.names.len(), NUM_NODES);
     let pods =
         [("online", &setting.online), ("offline", &setting.offline), ("exempt", &setting.exempt)];
     for verb in ["filter", "prioritize"] {

@@ -42,7 +42,7 @@ pub struct Metrics {
     /// Refused nodes by reason.
     pub rejections: IntCounterVec,
     /// Filter answers without any node, by the reason that they named.
-    pub refusals: IntCounterVec,
+    pub unschedulable: IntCounterVec,
     /// Pods whose QoS label claimed more than the policy granted.
     pub claimed_not_granted: IntCounter,
     /// Malformed requests by verb.
@@ -88,13 +88,13 @@ pub struct Metrics {
     /// The policy in force, and what keeps another one from it.
     pub policy: PolicyMetrics,
     /// Pods with a hold.
-    pub assumed_pods: IntGauge,
+    pub holds: IntGauge,
     /// Holds that ended by TTL.
     pub holds_expired: IntCounter,
-    /// Refused pods that wait for the doorbell.
-    pub refused_pods: IntGauge,
+    /// Refused pods that wait for the requeue.
+    pub unschedulable_pods: IntGauge,
     /// Doorbells by outcome.
-    pub doorbells: IntCounterVec,
+    pub requeues: IntCounterVec,
     /// What becomes of steers.
     pub steer: SteerMetrics,
     /// What the actor does.
@@ -113,15 +113,15 @@ pub struct Metrics {
 
 /// Metrics of what sigma writes by itself. They begin at zero with the actor, who knows the labels.
 pub struct ActorMetrics {
-    /// Orders that ended, by means and outcome.
+    /// Orders that ended, by action kind and outcome.
     pub ended: IntCounterVec,
-    /// Orders that have not, by means and stage.
+    /// Orders that have not, by action kind and stage.
     pub open: IntGaugeVec,
-    /// Time of a write to the API server, by means.
+    /// Time of a write to the API server, by action kind.
     pub write_seconds: HistogramVec,
-    /// 1 while a means acts, by means.
+    /// 1 while a action kind acts, by action kind.
     pub on: IntGaugeVec,
-    /// 1 while a breaker is open or half open, by means.
+    /// 1 while a breaker is open or half open, by action kind.
     pub breaker_open: IntGaugeVec,
     /// 1 while this replica is the leader.
     pub leader: IntGauge,
@@ -132,15 +132,15 @@ pub struct ActorMetrics {
 impl ActorMetrics {
     fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            ended: of.counters("actions_total", "Orders that ended.", &["means", "outcome"])?,
-            open: of.gauges("actions_open", "Orders that have not.", &["means", "stage"])?,
+            ended: of.counters("actions_total", "Orders that ended.", &["kind", "outcome"])?,
+            open: of.gauges("actions_open", "Orders that have not.", &["kind", "stage"])?,
             write_seconds: of.seconds(
                 "action_write_duration_seconds",
                 "A write to the API server.",
-                &["means"],
+                &["kind"],
             )?,
-            on: of.gauges("means_on", "The means acts.", &["means"])?,
-            breaker_open: of.gauges("breaker_open", "Writes keep failing.", &["means"])?,
+            on: of.gauges("means_on", "The kind acts.", &["kind"])?,
+            breaker_open: of.gauges("breaker_open", "Writes keep failing.", &["kind"])?,
             leader: of.gauge("leader", "This replica leads.")?,
             rights_missing: of.gauges(
                 "right_missing",
@@ -231,7 +231,7 @@ impl Metrics {
             shortlist_nodes: of.sizes("shortlist_nodes", "Nodes named by a shortlist.")?,
             shortlist_off: of.counters("shortlist_off_total", "Shortlists off.", &["reason"])?,
             rejections: of.counters("rejections_total", "Refused nodes.", &["reason"])?,
-            refusals: of.counters("refusals_total", "Filters without a node.", &["reason"])?,
+            unschedulable: of.counters("refusals_total", "Filters without a node.", &["reason"])?,
             claimed_not_granted: of
                 .counter("claimed_not_granted_total", "Pods that claimed more than granted.")?,
             bad_requests: of.counters("bad_requests_total", "Malformed requests.", &["verb"])?,
@@ -268,10 +268,11 @@ impl Metrics {
             changes: of.counter("changes_total", "Changes applied.")?,
             snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
             policy: PolicyMetrics::new(&of)?,
-            assumed_pods: of.gauge("assumed_pods", "Pods with a hold.")?,
+            holds: of.gauge("holds", "Pods with a hold.")?,
             holds_expired: of.counter("holds_expired_total", "Holds that ended by TTL.")?,
-            refused_pods: of.gauge("refused_pods", "Pods that wait for the doorbell.")?,
-            doorbells: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
+            unschedulable_pods: of
+                .gauge("unschedulable_pods", "Pods that wait for the requeue.")?,
+            requeues: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
             steer: SteerMetrics::new(&of)?,
             actor: ActorMetrics::new(&of)?,
             ahead: NominatorMetrics::new(&of)?,
@@ -292,7 +293,7 @@ impl Metrics {
     fn start_at_zero(&self) {
         self.build_info.with_label_values(&[crate::VERSION, crate::REVISION]).set(1);
         for reason in Reason::ALL {
-            for counter in [&self.rejections, &self.refusals] {
+            for counter in [&self.rejections, &self.unschedulable] {
                 counter.with_label_values(&[reason.name()]);
             }
         }
@@ -309,7 +310,7 @@ impl Metrics {
             self.audit_differences.with_label_values(&[sum]);
         }
         for outcome in ["rung", "nominated", "gone", "failed", "forbidden"] {
-            self.doorbells.with_label_values(&[outcome]);
+            self.requeues.with_label_values(&[outcome]);
         }
     }
 

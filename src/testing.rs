@@ -53,7 +53,7 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         tolerations: Box::default(),
         node: None,
         nominated: None,
-        refusal: None,
+        condition: None,
         terminal: false,
         terminating: false,
         gated: false,
@@ -84,7 +84,7 @@ pub(crate) fn replica(uid: u128, cpu: i64, app: u128) -> Pod {
 /// The same pod as its watch event says once it is bound.
 pub(crate) fn placed(pod: &Pod, node: &str) -> Pod {
     let resource_version = pod.resource_version + 1;
-    Pod { node: Some(node.into()), refusal: None, resource_version, ..pod.clone() }
+    Pod { node: Some(node.into()), condition: None, resource_version, ..pod.clone() }
 }
 
 pub(crate) fn seen_node(node: Node) -> Change {
@@ -95,11 +95,11 @@ pub(crate) fn seen_pod(pod: &Pod) -> Change {
     Change::PodSeen(Box::new(pod.clone()))
 }
 
-/// A state, a policy and a desk, as the writer and the board put them together.
+/// A state, a policy and a decider, as the writer and the shared state put them together.
 pub(crate) struct TestReplica {
     pub(crate) state: ClusterState,
-    pub(crate) desk: Decider,
-    pub(crate) world: View,
+    pub(crate) decider: Decider,
+    pub(crate) view: View,
 }
 
 impl TestReplica {
@@ -108,21 +108,25 @@ impl TestReplica {
         let mut state = ClusterState::default();
         state.apply(Change::PoolsSet(plan.pools.clone()));
         let (snapshot, _) = state.publish();
-        Self { state, desk: Decider::default(), world: View { snapshot, plan, plan_generation: 1 } }
+        Self {
+            state,
+            decider: Decider::default(),
+            view: View { snapshot, plan, plan_generation: 1 },
+        }
     }
 
-    /// Applies changes, publishes, settles.
+    /// Applies changes, publishes, confirms.
     pub(crate) fn see(&mut self, changes: impl IntoIterator<Item = Change>) {
         changes.into_iter().for_each(|change| {
             self.state.apply(change);
         });
-        let (snapshot, settled) = self.state.publish();
-        self.world.snapshot = snapshot;
-        settled.into_iter().for_each(|it| self.desk.settle(it));
+        let (snapshot, confirmed) = self.state.publish();
+        self.view.snapshot = snapshot;
+        confirmed.into_iter().for_each(|it| self.decider.confirm(it));
     }
 
     pub(crate) fn ords(&self, names: &[&str]) -> Vec<NodeOrd> {
-        let names = names.iter().map(|name| self.world.snapshot.names.ord(name));
+        let names = names.iter().map(|name| self.view.snapshot.names.ord(name));
         names.map(|ord| ord.unwrap_or(NodeOrd::UNKNOWN)).collect()
     }
 
@@ -134,7 +138,7 @@ impl TestReplica {
         now_ms: u64,
     ) -> Result<Vec<&'a str>, Reason> {
         let ords = self.ords(names);
-        let answer = self.desk.filter(&self.world, &Arc::new(pod.clone()), &ords, Tick(now_ms));
+        let answer = self.decider.filter(&self.view, &Arc::new(pod.clone()), &ords, Tick(now_ms));
         match answer.refused {
             Some((_, reason)) => Err(reason),
             None => Ok(answer.accepted.iter().map(|at| names[*at as usize]).collect()),

@@ -3,11 +3,11 @@
 //! ```text
 //!   watches ─┐                      ┌─▶ World (snapshot + plan), read by every decision
 //!   policy  ─┼─▶ queue ─▶ apply ────┤
-//!   audit   ─┘                      └─▶ what settled, drained by the desk before it reads a World
+//!   audit   ─┘                      └─▶ what confirmed, drained by the decider before it reads a World
 //! ```
 //!
-//! Order matters and is kept here alone: a World is stored before what it settled is queued, and the
-//! desk drains the queue before it loads a World. So a hold ends only once the snapshot counts it.
+//! Order matters and is kept here alone: a World is stored before what it confirmed is queued, and the
+//! decider drains the queue before it loads a World. So a hold ends only once the snapshot counts it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -26,9 +26,9 @@ use crate::policy::Plan;
 const BATCH: usize = 64;
 /// Changes that may wait; a watch that is ahead of the writer waits in its socket.
 const QUEUE: usize = 1024;
-/// Until all lists are in nobody decides on a picture, so it may be so old, and lists come faster.
+/// Until all lists are in nobody decides on a snapshot, so it may be so old, and lists come faster.
 const LISTING_PAUSE: Duration = Duration::from_millis(500);
-/// Pause between two tries for the desk.
+/// Pause between two tries for the decider.
 const DESK_PAUSE: Duration = Duration::from_micros(50);
 
 /// The process's clock: milliseconds since it started, which no one can set back.
@@ -47,41 +47,41 @@ impl Clock {
     }
 }
 
-/// What everyone reads: the World, and the desk that decides on it.
+/// What everyone reads: the World, and the decider that decides on it.
 pub struct SharedState {
-    world: ArcSwap<View>,
-    settled: Mutex<Vec<Confirmed>>,
-    desk: Mutex<Decider>,
+    view: ArcSwap<View>,
+    confirmed: Mutex<Vec<Confirmed>>,
+    decider: Mutex<Decider>,
     listed: [AtomicBool; Kind::ALL.len()],
     /// The process's clock.
     pub clock: Clock,
 }
 
 impl SharedState {
-    /// A board before anything is known.
-    pub fn new(plan: Arc<Plan>, desk: Decider, clock: Clock) -> Self {
+    /// A shared state before anything is known.
+    pub fn new(plan: Arc<Plan>, decider: Decider, clock: Clock) -> Self {
         let mut state = ClusterState::default();
         state.apply(Change::PoolsSet(plan.pools.clone()));
         let (snapshot, _) = state.publish();
         // Accepted policies are counted, and a neutral plan is none.
         let plan_generation = u64::from(!plan.is_neutral);
-        let world = View { snapshot, plan, plan_generation };
+        let view = View { snapshot, plan, plan_generation };
         Self {
-            world: ArcSwap::from_pointee(world),
-            settled: Mutex::default(),
-            desk: Mutex::new(desk),
+            view: ArcSwap::from_pointee(view),
+            confirmed: Mutex::default(),
+            decider: Mutex::new(decider),
             listed: Default::default(),
             clock,
         }
     }
 
-    /// The same board, of a kube-scheduler that is configured so.
+    /// The same shared state, of a kube-scheduler that is configured so.
     #[must_use]
     pub fn with_profiles(self, profiles: Arc<Profiles>) -> Self {
-        let world = self.world.load_full();
-        let mut snapshot = Snapshot::clone(&world.snapshot);
+        let view = self.view.load_full();
+        let mut snapshot = Snapshot::clone(&view.snapshot);
         snapshot.profiles = profiles;
-        self.world.store(Arc::new(View { snapshot: Arc::new(snapshot), ..View::clone(&world) }));
+        self.view.store(Arc::new(View { snapshot: Arc::new(snapshot), ..View::clone(&view) }));
         self
     }
 
@@ -96,25 +96,25 @@ impl SharedState {
     }
 
     /// The World as last published.
-    pub fn world(&self) -> Arc<View> {
-        self.world.load_full()
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
     }
 
-    /// Decides: with the desk up to date, on the newest World, at this moment.
+    /// Decides: with the decider up to date, on the newest World, at this moment.
     pub fn decide<T>(&self, decide: impl FnOnce(&mut Decider, &View, Tick) -> T) -> T {
-        let desk = self.desk.lock().unwrap_or_else(|poisoned| self.recovered(poisoned));
-        self.decide_at(desk, decide)
+        let decider = self.decider.lock().unwrap_or_else(|poisoned| self.recovered(poisoned));
+        self.decide_at(decider, decide)
     }
 
-    /// Decides as [`SharedState::decide`] does, unless the desk cannot be had before `by`.
+    /// Decides as [`SharedState::decide`] does, unless the decider cannot be had before `by`.
     pub fn decide_by<T>(
         &self,
         by: Instant,
         decide: impl FnOnce(&mut Decider, &View, Tick) -> T,
     ) -> Option<T> {
         while Instant::now() < by {
-            let desk = match self.desk.try_lock() {
-                Ok(desk) => desk,
+            let decider = match self.decider.try_lock() {
+                Ok(decider) => decider,
                 Err(TryLockError::Poisoned(poisoned)) => self.recovered(poisoned),
                 Err(TryLockError::WouldBlock) => {
                     // A mutex cannot be waited for with a time limit. Decisions take microseconds.
@@ -122,38 +122,38 @@ impl SharedState {
                     continue;
                 }
             };
-            return Some(self.decide_at(desk, decide));
+            return Some(self.decide_at(decider, decide));
         }
         None
     }
 
     fn decide_at<T>(
         &self,
-        mut desk: MutexGuard<'_, Decider>,
+        mut decider: MutexGuard<'_, Decider>,
         decide: impl FnOnce(&mut Decider, &View, Tick) -> T,
     ) -> T {
-        let settled = std::mem::take(&mut *lock(&self.settled));
-        let world = self.world.load();
-        for it in settled {
-            desk.settle(it);
+        let confirmed = std::mem::take(&mut *lock(&self.confirmed));
+        let view = self.view.load();
+        for it in confirmed {
+            decider.confirm(it);
         }
-        decide(&mut desk, &world, self.clock.now())
+        decide(&mut decider, &view, self.clock.now())
     }
 
-    /// A decision panicked half-way: what the desk lent to it may not have come back.
+    /// A decision panicked half-way: what the decider lent to it may not have come back.
     fn recovered<'a>(
         &self,
         poisoned: PoisonError<MutexGuard<'a, Decider>>,
     ) -> MutexGuard<'a, Decider> {
-        self.desk.clear_poison();
-        let mut desk = poisoned.into_inner();
-        desk.recover(&self.world.load());
-        desk
+        self.decider.clear_poison();
+        let mut decider = poisoned.into_inner();
+        decider.recover(&self.view.load());
+        decider
     }
 
-    fn publish(&self, world: View, settled: Vec<Confirmed>) {
-        self.world.store(Arc::new(world));
-        lock(&self.settled).extend(settled);
+    fn publish(&self, view: View, confirmed: Vec<Confirmed>) {
+        self.view.store(Arc::new(view));
+        lock(&self.confirmed).extend(confirmed);
     }
 }
 
@@ -197,19 +197,19 @@ impl WriterHandle {
 
 /// Starts the writer on the current runtime. It ends when every handle is gone.
 pub fn spawn(
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
     metrics: Arc<Metrics>,
 ) -> (WriterHandle, tokio::task::JoinHandle<()>) {
     let (changes, changes_in) = mpsc::channel(QUEUE);
     let (inputs, inputs_in) = mpsc::channel(8);
-    let mut writer = Writer::new(board, metrics);
+    let mut writer = Writer::new(shared, metrics);
     let task = tokio::spawn(async move { writer.run(changes_in, inputs_in).await });
     (WriterHandle { changes, inputs }, task)
 }
 
 struct Writer {
     state: ClusterState,
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
     metrics: Arc<Metrics>,
     plan: Arc<Plan>,
     plan_generation: u64,
@@ -220,18 +220,18 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(board: Arc<SharedState>, metrics: Arc<Metrics>) -> Self {
-        let world = board.world();
+    fn new(shared: Arc<SharedState>, metrics: Arc<Metrics>) -> Self {
+        let view = shared.view();
         let mut state = ClusterState::default();
-        state.apply(Change::PoolsSet(world.plan.pools.clone()));
-        state.apply(Change::ProfilesSet(world.snapshot.profiles.clone()));
-        metrics.policy.generation.set(world.plan_generation as i64);
+        state.apply(Change::PoolsSet(view.plan.pools.clone()));
+        state.apply(Change::ProfilesSet(view.snapshot.profiles.clone()));
+        metrics.policy.generation.set(view.plan_generation as i64);
         Self {
             state,
-            board,
+            shared,
             metrics,
-            plan: world.plan.clone(),
-            plan_generation: world.plan_generation,
+            plan: view.plan.clone(),
+            plan_generation: view.plan_generation,
             counted: Instant::now(),
             published: Instant::now(),
             unpublished: false,
@@ -286,12 +286,12 @@ impl Writer {
                 lost.inc_by(applied.swept as u64);
             }
         }
-        let is_due = self.board.synced() || self.published.elapsed() >= LISTING_PAUSE;
+        let is_due = self.shared.synced() || self.published.elapsed() >= LISTING_PAUSE;
         if self.unpublished && (is_due || !listed.is_empty()) {
             self.publish();
         }
         for kind in listed {
-            self.board.listed[kind as usize].store(true, Ordering::Release);
+            self.shared.listed[kind as usize].store(true, Ordering::Release);
         }
     }
 
@@ -323,14 +323,14 @@ impl Writer {
     }
 
     fn publish(&mut self) {
-        let (snapshot, settled) = self.state.publish();
+        let (snapshot, confirmed) = self.state.publish();
         (self.published, self.unpublished) = (Instant::now(), false);
         if self.counted.elapsed() > Duration::from_millis(500) {
             self.counted = Instant::now();
             count(&self.metrics, &snapshot);
         }
         let (plan, plan_generation) = (self.plan.clone(), self.plan_generation);
-        self.board.publish(View { snapshot, plan, plan_generation }, settled);
+        self.shared.publish(View { snapshot, plan, plan_generation }, confirmed);
     }
 }
 

@@ -296,9 +296,9 @@ fn a_file_declared_for_tests_is_test_code() {
     let sources = mark_tests(vec![
         KubeconfigSource::new("lib.rs", "#[cfg(test)]\nmod testing;"),
         KubeconfigSource::new("testing.rs", "panic!()"),
-        KubeconfigSource::new("engine/desk.rs", "#[cfg(test)]\nmod tests;"),
-        KubeconfigSource::new("engine/desk/tests.rs", "panic!()"),
-        KubeconfigSource::new("engine/desk/tests/more.rs", "panic!()"),
+        KubeconfigSource::new("engine/decider.rs", "#[cfg(test)]\nmod tests;"),
+        KubeconfigSource::new("engine/decider/tests.rs", "panic!()"),
+        KubeconfigSource::new("engine/decider/tests/more.rs", "panic!()"),
         KubeconfigSource::new("k8s/mod.rs", "#[cfg(test)]\nmod fake;\nmod fake_not;"),
         KubeconfigSource::new("k8s/fake.rs", "panic!()"),
         KubeconfigSource::new("k8s/fake_not.rs", "panic!()"),

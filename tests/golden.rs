@@ -1,7 +1,7 @@
 //! Golden cases: `tests/golden/<rule>/<case>.in.yaml` beside `<case>.out.yaml`.
 //!
 //! A rule is built through the catalogue from a class's parameters and judges over a snapshot that
-//! a real `ClusterState` published. `filter/` and `prioritize/` are whole decisions of a desk.
+//! a real `ClusterState` published. `filter/` and `prioritize/` are whole decisions of a decider.
 //! `UPDATE=1 cargo test --test golden` rewrites the outputs; read the difference before committing.
 
 #[path = "golden/input.rs"]
@@ -79,27 +79,27 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
 fn desk_of(input: &Input) -> (Decider, View) {
     let plan = Plan::build(&input.settings(), String::new());
     let snapshot = input.snapshot(&plan);
-    let world = View { snapshot, plan, plan_generation: 1 };
-    let mut desk = Decider::default();
+    let view = View { snapshot, plan, plan_generation: 1 };
+    let mut decider = Decider::default();
     // A held pod is one that was answered with just these nodes.
     for hold in &input.holds {
         for pod in pods_of(&hold.pod) {
-            let nodes = ords(&world.snapshot, &hold.nodes);
-            let answer = desk.filter(&world, &Arc::new(pod), &nodes, Tick(0));
+            let nodes = ords(&view.snapshot, &hold.nodes);
+            let answer = decider.filter(&view, &Arc::new(pod), &nodes, Tick(0));
             assert_eq!(answer.accepted.len(), nodes.len(), "a hold that is refused itself");
         }
     }
-    (desk, world)
+    (decider, view)
 }
 
 /// A whole answer.
 fn run_filter(input: &Input) -> String {
-    let (mut desk, world) = desk_of(input);
+    let (mut decider, view) = desk_of(input);
     let names = input.offered();
-    let nodes = ords(&world.snapshot, &names);
+    let nodes = ords(&view.snapshot, &names);
     let pod = Arc::new(input.own_pod());
-    let answer: Answer = desk.filter(&world, &pod, &nodes, Tick(0));
-    let mut out = format!("class: {}\n", world.class(answer.class).name);
+    let answer: Answer = decider.filter(&view, &pod, &nodes, Tick(0));
+    let mut out = format!("class: {}\n", view.class(answer.class).name);
     if answer.claimed_more {
         out += "claimedMore: true\n";
     }
@@ -119,16 +119,16 @@ fn run_filter(input: &Input) -> String {
             let _ = writeln!(out, "  {}: {count}", reason.name());
         }
     }
-    let _ = writeln!(out, "held: {}", desk.is_held(pod.uid));
+    let _ = writeln!(out, "held: {}", decider.is_held(pod.uid));
     out
 }
 
 /// Scores as kube-scheduler gets them.
 fn run_prioritize(input: &Input) -> String {
-    let (mut desk, world) = desk_of(input);
+    let (mut decider, view) = desk_of(input);
     let names = input.offered();
-    let nodes = ords(&world.snapshot, &names);
-    let scores = desk.prioritize(&world, &input.own_pod(), &nodes);
+    let nodes = ords(&view.snapshot, &names);
+    let scores = decider.prioritize(&view, &input.own_pod(), &nodes);
     names.iter().zip(scores).map(|(name, score)| format!("{name}: {score}\n")).collect()
 }
 

@@ -33,8 +33,8 @@ mod election;
 mod ahead;
 #[path = "serve/lease.rs"]
 mod lease;
-#[path = "serve/doorbell.rs"]
-mod doorbell;
+#[path = "serve/requeue.rs"]
+mod requeue;
 #[path = "serve/steer.rs"]
 mod steer;
 #[path = "serve/bad_input.rs"]

@@ -12,7 +12,7 @@ use crate::model::{Pod, Rate, Tick};
 /// behind another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ActionKind {
-    /// Waking a refused pod whose refusal no longer holds.
+    /// Waking a refused pod whose unschedulable answer no longer holds.
     Doorbell,
     /// Sending a pod that was just refused to a node that was not offered.
     Steer,
@@ -27,7 +27,7 @@ impl ActionKind {
     /// As metrics and the admin API call it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Doorbell => "doorbell",
+            Self::Doorbell => "requeue",
             Self::Steer => "steer",
             Self::NominateAhead => "nominate_ahead",
         }
@@ -51,7 +51,7 @@ impl ActionKind {
             most_pause_ms: 120_000,
         };
         match self {
-            // Pods sleep for minutes that are not rung, so it is soon tried again.
+            // Pods sleep for minutes that are not requeued, so it is soon tried again.
             Self::Doorbell => BreakerLimits { pause_ms: 2_000, most_pause_ms: 10_000, ..limits },
             Self::Steer => BreakerLimits { failures: 5, ..limits },
             Self::NominateAhead => limits,
@@ -60,8 +60,8 @@ impl ActionKind {
 
     pub(super) fn limits(self) -> WorkQueueLimits {
         match self {
-            // Who is rung next is decided afresh at every look, by whoever asks: so few wait here,
-            // and nobody is rung again for a reason that was true a while ago.
+            // Who is requeued next is decided afresh at every look, by whoever asks: so few wait here,
+            // and nobody is requeued again for a reason that was true a while ago.
             Self::Doorbell => WorkQueueLimits {
                 max_waiting: 64,
                 max_in_flight: 8,
@@ -92,7 +92,7 @@ impl ActionKind {
     }
 }
 
-/// Why nothing of a means begins.
+/// Why nothing of a kind begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WhyOff {
     /// Nobody has switched it on.
@@ -150,7 +150,7 @@ impl Write {
     /// As logs, metrics and the admin API call it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Requeue => "ring",
+            Self::Requeue => "requeue",
             Self::Nominate { .. } => "nominate",
             Self::Clear { .. } => "clear",
         }
@@ -165,19 +165,19 @@ impl Write {
     }
 }
 
-/// Learns the outcome of an order, once: from a background task, or, when the order ends at once, from
+/// Learns the outcome of an action, once: from a background task, or, when the action ends at once, from
 /// within [`Actor::submit`](super::Actor::submit). The actor holds no lock then; whoever submits must
 /// hold none that this takes.
 pub type OnDone = Box<dyn FnOnce(&ActionOutcome) + Send>;
 
-/// Tells whether an order is still to be carried out. The actor holds no lock when it asks.
+/// Tells whether an action is still to be carried out. The actor holds no lock when it asks.
 pub type StillNeeded = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Something to do about one pod. A newer order of the same means about the same pod replaces it.
+/// Something to do about one pod. A newer action of the same kind about the same pod replaces it.
 pub struct Action {
     /// The queue that it goes into.
-    pub means: ActionKind,
-    /// The pod that it is about; the write is fenced by its UID, and its priority is the order's.
+    pub kind: ActionKind,
+    /// The pod that it is about; the write is fenced by its UID, and its priority is the action's.
     pub pod: Arc<Pod>,
     /// What is written.
     pub write: Write,
@@ -185,9 +185,9 @@ pub struct Action {
     pub cause: &'static str,
     /// It is tried until it is done, or the pod is gone or bound: for a pod that would sleep without.
     pub lasting: bool,
-    /// Tells the order from all others of this process; the actor gives it when it takes the order.
+    /// Tells the action from all others of this process; the actor gives it when it takes the action.
     pub(super) number: u64,
-    /// Asked before each write begins: an order may wait while the reason for it goes away.
+    /// Asked before each write begins: an action may wait while the reason for it goes away.
     pub stands: Option<StillNeeded>,
     /// Who learns the outcome.
     pub tell: Option<OnDone>,
@@ -195,45 +195,45 @@ pub struct Action {
 
 impl Action {
     /// Wake this pod.
-    pub fn ring(pod: Arc<Pod>, cause: &'static str) -> Self {
+    pub fn requeue(pod: Arc<Pod>, cause: &'static str) -> Self {
         Self::new(ActionKind::Doorbell, pod, Write::Requeue, cause)
     }
 
     /// Nominate this node for the pod if it has no nomination, and wake it.
-    pub fn nominate(means: ActionKind, pod: Arc<Pod>, node: &str, cause: &'static str) -> Self {
-        Self::new(means, pod, Write::Nominate { node: node.into() }, cause)
+    pub fn nominate(kind: ActionKind, pod: Arc<Pod>, node: &str, cause: &'static str) -> Self {
+        Self::new(kind, pod, Write::Nominate { node: node.into() }, cause)
     }
 
     /// Take the nomination of this node back.
-    pub fn clear(means: ActionKind, pod: Arc<Pod>, node: &str, cause: &'static str) -> Self {
-        Self::new(means, pod, Write::Clear { node: node.into() }, cause)
+    pub fn clear(kind: ActionKind, pod: Arc<Pod>, node: &str, cause: &'static str) -> Self {
+        Self::new(kind, pod, Write::Clear { node: node.into() }, cause)
     }
 
-    fn new(means: ActionKind, pod: Arc<Pod>, write: Write, cause: &'static str) -> Self {
+    fn new(kind: ActionKind, pod: Arc<Pod>, write: Write, cause: &'static str) -> Self {
         let (lasting, number) = (false, 0);
-        Self { means, pod, write, cause, lasting, number, stands: None, tell: None }
+        Self { kind, pod, write, cause, lasting, number, stands: None, tell: None }
     }
 
-    /// The same order, to be carried out however long that takes.
+    /// The same action, to be carried out however long that takes.
     #[must_use]
     pub fn lasting(self) -> Self {
         Self { lasting: true, ..self }
     }
 
-    /// The same order, which ends unwritten once this does not hold any more.
+    /// The same action, which ends unwritten once this does not hold any more.
     #[must_use]
     pub fn while_it(self, stands: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { stands: Some(Arc::new(stands)), ..self }
     }
 
-    /// The same order, whose outcome is told. Until it is, the order is still open.
+    /// The same action, whose outcome is told. Until it is, the action is still open.
     #[must_use]
     pub fn telling(self, tell: impl FnOnce(&ActionOutcome) + Send + 'static) -> Self {
         Self { tell: Some(Box::new(tell)), ..self }
     }
 }
 
-/// How an order ended.
+/// How an action ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActionOutcome {
     /// It is written.
@@ -248,7 +248,7 @@ pub enum ActionOutcome {
     Forbidden(String),
     /// The last attempt failed so.
     Failed(String),
-    /// A newer order about the pod has taken its place.
+    /// A newer action about the pod has taken its place.
     Replaced,
     /// What it was for had come about, or could not any more, before it was written.
     Overtaken,
@@ -256,7 +256,7 @@ pub enum ActionOutcome {
     Full,
     /// It was too old before it could begin.
     Expired,
-    /// The means is off.
+    /// The kind is off.
     Off,
 }
 
@@ -302,7 +302,7 @@ impl ActionOutcome {
     }
 }
 
-/// An order that ended.
+/// An action that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// When it ended.

@@ -1,4 +1,4 @@
-//! Leaves a means alone that keeps failing. Pure: whoever owns it tells the time.
+//! Leaves a kind alone that keeps failing. Pure: whoever owns it tells the time.
 //!
 //! ```text
 //!            enough failures in a window               pause over
@@ -25,10 +25,10 @@ pub(super) struct BreakerLimits {
     pub(super) most_pause_ms: u64,
 }
 
-/// What a write says about its means.
+/// What a write says about its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
-    /// It works, whatever became of the order.
+    /// It works, whatever became of the action.
     Good,
     /// It does not.
     Bad,

@@ -74,7 +74,7 @@ impl Leadership {
     pub(super) fn why_not(&self) -> Option<WhyOff> {
         let election = self.lock();
         let leads = election.is_leader((self.now)());
-        // That we have it and lead no longer means that it could not be renewed.
+        // That we have it and lead no longer kind that it could not be renewed.
         let other = || election.holder().filter(|it| *it != election.me()).map(str::to_owned);
         (!leads).then(|| WhyOff::NotLeader(other()))
     }

@@ -1,14 +1,14 @@
-//! Everything that sigma writes to the cluster by itself, in one room: each means has a queue, bounded,
-//! paced, coalesced by pod, retried with back-off, and leaves a record of every order.
+//! Everything that sigma writes to the cluster by itself, in one room: each kind has a queue, bounded,
+//! paced, coalesced by pod, retried with back-off, and leaves a record of every action.
 //!
 //! ```text
-//!   doorbell ─┐                 ┌─ lane ─┐  next   ┌───────────────┐
+//!   requeue ─┐                 ┌─ queue ─┐  next   ┌───────────────┐
 //!   steer …  ─┴──▶ submit ─────▶│ (pure) │────────▶│ k8s::writes   │
 //!                     ▲         └────▲───┘         └──────┬────────┘
 //!               Tell ─┴── record ◀───┴──── finish ◀───────┘
 //! ```
 //!
-//! Submitting takes a lock and no more: the request path may do it. Nothing here decides who is rung or
+//! Submitting takes a lock and no more: the request path may do it. Nothing here decides who is requeued or
 //! nominated, or where to. Not here: bindings, which kube-scheduler waits for, and events, which may
 //! be lost.
 
@@ -48,41 +48,41 @@ pub use leadership::{Leadership, Leading};
 pub use obstacles::{Ground, Obstacle, SteeringPart, SteeringState};
 pub use requeue::answer as answer_the_door;
 pub use rights::Inquiry;
-pub use steers::order as steer_order;
+pub use steers::action as steer_action;
 
-/// Records kept of each means.
+/// Records kept of each kind.
 const MAX_RECORDS: usize = 256;
-/// Rights and the lease come and go without a word: a lane is asked this often at least.
+/// Rights and the lease come and go without a word: a queue is asked this often at least.
 const LOOK: Duration = Duration::from_secs(1);
 /// A server that throttles us is left alone for as long as it asks, within these bounds: a pod that
 /// is woken late is better off than a server that drowns.
 const BUSY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Carries out orders.
+/// Carries out actions.
 pub struct Actor {
     writes: PodWrites,
     metrics: Arc<Metrics>,
     clock: Clock,
     queues: [Queue; ActionKind::ALL.len()],
-    /// To write what all means write.
+    /// To write what all kind write.
     rights: Rights,
     /// `None`: no lease is configured.
     leadership: Option<Arc<Leadership>>,
     /// Tells this process from the one before it.
     life: u64,
-    num_orders: AtomicU64,
+    num_actions: AtomicU64,
 }
 
-/// What one means consists of.
+/// What one kind consists of.
 struct Queue {
-    means: ActionKind,
+    kind: ActionKind,
     state: Mutex<QueueState>,
-    /// Something has changed that the lane is to be asked about.
+    /// Something has changed that the queue is to be asked about.
     changed: Notify,
 }
 
 struct QueueState {
-    lane: WorkQueue<Action>,
+    queue: WorkQueue<Action>,
     breaker: Breaker,
     in_vain: NotHonoured,
     switched_on: bool,
@@ -90,11 +90,11 @@ struct QueueState {
     records: VecDeque<Record>,
 }
 
-/// How a means stands.
+/// How a kind stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionKindState {
     /// Which one.
-    pub means: ActionKind,
+    pub kind: ActionKind,
     /// Why it does not act; `None` when it does.
     pub why_off: Option<WhyOff>,
     /// Whether it was found to work.
@@ -105,49 +105,49 @@ pub struct ActionKindState {
     pub waiting: usize,
     /// Writes on their way.
     pub in_flight: usize,
-    /// The last orders that ended, newest first.
+    /// The last actions that ended, newest first.
     pub records: Vec<Record>,
 }
 
 impl Actor {
-    /// An actor whose means are all switched off.
+    /// An actor whose kind are all switched off.
     pub fn new(
         writes: PodWrites,
         metrics: Arc<Metrics>,
         clock: Clock,
         leadership: Option<Arc<Leadership>>,
     ) -> Self {
-        let queue = |means: ActionKind| {
-            let lane = WorkQueue::new(means.limits(), clock.now());
-            let breaker = Breaker::new(means.breaker_limits(), clock.now());
-            let (in_vain, records) = (NotHonoured::new(means.breaker_limits()), VecDeque::new());
-            let state = QueueState { lane, breaker, in_vain, switched_on: false, records };
-            Queue { means, state: Mutex::new(state), changed: Notify::new() }
+        let queue = |kind: ActionKind| {
+            let queue = WorkQueue::new(kind.limits(), clock.now());
+            let breaker = Breaker::new(kind.breaker_limits(), clock.now());
+            let (in_vain, records) = (NotHonoured::new(kind.breaker_limits()), VecDeque::new());
+            let state = QueueState { queue, breaker, in_vain, switched_on: false, records };
+            Queue { kind, state: Mutex::new(state), changed: Notify::new() }
         };
-        for (means, outcome) in
+        for (kind, outcome) in
             ActionKind::ALL.iter().flat_map(|it| ActionOutcome::NAMES.map(|name| (it, name)))
         {
-            metrics.actor.ended.with_label_values(&[means.name(), outcome]);
-            metrics.actor.write_seconds.with_label_values(&[means.name()]);
+            metrics.actor.ended.with_label_values(&[kind.name(), outcome]);
+            metrics.actor.write_seconds.with_label_values(&[kind.name()]);
         }
         let (verb, resource, subresource) = ("patch", "pods", "status");
         let right = Right { verb, resource, subresource, ..Right::default() };
-        let (life, num_orders) = (fastrand::u64(..), AtomicU64::new(0));
+        let (life, num_actions) = (fastrand::u64(..), AtomicU64::new(0));
         let (queues, rights) = (ActionKind::ALL.map(queue), Rights::new(vec![right]));
-        Self { writes, metrics, clock, queues, rights, leadership, life, num_orders }
+        Self { writes, metrics, clock, queues, rights, leadership, life, num_actions }
     }
 
-    /// The same actor whose means writes at most so often a second.
+    /// The same actor whose kind writes at most so often a second.
     #[must_use]
-    pub fn paced(self, means: ActionKind, per_second: u32) -> Self {
-        let limits = means.limits().paced(per_second);
-        self.queues[means as usize].lock().lane = WorkQueue::new(limits, self.clock.now());
+    pub fn paced(self, kind: ActionKind, per_second: u32) -> Self {
+        let limits = kind.limits().paced(per_second);
+        self.queues[kind as usize].lock().queue = WorkQueue::new(limits, self.clock.now());
         self
     }
 
-    /// Switches a means on or off, at once. Orders that wait stay until it is on again, or they expire.
-    pub fn switch(&self, means: ActionKind, on: bool) {
-        let queue = self.queue(means);
+    /// Switches a kind on or off, at once. Orders that wait stay until it is on again, or they expire.
+    pub fn switch(&self, kind: ActionKind, on: bool) {
+        let queue = self.queue(kind);
         queue.lock().switched_on = on;
         queue.changed.notify_one();
         self.rights.ask();
@@ -159,19 +159,19 @@ impl Actor {
         self.rights.follow(inquiry, needed).await;
     }
 
-    /// Takes an order. Whoever is to learn the outcome is told later, by a background task or, when the
-    /// order ends at once, from within.
-    pub fn submit(&self, order: Action) {
+    /// Takes an action. Whoever is to learn the outcome is told later, by a background task or, when the
+    /// action ends at once, from within.
+    pub fn submit(&self, action: Action) {
         let now = self.clock.now();
-        let queue = self.queue(order.means);
-        let number = self.num_orders.fetch_add(1, Ordering::Relaxed);
-        let order = Action { number, ..order };
-        let (uid, priority, lasting) = (order.pod.uid, order.pod.priority, order.lasting);
-        let wanted = Submission { order, uid, priority, lasting };
+        let queue = self.queue(action.kind);
+        let number = self.num_actions.fetch_add(1, Ordering::Relaxed);
+        let action = Action { number, ..action };
+        let (uid, priority, lasting) = (action.pod.uid, action.pod.priority, action.lasting);
+        let wanted = Submission { action, uid, priority, lasting };
         let ended = {
             let mut state = queue.lock();
             let open = self.why_closed(queue, &state).is_none();
-            match state.lane.submit(wanted, open, now) {
+            match state.queue.submit(wanted, open, now) {
                 Submitted::No => None,
                 Submitted::Replaced(job) => Some(state.end(job, ActionOutcome::Replaced, now)),
                 Submitted::Full(job) => Some(state.end(job, ActionOutcome::Full, now)),
@@ -184,34 +184,34 @@ impl Actor {
         }
     }
 
-    /// Why nothing of a means begins now, so that an order would not be taken; `None` when it may. Takes
+    /// Why nothing of a kind begins now, so that an action would not be taken; `None` when it may. Takes
     /// two locks and no more: the request path may ask.
-    pub fn why_off(&self, means: ActionKind) -> Option<WhyOff> {
-        let queue = self.queue(means);
+    pub fn why_off(&self, kind: ActionKind) -> Option<WhyOff> {
+        let queue = self.queue(kind);
         self.why_closed(queue, &queue.lock())
     }
 
-    /// How many orders of a means could begin right now, but for its pace.
-    pub fn room(&self, means: ActionKind) -> usize {
-        let queue = self.queue(means);
+    /// How many actions of a kind could begin right now, but for its pace.
+    pub fn room(&self, kind: ActionKind) -> usize {
+        let queue = self.queue(kind);
         let state = queue.lock();
         let (now, on) = (self.clock.now(), self.why_closed(queue, &state).is_none());
-        if on { state.lane.room(now).min(state.breaker.room(now)) } else { 0 }
+        if on { state.queue.room(now).min(state.breaker.room(now)) } else { 0 }
     }
 
-    /// How many orders of a means begin within so long at its pace, beside those that wait already.
-    pub fn appetite(&self, means: ActionKind, within_ms: u64) -> usize {
-        let queue = self.queue(means);
+    /// How many actions of a kind begin within so long at its pace, beside those that wait already.
+    pub fn num_wanted_within(&self, kind: ActionKind, within_ms: u64) -> usize {
+        let queue = self.queue(kind);
         let state = queue.lock();
         let on = self.why_closed(queue, &state).is_none();
-        if on { state.lane.appetite(within_ms) } else { 0 }
+        if on { state.queue.num_wanted_within(within_ms) } else { 0 }
     }
 
     /// What was begun for a pod has ended: `Some` tells whether it had the effect that it is for, which a
     /// nomination has that was honoured. Counted by the pod's class first.
     pub fn was_of_use(
         &self,
-        means: ActionKind,
+        kind: ActionKind,
         (class, uid): (EquivalenceClass, PodUid),
         of_use: Option<bool>,
     ) {
@@ -221,66 +221,66 @@ impl Actor {
             None => Sign::None,
         };
         let now = self.clock.now();
-        let queue = self.queue(means);
+        let queue = self.queue(kind);
         let mut state = queue.lock();
         let before = state.in_vain.num_paused(now);
         let is_general = state.in_vain.end(&class, uid, sign, now);
         if state.in_vain.num_paused(now) > before {
-            let means = means.name();
-            tracing::warn!(means, "nominations of a class of pods are not honoured: it is paused");
+            let kind = kind.name();
+            tracing::warn!(kind, "nominations of a class of pods are not honoured: it is paused");
         }
         if is_general {
-            state.trip(means, now);
+            state.trip(kind, now);
         }
     }
 
     /// Nothing is to be begun for pods of this class for a while. Costs a lock where nothing has failed lately.
-    pub fn is_paused(&self, means: ActionKind, pod: &Pod) -> bool {
-        let mut state = self.queue(means).lock();
+    pub fn is_paused(&self, kind: ActionKind, pod: &Pod) -> bool {
+        let mut state = self.queue(kind).lock();
         !state.in_vain.is_empty()
             && state.in_vain.is_paused(&EquivalenceClass::of(pod), self.clock.now())
     }
 
     /// Something is begun for a pod.
-    pub fn began(&self, means: ActionKind, pod: &Pod) {
-        let mut state = self.queue(means).lock();
+    pub fn began(&self, kind: ActionKind, pod: &Pod) {
+        let mut state = self.queue(kind).lock();
         if !state.in_vain.is_empty() {
             state.in_vain.begin(&EquivalenceClass::of(pod), pod.uid, self.clock.now());
         }
     }
 
-    /// How all means stand.
+    /// How all kind stand.
     pub fn state(&self) -> Vec<ActionKindState> {
         let shown = |queue: &Queue| {
             let state = queue.lock();
             ActionKindState {
-                means: queue.means,
+                kind: queue.kind,
                 why_off: self.why_closed(queue, &state),
                 breaker: state.breaker.state(self.clock.now()),
                 paused_classes: state.in_vain.num_paused(self.clock.now()),
-                waiting: state.lane.num_waiting(),
-                in_flight: state.lane.num_in_flight(),
+                waiting: state.queue.num_waiting(),
+                in_flight: state.queue.num_in_flight(),
                 records: state.records.iter().cloned().collect(),
             }
         };
         self.queues.iter().map(shown).collect()
     }
 
-    /// Carries out the orders of one means, for as long as the process runs.
-    pub async fn run(self: Arc<Self>, means: ActionKind) {
-        let queue = self.queue(means);
+    /// Carries out the actions of one kind, for as long as the process runs.
+    pub async fn run(self: Arc<Self>, kind: ActionKind) {
+        let queue = self.queue(kind);
         loop {
             let now = self.clock.now();
             let next = {
                 let mut state = queue.lock();
                 let open = self.why_closed(queue, &state).is_none();
-                let next = state.lane.next(now, open);
+                let next = state.queue.next(now, open);
                 let probes = matches!(next, Next::Start(_)) && state.breaker.begin();
                 (next, probes)
             };
             match next {
                 (Next::Start(job), probes) => {
-                    tokio::spawn(Arc::clone(&self).carry_out(means, job, probes));
+                    tokio::spawn(Arc::clone(&self).carry_out(kind, job, probes));
                 }
                 (Next::Expired(job), _) => {
                     let ended = queue.lock().end(job, ActionOutcome::Expired, now);
@@ -296,34 +296,34 @@ impl Actor {
         }
     }
 
-    async fn carry_out(self: Arc<Self>, means: ActionKind, job: WorkItem<Action>, probes: bool) {
-        let (pod, write) = (Arc::clone(&job.order.pod), job.order.write.clone());
-        let number = job.order.number;
-        let stands = job.order.stands.clone();
+    async fn carry_out(self: Arc<Self>, kind: ActionKind, job: WorkItem<Action>, probes: bool) {
+        let (pod, write) = (Arc::clone(&job.action.pod), job.action.write.clone());
+        let number = job.action.number;
+        let stands = job.action.stands.clone();
         let this = Arc::clone(&self);
-        // In a task of its own, so that the order ends even if writing it panics.
+        // In a task of its own, so that the action ends even if writing it panics.
         let written = tokio::spawn(async move {
-            // Asked again here: who was the leader when the order was taken may not be now.
-            if this.why_not_leading(means).is_some() {
+            // Asked again here: who was the leader when the action was taken may not be now.
+            if this.why_not_leading(kind).is_some() {
                 return Err(ActionOutcome::Off);
             }
             if stands.is_some_and(|stands| !stands()) {
                 return Err(ActionOutcome::Overtaken);
             }
-            let timer = this.metrics.actor.write_seconds.with_label_values(&[means.name()]);
+            let timer = this.metrics.actor.write_seconds.with_label_values(&[kind.name()]);
             let _timer = timer.start_timer();
-            Ok(this.write(number, means, &pod, &write).await)
+            Ok(this.write(number, kind, &pod, &write).await)
         });
         let written = written.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Ok(WriteOutcome::Failed("writing it panicked".to_owned()))
         });
-        let Action { pod, write, cause, .. } = &job.order;
+        let Action { pod, write, cause, .. } = &job.action;
         let (namespace, name, what) = (&pod.namespace, &pod.name, write.name());
-        tracing::debug!(%namespace, %name, cause, ?written, means = means.name(), "wrote: {what}");
-        let queue = self.queue(means);
+        tracing::debug!(%namespace, %name, cause, ?written, kind = kind.name(), "wrote: {what}");
+        let queue = self.queue(kind);
         // Whatever holds it up, what must be done will be.
-        let again = if job.order.lasting { Verdict::Again(0) } else { Verdict::Over };
+        let again = if job.action.lasting { Verdict::Again(0) } else { Verdict::Over };
         let (outcome, verdict, sign) = match written {
             Err(ActionOutcome::Off) => (ActionOutcome::Off, again, Sign::None),
             Err(outcome) => (outcome, Verdict::Over, Sign::None),
@@ -353,8 +353,8 @@ impl Actor {
         let now = self.clock.now();
         let ended = {
             let mut state = queue.lock();
-            state.judge(means, probes, sign, now);
-            match state.lane.finish(job, verdict, now) {
+            state.judge(kind, probes, sign, now);
+            match state.queue.finish(job, verdict, now) {
                 Finished::No => None,
                 Finished::Over(job) => Some(state.end(job, outcome, now)),
                 Finished::Replaced(job) => Some(state.end(job, ActionOutcome::Replaced, now)),
@@ -366,41 +366,35 @@ impl Actor {
         }
     }
 
-    async fn write(
-        &self,
-        number: u64,
-        means: ActionKind,
-        pod: &Pod,
-        write: &Write,
-    ) -> WriteOutcome {
+    async fn write(&self, number: u64, kind: ActionKind, pod: &Pod, write: &Write) -> WriteOutcome {
         // Only a value that the pod did not have before wakes it. In a container every process has
-        // the same number, so a life is told from the next one by lot. All attempts of an order write the
+        // the same number, so a life is told from the next one by lot. All attempts of an action write the
         // same value: so an attempt whose answer was lost is known again.
         let unique = format!("{:016x}-{number}", self.life);
-        let value = match write.node().filter(|_| means == ActionKind::NominateAhead) {
+        let value = match write.node().filter(|_| kind == ActionKind::NominateAhead) {
             Some(node) => well_known::ahead(node, &unique),
             None => unique,
         };
         let wake = Wake { value: &value, annotated: pod.annotated };
         let pod = PodRef { namespace: &pod.namespace, name: &pod.name, uid: &pod.uid_text };
         match write {
-            Write::Requeue => self.writes.ring(pod, &value).await,
+            Write::Requeue => self.writes.requeue(pod, &value).await,
             Write::Nominate { node } => self.writes.nominate(pod, node, wake).await,
             Write::Clear { node } => self.writes.clear_nomination(pod, node).await,
         }
     }
 
-    /// Nothing of this means begins for a while. Said once a pause, however many orders are on their
+    /// Nothing of this kind begins for a while. Said once a pause, however many actions are on their
     /// way.
     fn pause(&self, queue: &Queue, pause: Duration, why: &str) {
         let now = self.clock.now();
-        if queue.lock().lane.pause(now.plus_ms(pause.as_millis() as u64), now) {
-            tracing::error!("the {} is off for {pause:?}: {why}", queue.means.name());
+        if queue.lock().queue.pause(now.plus_ms(pause.as_millis() as u64), now) {
+            tracing::error!("the {} is off for {pause:?}: {why}", queue.kind.name());
         }
     }
 
     fn tell(&self, queue: &Queue, (outcome, tell): (ActionOutcome, Option<OnDone>)) {
-        self.metrics.actor.ended.with_label_values(&[queue.means.name(), outcome.name()]).inc();
+        self.metrics.actor.ended.with_label_values(&[queue.kind.name(), outcome.name()]).inc();
         self.measure(queue);
         if let Some(tell) = tell {
             tell(&outcome);
@@ -411,14 +405,14 @@ impl Actor {
         let (waiting, in_flight, on, breaker) = {
             let state = queue.lock();
             let on = self.why_closed(queue, &state).is_none();
-            let (lane, breaker) = (&state.lane, state.breaker.state(self.clock.now()));
-            (lane.num_waiting(), lane.num_in_flight(), on, breaker)
+            let (queue, breaker) = (&state.queue, state.breaker.state(self.clock.now()));
+            (queue.num_waiting(), queue.num_in_flight(), on, breaker)
         };
-        let (means, is_open) = ([queue.means.name()], breaker != BreakerState::Closed);
-        self.metrics.actor.on.with_label_values(&means).set(i64::from(on));
-        self.metrics.actor.breaker_open.with_label_values(&means).set(i64::from(is_open));
+        let (kind, is_open) = ([queue.kind.name()], breaker != BreakerState::Closed);
+        self.metrics.actor.on.with_label_values(&kind).set(i64::from(on));
+        self.metrics.actor.breaker_open.with_label_values(&kind).set(i64::from(is_open));
         for (stage, count) in [("waiting", waiting), ("in_flight", in_flight)] {
-            let gauge = self.metrics.actor.open.with_label_values(&[queue.means.name(), stage]);
+            let gauge = self.metrics.actor.open.with_label_values(&[queue.kind.name(), stage]);
             gauge.set(count as i64);
         }
     }
@@ -430,28 +424,28 @@ impl Actor {
         if state.breaker.room(self.clock.now()) == 0 {
             return Some(WhyOff::Breaker);
         }
-        let why = self.rights.why_off(queue.means.needs_proof());
-        why.or_else(|| self.why_not_leading(queue.means))
+        let why = self.rights.why_off(queue.kind.needs_proof());
+        why.or_else(|| self.why_not_leading(queue.kind))
     }
 
-    /// Why this replica may not use a means; `None` when it may.
-    fn why_not_leading(&self, means: ActionKind) -> Option<WhyOff> {
+    /// Why this replica may not use a kind; `None` when it may.
+    fn why_not_leading(&self, kind: ActionKind) -> Option<WhyOff> {
         match &self.leadership {
-            _ if !means.is_cluster_wide() => None,
+            _ if !kind.is_cluster_wide() => None,
             None => Some(WhyOff::NoLease),
             Some(leadership) => leadership.why_not(),
         }
     }
 
-    fn queue(&self, means: ActionKind) -> &Queue {
-        &self.queues[means as usize]
+    fn queue(&self, kind: ActionKind) -> &Queue {
+        &self.queues[kind as usize]
     }
 }
 
 impl Queue {
     /// Waits until something has changed, but no longer than this.
     async fn change_within(&self, pause: Duration) {
-        // Changed or not: the lane is asked again.
+        // Changed or not: the queue is asked again.
         let _ = tokio::time::timeout(pause, self.changed.notified()).await;
     }
 
@@ -461,27 +455,27 @@ impl Queue {
 }
 
 impl QueueState {
-    /// What a write tells of its means.
-    fn judge(&mut self, means: ActionKind, probes: bool, sign: Sign, now: Tick) {
+    /// What a write tells of its kind.
+    fn judge(&mut self, kind: ActionKind, probes: bool, sign: Sign, now: Tick) {
         let before = self.breaker.state(now);
         self.breaker.end(probes, sign, now);
         match (before, self.breaker.state(now)) {
             (BreakerState::Closed, BreakerState::Open) => {
-                tracing::error!(means = means.name(), "too many writes failed: the breaker opens");
+                tracing::error!(kind = kind.name(), "too many writes failed: the breaker opens");
             }
             (BreakerState::HalfOpen, BreakerState::Closed) => {
-                tracing::info!(means = means.name(), "a write has worked: the breaker closes");
+                tracing::info!(kind = kind.name(), "a write has worked: the breaker closes");
             }
             _ => {}
         }
     }
 
     /// What was written had no effect for pods that have nothing to do with each other.
-    fn trip(&mut self, means: ActionKind, now: Tick) {
+    fn trip(&mut self, kind: ActionKind, now: Tick) {
         if self.breaker.state(now) == BreakerState::Closed {
-            let means = means.name();
+            let kind = kind.name();
             tracing::error!(
-                means,
+                kind,
                 "nominations of several applications are not honoured: the breaker opens"
             );
         }
@@ -495,7 +489,7 @@ impl QueueState {
         outcome: ActionOutcome,
         now: Tick,
     ) -> (ActionOutcome, Option<OnDone>) {
-        let Action { pod, write, cause, tell, .. } = job.order;
+        let Action { pod, write, cause, tell, .. } = job.action;
         let (attempts, took_ms) = (job.attempts, now.since_ms(job.since));
         let record =
             Record { ended: now, pod, write, cause, outcome: outcome.clone(), attempts, took_ms };

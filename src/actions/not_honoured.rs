@@ -1,9 +1,9 @@
 //! What was written and had no effect: nominations that kube-scheduler did not honour. Pure: whoever owns it
 //! tells the time.
 //!
-//! It is counted by equivalence class first: what is wrong with one template must not switch a means off for
+//! It is counted by equivalence class first: what is wrong with one template must not switch a kind off for
 //! all. A class that fails several times is left alone, by a breaker of its own. Only when several classes that
-//! have nothing to do with each other fail is the means itself suspected.
+//! have nothing to do with each other fail is the kind itself suspected.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::model::{EquivalenceClass, PodUid, Tick};
 
 /// So many failures of a class within a window open its breaker.
 const OF_A_CLASS: usize = 3;
-/// So many unrelated classes must fail before a means is off for all.
+/// So many unrelated classes must fail before a kind is off for all.
 const UNRELATED: usize = 3;
 /// Most classes of which anything is known; the one that failed longest ago is forgotten.
 const MAX_CLASSES: usize = 256;
@@ -41,7 +41,7 @@ struct PausedClass {
 }
 
 impl NotHonoured {
-    /// With the limits of the means.
+    /// With the limits of the kind.
     pub(super) fn new(limits: BreakerLimits) -> Self {
         Self { limits, classes: FxHashMap::default(), recent: VecDeque::new() }
     }
@@ -82,7 +82,7 @@ impl NotHonoured {
     }
 
     /// What was begun for a pod has ended, and had its effect or not. True when enough unrelated classes have
-    /// failed, so that the means is suspected.
+    /// failed, so that the kind is suspected.
     pub(super) fn end(
         &mut self,
         class: &EquivalenceClass,

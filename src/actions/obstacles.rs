@@ -118,8 +118,8 @@ impl SteeringState {
     }
 
     /// What keeps this pending pod from being sent to a node that was not offered.
-    pub fn of_pod(&self, world: &View, desk: &Decider, pod: &Pod) -> Vec<Obstacle> {
-        let class = world.class(world.classify(pod).class);
+    pub fn of_pod(&self, view: &View, decider: &Decider, pod: &Pod) -> Vec<Obstacle> {
+        let class = view.class(view.classify(pod).class);
         let mut found = Vec::new();
         match &self.steer {
             _ if class.steering.bounds(Cause::Elsewhere).is_none() => {
@@ -128,7 +128,7 @@ impl SteeringState {
             None => {}
             Some(why) => found.push(of_means(SteeringPart::Elsewhere, why)),
         }
-        found.extend(own(world, desk, pod));
+        found.extend(own(view, decider, pod));
         if class.steering.bounds(Cause::Better).is_some() && !pod.never_preempts {
             found.extend(self.unproven());
         }
@@ -171,7 +171,7 @@ fn off_by_policy(plan: &Plan) -> Option<Obstacle> {
 
 fn of_means(part: SteeringPart, why: &WhyOff) -> Obstacle {
     let (ground, remedy) = match why {
-        WhyOff::Switch if part == SteeringPart::Requeue => (Ground::Flag, "--doorbell=on"),
+        WhyOff::Switch if part == SteeringPart::Requeue => (Ground::Flag, "--requeue=on"),
         WhyOff::Switch => (Ground::Policy, BY_POLICY),
         WhyOff::Breaker => {
             (Ground::Breaker, "it closes by itself when a write works; see /api/v1/actions")
@@ -187,14 +187,14 @@ fn of_means(part: SteeringPart, why: &WhyOff) -> Obstacle {
 }
 
 /// What is about the pod itself.
-fn own(world: &View, desk: &Decider, pod: &Pod) -> Option<Obstacle> {
-    let target = desk.steers().record(pod.uid).filter(|it| it.outcome.is_none());
+fn own(view: &View, decider: &Decider, pod: &Pod) -> Option<Obstacle> {
+    let target = decider.steers().record(pod.uid).filter(|it| it.outcome.is_none());
     let is_ours = |node: &str| pod.nominated_ahead || target.is_some_and(|it| *it.node == *node);
     let why = if pod.gated {
         "the pod has scheduling gates".to_owned()
     } else if pod.grouped {
         "the pod belongs to a group, which its scheduler places together".to_owned()
-    } else if let Some(why) = world.snapshot.cannot_judge(pod) {
+    } else if let Some(why) = view.snapshot.cannot_judge(pod) {
         format!("only kube-scheduler can judge the pod ({})", why.name())
     } else if let Some(node) = pod.nominated.as_deref().filter(|node| !is_ours(node)) {
         format!("the pod is nominated to {node}, which sigma does not replace")

@@ -1,4 +1,4 @@
-//! Rings pods whose refusal no longer holds, and ends holds that lived too long (DESIGN §4).
+//! Rings pods whose unschedulable answer no longer holds, and ends holds that lived too long (DESIGN §4).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use crate::metrics::Metrics;
 use crate::model::{Pod, Tick};
 use crate::writer::SharedState;
 
-/// How often refusals are looked at.
+/// How often unschedulable pods are looked at.
 const PERIOD: Duration = Duration::from_millis(50);
-/// Most pods rung at one look: 100 a second.
+/// Most pods requeued at one look: 100 a second.
 const MAX_RINGS: usize = 5;
-/// (pod, node) pairs looked at while the desk is ours: a fraction of a millisecond.
+/// (pod, node) pairs looked at while the decider is ours: a fraction of a millisecond.
 const BUDGET: usize = 10_000;
 /// For so long after a start, pods are adopted whose conditions name a reason of ours. kube-scheduler may
 /// write the condition of an attempt that an earlier process has answered this late.
@@ -42,48 +42,48 @@ impl Adoption {
     }
 }
 
-/// Answers who waits at the door, for as long as the process runs. While the means is off, holds and
-/// steers expire all the same, but nobody is rung.
-pub async fn answer(board: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<Actor>) {
+/// Answers who waits at the door, for as long as the process runs. While the kind is off, holds and
+/// steers expire all the same, but nobody is requeued.
+pub async fn answer(shared: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<Actor>) {
     let mut adoption = Adoption::default();
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let ready = board.synced();
+        let ready = shared.synced();
         let room = if ready { actor.room(ActionKind::Doorbell).min(MAX_RINGS) } else { 0 };
         let acts = ready && actor.why_off(ActionKind::Steer).is_none();
-        let (rings, chores) = board.decide(|desk, world, now| {
+        let (requeues, follow_up) = shared.decide(|decider, view, now| {
             if ready && adoption.is_due(now) {
-                let count = desk.adopt_refusals(world, now);
+                let count = decider.adopt_conditions(view, now);
                 if count > 0 {
                     tracing::info!(count, "restored unschedulable pods from their conditions");
                 }
             }
-            metrics.holds_expired.inc_by(desk.expire(world, now) as u64);
-            metrics.assumed_pods.set(desk.holds().len() as i64);
-            metrics.refused_pods.set(desk.refusals().len() as i64);
-            // First, since whom it gives up is rung.
-            let chores = SteerFollowUp::of(desk, world, now);
+            metrics.holds_expired.inc_by(decider.expire(view, now) as u64);
+            metrics.holds.set(decider.holds().len() as i64);
+            metrics.unschedulable_pods.set(decider.unschedulable().len() as i64);
+            // First, since whom it gives up is requeued.
+            let follow_up = SteerFollowUp::of(decider, view, now);
             let is_paused = |pod: &Pod| actor.is_paused(ActionKind::Steer, pod);
             let nominates = Nominates { acts, is_paused: &is_paused };
-            let some = |desk: &mut Decider| desk.rings(world, nominates, now, room, BUDGET);
-            (if room > 0 { some(desk) } else { Vec::new() }, chores)
+            let some = |decider: &mut Decider| decider.requeues(view, nominates, now, room, BUDGET);
+            (if room > 0 { some(decider) } else { Vec::new() }, follow_up)
         });
-        chores.finish(&actor, &metrics);
-        for Requeue { pod, reason, steer } in rings {
+        follow_up.finish(&actor, &metrics);
+        for Requeue { pod, reason, steer } in requeues {
             let metrics = metrics.clone();
             if steer.is_some() {
                 actor.began(ActionKind::Steer, &pod);
             }
-            let order = match steer {
-                Some(steer) => steers::order(&board, steer, move |outcome| {
+            let action = match steer {
+                Some(steer) => steers::action(&shared, steer, move |outcome| {
                     count(&metrics, "nominated", outcome);
                 }),
-                None => Action::ring(pod, reason.name())
-                    .telling(move |outcome| count(&metrics, "rung", outcome)),
+                None => Action::requeue(pod, reason.name())
+                    .telling(move |outcome| count(&metrics, "requeued", outcome)),
             };
-            actor.submit(order);
+            actor.submit(action);
         }
     }
 }
@@ -95,7 +95,7 @@ fn count(metrics: &Metrics, written: &str, outcome: &ActionOutcome) {
         ActionOutcome::Forbidden(_) => "forbidden",
         _ => "failed",
     };
-    metrics.doorbells.with_label_values(&[label]).inc();
+    metrics.requeues.with_label_values(&[label]).inc();
 }
 
 #[cfg(test)]

@@ -8,21 +8,21 @@ use crate::metrics::Metrics;
 use crate::model::{EquivalenceClass, Tick};
 use crate::writer::SharedState;
 
-/// What the actor is to do about a steer. The desk learns the outcome, and then `tell` does.
-pub fn order(
-    board: &Arc<SharedState>,
+/// What the actor is to do about a steer. The decider learns the outcome, and then `tell` does.
+pub fn action(
+    shared: &Arc<SharedState>,
     steer: SteerAction,
     tell: impl FnOnce(&ActionOutcome) + Send + 'static,
 ) -> Action {
     let SteerAction { pod, node, cause, round } = steer;
-    let (board, uid) = (board.clone(), pod.uid);
-    let order = Action::nominate(ActionKind::Steer, pod, &node, cause.name());
-    // The first refusal of a steer changes the pod's condition, which wakes it whatever becomes of
+    let (shared, uid) = (shared.clone(), pod.uid);
+    let action = Action::nominate(ActionKind::Steer, pod, &node, cause.name());
+    // The first unschedulable answer of a steer changes the pod's condition, which wakes it whatever becomes of
     // this. A later one does not. Where a requeue is not written, the next one is.
-    let order = if round > 1 { order.lasting() } else { order };
-    order.telling(move |outcome| {
+    let action = if round > 1 { action.lasting() } else { action };
+    action.telling(move |outcome| {
         let wrote = wrote(outcome);
-        board.decide(|desk, world, now| desk.steer_written(world, (uid, round), wrote, now));
+        shared.decide(|decider, view, now| decider.steer_written(view, (uid, round), wrote, now));
         tell(outcome);
     })
 }
@@ -53,10 +53,10 @@ pub(super) struct SteerFollowUp {
 }
 
 impl SteerFollowUp {
-    /// Looks for them, while the desk is ours.
-    pub(super) fn of(desk: &mut Decider, world: &View, now: Tick) -> Self {
-        let stale = desk.expire_steers(world, now);
-        Self { stale, ended: desk.take_steer_news(), num_open: desk.steers().num_open() }
+    /// Looks for them, while the decider is ours.
+    pub(super) fn of(decider: &mut Decider, view: &View, now: Tick) -> Self {
+        let stale = decider.expire_steers(view, now);
+        Self { stale, ended: decider.take_steer_news(), num_open: decider.steers().num_open() }
     }
 
     /// Does them.

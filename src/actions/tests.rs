@@ -13,38 +13,38 @@ fn actor() -> Arc<Actor> {
     Arc::new(Actor::new(writes, metrics, Clock::start(), None))
 }
 
-/// Carries out an order whose turn comes now; gives its outcome, once it has ended.
-async fn outcome(actor: &Arc<Actor>, order: Action) -> Option<ActionOutcome> {
-    let (means, (tell, told)) = (order.means, channel());
-    let order = order.telling(move |outcome| tell.send(outcome.clone()).expect("it is awaited"));
-    let (uid, priority) = (order.pod.uid, order.pod.priority);
-    let wanted = Submission { order, uid, priority, lasting: false };
+/// Carries out an action whose turn comes now; gives its outcome, once it has ended.
+async fn outcome(actor: &Arc<Actor>, action: Action) -> Option<ActionOutcome> {
+    let (kind, (tell, told)) = (action.kind, channel());
+    let action = action.telling(move |outcome| tell.send(outcome.clone()).expect("it is awaited"));
+    let (uid, priority) = (action.pod.uid, action.pod.priority);
+    let wanted = Submission { action, uid, priority, lasting: false };
     let now = actor.clock.now();
     let job = {
-        let lane = &mut actor.queue(means).lock().lane;
-        assert!(matches!(lane.submit(wanted, true, now), Submitted::No));
-        if let Next::Start(job) = lane.next(now, true) { Some(job) } else { None }
+        let queue = &mut actor.queue(kind).lock().queue;
+        assert!(matches!(queue.submit(wanted, true, now), Submitted::No));
+        if let Next::Start(job) = queue.next(now, true) { Some(job) } else { None }
     };
-    actor.clone().carry_out(means, job.expect("it begins"), false).await;
+    actor.clone().carry_out(kind, job.expect("it begins"), false).await;
     told.try_recv().ok()
 }
 
-fn order(means: ActionKind) -> Action {
-    Action::nominate(means, Arc::new(testing::pod(1, 1000)), "n1", "backlog")
+fn action(kind: ActionKind) -> Action {
+    Action::nominate(kind, Arc::new(testing::pod(1, 1000)), "n1", "backlog")
 }
 
 #[tokio::test]
 async fn whether_we_lead_is_asked_right_before_the_write() {
     // It was taken, and its turn has come, while we led.
-    let outcome = outcome(&actor(), order(ActionKind::NominateAhead)).await;
+    let outcome = outcome(&actor(), action(ActionKind::NominateAhead)).await;
     assert_eq!(outcome, Some(ActionOutcome::Off), "one that was sent would be tried again");
 }
 
 #[tokio::test]
 async fn whether_it_stands_is_asked_right_before_the_write() {
-    let (actor, order) = (actor(), || order(ActionKind::Steer));
-    let overtaken = outcome(&actor, order().while_it(|| false)).await;
+    let (actor, action) = (actor(), || action(ActionKind::Steer));
+    let overtaken = outcome(&actor, action().while_it(|| false)).await;
     assert_eq!(overtaken, Some(ActionOutcome::Overtaken));
     // Nobody listens, so it is tried again.
-    assert_eq!(outcome(&actor, order().while_it(|| true)).await, None);
+    assert_eq!(outcome(&actor, action().while_it(|| true)).await, None);
 }

@@ -1,15 +1,15 @@
-//! The queue of one means: which order is carried out next, and when. Pure: whoever owns it tells the
+//! The queue of one kind: which action is carried out next, and when. Pure: whoever owns it tells the
 //! time and does the writing.
 //!
 //! ```text
 //!            submit                     next                    finish
-//!   order ──────────▶ waiting ───────────────────▶ in flight ──────────▶ over
+//!   action ──────────▶ waiting ───────────────────▶ in flight ──────────▶ over
 //!            │          │  ▲                           │
 //!     replaced, full    │  └── back-off, Retry-After ◀─┘ again
 //!                    expired
 //! ```
 //!
-//! There are never two orders about one pod waiting, and never two in flight.
+//! There are never two actions about one pod waiting, and never two in flight.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::backoff::Backoff;
 use crate::model::{PodUid, Priority, Rate, Tick, TokenBucket};
 
-/// The bounds of a means.
+/// The bounds of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WorkQueueLimits {
     /// Orders that may wait.
@@ -28,11 +28,11 @@ pub(super) struct WorkQueueLimits {
     pub(super) max_in_flight: usize,
     /// How fast they begin.
     pub(super) pace: Rate,
-    /// Attempts of one order.
+    /// Attempts of one action.
     pub(super) max_attempts: u32,
     /// Between them.
     pub(super) backoff: Backoff,
-    /// An order that is older is not begun any more.
+    /// An action that is older is not begun any more.
     pub(super) max_age_ms: u64,
 }
 
@@ -48,7 +48,7 @@ impl WorkQueueLimits {
 /// What is submitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Submission<T> {
-    pub(super) order: T,
+    pub(super) action: T,
     /// Its pod.
     pub(super) uid: PodUid,
     /// Its pod's; the highest is first.
@@ -57,10 +57,10 @@ pub(super) struct Submission<T> {
     pub(super) lasting: bool,
 }
 
-/// An order in a lane.
+/// An action in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WorkItem<T> {
-    pub(super) order: T,
+    pub(super) action: T,
     pub(super) uid: PodUid,
     priority: Priority,
     lasting: bool,
@@ -108,14 +108,14 @@ pub(super) enum Verdict {
     Again(u64),
 }
 
-/// How an order leaves the lane after an attempt.
+/// How an action leaves the queue after an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Finished<T> {
     /// It waits for another attempt.
     No,
     /// As its last attempt went.
     Over(WorkItem<T>),
-    /// A newer order about the pod has come meanwhile.
+    /// A newer action about the pod has come meanwhile.
     Replaced(WorkItem<T>),
 }
 
@@ -125,7 +125,7 @@ pub(super) struct WorkQueue<T> {
     limits: WorkQueueLimits,
     bucket: TokenBucket,
     waiting: FxHashMap<PodUid, WorkItem<T>>,
-    /// Those that may begin, in order.
+    /// Those that may begin, in action.
     ready: BTreeSet<(Reverse<Priority>, u64, PodUid)>,
     /// Those that are not due.
     later: BTreeSet<(Tick, PodUid)>,
@@ -159,7 +159,7 @@ impl<T> WorkQueue<T> {
         self.in_flight.len()
     }
 
-    /// How many orders could begin at once, but for the pace.
+    /// How many actions could begin at once, but for the pace.
     pub(super) fn room(&self, now: Tick) -> usize {
         if now < self.paused_until {
             return 0;
@@ -168,20 +168,20 @@ impl<T> WorkQueue<T> {
         self.limits.max_in_flight.saturating_sub(taken)
     }
 
-    /// How many orders begin within so long at its pace, beside those that wait; at least one if none does.
-    pub(super) fn appetite(&self, within_ms: u64) -> usize {
+    /// How many actions begin within so long at its pace, beside those that wait; at least one if none does.
+    pub(super) fn num_wanted_within(&self, within_ms: u64) -> usize {
         let Rate { tokens, period_ms, .. } = self.limits.pace;
         let begin = (tokens.saturating_mul(within_ms) / period_ms.max(1)).max(1) as usize;
         begin.saturating_sub(self.waiting.len())
     }
 
-    /// Takes an order. Unless `open`, only one that must be carried out.
+    /// Takes an action. Unless `open`, only one that must be carried out.
     pub(super) fn submit(&mut self, wanted: Submission<T>, open: bool, now: Tick) -> Submitted<T> {
         self.num_submitted += 1;
         let number = self.num_submitted;
-        let Submission { order, uid, priority, lasting } = wanted;
+        let Submission { action, uid, priority, lasting } = wanted;
         let mut job =
-            WorkItem { order, uid, priority, lasting, since: now, attempts: 0, number, due: now };
+            WorkItem { action, uid, priority, lasting, since: now, attempts: 0, number, due: now };
         if !open && !lasting {
             return Submitted::Closed(job);
         }
@@ -190,7 +190,7 @@ impl<T> WorkQueue<T> {
             return Submitted::Full(job);
         }
         if let Some(older) = &older {
-            // Whoever repeats an order does not get round its back-off, nor out of what must be done.
+            // Whoever repeats an action does not get round its back-off, nor out of what must be done.
             job.due = now.max(older.due);
             job.lasting |= older.lasting;
         }

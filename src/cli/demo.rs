@@ -135,11 +135,11 @@ fn show(
         file.write_all(csv.as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let world = extender.board.world();
-    let summary = Summary::new(&cluster.nodes, &outcome, &world);
+    let view = extender.shared.view();
+    let summary = Summary::new(&cluster.nodes, &outcome, &view);
     let text = match args.output {
         Output::Json => summary.json()?,
-        Output::Table => summary.table(args.seed, &outcome, &world),
+        Output::Table => summary.table(args.seed, &outcome, &view),
     };
     let Some(admin) = admin else {
         return print(&text);

@@ -93,9 +93,9 @@ pub(super) struct ServeArgs {
     /// What filter answers until all lists are in.
     #[arg(long, env = "SIGMA_NOT_READY", value_enum, default_value_t = NotReadyArg::Degraded)]
     not_ready: NotReadyArg,
-    /// Whether a pod is woken when a refusal of ours no longer holds (needs `patch pods/status`).
+    /// Whether a pod is woken when a unschedulable answer of ours no longer holds (needs `patch pods/status`).
     #[arg(long, env = "SIGMA_DOORBELL", value_enum, default_value_t = Switch::On)]
-    doorbell: Switch,
+    requeue: Switch,
     /// Where the Lease is by which replicas agree who acts for the whole cluster (needs `get`, `create`,
     /// `update leases`). Default: where our own pod is; outside of a pod, or empty: there is no Lease,
     /// and what one replica alone must do is not done.
@@ -143,7 +143,12 @@ pub(super) struct ServeArgs {
     without: Vec<FastPath>,
     /// kube-scheduler's own configuration, read once at the start: when other extenders filter after us
     /// or score, the shortlist is off for their pods. --extender-url tells which of them sigma is.
-    #[arg(long, env = "SIGMA_SCHEDULER_CONFIG", value_name = "FILE", conflicts_with = "siblings")]
+    #[arg(
+        long,
+        env = "SIGMA_SCHEDULER_CONFIG",
+        value_name = "FILE",
+        conflicts_with = "other_extenders"
+    )]
     scheduler_config: Option<PathBuf>,
     /// The `urlPrefix` by which that configuration names sigma; entries below its path are sigma's too.
     /// Default: a loopback host, or the host of --listen, with the port of --listen.
@@ -152,7 +157,7 @@ pub(super) struct ServeArgs {
     /// Where kube-scheduler's configuration cannot be read here: whether other extenders filter after us
     /// or score. `on` switches the shortlist off for all pods.
     #[arg(long, env = "SIGMA_SIBLINGS", value_enum, default_value_t = Switch::Off)]
-    siblings: Switch,
+    other_extenders: Switch,
     /// How often all sums are recounted and all objects listed anew.
     #[arg(long, env = "SIGMA_AUDIT_INTERVAL", default_value = "10m", value_parser = duration)]
     audit_interval: Duration,
@@ -238,16 +243,16 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
             NotReadyArg::Degraded => NotReady::Degraded,
             NotReadyArg::Reject => NotReady::Reject,
         },
-        doorbell: args.doorbell == Switch::On,
+        requeue: args.requeue == Switch::On,
         lease: LeaseSource { namespace: args.lease_namespace, name: args.lease_name },
         schedulers: args.scheduler_name,
         qps: args.qps,
         bind: args.bind == Switch::On,
         deadline: args.deadline,
         fast_paths: FastPath::all_but(&args.without),
-        siblings: match args.scheduler_config {
+        other_extenders: match args.scheduler_config {
             Some(path) => OtherExtendersSource::SchedulerConfig { path, own },
-            None => OtherExtendersSource::Told(args.siblings == Switch::On),
+            None => OtherExtendersSource::Told(args.other_extenders == Switch::On),
         },
         audit_interval: args.audit_interval,
     };

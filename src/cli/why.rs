@@ -140,7 +140,7 @@ fn summary(answer: &Value) -> String {
     }
     out += "\n";
     if let Some(told) = answer["told"].as_str() {
-        out += &format!("last refusal: {told}\n");
+        out += &format!("last condition: {told}\n");
     }
     if answer["held"] == true {
         out += "answered; its place is held until sigma sees where the pod is bound\n";

@@ -95,7 +95,7 @@ impl ClusterState {
         pools.truncate(PoolOrd::MAX_POOLS);
         self.now.pool_use = Arc::new(vec![PoolUse::default(); pools.len()]);
         self.now.pools = Arc::new(pools);
-        Arc::make_mut(&mut self.now.touched).note_all();
+        Arc::make_mut(&mut self.now.changes).note_all();
         let live: Vec<NodeOrd> = self.now.live_nodes().collect();
         for ord in live {
             if let Some(node) = self.now.nodes.get(ord.index()).cloned().flatten() {
@@ -143,7 +143,7 @@ impl ClusterState {
     }
 
     fn touch(&mut self, ord: NodeOrd) {
-        Arc::make_mut(&mut self.now.touched).note(ord);
+        Arc::make_mut(&mut self.now.changes).note(ord);
     }
 
     fn account(&mut self, ord: NodeOrd, record: &PodRecord, sign: i64) {
@@ -219,7 +219,7 @@ impl ClusterState {
         self.completes |= completes;
     }
 
-    /// Fills in what the topology has learned since the last picture: once per picture, because a
+    /// Fills in what the topology has learned since the last snapshot: once per snapshot, because a
     /// list of 10,000 nodes may teach it something with every node.
     pub(super) fn complete_paths(&mut self) {
         if self.topology.size() != self.now.topology.size() {
@@ -329,7 +329,7 @@ impl ClusterState {
         let claimed = || self.now.nominees.iter().any(|(_, nominee)| nominee.node == ord);
         if !self.now.is_live(ord) && self.now.pods_on(ord).is_empty() && !claimed() {
             self.now.names.release(ord);
-            self.settled.push(Confirmed::Recycled(ord));
+            self.confirmed.push(Confirmed::Recycled(ord));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Looking ahead: a picture as it would be if a pod were on a node.
+//! Looking ahead: a snapshot as it would be if a pod were on a node.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::model::{NodeOrd, Pod};
 
 impl Snapshot {
     /// Counts a pending pod on a node: in the sums of the node and of its pool, and among the replicas
-    /// of its app. Only in this copy of the picture, and without a record of the pod.
+    /// of its app. Only in this copy of the snapshot, and without a record of the pod.
     pub fn assume(&mut self, pod: &Pod, ord: NodeOrd) {
         let amounts = bounded(pod.requests.base);
         shift_used(&mut self.columns, ord.index(), amounts, 1);

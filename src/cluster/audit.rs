@@ -61,23 +61,25 @@ impl ClusterState {
         let apps = recount.apps.iter();
         let app = apps
             .filter(|(key, row)| !self.now.apps.get(**key).is_some_and(|it| it.same_counts(row)));
-        let extra = self.now.apps.iter().filter(|(key, _)| !recount.apps.contains_key(key));
-        let app = app.count() + extra.count();
+        let uncommitted = self.now.apps.iter().filter(|(key, _)| !recount.apps.contains_key(key));
+        let app = app.count() + uncommitted.count();
         let found = recount.num_pods + self.now.pending.len();
-        let extra = self.known.len().saturating_sub(found - recount.misplaced);
-        let place = recount.misplaced.max(extra);
+        let uncommitted = self.known.len().saturating_sub(found - recount.misplaced);
+        let place = recount.misplaced.max(uncommitted);
         let pods = usize::from(self.now.num_pods != recount.num_pods);
         let nominees = recount.nominees.iter();
         let nominee = nominees.filter(|(uid, it)| self.now.nominees.get(**uid) != Some(it));
-        let extra = self.now.nominees.iter().filter(|it| !recount.nominees.contains_key(&it.0));
-        let nominee = nominee.count() + extra.count();
+        let uncommitted =
+            self.now.nominees.iter().filter(|it| !recount.nominees.contains_key(&it.0));
+        let nominee = nominee.count() + uncommitted.count();
         let name = self.unused_names().len();
         let image = self.now.images.differences();
         let ports = recount.host_ports.iter();
         let port =
             ports.filter(|(key, row)| self.now.host_ports.get(**key).map(|it| &**it) != Some(row));
-        let extra = self.now.host_ports.iter().filter(|it| !recount.host_ports.contains_key(&it.0));
-        let port = port.count() + extra.count();
+        let uncommitted =
+            self.now.host_ports.iter().filter(|it| !recount.host_ports.contains_key(&it.0));
+        let port = port.count() + uncommitted.count();
         let apart = self.now.apart.differences(&recount.apart);
         let (claim, volume) = self.volume_lists.differences(&self.now.volumes);
         let rows = [
@@ -130,7 +132,7 @@ impl ClusterState {
         self.now.images.repair();
         let stamps = (self.epochs[Kind::Claims as usize], self.epochs[Kind::Volumes as usize]);
         self.volume_lists.repair(&self.now.volumes, stamps);
-        Arc::make_mut(&mut self.now.touched).note_all();
+        Arc::make_mut(&mut self.now.changes).note_all();
         self.unused_names().into_iter().for_each(|ord| self.recycle(ord));
         self.dirty = true;
     }

@@ -49,24 +49,24 @@ mod tests {
 
     #[test]
     fn a_reader_learns_what_changed_since_or_that_it_cannot() {
-        let mut touched = ChangeLog::default();
-        assert_eq!(touched.since(0), Some(&[][..]));
-        touched.note(NodeOrd(7));
-        let seen = touched.end();
-        touched.note(NodeOrd(8));
-        touched.note(NodeOrd(7));
-        assert_eq!(touched.since(seen), Some(&[NodeOrd(8), NodeOrd(7)][..]));
-        assert_eq!(touched.since(touched.end()), Some(&[][..]));
-        assert_eq!(touched.since(touched.end() + 1), None, "that is yet to come");
+        let mut changes = ChangeLog::default();
+        assert_eq!(changes.since(0), Some(&[][..]));
+        changes.note(NodeOrd(7));
+        let seen = changes.end();
+        changes.note(NodeOrd(8));
+        changes.note(NodeOrd(7));
+        assert_eq!(changes.since(seen), Some(&[NodeOrd(8), NodeOrd(7)][..]));
+        assert_eq!(changes.since(changes.end()), Some(&[][..]));
+        assert_eq!(changes.since(changes.end() + 1), None, "that is yet to come");
         for row in 0..MAX_REMEMBERED as u32 * 3 {
-            touched.note(NodeOrd(row));
+            changes.note(NodeOrd(row));
         }
-        assert_eq!(touched.since(seen), None, "that is forgotten");
-        let recent = touched.end() - MAX_REMEMBERED as u64;
-        assert_eq!(touched.since(recent).map(<[_]>::len), Some(MAX_REMEMBERED));
-        let seen = touched.end();
-        touched.note_all();
-        assert_eq!(touched.since(seen), None);
-        assert_eq!(touched.since(touched.end()), Some(&[][..]));
+        assert_eq!(changes.since(seen), None, "that is forgotten");
+        let recent = changes.end() - MAX_REMEMBERED as u64;
+        assert_eq!(changes.since(recent).map(<[_]>::len), Some(MAX_REMEMBERED));
+        let seen = changes.end();
+        changes.note_all();
+        assert_eq!(changes.since(seen), None);
+        assert_eq!(changes.since(changes.end()), Some(&[][..]));
     }
 }

@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn a_column_is_what_a_plain_array_would_be_however_it_is_shared() {
         let (mut column, mut plain) = (Column::<u64>::default(), Vec::new());
-        let mut pictures: Vec<(Column<u64>, Vec<u64>)> = Vec::new();
+        let mut snapshots: Vec<(Column<u64>, Vec<u64>)> = Vec::new();
         for round in 1..=400_u64 {
             if round % 100 == 1 {
                 plain.resize(plain.len() + 40, 0);
@@ -230,12 +230,12 @@ mod tests {
             }
             column.set(plain.len(), 1);
             assert_eq!(*column, plain, "round {round}");
-            pictures.push((column.clone(), plain.clone()));
+            snapshots.push((column.clone(), plain.clone()));
             // Readers let go at once, late, or hold several.
             if round % 7 != 0 {
-                pictures.drain(..pictures.len() - (round % 3) as usize);
+                snapshots.drain(..snapshots.len() - (round % 3) as usize);
             }
-            assert!(pictures.iter().all(|(column, plain)| **column == **plain), "round {round}");
+            assert!(snapshots.iter().all(|(column, plain)| **column == **plain), "round {round}");
         }
     }
 

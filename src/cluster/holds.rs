@@ -158,7 +158,7 @@ pub struct Holds {
     /// Those of them that must be apart from somebody.
     apart: BTreeMap<PodUid, Arc<Constraints>>,
     sums: Uncommitted,
-    touched: ChangeLog,
+    changes: ChangeLog,
 }
 
 impl Holds {
@@ -254,15 +254,15 @@ impl Holds {
         true
     }
 
-    /// Takes note of what a publication settled; true when a hold ended.
-    pub fn settle(&mut self, settled: Confirmed) -> bool {
-        match settled {
+    /// Takes note of what a publication confirmed; true when a hold ended.
+    pub fn confirm(&mut self, confirmed: Confirmed) -> bool {
+        match confirmed {
             Confirmed::Placed(uid) | Confirmed::Gone(uid) => self.release(uid),
             // The pod may still be bound by its answer.
             Confirmed::Restored(_) => false,
             Confirmed::Recycled(ord) => {
                 let sums = &mut self.sums;
-                self.touched.note(ord);
+                self.changes.note(ord);
                 for hold in self.by_uid.values_mut().filter(|hold| hold.nodes.contains(&ord)) {
                     hold.nodes.retain(|it| *it != ord);
                     sums.shift_node(ord, hold.claim.requests.base, -1);
@@ -284,7 +284,7 @@ impl Holds {
     pub fn repool(&mut self, snapshot: &Snapshot) {
         self.sums = Uncommitted::default();
         self.sums.fit(snapshot);
-        self.touched.note_all();
+        self.changes.note_all();
         for hold in self.by_uid.values_mut() {
             hold.pools = pools_of(snapshot, &hold.nodes);
             shift_hold(&mut self.sums, hold, 1);
@@ -294,12 +294,12 @@ impl Holds {
     /// What all holds take, and on which nodes that changed lately.
     pub fn sums(&mut self, snapshot: &Snapshot) -> (&Uncommitted, &ChangeLog) {
         self.sums.fit(snapshot);
-        (&self.sums, &self.touched)
+        (&self.sums, &self.changes)
     }
 
     /// Adds (1) a hold to the sums or takes it away (−1).
     fn count(&mut self, hold: &Hold, sign: i64) {
-        hold.nodes.iter().for_each(|ord| self.touched.note(*ord));
+        hold.nodes.iter().for_each(|ord| self.changes.note(*ord));
         shift_hold(&mut self.sums, hold, sign);
     }
 

@@ -191,7 +191,7 @@ mod tests {
         assert!(images.set(NodeOrd(1), &[]));
         assert_eq!(who(&images, "web:1"), [(8, vec![2, 3])]);
         assert_eq!((who(&images, "web@sha256:1"), who(&images, "db:1")), (vec![], vec![]));
-        assert_eq!(who(&published, "web:1"), both, "a picture stays what it was");
+        assert_eq!(who(&published, "web:1"), both, "a snapshot stays what it was");
 
         let rows = images.rows.len();
         assert!(images.set(NodeOrd(9), &[image(&["a:1"], 1), image(&["b:1"], 2)]));

@@ -1,4 +1,4 @@
-//! What a request reads: an immutable picture of the cluster.
+//! What a request reads: an immutable snapshot of the cluster.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,10 +77,10 @@ pub enum Watch {
     Lost,
 }
 
-/// An immutable picture of the cluster.
+/// An immutable snapshot of the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Counts pictures.
+    /// Counts snapshots.
     pub generation: Generation,
     /// Counts changes of what nodes are, their labels among it; heartbeats do not count.
     pub nodes_version: u64,
@@ -89,7 +89,7 @@ pub struct Snapshot {
     /// Per-node attributes.
     pub columns: Columns,
     /// The rows whose attributes, extended resources among them, changed lately.
-    pub touched: Arc<ChangeLog>,
+    pub changes: Arc<ChangeLog>,
     /// Extended resources, by [`ResourceOrd`].
     pub extended: Arc<Vec<ExtendedColumn>>,
     /// Distinct sets of taints; few, so a request judges each once.
@@ -128,7 +128,7 @@ pub struct Snapshot {
     pub num_nodes: usize,
     /// Number of placed pods.
     pub num_pods: usize,
-    /// Whether the watch of pods told all: there may be bindings that this picture does not show.
+    /// Whether the watch of pods told all: there may be bindings that this snapshot does not show.
     pub pods_watch: Watch,
 }
 

@@ -1,4 +1,4 @@
-//! The one mutable thing: `apply` takes a change in, `publish` gives a picture out.
+//! The one mutable thing: `apply` takes a change in, `publish` gives a snapshot out.
 //!
 //! A pod is in one of three states, and every sum follows from where it is:
 //!
@@ -46,7 +46,7 @@ pub enum Confirmed {
 /// What one `apply` did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// A picture published now would differ from the last one.
+    /// A snapshot published now would differ from the last one.
     pub changed: bool,
     /// Objects that a complete list no longer had: deletions that no watch told us of.
     pub swept: usize,
@@ -55,7 +55,7 @@ pub struct Applied {
 /// The state of the cluster. See the module's drawing.
 #[derive(Debug, Default)]
 pub struct ClusterState {
-    /// The picture being drawn; publishing clones it, which is cheap.
+    /// The snapshot being drawn; publishing clones it, which is cheap.
     pub(super) now: Snapshot,
     /// Every known pod.
     pub(super) known: PodIndex,
@@ -66,7 +66,7 @@ pub struct ClusterState {
     pub(super) taint_users: Vec<u32>,
     /// Nodes whose labels leave a domain out that a neighbour's may fill in.
     pub(super) incomplete: FxHashSet<NodeOrd>,
-    pub(super) settled: Vec<Confirmed>,
+    pub(super) confirmed: Vec<Confirmed>,
     /// What many records share.
     shared_texts: FxHashSet<Arc<str>>,
     shared_shapes: FxHashSet<Arc<PodShape>>,
@@ -205,15 +205,15 @@ impl ClusterState {
         Applied { changed, swept: 0 }
     }
 
-    /// The picture as it stands, and what settled since the last one. A holder of a hold must look at
-    /// the picture *after* it has drained what settled, or it would count a pod twice or not at all.
+    /// The snapshot as it stands, and what confirmed since the last one. A holder of a hold must look at
+    /// the snapshot *after* it has drained what confirmed, or it would count a pod twice or not at all.
     pub fn publish(&mut self) -> (Arc<Snapshot>, Vec<Confirmed>) {
         self.complete_paths();
         if self.dirty {
             self.now.generation = Generation(self.now.generation.0 + 1);
             self.dirty = false;
         }
-        (Arc::new(self.now.clone()), std::mem::take(&mut self.settled))
+        (Arc::new(self.now.clone()), std::mem::take(&mut self.confirmed))
     }
 
     fn pod_seen(&mut self, pod: &Pod) -> bool {
@@ -236,7 +236,7 @@ impl ClusterState {
             before = Some(known.on).filter(|on| *on != NodeOrd::UNKNOWN);
         }
         if restored {
-            self.settled.push(Confirmed::Restored(pod.uid));
+            self.confirmed.push(Confirmed::Restored(pod.uid));
         }
         if pod.terminal {
             self.pod_gone(pod.uid);
@@ -253,7 +253,7 @@ impl ClusterState {
     }
 
     /// False when it is where and what it was, as after most events: a kubelet's reports on a pod's
-    /// status concern no decision, and a picture is not drawn anew for them.
+    /// status concern no decision, and a snapshot is not drawn anew for them.
     fn pod_placed(&mut self, pod: &Pod, node: &str, before: Option<NodeOrd>) -> bool {
         let record = self.record_of(pod);
         if let Some(on) = before
@@ -270,7 +270,7 @@ impl ClusterState {
             self.learn_labels(app, &pod.labels);
         }
         if before.is_none() {
-            self.settled.push(Confirmed::Placed(pod.uid));
+            self.confirmed.push(Confirmed::Placed(pod.uid));
         }
         true
     }
@@ -321,7 +321,7 @@ impl ClusterState {
 
     fn pod_gone(&mut self, uid: PodUid) {
         self.remove(uid);
-        self.settled.push(Confirmed::Gone(uid));
+        self.confirmed.push(Confirmed::Gone(uid));
         let stamp = self.epochs[Kind::Pods as usize];
         if self.buried.insert(uid, stamp).is_none() {
             self.tombstones.push_back(uid);
@@ -393,7 +393,7 @@ impl ClusterState {
                 // No tombstone: the watch goes on from this list, so no late event can revive them.
                 for uid in &gone {
                     self.remove(*uid);
-                    self.settled.push(Confirmed::Gone(*uid));
+                    self.confirmed.push(Confirmed::Gone(*uid));
                 }
                 self.buried.retain(|_, since| *since == stamp);
                 self.tombstones.retain(|uid| self.buried.contains_key(uid));

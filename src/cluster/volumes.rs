@@ -146,7 +146,7 @@ impl VolumeLists {
         self.volumes.remove(&name);
     }
 
-    /// How many claims and volumes are in the picture and not known to be, or the other way round: no list
+    /// How many claims and volumes are in the snapshot and not known to be, or the other way round: no list
     /// would ever remove those, or nobody be judged by these.
     pub(super) fn differences(&self, now: &Volumes) -> (usize, usize) {
         let claims = differ(&self.claims, now.claims.len(), |name| now.claim(name).is_some());
@@ -154,7 +154,7 @@ impl VolumeLists {
         (claims, volumes)
     }
 
-    /// Takes over what the picture has; `stamps` are those of the lists of claims and volumes.
+    /// Takes over what the snapshot has; `stamps` are those of the lists of claims and volumes.
     pub(super) fn repair(&mut self, now: &Volumes, (claims, volumes): (Stamp, Stamp)) {
         self.claims = restamped(&self.claims, now.claims.iter().map(|it| it.0), claims);
         self.volumes = restamped(&self.volumes, now.reaches.iter().map(|it| it.0), volumes);

@@ -91,14 +91,14 @@ impl NoTarget {
         }
     }
 
-    /// What can be said of a pod before any node is looked at, but for what the desk knows of it.
-    fn of(world: &View, siblings: &OtherExtenders, pod: &Pod) -> Option<Self> {
+    /// What can be said of a pod before any node is looked at, but for what the decider knows of it.
+    fn of(view: &View, other_extenders: &OtherExtenders, pod: &Pod) -> Option<Self> {
         let has = |what| pod.preferences.intersects(what);
-        let unjudged = world.snapshot.cannot_judge(pod);
+        let unjudged = view.snapshot.cannot_judge(pod);
         let holds = |it: &Self| match it {
             Self::NotPending => !pod.is_pending(),
             Self::Gated => pod.gated,
-            Self::Exempt => world.class(world.classify(pod).class).role == Role::Exempt,
+            Self::Exempt => view.class(view.classify(pod).class).role == Role::Exempt,
             Self::Nominated => pod.nominated.is_some(),
             Self::Group => pod.grouped,
             Self::Named => pod.constraints.as_ref().is_some_and(|it| it.names_nodes()),
@@ -106,7 +106,7 @@ impl NoTarget {
             Self::Choice(ShortlistOff::SoftSpread) => has(Preferences::SPREAD),
             Self::Choice(ShortlistOff::PodAffinity) => has(Preferences::POD_AFFINITY),
             Self::Choice(ShortlistOff::NodeAffinity) => has(Preferences::NODE_AFFINITY),
-            Self::Choice(ShortlistOff::Sibling) => siblings.judge(pod),
+            Self::Choice(ShortlistOff::Sibling) => other_extenders.judge(pod),
             Self::Answered | Self::NoNode | Self::Choice(ShortlistOff::SoftTaints) => false,
         };
         Self::ALL.into_iter().find(holds)
@@ -114,29 +114,23 @@ impl NoTarget {
 }
 
 impl Decider {
-    /// A desk that knows what this one holds, for whoever decides on many pods while this one goes on
+    /// A decider that knows what this one holds, for whoever decides on many pods while this one goes on
     /// answering.
     #[must_use]
     pub fn copy_of_holds(&self) -> Self {
-        let mut copy = Self::default().beside(self.siblings().clone());
+        let mut copy = Self::default().beside(self.other_extenders().clone());
         (copy.holds, copy.plan_generation) = (self.holds.clone(), self.plan_generation);
         copy
     }
 
     /// Notes that `pod` is to get this node, until a snapshot shows it there or an answer says
     /// otherwise. `None` when it holds something already.
-    pub fn hold_for(
-        &mut self,
-        world: &View,
-        pod: &Pod,
-        node: NodeOrd,
-        now: Tick,
-    ) -> Option<HoldId> {
-        self.follow(world);
+    pub fn hold_for(&mut self, view: &View, pod: &Pod, node: NodeOrd, now: Tick) -> Option<HoldId> {
+        self.follow(view);
         if self.is_held(pod.uid) {
             return None;
         }
-        self.holds.place(&world.snapshot, pod, &[node], now);
+        self.holds.place(&view.snapshot, pod, &[node], now);
         Some(self.holds.get(pod.uid)?.id)
     }
 
@@ -151,37 +145,37 @@ impl Decider {
     }
 
     /// Why the pod is given no target, as far as it takes no look at a node to know.
-    pub fn no_target(&self, world: &View, pod: &Pod) -> Option<NoTarget> {
+    pub fn no_target(&self, view: &View, pod: &Pod) -> Option<NoTarget> {
         let answered = self.is_held(pod.uid).then_some(NoTarget::Answered);
-        NoTarget::of(world, self.siblings(), pod).or(answered)
+        NoTarget::of(view, self.other_extenders(), pod).or(answered)
     }
 
     /// The targets of pods in the order in which kube-scheduler comes to them: for each the best node
     /// where those before it are on theirs. Fewer than there are pods when these are of so many
     /// templates that looking for all of them would take too long.
-    pub fn targets(&mut self, world: &View, pods: &[Arc<Pod>]) -> Vec<Result<BestNode, NoTarget>> {
-        self.follow(world);
-        let why_not: Vec<_> = pods.iter().map(|pod| self.no_target(world, pod)).collect();
+    pub fn targets(&mut self, view: &View, pods: &[Arc<Pod>]) -> Vec<Result<BestNode, NoTarget>> {
+        self.follow(view);
+        let why_not: Vec<_> = pods.iter().map(|pod| self.no_target(view, pod)).collect();
         let mut targets: Vec<_> =
             why_not.iter().map(|why| Err(why.unwrap_or(NoTarget::NoNode))).collect();
         let judged = why_not.iter().enumerate().filter(|(_, why)| why.is_none());
         let judged: Vec<usize> = judged.map(|(at, _)| at).collect();
-        let mut ahead = PlannedView::of(world);
+        let mut ahead = PlannedView::of(view);
         // Which nominations count depends on the priority alone: none of these pods has its own.
         for run in judged.chunk_by(|a, b| pods[*a].priority == pods[*b].priority) {
-            let apart = self.holds.apart_with(&world.snapshot, Some(&pods[run[0]]));
+            let apart = self.holds.apart_with(&view.snapshot, Some(&pods[run[0]]));
             ahead.constrained.see(apart, judged.iter().map(|at| &pods[*at]));
-            let replicas = self.replicas_of(&world.snapshot, run.iter().map(|at| &*pods[*at]));
-            if !world.snapshot.nominees.is_empty() {
+            let replicas = self.replicas_of(&view.snapshot, run.iter().map(|at| &*pods[*at]));
+            if !view.snapshot.nominees.is_empty() {
                 ahead.templates.clear();
             }
-            let unlooked = self.holds.seen_by(&world.snapshot, &pods[run[0]], |extra| {
+            let unlooked = self.holds.seen_by(&view.snapshot, &pods[run[0]], |uncommitted| {
                 run.iter().find(|at| {
                     let pod = &pods[**at];
-                    extra.replicas.clear();
+                    uncommitted.replicas.clear();
                     let of_app = pod.app().and_then(|app| replicas.get(&app));
-                    extra.replicas.extend(of_app.into_iter().flatten());
-                    let target = ahead.target(pod, extra);
+                    uncommitted.replicas.extend(of_app.into_iter().flatten());
+                    let target = ahead.target(pod, uncommitted);
                     target.map(|target| targets[**at] = target).is_none()
                 })
             });
@@ -212,9 +206,9 @@ impl Decider {
     }
 }
 
-/// The world as it will be when the pods of the batch are where they are to go.
+/// The view as it will be when the pods of the batch are where they are to go.
 struct PlannedView {
-    world: View,
+    view: View,
     /// As it is without the batch.
     before: Arc<Snapshot>,
     templates: BatchClasses,
@@ -229,11 +223,11 @@ struct PlannedView {
 }
 
 impl PlannedView {
-    fn of(world: &View) -> Self {
-        let snapshot = Arc::new(Snapshot::clone(&world.snapshot));
+    fn of(view: &View) -> Self {
+        let snapshot = Arc::new(Snapshot::clone(&view.snapshot));
         Self {
-            world: View { snapshot, ..world.clone() },
-            before: world.snapshot.clone(),
+            view: View { snapshot, ..view.clone() },
+            before: view.snapshot.clone(),
             templates: BatchClasses::default(),
             constrained: Constrained::default(),
             taken: Vec::new(),
@@ -249,13 +243,13 @@ impl PlannedView {
     fn target(
         &mut self,
         pod: &Arc<Pod>,
-        extra: &Uncommitted,
+        uncommitted: &Uncommitted,
     ) -> Option<Result<BestNode, NoTarget>> {
-        let Self { world, before, templates, constrained, .. } = self;
+        let Self { view, before, templates, constrained, .. } = self;
         let Self { taken, takers, candidates, verdicts, ranker, .. } = self;
-        let class_ord = world.classify(pod).class;
-        let case = DecisionContext { world, class: world.class(class_ord), pod, extra };
-        let in_tree = constrained.of(before, pod, extra, takers, taken)?;
+        let class_ord = view.classify(pod).class;
+        let case = DecisionContext { view, class: view.class(class_ord), pod, uncommitted };
+        let in_tree = constrained.of(before, pod, uncommitted, takers, taken)?;
         let rows = templates.candidates(class_ord, case, taken, in_tree, candidates)?;
         judge(case, Some(rows), candidates, verdicts);
         let mut kept = verdicts.iter().map(|verdict| *verdict == Reason::Kept);
@@ -265,12 +259,12 @@ impl PlannedView {
             return Some(Err(NoTarget::NoNode));
         };
         let node = candidates[at];
-        if pod.dislikes(world.snapshot.taints(node)) {
+        if pod.dislikes(view.snapshot.taints(node)) {
             return Some(Err(NoTarget::Choice(ShortlistOff::SoftTaints)));
         }
-        let band = usize::from(case.class.band(world.snapshot.pool(node)));
+        let band = usize::from(case.class.band(view.snapshot.pool(node)));
         let best = BestNode { node, band, points: ranked.points(at) };
-        Arc::make_mut(&mut world.snapshot).assume(pod, node);
+        Arc::make_mut(&mut view.snapshot).assume(pod, node);
         taken.push(node);
         takers.push(pod.clone());
         Some(Ok(best))

@@ -15,7 +15,7 @@ use super::{Decider, DecisionContext, View};
 use crate::cluster::ChangeLog;
 use crate::model::{ClassOrd, ImageName, NodeOrd, Pod, Reason};
 
-/// Most templates whose contenders are kept, some 250 kB each; the one that was not asked about for
+/// Most templates whose candidate index are kept, some 250 kB each; the one that was not asked about for
 /// longest makes room.
 const MAX_KEPT: usize = 16;
 /// What is asked about once is mostly not asked about again.
@@ -54,7 +54,7 @@ struct KeptIndex {
     num_asked: u32,
     /// How many changes of rows, and of holds, are known; `None` before the first look.
     read: Option<[u64; 2]>,
-    contenders: CandidateIndex,
+    index: CandidateIndex,
 }
 
 impl BestNodes {
@@ -68,7 +68,7 @@ impl BestNodes {
         self.kept.clear();
     }
 
-    /// Where the contenders of the pod's template are, up to date, if they are worth having. `case.extra` is
+    /// Where the candidate index of the pod's template are, up to date, if they are worth having. `case.uncommitted` is
     /// what all holds take, `held` where that changed.
     fn position(
         &mut self,
@@ -88,26 +88,26 @@ impl BestNodes {
         if kept.num_asked < NUM_ASKED {
             return None;
         }
-        let snapshot = &case.world.snapshot;
+        let snapshot = &case.view.snapshot;
         let changed = kept
             .read
-            .and_then(|[rows, holds]| Some([snapshot.touched.since(rows)?, held.since(holds)?]));
-        kept.read = Some([snapshot.touched.end(), held.end()]);
+            .and_then(|[rows, holds]| Some([snapshot.changes.since(rows)?, held.since(holds)?]));
+        kept.read = Some([snapshot.changes.end(), held.end()]);
         let images = images_of(snapshot, case.pod);
         let all = snapshot.capacity();
         match changed.filter(|[rows, holds]| rows.len() + holds.len() < all) {
             Some(changed) => {
                 buffers.nodes.clear();
                 changed.iter().for_each(|it| buffers.nodes.extend_from_slice(it));
-                kept.contenders.follow(case, buffers);
-                kept.contenders.see_images(case, images);
+                kept.index.follow(case, buffers);
+                kept.index.see_images(case, images);
             }
-            None => kept.contenders.look(case, images, buffers),
+            None => kept.index.look(case, images, buffers),
         }
         Some(at)
     }
 
-    /// Gathers the nodes among which the best for the pod is; `case.extra` is what it sees.
+    /// Gathers the nodes among which the best for the pod is; `case.uncommitted` is what it sees.
     fn gather(
         &mut self,
         at: usize,
@@ -116,14 +116,14 @@ impl BestNodes {
         into: &mut Vec<NodeOrd>,
     ) {
         let Self { kept, replicas, differ, .. } = self;
-        let snapshot = &case.world.snapshot;
-        replicas_of(snapshot, case.pod, case.extra, replicas);
+        let snapshot = &case.view.snapshot;
+        replicas_of(snapshot, case.pod, case.uncommitted, replicas);
         differ.clear();
-        differ.extend(case.extra.differs.iter().filter(|ord| snapshot.is_live(**ord)));
+        differ.extend(case.uncommitted.differs.iter().filter(|ord| snapshot.is_live(**ord)));
         differ.sort_unstable();
         differ.dedup();
         let unlike = Unlike { replicas, differ };
-        kept[at].contenders.gather(case, &unlike, &UnofferedNodes::new(case, in_tree), into);
+        kept[at].index.gather(case, &unlike, &UnofferedNodes::new(case, in_tree), into);
     }
 
     fn find(&mut self, class: ClassOrd, pod: &Pod) -> usize {
@@ -143,7 +143,7 @@ impl BestNodes {
             last_asked: 0,
             num_asked: 0,
             read: None,
-            contenders: CandidateIndex::default(),
+            index: CandidateIndex::default(),
         });
         self.kept.len() - 1
     }
@@ -152,22 +152,23 @@ impl BestNodes {
 impl Decider {
     /// The best of all nodes that may take the pod, as the answer to an offer of all of them would have
     /// it, by kube-scheduler's own constraints as far as they can be judged; `None` when no node may.
-    pub fn best_anywhere(&mut self, world: &View, pod: &Pod) -> Option<BestNode> {
-        self.follow(world);
-        let class_ord = world.classify(pod).class;
-        let (snapshot, class) = (&world.snapshot, world.class(class_ord));
-        let (extra, held) = self.holds.sums(snapshot);
-        let case = DecisionContext { world, class, pod, extra };
-        let Some(at) = self.anywhere.position(class_ord, case, held) else {
-            return self.best_of_all(world, pod);
+    pub fn best_anywhere(&mut self, view: &View, pod: &Pod) -> Option<BestNode> {
+        self.follow(view);
+        let class_ord = view.classify(pod).class;
+        let (snapshot, class) = (&view.snapshot, view.class(class_ord));
+        let (uncommitted, held) = self.holds.sums(snapshot);
+        let case = DecisionContext { view, class, pod, uncommitted };
+        let Some(at) = self.best_nodes.position(class_ord, case, held) else {
+            return self.best_of_all(view, pod);
         };
-        let Self { holds, anywhere, buffers, .. } = self;
+        let Self { holds, best_nodes, buffers, .. } = self;
         let apart = holds.apart_with(snapshot, Some(pod));
         let DecisionBuffers { ranker, verdicts, kept, keys, .. } = buffers;
-        holds.seen_by(snapshot, pod, |extra| {
-            let case = DecisionContext { world, class, pod, extra };
-            let in_tree = RequiredConstraints::of(snapshot, &apart, pod, &extra.replicas, keys);
-            anywhere.gather(at, case, in_tree.as_ref(), kept);
+        holds.seen_by(snapshot, pod, |uncommitted| {
+            let case = DecisionContext { view, class, pod, uncommitted };
+            let in_tree =
+                RequiredConstraints::of(snapshot, &apart, pod, &uncommitted.replicas, keys);
+            best_nodes.gather(at, case, in_tree.as_ref(), kept);
             judge(case, None, kept, verdicts);
             let mut is_kept = verdicts.iter().map(|it| *it == Reason::Kept);
             kept.retain(|_| is_kept.next() == Some(true));
@@ -176,16 +177,15 @@ impl Decider {
     }
 
     /// The best of these nodes that may take the pod, by kube-scheduler's own constraints as well.
-    pub fn best_of(&mut self, world: &View, pod: &Pod, nodes: &[NodeOrd]) -> Option<BestNode> {
-        self.follow(world);
-        let class = world.classify(pod).class;
-        let apart = self.holds.apart_with(&world.snapshot, Some(pod));
-        self.seen_with(world, pod, class, nodes.len(), |case, rows, buffers| {
+    pub fn best_of(&mut self, view: &View, pod: &Pod, nodes: &[NodeOrd]) -> Option<BestNode> {
+        self.follow(view);
+        let class = view.classify(pod).class;
+        let apart = self.holds.apart_with(&view.snapshot, Some(pod));
+        self.seen_with(view, pod, class, nodes.len(), |case, rows, buffers| {
             judge(case, rows, nodes, &mut buffers.verdicts);
             let DecisionBuffers { ranker, verdicts, kept, keys, .. } = buffers;
-            let replicas = &case.extra.replicas;
-            let in_tree =
-                RequiredConstraints::of(&case.world.snapshot, &apart, pod, replicas, keys);
+            let replicas = &case.uncommitted.replicas;
+            let in_tree = RequiredConstraints::of(&case.view.snapshot, &apart, pod, replicas, keys);
             copy_kept(nodes, verdicts, kept);
             UnofferedNodes::new(case, in_tree.as_ref()).retain(kept);
             best_kept(case, rows, kept, ranker)
@@ -194,21 +194,21 @@ impl Decider {
 
     /// True when the node, offered or not, would take the pod, as far as this can be told without a look at
     /// other pods' terms.
-    pub fn would_have(&mut self, world: &View, pod: &Pod, node: NodeOrd) -> bool {
-        self.passes_somewhere(world, pod, None, &[node])
+    pub fn would_have(&mut self, view: &View, pod: &Pod, node: NodeOrd) -> bool {
+        self.passes_somewhere(view, pod, None, &[node])
     }
 
     /// True when one of the offered nodes would take the pod; where it is not known which were, one of `all`,
     /// with the same reservation.
     pub(super) fn passes_somewhere(
         &mut self,
-        world: &View,
+        view: &View,
         pod: &Pod,
         offered: Option<&[NodeOrd]>,
         all: &[NodeOrd],
     ) -> bool {
-        let (class, nodes) = (world.classify(pod).class, offered.unwrap_or(all));
-        self.seen_with(world, pod, class, nodes.len(), |case, rows, buffers| {
+        let (class, nodes) = (view.classify(pod).class, offered.unwrap_or(all));
+        self.seen_with(view, pod, class, nodes.len(), |case, rows, buffers| {
             judge(case, rows, nodes, &mut buffers.verdicts);
             let judge_nodes = UnofferedNodes::new(case, None);
             let admits = |ord| offered.is_some() || judge_nodes.admits_by_itself(ord);
@@ -219,27 +219,27 @@ impl Decider {
 
     /// True when some node's taints are in words of which only kube-scheduler can tell whether they keep the pod
     /// off: that no node would take it is not certain then.
-    pub(super) fn is_in_doubt(&mut self, world: &View, pod: &Pod) -> bool {
-        self.seen_by(world, pod, |extra| {
-            let class = world.class(world.classify(pod).class);
+    pub(super) fn is_in_doubt(&mut self, view: &View, pod: &Pod) -> bool {
+        self.seen_by(view, pod, |uncommitted| {
+            let class = view.class(view.classify(pod).class);
             let judge_nodes =
-                UnofferedNodes::new(DecisionContext { world, class, pod, extra }, None);
-            world.snapshot.live_nodes().any(|ord| judge_nodes.is_unclear(ord))
+                UnofferedNodes::new(DecisionContext { view, class, pod, uncommitted }, None);
+            view.snapshot.live_nodes().any(|ord| judge_nodes.is_unclear(ord))
         })
     }
 
     /// Forgets what was found on nodes: the policy has changed, or a decision broke off half-way.
     pub(super) fn forget_looks(&mut self) {
-        self.scans.clear();
-        self.anywhere.clear();
+        self.equivalence_cache.clear();
+        self.best_nodes.clear();
         self.closest.clear();
     }
 
-    fn best_of_all(&mut self, world: &View, pod: &Pod) -> Option<BestNode> {
+    fn best_of_all(&mut self, view: &View, pod: &Pod) -> Option<BestNode> {
         let mut nodes = std::mem::take(&mut self.buffers.all);
         nodes.clear();
-        nodes.extend(world.snapshot.live_nodes());
-        let best = self.best_of(world, pod, &nodes);
+        nodes.extend(view.snapshot.live_nodes());
+        let best = self.best_of(view, pod, &nodes);
         self.buffers.all = nodes;
         best
     }
@@ -255,7 +255,7 @@ fn best_kept(
     let ranked = ranker.rank(case, rows, kept);
     let at = *ranked.best(1).first()?;
     let node = kept[at];
-    let band = usize::from(case.class.band(case.world.snapshot.pool(node)));
+    let band = usize::from(case.class.band(case.view.snapshot.pool(node)));
     Some(BestNode { node, band, points: ranked.points(at) })
 }
 

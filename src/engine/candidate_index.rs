@@ -58,7 +58,7 @@ pub(super) fn images_of<'a>(snapshot: &Snapshot, pod: &'a Pod) -> &'a [ImageName
 pub(super) fn replicas_of(
     snapshot: &Snapshot,
     pod: &Pod,
-    extra: &Uncommitted,
+    uncommitted: &Uncommitted,
     into: &mut Vec<NodeOrd>,
 ) {
     into.clear();
@@ -67,8 +67,8 @@ pub(super) fn replicas_of(
     };
     let placed = snapshot.app(app).map_or(&[][..], |row| row.nodes());
     into.extend(placed.iter().map(|it| it.0));
-    if !extra.replicas.is_empty() {
-        into.extend(extra.replicas.iter().map(|it| it.1));
+    if !uncommitted.replicas.is_empty() {
+        into.extend(uncommitted.replicas.iter().map(|it| it.1));
         into.sort_unstable();
         into.dedup();
     }
@@ -84,14 +84,14 @@ impl CandidateIndex {
     ) {
         *self = Self::default();
         buffers.nodes.clear();
-        buffers.nodes.extend((0..case.world.snapshot.capacity() as u32).map(NodeOrd));
+        buffers.nodes.extend((0..case.view.snapshot.capacity() as u32).map(NodeOrd));
         self.image_points = image_points(case, images, &buffers.nodes);
         self.follow(case, buffers);
     }
 
     /// Looks again at the nodes in the buffer.
     pub(super) fn follow(&mut self, case: DecisionContext<'_>, buffers: &mut CacheBuffers) {
-        let snapshot = &case.world.snapshot;
+        let snapshot = &case.view.snapshot;
         let all = snapshot.capacity();
         self.rows.fit(all);
         self.points.resize(all, None);
@@ -149,7 +149,7 @@ impl CandidateIndex {
         judge: &UnofferedNodes<'_>,
         into: &mut Vec<NodeOrd>,
     ) {
-        let hashes = &case.world.snapshot.columns.name_hash;
+        let hashes = &case.view.snapshot.columns.name_hash;
         let tie_of = |ord: NodeOrd| tie(case.pod.uid, hashes[ord.index()]);
         let Self { points, group_of, groups, .. } = self;
         let admits = |ord: NodeOrd| judge.admits(ord);
@@ -247,12 +247,12 @@ impl Group {
 
 /// What the images make of each node, in weighted points; empty without any that make a difference.
 fn image_points(case: DecisionContext<'_>, images: &[ImageName], nodes: &[NodeOrd]) -> Vec<u32> {
-    let DecisionContext { world, class, pod, extra } = case;
+    let DecisionContext { view, class, pod, uncommitted } = case;
     let rule = class.scorers.iter().find(|rule| rule.name == "imageLocality");
     let Some(rule) = rule.filter(|_| !images.is_empty()) else {
         return Vec::new();
     };
-    let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &[] };
+    let cx = Cx { snapshot: &view.snapshot, uncommitted, pod, extended: &[] };
     let (mut points, mut buffers) = (Vec::new(), Default::default());
     let scored = Scored { nodes, fills: &[], points: &mut points, buffers: &mut buffers };
     rule.scorer.score(&cx, scored);

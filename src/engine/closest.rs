@@ -4,7 +4,7 @@
 //! it. The verdict of the rule that comes last in the catalogue is therefore of the node that is closest to
 //! taking the pod ([ADR 0014](../../docs/adr/0014-the-reason-closest-to-success.md)).
 //!
-//! A pod is judged on all nodes once, at its first refusal. The verdicts of local rules are kept by template:
+//! A pod is judged on all nodes once, at its first unschedulable answer. The verdicts of local rules are kept by template:
 //! a backlog of one template shares one look at all nodes, and then only rows that changed are looked at again.
 
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Closest {
         self.kept.iter().map(|it| it.num_looks).sum()
     }
 
-    /// Where the verdicts of the pod's template are, up to date. `case.extra` is what all holds take, `held`
+    /// Where the verdicts of the pod's template are, up to date. `case.uncommitted` is what all holds take, `held`
     /// where that changed.
     fn position(&mut self, class: ClassOrd, case: DecisionContext<'_>, held: &ChangeLog) -> usize {
         let at = self.find(class, case.pod);
@@ -77,10 +77,10 @@ impl Closest {
         let Self { kept, buffers, num_asked, is_off } = self;
         let kept = &mut kept[at];
         kept.last_asked = *num_asked;
-        let snapshot = &*case.world.snapshot;
+        let snapshot = &*case.view.snapshot;
         let read = kept.read.filter(|_| !*is_off);
         let changed = read
-            .and_then(|[rows, holds]| Some([snapshot.touched.since(rows)?, held.since(holds)?]));
+            .and_then(|[rows, holds]| Some([snapshot.changes.since(rows)?, held.since(holds)?]));
         let all = snapshot.capacity();
         buffers.nodes.clear();
         match changed.filter(|[rows, holds]| rows.len() + holds.len() < all) {
@@ -90,7 +90,7 @@ impl Closest {
                 kept.num_looks += 1;
             }
         }
-        kept.read = Some([snapshot.touched.end(), held.end()]);
+        kept.read = Some([snapshot.changes.end(), held.end()]);
         kept.verdicts.resize(all, Reason::UnknownNode);
         kept.look(case, buffers);
         if kept.constraints.is_some() {
@@ -103,13 +103,13 @@ impl Closest {
         at
     }
 
-    /// The closest reason to success over all nodes; `case.extra` is what the pod sees.
+    /// The closest reason to success over all nodes; `case.uncommitted` is what the pod sees.
     fn among(&mut self, at: usize, case: DecisionContext<'_>) -> Reason {
         let Self { kept, buffers, .. } = self;
         let kept = &mut kept[at];
         buffers.nodes.clear();
         let rows = kept.verdicts.len();
-        buffers.nodes.extend(case.extra.differs.iter().filter(|ord| ord.index() < rows));
+        buffers.nodes.extend(case.uncommitted.differs.iter().filter(|ord| ord.index() < rows));
         let of = |kept: &KeptReason, ord: &NodeOrd| kept.verdicts[ord.index()];
         buffers.before.clear();
         buffers.before.extend(buffers.nodes.iter().map(|ord| of(kept, ord)));
@@ -154,7 +154,7 @@ impl KeptReason {
     /// Lets local rules judge the nodes in the buffer again.
     fn look(&mut self, case: DecisionContext<'_>, buffers: &mut ClosestBuffers) {
         let ClosestBuffers { nodes, verdicts, .. } = buffers;
-        let snapshot = &case.world.snapshot;
+        let snapshot = &case.view.snapshot;
         fresh_verdicts(snapshot, nodes, verdicts);
         judge_local(case, nodes, verdicts);
         for (ord, verdict) in nodes.iter().zip(verdicts) {
@@ -176,7 +176,7 @@ impl KeptReason {
         verdicts.clear();
         verdicts.resize(nodes.len(), Reason::Kept);
         judge_rest(case, nodes, verdicts);
-        let snapshot = &case.world.snapshot;
+        let snapshot = &case.view.snapshot;
         let mut bound = u8::MAX;
         loop {
             let last = last_below(&self.verdicts, bound).max(last_below(verdicts, bound));
@@ -242,22 +242,25 @@ fn admits(constraints: &Constraints, snapshot: &Snapshot, ord: NodeOrd) -> bool 
 }
 
 impl Decider {
-    /// The reason that a pod's first refusal names; `offered` is the closest one among the nodes of the
+    /// The reason that a pod's first unschedulable answer names; `offered` is the closest one among the nodes of the
     /// offer, which node affinity has left.
     ///
     /// Where no offered node is known, nothing was judged, and the reason says so.
-    pub(super) fn closest_reason(&mut self, world: &View, pod: &Pod, offered: Reason) -> Reason {
+    pub(super) fn closest_reason(&mut self, view: &View, pod: &Pod, offered: Reason) -> Reason {
         if offered == Reason::UnknownNode {
             return offered;
         }
-        let class_ord = world.classify(pod).class;
-        let class = world.class(class_ord);
-        let (extra, held) = self.holds.sums(&world.snapshot);
-        let at =
-            self.closest.position(class_ord, DecisionContext { world, class, pod, extra }, held);
+        let class_ord = view.classify(pod).class;
+        let class = view.class(class_ord);
+        let (uncommitted, held) = self.holds.sums(&view.snapshot);
+        let at = self.closest.position(
+            class_ord,
+            DecisionContext { view, class, pod, uncommitted },
+            held,
+        );
         let Self { holds, closest, .. } = self;
-        let found = holds.seen_by(&world.snapshot, pod, |extra| {
-            closest.among(at, DecisionContext { world, class, pod, extra })
+        let found = holds.seen_by(&view.snapshot, pod, |uncommitted| {
+            closest.among(at, DecisionContext { view, class, pod, uncommitted })
         });
         found.max(offered)
     }

@@ -25,7 +25,7 @@ const NAMES_A_ROW: usize = 8;
 /// Scans by template.
 #[derive(Debug, Default)]
 pub(super) struct EquivalenceCache {
-    scans: Vec<CacheEntry>,
+    equivalence_cache: Vec<CacheEntry>,
     num_requests: u64,
     buffers: CacheBuffers,
     is_off: bool,
@@ -43,15 +43,15 @@ pub(super) struct CacheBuffers {
 impl EquivalenceCache {
     /// Lets every request look at its nodes itself.
     pub(super) fn switch_off(&mut self) {
-        (self.scans, self.is_off) = (Vec::new(), true);
+        (self.equivalence_cache, self.is_off) = (Vec::new(), true);
     }
 
     /// Forgets everything: the policy has changed, or a decision broke off half-way.
     pub(super) fn clear(&mut self) {
-        self.scans.clear();
+        self.equivalence_cache.clear();
     }
 
-    /// The scan of the pod's template, up to date, if it is worth having. `case.extra` is what all holds
+    /// The scan of the pod's template, up to date, if it is worth having. `case.uncommitted` is what all holds
     /// take, `held` where that changed.
     ///
     /// A request that asks for fewer names than rows have changed since the last one of its template
@@ -69,10 +69,10 @@ impl EquivalenceCache {
             return None;
         }
         self.num_requests += 1;
-        let snapshot = &case.world.snapshot;
-        let ends = [snapshot.touched.end(), held.end()];
+        let snapshot = &case.view.snapshot;
+        let ends = [snapshot.changes.end(), held.end()];
         let at = self.position(class, case.pod, ends);
-        let scan = self.scans.get_mut(at)?;
+        let scan = self.equivalence_cache.get_mut(at)?;
         scan.last_asked = self.num_requests;
         let moved = ends.iter().zip(scan.ends).map(|(now, then)| now.saturating_sub(then)).sum();
         scan.ends = ends;
@@ -83,7 +83,7 @@ impl EquivalenceCache {
         scan.num_names = scan.num_names.saturating_add(num_names);
         let changed = scan
             .read
-            .and_then(|[rows, holds]| Some([snapshot.touched.since(rows)?, held.since(holds)?]));
+            .and_then(|[rows, holds]| Some([snapshot.changes.since(rows)?, held.since(holds)?]));
         let all = snapshot.capacity();
         let changed = changed.filter(|[rows, holds]| rows.len() + holds.len() < all);
         let needed = match changed {
@@ -108,14 +108,14 @@ impl EquivalenceCache {
     fn position(&mut self, class: ClassOrd, pod: &Pod, ends: [u64; 2]) -> usize {
         let hash = EquivalenceKey::hash_of(class, pod);
         let is_of = |it: &CacheEntry| it.template.is_of(hash, class, pod);
-        if let Some(at) = self.scans.iter().position(is_of) {
+        if let Some(at) = self.equivalence_cache.iter().position(is_of) {
             return at;
         }
-        let oldest = self.scans.iter().enumerate().min_by_key(|(_, it)| it.last_asked);
-        if let Some((at, _)) = oldest.filter(|_| self.scans.len() >= MAX_SCANS) {
-            self.scans.swap_remove(at);
+        let oldest = self.equivalence_cache.iter().enumerate().min_by_key(|(_, it)| it.last_asked);
+        if let Some((at, _)) = oldest.filter(|_| self.equivalence_cache.len() >= MAX_SCANS) {
+            self.equivalence_cache.swap_remove(at);
         }
-        self.scans.push(CacheEntry {
+        self.equivalence_cache.push(CacheEntry {
             template: EquivalenceKey::new(hash, class, pod),
             last_asked: 0,
             num_names: 0,
@@ -123,7 +123,7 @@ impl EquivalenceCache {
             read: None,
             rows: Rows::default(),
         });
-        self.scans.len() - 1
+        self.equivalence_cache.len() - 1
     }
 }
 
@@ -208,7 +208,7 @@ impl Rows {
     /// Looks again at the nodes in the buffer.
     pub(super) fn look(&mut self, case: DecisionContext<'_>, buffers: &mut CacheBuffers) {
         let CacheBuffers { nodes, verdicts, ranker } = buffers;
-        fresh_verdicts(&case.world.snapshot, nodes, verdicts);
+        fresh_verdicts(&case.view.snapshot, nodes, verdicts);
         judge_local(case, nodes, verdicts);
         let points = ranker.local_points(case, nodes);
         for (ord, (verdict, points)) in nodes.iter().zip(verdicts.iter().zip(points)) {
@@ -235,12 +235,12 @@ impl Lent<'_> {
         decide: impl FnOnce(&Rows) -> T,
     ) -> T {
         let Self { rows, buffers } = self;
-        if case.extra.differs.is_empty() {
+        if case.uncommitted.differs.is_empty() {
             return decide(rows);
         }
         buffers.nodes.clear();
         let is_row = |ord: &&NodeOrd| ord.index() < rows.verdicts.len();
-        buffers.nodes.extend(case.extra.differs.iter().filter(is_row));
+        buffers.nodes.extend(case.uncommitted.differs.iter().filter(is_row));
         let row = |ord: &NodeOrd| (rows.verdicts[ord.index()], rows.points[ord.index()]);
         let before: Vec<(Reason, u32)> = buffers.nodes.iter().map(row).collect();
         rows.look(case, buffers);

@@ -69,23 +69,23 @@ pub struct RulePoints {
 
 /// Explains a pod over `nodes`: the `most` best ones in full, and one refused node per reason.
 pub fn explain(
-    desk: &mut Decider,
-    world: &View,
+    decider: &mut Decider,
+    view: &View,
     pod: &Pod,
     nodes: &[NodeOrd],
     most: usize,
 ) -> Explanation {
-    let granted = world.classify(pod);
-    let class = world.class(granted.class);
-    let snapshot = &*world.snapshot;
-    let apart = desk.holds.apart_with(snapshot, Some(pod));
-    let nominated = desk.holds.nominated_seen_by(snapshot, pod);
-    desk.seen_by(world, pod, |extra| {
+    let granted = view.classify(pod);
+    let class = view.class(granted.class);
+    let snapshot = &*view.snapshot;
+    let apart = decider.holds.apart_with(snapshot, Some(pod));
+    let nominated = decider.holds.nominated_seen_by(snapshot, pod);
+    decider.seen_by(view, pod, |uncommitted| {
         let mut verdicts = Vec::new();
-        let case = DecisionContext { world, class, pod, extra };
+        let case = DecisionContext { view, class, pod, uncommitted };
         judge(case, None, nodes, &mut verdicts);
         let keys = &mut TopologyDomains::default();
-        let in_tree = RequiredConstraints::of(snapshot, &apart, pod, &extra.replicas, keys);
+        let in_tree = RequiredConstraints::of(snapshot, &apart, pod, &uncommitted.replicas, keys);
         let judge_nodes = UnofferedNodes::new(case, in_tree.as_ref());
         for (ord, verdict) in nodes.iter().zip(&mut verdicts).filter(|it| *it.1 == Reason::Kept) {
             *verdict = judge_nodes.lacks(*ord).unwrap_or(Reason::Kept);
@@ -143,8 +143,9 @@ impl Shown<'_> {
     }
 
     fn points(&self, node: NodeOrd) -> Vec<RulePoints> {
-        let DecisionContext { world, class, pod, extra } = self.case;
-        let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &world.extended_of(pod) };
+        let DecisionContext { view, class, pod, uncommitted } = self.case;
+        let cx =
+            Cx { snapshot: &view.snapshot, uncommitted, pod, extended: &view.extended_of(pod) };
         let (nodes, mut fills, buffers) = ([node], Vec::new(), &mut Default::default());
         Fill::of(&cx, &nodes, &mut fills);
         let points = class.scorers.iter().map(|rule| {
@@ -158,14 +159,14 @@ impl Shown<'_> {
     }
 
     fn refused(&self, node: NodeOrd, verdict: Reason) -> NodeExplanation {
-        let DecisionContext { world, class, pod, extra } = self.case;
-        let extended = world.extended_of(pod);
-        let bounds = |extra: &Uncommitted| -> Vec<Bound> {
-            let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
+        let DecisionContext { view, class, pod, uncommitted } = self.case;
+        let extended = view.extended_of(pod);
+        let bounds = |uncommitted: &Uncommitted| -> Vec<Bound> {
+            let cx = Cx { snapshot: &view.snapshot, uncommitted, pod, extended: &extended };
             class.filters.iter().flat_map(|rule| rule.filter.bounds(&cx, node)).collect()
         };
         // The same comparisons, with nominations alone.
-        let bounds = bounds(extra).into_iter().zip(bounds(self.nominated));
+        let bounds = bounds(uncommitted).into_iter().zip(bounds(self.nominated));
         let exceeded = bounds.filter(|(it, _)| it.reason == verdict && it.is_exceeded());
         NodeExplanation {
             node,
@@ -184,7 +185,7 @@ impl Shown<'_> {
     }
 
     fn uncommitted(&self, node: NodeOrd) -> UncommittedView<Amounts> {
-        let (mut held, nominated) = (self.case.extra.on(node), self.nominated.on(node));
+        let (mut held, nominated) = (self.case.uncommitted.on(node), self.nominated.on(node));
         held -= nominated;
         UncommittedView { held, nominated }
     }

@@ -53,7 +53,7 @@ pub(super) fn judge(
     match rows {
         Some(rows) => rows.verdicts(nodes, verdicts),
         None => {
-            fresh_verdicts(&case.world.snapshot, nodes, verdicts);
+            fresh_verdicts(&case.view.snapshot, nodes, verdicts);
             judge_local(case, nodes, verdicts);
         }
     }
@@ -71,9 +71,9 @@ pub(super) fn judge_rest(case: DecisionContext<'_>, nodes: &[NodeOrd], verdicts:
 }
 
 fn judge_with(case: DecisionContext<'_>, local: bool, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
-    let DecisionContext { world, class, pod, extra } = case;
-    let extended = world.extended_of(pod);
-    let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
+    let DecisionContext { view, class, pod, uncommitted } = case;
+    let extended = view.extended_of(pod);
+    let cx = Cx { snapshot: &view.snapshot, uncommitted, pod, extended: &extended };
     for rule in class.filters.iter().filter(|rule| rule.local == local) {
         rule.filter.judge(&cx, &mut Offer { nodes, verdicts });
     }

@@ -1,7 +1,7 @@
 //! Decisions: pure functions of (snapshot, plan, pod, holds, now).
 //!
 //! Nothing here calls anything: no API, no clock, no randomness. What a decision must remember between
-//! calls (holds, refusals) is in the [`Decider`], which its owner locks for the length of one decision.
+//! calls (holds, unschedulable pods) is in the [`Decider`], which its owner locks for the length of one decision.
 
 mod best_node;
 mod closest;
@@ -93,13 +93,13 @@ fn claimant_of(pod: &Pod) -> Claimant<'_> {
     }
 }
 
-/// A pod of a class, before a world and what is taken beside it.
+/// A pod of a class, before a view and what is taken beside it.
 #[derive(Clone, Copy)]
 struct DecisionContext<'a> {
-    world: &'a View,
+    view: &'a View,
     class: &'a Class,
     pod: &'a Pod,
-    extra: &'a Uncommitted,
+    uncommitted: &'a Uncommitted,
 }
 
 /// The verdicts that an offer starts with: a name that no watch told of is out already.

@@ -21,73 +21,73 @@ pub struct Candidate {
 
 /// True for each candidate that may stand.
 pub(super) fn acceptable(
-    world: &View,
+    view: &View,
     pod: &Pod,
-    extra: &mut Uncommitted,
+    uncommitted: &mut Uncommitted,
     candidates: &[Candidate],
 ) -> Vec<bool> {
     let stands = |candidate: &Candidate| {
-        let Some(victims) = known_victims(world, candidate) else {
+        let Some(victims) = known_victims(view, candidate) else {
             return false;
         };
-        let protected = |it: &&PodRecord| world.class(world.classify_placed(it)).protected;
+        let protected = |it: &&PodRecord| view.class(view.classify_placed(it)).protected;
         if victims.is_empty() || victims.iter().any(protected) {
             return false;
         }
-        passes_without(world, pod, extra, candidate.node, &victims)
+        passes_without(view, pod, uncommitted, candidate.node, &victims)
     };
     candidates.iter().map(stands).collect()
 }
 
 /// The pod passes on a node once these pods are gone.
 pub(super) fn passes_without(
-    world: &View,
+    view: &View,
     pod: &Pod,
-    extra: &mut Uncommitted,
+    uncommitted: &mut Uncommitted,
     node: NodeOrd,
     victims: &[&PodRecord],
 ) -> bool {
-    let (class, mut verdict) = (world.class(world.classify(pod).class), Vec::new());
-    relieve(world, pod, extra, node, victims, -1);
-    judge(DecisionContext { world, class, pod, extra }, None, &[node], &mut verdict);
-    relieve(world, pod, extra, node, victims, 1);
+    let (class, mut verdict) = (view.class(view.classify(pod).class), Vec::new());
+    relieve(view, pod, uncommitted, node, victims, -1);
+    judge(DecisionContext { view, class, pod, uncommitted }, None, &[node], &mut verdict);
+    relieve(view, pod, uncommitted, node, victims, 1);
     verdict == [Reason::Kept]
 }
 
 /// The records of all victims, or `None` when we do not know one of them there.
-fn known_victims<'a>(world: &'a View, candidate: &Candidate) -> Option<Vec<&'a PodRecord>> {
-    if !world.snapshot.is_live(candidate.node) {
+fn known_victims<'a>(view: &'a View, candidate: &Candidate) -> Option<Vec<&'a PodRecord>> {
+    if !view.snapshot.is_live(candidate.node) {
         return None;
     }
-    let record = |uid: &PodUid| world.snapshot.pod_on(candidate.node, *uid);
+    let record = |uid: &PodUid| view.snapshot.pod_on(candidate.node, *uid);
     candidate.victims.iter().map(record).collect()
 }
 
 /// Takes the victims out of (−1) or puts them back into (1) the sums.
 fn relieve(
-    world: &View,
+    view: &View,
     pod: &Pod,
-    extra: &mut Uncommitted,
+    uncommitted: &mut Uncommitted,
     node: NodeOrd,
     victims: &[&PodRecord],
     sign: i64,
 ) {
-    let pool = world.snapshot.pool(node);
+    let pool = view.snapshot.pool(node);
     for victim in victims {
-        extra.shift_node(node, victim.requests, sign);
-        extra.shift_pool(pool, victim.requests, sign);
+        uncommitted.shift_node(node, victim.requests, sign);
+        uncommitted.shift_pool(pool, victim.requests, sign);
         for &(resource, amount) in &victim.extended {
             if sign < 0 {
-                extra.extended.push((node, resource, -amount));
+                uncommitted.extended.push((node, resource, -amount));
             } else {
-                extra.extended.retain(|it| *it != (node, resource, -amount));
+                uncommitted.extended.retain(|it| *it != (node, resource, -amount));
             }
         }
         if victim.spreading_app().is_some() && victim.spreading_app() == pod.app().map(|it| it.0) {
             if sign < 0 {
-                extra.removed_replicas.push(node);
+                uncommitted.removed_replicas.push(node);
             } else {
-                extra.removed_replicas.pop();
+                uncommitted.removed_replicas.pop();
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::rules::{Cx, Fill, Scored};
 /// kube-scheduler's `MaxExtenderPriority`.
 pub const MAX_SCORE: u32 = 10;
 
-/// Buffers that live as long as the desk: ranking allocates nothing per request.
+/// Buffers that live as long as the decider: ranking allocates nothing per request.
 #[derive(Debug, Default)]
 pub(super) struct Ranker {
     fills: Vec<Fill>,
@@ -47,9 +47,9 @@ impl Ranker {
     }
 
     fn add(&mut self, case: DecisionContext<'_>, local: bool, nodes: &[NodeOrd]) {
-        let DecisionContext { world, class, pod, extra } = case;
-        let extended = world.extended_of(pod);
-        let cx = Cx { snapshot: &world.snapshot, extra, pod, extended: &extended };
+        let DecisionContext { view, class, pod, uncommitted } = case;
+        let extended = view.extended_of(pod);
+        let cx = Cx { snapshot: &view.snapshot, uncommitted, pod, extended: &extended };
         let Self { fills, points, buffers, totals } = self;
         fills.clear();
         if local {
@@ -89,8 +89,8 @@ impl Ranked<'_> {
         if most <= per_zone || self.nodes.len() <= most {
             return self.best(most);
         }
-        let zones = &self.case.world.snapshot.columns.domains[DomainLevel::Zone as usize];
-        let num_zones = self.case.world.snapshot.topology.count(DomainLevel::Zone) as usize;
+        let zones = &self.case.view.snapshot.columns.domains[DomainLevel::Zone as usize];
+        let num_zones = self.case.view.snapshot.topology.count(DomainLevel::Zone) as usize;
         // Behind the last: nodes that do not tell their zone. Whatever the list is filled with, it
         // takes none but the best `most` of any zone.
         let mut by_zone: Vec<TopK> = (0..=num_zones).map(|_| TopK::new(most)).collect();
@@ -125,7 +125,7 @@ impl Ranked<'_> {
     }
 
     fn tie(&self, at: usize) -> u64 {
-        let hashes = &self.case.world.snapshot.columns.name_hash;
+        let hashes = &self.case.view.snapshot.columns.name_hash;
         tie(self.case.pod.uid, hashes[self.nodes[at].index()])
     }
 
@@ -173,7 +173,7 @@ impl Ranked<'_> {
     }
 
     fn band(&self, at: usize) -> usize {
-        let pools = &self.case.world.snapshot.columns.pool;
+        let pools = &self.case.view.snapshot.columns.pool;
         usize::from(self.case.class.band(pools[self.nodes[at].index()]))
     }
 }

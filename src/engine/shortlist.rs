@@ -50,7 +50,7 @@ impl ShortlistOff {
             Self::PodAffinity => "pod_affinity",
             Self::NodeAffinity => "node_affinity",
             Self::SoftTaints => "soft_taints",
-            Self::Sibling => "sibling",
+            Self::Sibling => "other_extender",
         }
     }
 }
@@ -79,10 +79,10 @@ impl OtherExtenders {
     }
 }
 
-/// Buffers that live as long as the desk.
+/// Buffers that live as long as the decider.
 #[derive(Debug, Default)]
 pub(super) struct Shortlister {
-    pub(super) siblings: OtherExtenders,
+    pub(super) other_extenders: OtherExtenders,
     ranker: Ranker,
     /// Of the nodes that are ranked: their positions in the offer, and the nodes.
     positions: Vec<u32>,
@@ -103,7 +103,7 @@ fn judge_bands(
     verdicts: &[Reason],
     band_of: &mut Vec<u8>,
 ) {
-    let pools = &case.world.snapshot.columns.pool;
+    let pools = &case.view.snapshot.columns.pool;
     let band = |(ord, verdict): (&NodeOrd, &Reason)| match verdict {
         Reason::Kept => case.class.band(pools[ord.index()]),
         _ => OUT,
@@ -143,7 +143,7 @@ impl Shortlister {
         judge_bands(case, nodes, verdicts, band_of);
         let kept = KeptNodes { case, nodes, band_of, disliked };
         let bands = Bands::of(&kept);
-        answer.naming = naming(&kept, &bands, &self.siblings);
+        answer.naming = naming(&kept, &bands, &self.other_extenders);
         let listed = (answer.naming == Naming::Best).then_some(usize::from(wanted.nodes));
         let held = case.class.bears_limits.then(|| num_named(&kept, &bands, num_holds));
         let Some(most) = listed.into_iter().chain(held).min().filter(|most| {
@@ -175,7 +175,7 @@ impl Shortlister {
     }
 
     fn judge_taints(&mut self, case: DecisionContext<'_>) {
-        let sets = case.world.snapshot.taint_sets.iter();
+        let sets = case.view.snapshot.taint_sets.iter();
         self.disliked.clear();
         self.disliked.extend(sets.map(|set| case.pod.dislikes(set)));
     }
@@ -198,7 +198,7 @@ impl KeptNodes<'_> {
     }
 
     fn dislikes(&self, ord: NodeOrd) -> bool {
-        let set = self.case.world.snapshot.columns.taint_set[ord.index()];
+        let set = self.case.view.snapshot.columns.taint_set[ord.index()];
         self.disliked.get(usize::from(set)).copied().unwrap_or(false)
     }
 }
@@ -288,7 +288,7 @@ fn name_all(verdicts: &[Reason], answer: &mut Answer) {
     answer.accepted.extend(kept.map(|(at, _)| at));
 }
 
-fn naming(kept: &KeptNodes<'_>, bands: &Bands, siblings: &OtherExtenders) -> Naming {
+fn naming(kept: &KeptNodes<'_>, bands: &Bands, other_extenders: &OtherExtenders) -> Naming {
     let listed = usize::from(kept.case.class.shortlist.nodes);
     if listed == 0 {
         return Naming::All;
@@ -302,7 +302,7 @@ fn naming(kept: &KeptNodes<'_>, bands: &Bands, siblings: &OtherExtenders) -> Nam
         ShortlistOff::SoftSpread => pod.preferences.intersects(Preferences::SPREAD),
         ShortlistOff::PodAffinity => pod.preferences.intersects(Preferences::POD_AFFINITY),
         ShortlistOff::NodeAffinity => pod.preferences.intersects(Preferences::NODE_AFFINITY),
-        ShortlistOff::Sibling => siblings.judge(pod),
+        ShortlistOff::Sibling => other_extenders.judge(pod),
         ShortlistOff::SoftTaints => bands.could_miss_liked(listed),
     };
     ShortlistOff::ALL.into_iter().find(is_off).map_or(Naming::Best, Naming::Off)
@@ -313,7 +313,7 @@ fn num_named(kept: &KeptNodes<'_>, bands: &Bands, num_holds: usize) -> usize {
     let case = kept.case;
     let is_elastic =
         kept.iter().find(|(_, _, band)| *band == bands.best).and_then(|(_, ord, _)| {
-            let pool = case.world.snapshot.columns.pool[ord.index()];
+            let pool = case.view.snapshot.columns.pool[ord.index()];
             Some(case.class.params.pools.get(pool.index())?.elastic)
         });
     let num_holds = if is_elastic == Some(true) { 0 } else { num_holds };

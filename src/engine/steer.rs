@@ -1,4 +1,4 @@
-//! The steer: sending a pod to a node that was not offered (DESIGN §4.2). Pure; its owner is the desk.
+//! The steer: sending a pod to a node that was not offered (DESIGN §4.2). Pure; its owner is the decider.
 //!
 //! ```text
 //!   filter: none offered will do ──▶ refuse, hold the target, order a nomination ──▶ Open
@@ -8,12 +8,12 @@
 //!     another's nomination ─────────▶ overruled    ├─▶ answer normally         ▼      │
 //!     written, three rounds over ───▶ lost         │     whole window: refuse and order again
 //!     not written yet, some will do ▶ late         │
-//!     nothing for a while ──────────▶ expired: the doorbell rings, the nomination is taken back
+//!     nothing for a while ──────────▶ expired: the requeue requeues, the nomination is taken back
 //! ```
 //!
-//! A pod never sleeps for our sake. After the first refusal kube-scheduler's own status patch wakes it,
+//! A pod never sleeps for our sake. After the first unschedulable answer kube-scheduler's own status patch wakes it,
 //! because the text of its condition changes; after a later one nothing would but our patch, so that is
-//! an order which lasts. Whatever ends a steer outside of a call leaves the pod to the doorbell.
+//! an order which lasts. Whatever ends a steer outside of a call leaves the pod to the requeue.
 
 mod record;
 
@@ -29,7 +29,7 @@ pub use record::{SteerAction, SteerOutcome, SteerRecord, Unsteered, Wrote};
 
 /// Refusals that one steer may cost its pod.
 const MAX_ROUNDS: u32 = 3;
-/// From the last refusal until a pod is given up. kube-scheduler 1.30 lets a pod wait out its back-off,
+/// From the last unschedulable answer until a pod is given up. kube-scheduler 1.30 lets a pod wait out its back-off,
 /// at most 10 s.
 const PATIENCE_MS: u64 = 15_000;
 /// For so long it is awaited where an accepted pod is bound; no more than a hold lives.
@@ -111,7 +111,7 @@ pub(super) enum SteerReply {
     Accept,
     /// No node once more.
     Again(SteerAction),
-    /// What it would be answered anyway, which is a refusal; the steer goes on.
+    /// What it would be answered anyway, which is a unschedulable answer; the steer goes on.
     Wait,
     /// What it would be answered anyway; the steer is over.
     Over,
@@ -139,7 +139,7 @@ pub struct Steers {
     /// Ended while the pod has our nomination, which is to be taken back.
     stale: Vec<SteerRecord>,
     /// Who was placed (true) or is gone, since the clock was looked at.
-    settled: Vec<(PodUid, bool)>,
+    confirmed: Vec<(PodUid, bool)>,
     last_call: Option<(PodUid, Tick)>,
     /// kube-scheduler has asked us to preempt, so it is configured to.
     asked_to_preempt: bool,
@@ -169,11 +169,11 @@ impl Steers {
         self.open.contains_key(&uid)
     }
 
-    /// A publication settled where a pod is, or that it is gone.
-    pub(super) fn settle(&mut self, uid: PodUid, placed: bool) {
+    /// A publication confirmed where a pod is, or that it is gone.
+    pub(super) fn confirm(&mut self, uid: PodUid, placed: bool) {
         self.spent.remove(&uid);
         if self.open.contains_key(&uid) {
-            self.settled.push((uid, placed));
+            self.confirmed.push((uid, placed));
         }
     }
 
@@ -262,8 +262,8 @@ impl Steers {
         bucket.1.take(now)
     }
 
-    pub(super) fn begin(&mut self, course: SteerPlan<'_>, now: Tick) -> SteerAction {
-        let SteerPlan { pod, cause, target, node, lead_permille, is_requeue } = course;
+    pub(super) fn begin(&mut self, plan: SteerPlan<'_>, now: Tick) -> SteerAction {
+        let SteerPlan { pod, cause, target, node, lead_permille, is_requeue } = plan;
         let record = SteerRecord {
             pod: pod.clone(),
             cause,
@@ -286,7 +286,7 @@ impl Steers {
     }
 
     /// A steered pod is asked about again. Call only for one.
-    pub(super) fn come_back(&mut self, back: ReturnedPod<'_>, now: Tick) -> SteerReply {
+    pub(super) fn on_return(&mut self, back: ReturnedPod<'_>, now: Tick) -> SteerReply {
         let uid = back.pod.uid;
         let Some(steer) = self.open.get_mut(&uid) else { return SteerReply::Over };
         if steer.is_accepted() {
@@ -410,9 +410,9 @@ impl Steers {
         }
     }
 
-    /// What publications have settled.
+    /// What publications have confirmed.
     fn catch_up(&mut self, now: Tick) {
-        for (uid, placed) in std::mem::take(&mut self.settled) {
+        for (uid, placed) in std::mem::take(&mut self.confirmed) {
             if self.is_open(uid) {
                 let outcome = if placed { SteerOutcome::Lost } else { SteerOutcome::Gone };
                 self.end(uid, outcome);

@@ -19,9 +19,9 @@ pub(super) struct Tombstones {
 }
 
 impl Tombstones {
-    /// Takes note of what a publication settled.
-    pub(super) fn settle(&mut self, settled: Confirmed) {
-        match settled {
+    /// Takes note of what a publication confirmed.
+    pub(super) fn confirm(&mut self, confirmed: Confirmed) {
+        match confirmed {
             Confirmed::Gone(uid) => self.note(uid),
             Confirmed::Restored(uid) => self.forget(uid),
             Confirmed::Placed(_) | Confirmed::Recycled(_) => {}

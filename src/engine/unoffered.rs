@@ -30,7 +30,7 @@ pub(super) struct UnofferedNodes<'a> {
 
 impl<'a> UnofferedNodes<'a> {
     pub(super) fn new(case: DecisionContext<'a>, in_tree: Option<&'a RequiredConstraints>) -> Self {
-        let (snapshot, pod) = (&case.world.snapshot, case.pod);
+        let (snapshot, pod) = (&case.view.snapshot, case.pod);
         let profiles = &snapshot.profiles;
         let asked = pod.requests.extended.iter().filter(|it| it.amount > 0);
         // In doubt the pod is not sent anywhere, and this is not for saying no.
@@ -80,7 +80,7 @@ impl<'a> UnofferedNodes<'a> {
 
     /// True when the node publishes something of each extended resource that the pod asks for.
     fn publishes_all(&self, ord: NodeOrd) -> bool {
-        let extended = &self.case.world.snapshot.extended;
+        let extended = &self.case.view.snapshot.extended;
         self.publish.iter().all(|resource| {
             let column = resource.and_then(|it| extended.get(usize::from(it.0)));
             column.is_some_and(|it| it.allocatable.get(ord.index()).is_some_and(|has| *has > 0))
@@ -90,22 +90,22 @@ impl<'a> UnofferedNodes<'a> {
     /// True unless the node is of an elastic pool and its figures are too small. Of the others our own rule has
     /// said it.
     fn fits_elastic(&self, ord: NodeOrd) -> bool {
-        let is_elastic = || self.elastic.get(self.case.world.snapshot.pool(ord).index());
+        let is_elastic = || self.elastic.get(self.case.view.snapshot.pool(ord).index());
         self.elastic.is_empty() || is_elastic() != Some(&true) || self.fits(ord)
     }
 
     /// Source: `noderesources.fitsRequest`.
     #[inline(never)]
     fn fits(&self, ord: NodeOrd) -> bool {
-        let DecisionContext { world, pod, extra, .. } = self.case;
-        let snapshot = &world.snapshot;
+        let DecisionContext { view, pod, uncommitted, .. } = self.case;
+        let snapshot = &view.snapshot;
         let (used, has, ask) = (snapshot.used(ord), snapshot.allocatable(ord), pod.requests.base);
         let held = |column: &[i64]| column.get(ord.index()).copied().unwrap_or(0);
         let fits = |ask: i64, used: i64, held: i64, has: i64| {
             ask <= 0 || used.saturating_add(held).saturating_add(ask) <= has
         };
-        let [cpu, memory] = [held(&extra.cpu_milli), held(&extra.memory_bytes)];
-        let [ephemeral, pods] = [held(&extra.ephemeral_bytes), held(&extra.pods)];
+        let [cpu, memory] = [held(&uncommitted.cpu_milli), held(&uncommitted.memory_bytes)];
+        let [ephemeral, pods] = [held(&uncommitted.ephemeral_bytes), held(&uncommitted.pods)];
         fits(ask.cpu_milli, used.cpu_milli, cpu, has.cpu_milli)
             && fits(ask.memory_bytes, used.memory_bytes, memory, has.memory_bytes)
             && fits(ask.ephemeral_bytes, used.ephemeral_bytes, ephemeral, has.ephemeral_bytes)
@@ -115,10 +115,10 @@ impl<'a> UnofferedNodes<'a> {
     /// Takes out the nodes that kube-scheduler would not take, as far as can be judged. Gives which constraint
     /// rules out how many.
     pub(super) fn rule_out(&self, nodes: &mut Vec<NodeOrd>) -> Vec<(ConstraintKind, usize)> {
-        let DecisionContext { world, pod, .. } = self.case;
+        let DecisionContext { view, pod, .. } = self.case;
         let mut counts = [0; ConstraintKind::ALL.len()];
         nodes.retain(|ord| {
-            let by_pod = self.in_tree.and_then(|it| it.objection(&world.snapshot, pod, *ord));
+            let by_pod = self.in_tree.and_then(|it| it.objection(&view.snapshot, pod, *ord));
             let by_profile = || (!self.affords(*ord)).then_some(ConstraintKind::NodeAffinity);
             if let Some(kind) = by_pod.or_else(by_profile) {
                 counts[kind as usize] += 1;
@@ -130,13 +130,13 @@ impl<'a> UnofferedNodes<'a> {
 
     fn affords(&self, ord: NodeOrd) -> bool {
         let Some(terms) = self.added else { return true };
-        let node = self.case.world.snapshot.nodes.get(ord.index()).and_then(|it| it.as_deref());
+        let node = self.case.view.snapshot.nodes.get(ord.index()).and_then(|it| it.as_deref());
         node.is_some_and(|node| terms.iter().any(|it| it.holds(&node.name, |key| node.label(key))))
     }
 
     /// True when only kube-scheduler can tell whether the node's taints keep the pod off.
     pub(super) fn is_unclear(&self, ord: NodeOrd) -> bool {
-        let taints = || self.case.world.snapshot.taints(ord);
+        let taints = || self.case.view.snapshot.taints(ord);
         self.has_unclear && taints().iter().any(|it| is_unclear(self.case.pod, it))
     }
 }

@@ -1,8 +1,8 @@
-//! Pods that were refused: the text that each was given, and when to ring it.
+//! Pods that were refused: the text that each was given, and when to requeue it.
 //!
-//! kube-scheduler may see an event before we do, ask again, get a stale refusal and then sleep five
-//! minutes. So a refusal is remembered with the nodes that it was about, and whenever one of those
-//! nodes would pass now, the pod is rung.
+//! kube-scheduler may see an event before we do, ask again, get a stale unschedulable answer and then sleep five
+//! minutes. So a unschedulable answer is remembered with the nodes that it was about, and whenever one of those
+//! nodes would pass now, the pod is requeued.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use rustc_hash::FxHashMap;
 
 use crate::model::{NodeOrd, Pod, PodUid, Reason, Tick};
 
-/// Bounds on what is remembered and how often a pod is rung.
+/// Bounds on what is remembered and how often a pod is requeued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnschedulableLimits {
     /// Most pods remembered; beyond it, the one that was not heard of for longest is forgotten.
     pub max_pods: usize,
-    /// Wait between a pod's first and second ring; doubles up to `max_gap_ms`.
+    /// Wait between a pod's first and second requeue; doubles up to `max_gap_ms`.
     pub min_gap_ms: u64,
-    /// Longest wait between two rings of a pod.
+    /// Longest wait between two requeues of a pod.
     pub max_gap_ms: u64,
     /// A text may change after this long, when its reason no longer holds for any node.
     pub text_dwell_ms: u64,
@@ -43,9 +43,9 @@ pub(super) struct UnschedulablePod {
     plan_generation: u64,
     text_since: Tick,
     last_call: Tick,
-    rings: u32,
+    requeues: u32,
     next_ring: Tick,
-    /// The pod is on its way: it is not rung until it is refused again.
+    /// The pod is on its way: it is not requeued until it is refused again.
     paused: bool,
     /// The round of looking in which it was looked at last.
     looked: u64,
@@ -82,7 +82,7 @@ impl UnschedulablePods {
         self.by_uid.get(&uid).map(|refused| refused.reason)
     }
 
-    /// The reason that the pod was told and that its next refusal names again; `None` when another one
+    /// The reason that the pod was told and that its next unschedulable answer names again; `None` when another one
     /// must be found.
     ///
     /// A reason stays as long as the policy does: the offered nodes change from call to call, and a text
@@ -121,7 +121,7 @@ impl UnschedulablePods {
         self.by_uid.get(&uid).is_some_and(|refused| refused.is_provisional)
     }
 
-    /// Remembers a refusal.
+    /// Remembers a unschedulable answer.
     pub(super) fn note(
         &mut self,
         pod: &Arc<Pod>,
@@ -150,7 +150,7 @@ impl UnschedulablePods {
             plan_generation,
             text_since: same_text.map_or(now, |it| it.text_since),
             last_call: now,
-            rings: before.map_or(0, |it| it.rings),
+            requeues: before.map_or(0, |it| it.requeues),
             next_ring: before.map_or(now, |it| it.next_ring),
             paused: false,
             looked: before.map_or(0, |it| it.looked),
@@ -166,7 +166,7 @@ impl UnschedulablePods {
         }
     }
 
-    /// A node that a steer would lead to ends this refusal too.
+    /// A node that a steer would lead to ends this unschedulable answer too.
     pub(super) fn widen(&mut self, uid: PodUid) {
         if let Some(refused) = self.by_uid.get_mut(&uid) {
             refused.elsewhere = true;
@@ -184,11 +184,11 @@ impl UnschedulablePods {
         self.by_uid.remove(&uid);
     }
 
-    /// The pod is sent to a node: it is not rung meanwhile. If it was rung before, the gap to its next ring
+    /// The pod is sent to a node: it is not requeued meanwhile. If it was requeued before, the gap to its next requeue
     /// is remembered, else there is nothing to remember.
     pub(super) fn pause(&mut self, uid: PodUid) {
         match self.by_uid.get_mut(&uid) {
-            Some(refused) if refused.rings > 0 => refused.paused = true,
+            Some(refused) if refused.requeues > 0 => refused.paused = true,
             _ => self.forget(uid),
         }
     }
@@ -198,7 +198,7 @@ impl UnschedulablePods {
         self.limits.max_pods.saturating_sub(self.by_uid.len())
     }
 
-    /// Pods that may be rung now and were not looked at in this round, highest priority first, then
+    /// Pods that may be requeued now and were not looked at in this round, highest priority first, then
     /// by UID. Starts another round when all were.
     pub(super) fn due(&mut self, now: Tick) -> Vec<PodUid> {
         let due = self.by_uid.values().filter(|it| it.next_ring <= now && !it.paused);
@@ -222,11 +222,11 @@ impl UnschedulablePods {
         self.by_uid.get(&uid)
     }
 
-    /// A pod is about to be rung: the next ring must wait.
-    pub(super) fn rang(&mut self, uid: PodUid, now: Tick) {
+    /// A pod is about to be requeued: the next requeue must wait.
+    pub(super) fn requeued(&mut self, uid: PodUid, now: Tick) {
         if let Some(refused) = self.by_uid.get_mut(&uid) {
-            let gap = self.limits.min_gap_ms.saturating_mul(1 << refused.rings.min(16));
-            refused.rings = refused.rings.saturating_add(1);
+            let gap = self.limits.min_gap_ms.saturating_mul(1 << refused.requeues.min(16));
+            refused.requeues = refused.requeues.saturating_add(1);
             refused.next_ring = now.plus_ms(gap.min(self.limits.max_gap_ms));
         }
     }

@@ -55,7 +55,7 @@ pub struct AdminSources {
     pub policy_on_disk: Arc<dyn Fn() -> PolicyOnDisk + Send + Sync>,
     /// Where the policy in force came from.
     pub policy_origin: Arc<dyn Fn() -> PolicyOrigin + Send + Sync>,
-    /// How the means stand, and what they did last.
+    /// How the action kind stand, and what they did last.
     pub acts: Arc<dyn Fn() -> Vec<ActionKindState> + Send + Sync>,
     /// How the election stands; `None` when there is no lease.
     pub lease: Arc<dyn Fn() -> Option<Leading> + Send + Sync>,
@@ -133,15 +133,15 @@ impl PolicyOnDisk {
 
 /// The admin listener.
 pub struct Admin {
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
     metrics: Arc<Metrics>,
     sources: AdminSources,
 }
 
 impl Admin {
     /// An admin listener over these.
-    pub fn new(board: Arc<SharedState>, metrics: Arc<Metrics>, sources: AdminSources) -> Self {
-        Self { board, metrics, sources }
+    pub fn new(shared: Arc<SharedState>, metrics: Arc<Metrics>, sources: AdminSources) -> Self {
+        Self { shared, metrics, sources }
     }
 
     /// The routes.
@@ -175,9 +175,9 @@ impl Admin {
         }
     }
 
-    fn show<T: Serialize>(&self, view: impl FnOnce(&Views<'_>) -> T) -> Response {
-        let world = self.board.world();
-        Json(view(&Views { board: &self.board, world: &world })).into_response()
+    fn show<T: Serialize>(&self, show: impl FnOnce(&Views<'_>) -> T) -> Response {
+        let view = self.shared.view();
+        Json(show(&Views { shared: &self.shared, view: &view })).into_response()
     }
 }
 
@@ -236,7 +236,7 @@ async fn policy(State(admin): Shared) -> Response {
 }
 
 async fn actions(State(admin): Shared) -> Response {
-    Json(actions::page((admin.sources.acts)(), admin.board.clock.now())).into_response()
+    Json(actions::page((admin.sources.acts)(), admin.shared.clock.now())).into_response()
 }
 
 #[derive(Deserialize)]
@@ -252,8 +252,8 @@ async fn explain(State(admin): Shared, Query(query): Query<ExplainQuery>) -> Res
     };
     let namespace = query.namespace.as_deref().unwrap_or("default");
     let AdminSources { ahead, obstacles, .. } = &admin.sources;
-    let (board, sources) = (&admin.board, (ahead, obstacles));
-    match views::explain(board, sources, namespace, &pod, query.node.as_deref()) {
+    let (shared, sources) = (&admin.shared, (ahead, obstacles));
+    match views::explain(shared, sources, namespace, &pod, query.node.as_deref()) {
         Ok(view) => Json(view).into_response(),
         Err(why) => problem(StatusCode::NOT_FOUND, &why),
     }

@@ -76,7 +76,7 @@ pub(super) type BindText = Arc<str>;
 
 /// All bindings under way.
 pub(super) struct Binds {
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
     metrics: Arc<Metrics>,
     ready: Arc<dyn Fn() -> bool + Send + Sync>,
     binder: Arc<dyn Binder>,
@@ -95,14 +95,14 @@ const BROKE_OFF: &str = "sigma: the binding broke off";
 
 impl Binds {
     pub(super) fn new(
-        board: Arc<SharedState>,
+        shared: Arc<SharedState>,
         metrics: Arc<Metrics>,
         ready: Arc<dyn Fn() -> bool + Send + Sync>,
         binder: Arc<dyn Binder>,
         within: Duration,
     ) -> Arc<Self> {
         let (running, done) = (Mutex::default(), Notify::new());
-        Arc::new(Self { board, metrics, ready, binder, within, running, done })
+        Arc::new(Self { shared, metrics, ready, binder, within, running, done })
     }
 
     /// Binds, or joins the call that is doing so.
@@ -111,13 +111,13 @@ impl Binds {
             Ok(text) => text,
             Err(error) => return error.into(),
         };
-        // An error means that the task ended without an outcome: it panicked.
+        // An error action kind that the task ended without an outcome: it panicked.
         let text = text.wait_for(Option::is_some).await.ok().and_then(|text| text.clone());
         text.unwrap_or_else(|| BROKE_OFF.into())
     }
 
     /// Waits until nothing is under way.
-    pub(super) async fn settled(&self) {
+    pub(super) async fn confirmed(&self) {
         loop {
             let done = self.done.notified();
             if self.running().is_empty() {
@@ -167,7 +167,7 @@ impl Binds {
         let (label, text) = told(&outcome);
         self.metrics.binds.with_label_values(&[label]).inc();
         if ends_hold(&outcome) {
-            self.board.decide(|desk, _, _| desk.release(request.uid));
+            self.shared.decide(|decider, _, _| decider.release(request.uid));
         }
         if !outcome.is_success() {
             tracing::info!(namespace, name, node, ?outcome, "a binding was not made");
@@ -184,8 +184,8 @@ impl Binds {
         if !(self.ready)() {
             return Some(("not_ready", Reason::NotSynced.text()));
         }
-        let decided = self.board.decide_by(by, |desk, world, _| {
-            let snapshot = &world.snapshot;
+        let decided = self.shared.decide_by(by, |decider, view, _| {
+            let snapshot = &view.snapshot;
             let node = snapshot.names.ord(&request.node).filter(|ord| snapshot.is_live(*ord));
             // The API server would bind to the name of a node that does not exist.
             let Some(node) = node else {
@@ -196,7 +196,7 @@ impl Binds {
             }
             // A pod that no watch has told of yet was judged by filter a moment ago.
             let pod = snapshot.pending(request.uid)?.clone();
-            let verdict = desk.admit(world, &pod, node);
+            let verdict = decider.admit(view, &pod, node);
             (verdict != Reason::Kept).then(|| ("refused", verdict.text()))
         });
         decided.unwrap_or(Some(("overloaded", "sigma: overloaded")))

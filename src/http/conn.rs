@@ -152,7 +152,7 @@ async fn accept(listener: TcpListener, server: Server, shutdown: impl Future<Out
     stop.send_replace(true);
     let ended = async {
         while connections.ended().await.is_some() {}
-        app.settled().await;
+        app.confirmed().await;
     };
     if tokio::time::timeout(limits.grace, ended).await.is_err() {
         tracing::warn!(

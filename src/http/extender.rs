@@ -46,7 +46,7 @@ pub struct ExtenderOptions {
     /// How long one binding may take, below the scheduler's `httpTimeout`.
     pub bind_within: Duration,
     /// Who writes steers; `None`: nobody is steered.
-    pub steerage: Option<SteerOptions>,
+    pub steer_options: Option<SteerOptions>,
     /// Who nominates ahead, and may let answers wait; `None`: nobody.
     pub ahead: Option<Arc<Nominator>>,
     /// Shortcuts that filter and prioritize take.
@@ -61,7 +61,7 @@ impl Default for ExtenderOptions {
             not_ready: NotReady::default(),
             binder: None,
             bind_within: Duration::from_millis(800),
-            steerage: None,
+            steer_options: None,
             ahead: None,
             fast_paths: FastPaths::ALL,
         }
@@ -70,7 +70,7 @@ impl Default for ExtenderOptions {
 
 /// Answers kube-scheduler.
 pub struct Extender {
-    pub(super) board: Arc<SharedState>,
+    pub(super) shared: Arc<SharedState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) options: ExtenderOptions,
     pub(super) binds: Option<Arc<Binds>>,
@@ -153,18 +153,18 @@ impl VerbOutcome {
 }
 
 impl Extender {
-    /// An extender that decides on `board` and counts in `metrics`.
+    /// An extender that decides on `shared` and counts in `metrics`.
     pub fn new(
-        board: Arc<SharedState>,
+        shared: Arc<SharedState>,
         metrics: Arc<Metrics>,
         options: ExtenderOptions,
     ) -> Arc<Self> {
         let binds = options.binder.clone().map(|binder| {
-            let (board, metrics, ready) = (board.clone(), metrics.clone(), options.ready.clone());
-            Binds::new(board, metrics, ready, binder, options.bind_within)
+            let (shared, metrics, ready) = (shared.clone(), metrics.clone(), options.ready.clone());
+            Binds::new(shared, metrics, ready, binder, options.bind_within)
         });
         let (scratch, budget) = (SharedBuffers::default(), Budget::default());
-        Arc::new(Self { board, metrics, options, binds, scratch, budget })
+        Arc::new(Self { shared, metrics, options, binds, scratch, budget })
     }
 
     /// Answers one request, whose first byte came at `arrived`. A panic ends in a 500 of this request.
@@ -179,7 +179,7 @@ impl Extender {
     {
         let verb = match verb_of(&request) {
             Ok(verb) => verb,
-            Err(refusal) => return refusal.into_response(),
+            Err(condition) => return condition.into_response(),
         };
         let answer = AssertUnwindSafe(self.answer(verb, request, arrived, limits));
         let outcome = answer.catch_unwind().await.unwrap_or_else(|_| {
@@ -199,9 +199,9 @@ impl Extender {
     }
 
     /// Waits until no binding is under way: a client that went away does not end one.
-    pub async fn settled(&self) {
+    pub async fn confirmed(&self) {
         if let Some(binds) = &self.binds {
-            binds.settled().await;
+            binds.confirmed().await;
         }
     }
 
@@ -231,7 +231,7 @@ impl Extender {
         };
         match verb {
             Verb::Filter => {
-                let waited = self.give_way(&body).await;
+                let waited = self.delay_filter(&body).await;
                 VerbOutcome { waited, ..self.filter(&body, arrived + waited) }
             }
             Verb::Prioritize => self.prioritize(&body, arrived),
@@ -242,12 +242,12 @@ impl Extender {
 
     /// Nominations that are being written get a head start on a pod that has none. Gives how long the answer
     /// has waited for them.
-    async fn give_way(&self, body: &[u8]) -> Duration {
+    async fn delay_filter(&self, body: &[u8]) -> Duration {
         let Some(ahead) = self.options.ahead.as_ref().filter(|it| it.is_pressing()) else {
             return Duration::ZERO;
         };
         match wire::read::<PodArgs>(body).map(|args| args.pod.map(|pod| decode::pod(&pod))) {
-            Ok(Some(Ok(pod))) => ahead.give_way(pod.uid).await,
+            Ok(Some(Ok(pod))) => ahead.delay_filter(pod.uid).await,
             // Whoever answers it says so.
             _ => Duration::ZERO,
         }

@@ -13,7 +13,7 @@ pub struct FastPaths {
     pub blocks: bool,
     /// Answer prioritize with what its filter found; else everything is done again.
     pub memo: bool,
-    /// Keep what local rules find on every node; else each offered node is looked at again. The desk's
+    /// Keep what local rules find on every node; else each offered node is looked at again. The decider's
     /// matter: see [`FastPaths::on_desk`].
     pub scan: bool,
 }
@@ -27,10 +27,10 @@ impl FastPaths {
 }
 
 impl FastPaths {
-    /// A desk that takes those of them that are its own.
+    /// A decider that takes those of them that are its own.
     #[must_use]
-    pub fn on_desk(self, desk: Decider) -> Decider {
-        if self.scan { desk } else { desk.without_scans() }
+    pub fn on_desk(self, decider: Decider) -> Decider {
+        if self.scan { decider } else { decider.without_equivalence_cache() }
     }
 }
 

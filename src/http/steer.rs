@@ -1,15 +1,15 @@
-//! Steering at the edge: what the desk must know before it steers, and the way of an order to the actor.
+//! Steering at the edge: what the decider must know before it steers, and the way of an action to the actor.
 //!
 //! ```text
 //!   filter ── answer ──▶ kube-scheduler
-//!       └── order, behind the answer ──▶ actor ──▶ API server
-//!   desk ◀──────────── outcome ───────────┘
+//!       └── action, behind the answer ──▶ actor ──▶ API server
+//!   decider ◀──────────── outcome ───────────┘
 //! ```
 
 use std::sync::Arc;
 
 use super::extender::Extender;
-use crate::actions::{ActionKind, Actor, steer_order};
+use crate::actions::{ActionKind, Actor, steer_action};
 use crate::engine::{Answer, Decider, PreemptVerb, SteerContext, View};
 use crate::model::{NodeOrd, Pod};
 
@@ -24,7 +24,7 @@ pub struct SteerOptions {
 
 impl SteerOptions {
     /// How steering stands at this moment, for this pod.
-    pub(super) fn helm(&self, pod: &Pod) -> SteerContext {
+    pub(super) fn context(&self, pod: &Pod) -> SteerContext {
         let acts = self.actor.why_off(ActionKind::Steer).is_none();
         let is_paused = self.actor.is_paused(ActionKind::Steer, pod);
         SteerContext { acts, preempt_verb: self.preempt_verb, is_paused }
@@ -40,16 +40,16 @@ impl Extender {
         if let Some(why) = answer.unsteered {
             self.metrics.steer.not_steered.with_label_values(&[why.name()]).inc();
         }
-        if let (Some(order), Some(SteerOptions { actor, .. })) =
-            (answer.steer.take(), self.options.steerage.clone())
+        if let (Some(action), Some(SteerOptions { actor, .. })) =
+            (answer.steer.take(), self.options.steer_options.clone())
         {
-            actor.began(ActionKind::Steer, &order.pod);
-            let order = steer_order(&self.board, order, |_| {});
+            actor.began(ActionKind::Steer, &action.pod);
+            let action = steer_action(&self.shared, action, |_| {});
             // A task that begins when this one waits, which is when the answer is on its way: a
             // nomination that is written earlier is cleared by kube-scheduler.
             tokio::spawn(async move {
                 tokio::task::yield_now().await;
-                actor.submit(order);
+                actor.submit(action);
             });
         }
     }
@@ -58,13 +58,13 @@ impl Extender {
 /// The node that the pod is nominated to, where kube-scheduler does not want it: it looks at a nominated node
 /// before all others, and asks about others now. Not where our own rules would have refused it.
 pub(super) fn unwanted(
-    desk: &mut Decider,
-    world: &View,
+    decider: &mut Decider,
+    view: &View,
     pod: &Pod,
     nodes: &[NodeOrd],
 ) -> Option<Box<str>> {
     let node = pod.nominated.as_ref().filter(|_| pod.nominated_ahead)?;
-    let target = world.snapshot.names.ord(node)?;
-    let is_unwanted = !nodes.contains(&target) && desk.would_have(world, pod, target);
+    let target = view.snapshot.names.ord(node)?;
+    let is_unwanted = !nodes.contains(&target) && decider.would_have(view, pod, target);
     is_unwanted.then(|| node.clone())
 }

@@ -1,4 +1,4 @@
-//! filter, prioritize and preempt: bytes → names → ordinals → the desk → bytes.
+//! filter, prioritize and preempt: bytes → names → ordinals → the decider → bytes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use crate::model::{NodeOrd, Pod, PodUid, Reason, Tick};
 const NEEDS_NODE_CACHE: &str =
     "sigma: set nodeCacheCapable: true for this extender in the KubeSchedulerConfiguration";
 const NO_BIND: &str = "sigma: bind is not configured (--bind=on)";
-/// How many deadlines long the picture of a filter will do for its prioritize: the in-tree plugins'
+/// How many deadlines long the snapshot of a filter will do for its prioritize: the in-tree plugins'
 /// filters and scores come between.
 const MEMO_DEADLINES: u32 = 20;
-/// How long a late answer may still wait for the desk, for what is to be noted.
+/// How long a late answer may still wait for the decider, for what is to be noted.
 const NOTE_WITHIN: Duration = Duration::from_millis(2);
 
 impl Extender {
@@ -44,7 +44,7 @@ impl Extender {
     ) -> VerbOutcome {
         let RequestBuffers { cutter, ords, answer, memo, .. } = scratch;
         let named_nodes = memo.forget();
-        let seen = self.board.world();
+        let seen = self.shared.view();
         let args = match self.read_args(body, cutter, &seen) {
             Ok(args) => args,
             Err(why) => return self.bad_request(Verb::Filter, &why),
@@ -71,20 +71,20 @@ impl Extender {
             };
         }
         let by = arrived + self.options.deadline;
-        let helm = self.options.steerage.as_ref().map(|it| it.helm(&pod));
-        let decided = self.board.decide_by(by, |desk, world, now| {
-            let nodes = names.ords(&seen.snapshot.names, &world.snapshot.names, ords);
-            desk.filter_into(world, &pod, nodes, now, answer);
-            if let Some(helm) = helm {
-                desk.steer(world, &pod, nodes, helm, now, answer);
+        let context = self.options.steer_options.as_ref().map(|it| it.context(&pod));
+        let decided = self.shared.decide_by(by, |decider, view, now| {
+            let nodes = names.ords(&seen.snapshot.names, &view.snapshot.names, ords);
+            decider.filter_into(view, &pod, nodes, now, answer);
+            if let Some(context) = context {
+                decider.steer(view, &pod, nodes, context, now, answer);
             }
             if answer.accepted.len() == nodes.len() {
                 named_nodes.extend_from_slice(nodes);
             } else {
                 named_nodes.extend(answer.accepted.iter().map(|at| nodes[*at as usize]));
             }
-            answer.unwanted = unwanted(desk, world, &pod, nodes);
-            (world.plan_generation, world.snapshot.names.id())
+            answer.unwanted = unwanted(decider, view, &pod, nodes);
+            (view.plan_generation, view.snapshot.names.id())
         });
         let Some((plan_generation, known)) = decided else {
             return self.filter_degraded(&pod, &names, Reason::Overloaded);
@@ -114,13 +114,13 @@ impl Extender {
 
     pub(super) fn prioritize(&self, body: &Bytes, arrived: Instant) -> VerbOutcome {
         self.scratch.with(|scratch| {
-            let now = (self.board.world().plan_generation, arrived);
+            let now = (self.shared.view().plan_generation, arrived);
             let max_age = self.options.deadline * MEMO_DEADLINES;
             let by = arrived + self.options.deadline;
             let score = |kept: &KeptFilter, nodes: &[NodeOrd], scores: &mut Vec<u32>| {
-                let decided = self.board.decide_by(by, |desk, world, _| {
-                    if world.snapshot.names.id() == kept.known {
-                        desk.prioritize_into(world, &kept.pod, nodes, scores);
+                let decided = self.shared.decide_by(by, |decider, view, _| {
+                    if view.snapshot.names.id() == kept.known {
+                        decider.prioritize_into(view, &kept.pod, nodes, scores);
                     }
                 });
                 decided.unwrap_or_default();
@@ -145,7 +145,7 @@ impl Extender {
         arrived: Instant,
     ) -> VerbOutcome {
         let RequestBuffers { cutter, ords, scores, .. } = scratch;
-        let seen = self.board.world();
+        let seen = self.shared.view();
         let args = match self.read_args(body, cutter, &seen) {
             Ok(args) => args,
             Err(why) => return self.bad_request(Verb::Prioritize, &why),
@@ -163,9 +163,9 @@ impl Extender {
         scores.clear();
         let by = arrived + self.options.deadline;
         let decide = || {
-            self.board.decide_by(by, |desk, world, _| {
-                let nodes = names.ords(&seen.snapshot.names, &world.snapshot.names, ords);
-                desk.prioritize_into(world, &pod, nodes, scores);
+            self.shared.decide_by(by, |decider, view, _| {
+                let nodes = names.ords(&seen.snapshot.names, &view.snapshot.names, ords);
+                decider.prioritize_into(view, &pod, nodes, scores);
             })
         };
         let quality = match (self.options.ready)().then(decide).flatten() {
@@ -200,11 +200,11 @@ impl Extender {
         self.metrics.names_offered.with_label_values(&["preempt"]).inc_by(offered.len() as u64);
         let by = arrived + self.options.deadline;
         let decide = || {
-            self.board.decide_by(by, |desk, world, _| {
-                let known = offered.iter().map(|(name, victims)| candidate(world, name, victims));
+            self.shared.decide_by(by, |decider, view, _| {
+                let known = offered.iter().map(|(name, victims)| candidate(view, name, victims));
                 let known: Vec<Option<Candidate>> = known.collect();
                 let candidates: Vec<Candidate> = known.iter().flatten().cloned().collect();
-                let mut stands = desk.preempt(world, &pod, &candidates).into_iter();
+                let mut stands = decider.preempt(view, &pod, &candidates).into_iter();
                 // Back from candidates to what was offered.
                 known.iter().map(|it| it.is_some() && stands.next() == Some(true)).collect()
             })
@@ -239,30 +239,30 @@ impl Extender {
         VerbOutcome::reply(quality, reply::bind(&text))
     }
 
-    /// Answers without the rules, and sees to it that who is refused is rung, and that what the others
+    /// Answers without the rules, and sees to it that who is refused is requeued, and that what the others
     /// may take is held: they will be bound, rules or not.
     fn filter_degraded(&self, pod: &Arc<Pod>, names: &NameList<'_>, why: Reason) -> VerbOutcome {
-        let world = self.board.world();
-        let (known, mut ords) = (&world.snapshot.names, Vec::new());
+        let view = self.shared.view();
+        let (known, mut ords) = (&view.snapshot.names, Vec::new());
         let nodes = names.ords(&Names::default(), known, &mut ords);
-        let verdicts = engine::degraded(&world, pod, nodes, why);
+        let verdicts = engine::degraded(&view, pod, nodes, why);
         let kept = (0_u32..).zip(&verdicts).filter(|(_, it)| **it == Reason::Kept);
         let accepted: Vec<u32> = kept.map(|(at, _)| at).collect();
-        let granted = world.classify(pod);
+        let granted = view.classify(pod);
         let tally = Tally::of(&verdicts);
         let refused = tally.closest().filter(|_| accepted.is_empty()).map(|reason| {
             let named = verdicts.iter().position(|it| *it == reason).unwrap_or(0);
-            (named as u32, self.note_refusal(pod, reason))
+            (named as u32, self.note_unschedulable(pod, reason))
         });
-        if refused.is_none() && world.class(granted.class).bears_limits {
+        if refused.is_none() && view.class(granted.class).bears_limits {
             let named = accepted.iter().map(|at| nodes[*at as usize]);
             let named: Vec<NodeOrd> = named.filter(|ord| *ord != NodeOrd::UNKNOWN).collect();
-            let (pod, asked) = (pod.clone(), self.board.clock.now());
-            self.note(move |desk, world, now| {
+            let (pod, asked) = (pod.clone(), self.shared.clock.now());
+            self.note(move |decider, view, now| {
                 // A note that waited may find the pod bound, and no event would end its hold.
                 let is_late = Duration::from_millis(now.since_ms(asked)) > NOTE_WITHIN;
-                if !is_late || world.snapshot.pending(pod.uid).is_some() {
-                    desk.hold(world, &pod, &named, now);
+                if !is_late || view.snapshot.pending(pod.uid).is_some() {
+                    decider.hold(view, &pod, &named, now);
                 }
             });
         }
@@ -271,27 +271,28 @@ impl Extender {
         self.filter_reply(Quality::Degraded, names, &answer).0
     }
 
-    /// Notes a degraded refusal; gives the reason to be named, which is the one told before if there
+    /// Notes a degraded unschedulable answer; gives the reason to be named, which is the one told before if there
     /// was one. It was about our own state rather than about nodes, so any node may end it.
-    fn note_refusal(&self, pod: &Arc<Pod>, why: Reason) -> Reason {
+    fn note_unschedulable(&self, pod: &Arc<Pod>, why: Reason) -> Reason {
         let pod = pod.clone();
         let any = [NodeOrd::UNKNOWN];
-        self.note(move |desk, world, now| desk.refuse(world, &pod, &any, why, now)).unwrap_or(why)
+        self.note(move |decider, view, now| decider.refuse(view, &pod, &any, why, now))
+            .unwrap_or(why)
     }
 
-    /// Has the desk take a note: at once if it can be had within a moment, which gives what it says,
+    /// Has the decider take a note: at once if it can be had within a moment, which gives what it says,
     /// and else later. The note may wait, the answer may not.
     fn note<T: Send + 'static>(
         &self,
         note: impl FnOnce(&mut Decider, &View, Tick) -> T + Send + 'static,
     ) -> Option<T> {
         let mut note = Some(note);
-        let noted = self.board.decide_by(Instant::now() + NOTE_WITHIN, |desk, world, now| {
-            note.take().map(|note| note(desk, world, now))
+        let noted = self.shared.decide_by(Instant::now() + NOTE_WITHIN, |decider, view, now| {
+            note.take().map(|note| note(decider, view, now))
         });
         if let Some(note) = note {
-            let board = self.board.clone();
-            tokio::task::spawn_blocking(move || board.decide(note));
+            let shared = self.shared.clone();
+            tokio::task::spawn_blocking(move || shared.decide(note));
         }
         noted.flatten()
     }
@@ -311,7 +312,7 @@ impl Extender {
             }
         }
         if let Some((_, reason)) = answer.refused {
-            self.metrics.refusals.with_label_values(&[reason.name()]).inc();
+            self.metrics.unschedulable.with_label_values(&[reason.name()]).inc();
         }
         self.count_returned(Verb::Filter, answer.accepted.len());
         let (reply, named) = reply::filter(names, &answer.accepted, answer.refused);
@@ -352,8 +353,8 @@ fn pod_of(slim: Option<&SlimPod>) -> Result<Pod, String> {
 }
 
 /// `None` for a node or a victim that we do not know: such a candidate does not stand.
-fn candidate(world: &View, name: &Name<'_>, victims: &Victims<'_>) -> Option<Candidate> {
-    let node = world.snapshot.names.ord(name.as_str())?;
+fn candidate(view: &View, name: &Name<'_>, victims: &Victims<'_>) -> Option<Candidate> {
+    let node = view.snapshot.names.ord(name.as_str())?;
     let uids = victims.uids.iter().map(|uid| PodUid::parse(uid.as_str()));
     let mut victims = uids.collect::<Option<Vec<PodUid>>>()?;
     // Who is named twice makes room once.

@@ -66,7 +66,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         tolerations,
         node: filled(&spec.node_name),
         nominated: filled(&status.nominated_node_name),
-        refusal: refusal(&status.conditions),
+        condition: refusal(&status.conditions),
         terminal: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
         terminating: meta.deletion_timestamp,
         gated: spec.num_scheduling_gates > 0,

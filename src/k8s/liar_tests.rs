@@ -43,7 +43,7 @@ fn lines(events: &[String]) -> FakeAnswer {
     FakeAnswer::lines(&events, After::Hang)
 }
 
-/// The picture after a watch of pods has read these pages and then these lines.
+/// The snapshot after a watch of pods has read these pages and then these lines.
 async fn after(pages: Vec<FakeAnswer>, events: &[String]) -> Arc<Snapshot> {
     let refused = FakeAnswer::refusal(422, "sendInitialEvents is forbidden for watch");
     let script = [vec![refused], pages, vec![lines(events)]].concat();

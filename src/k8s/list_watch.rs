@@ -9,7 +9,7 @@
 //!                      └─┘ closed or broken: resume where it stood
 //! ```
 //!
-//! Two rules keep the picture whole: a resource version is taken from an event only when the list
+//! Two rules keep the snapshot whole: a resource version is taken from an event only when the list
 //! is complete (the objects of a streamed list arrive in no order), and a list that breaks off is
 //! not reported as complete.
 

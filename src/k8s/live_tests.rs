@@ -103,11 +103,11 @@ async fn pods_are_watched_rung_and_bound() {
     let writes = PodWrites::new(rig.client.clone());
     let me = PodRef { namespace: "default", name: &name, uid: &uid };
     let other = PodRef { uid: "11111111-2222-3333-4444-555555555555", ..me };
-    assert_eq!(writes.ring(me, "1").await, WriteOutcome::Written, "a pod without annotations");
-    assert_eq!(writes.ring(me, "2").await, WriteOutcome::Written, "a pod with annotations");
-    assert_eq!(writes.ring(other, "3").await, WriteOutcome::Gone);
+    assert_eq!(writes.requeue(me, "1").await, WriteOutcome::Written, "a pod without annotations");
+    assert_eq!(writes.requeue(me, "2").await, WriteOutcome::Written, "a pod with annotations");
+    assert_eq!(writes.requeue(other, "3").await, WriteOutcome::Gone);
     let read = rig.call(Method::GET, &format!("{PODS}/{name}"), &Value::Null).await;
-    assert_eq!(read["metadata"]["annotations"]["sigma.io/ring"], "2");
+    assert_eq!(read["metadata"]["annotations"]["sigma.io/requeue"], "2");
 
     assert_eq!(writes.bind(other, "n1", SOON).await, BindOutcome::UidMismatch);
     assert_eq!(writes.bind(me, "n1", SOON).await, BindOutcome::Bound);
@@ -118,7 +118,7 @@ async fn pods_are_watched_rung_and_bound() {
         .await;
     rig.delete_pod(&name).await;
     rig.wait_for(|it| matches!(it, Change::PodGone { uid } if Some(*uid) == wanted)).await;
-    assert_eq!(writes.ring(me, "4").await, WriteOutcome::Gone);
+    assert_eq!(writes.requeue(me, "4").await, WriteOutcome::Gone);
     assert_eq!(writes.bind(me, "n1", SOON).await, BindOutcome::Gone);
 }
 

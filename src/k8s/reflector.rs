@@ -45,7 +45,7 @@ pub fn spawn_with(
     health: Arc<WatchHealth>,
     options: WatchOptions,
 ) -> JoinHandle<()> {
-    let course = ListWatch::new(&options);
+    let list_watch = ListWatch::new(&options);
     let started = Instant::now();
     let sight = WatchFreshness::new(&options, started);
     let (warnings, failures) = Default::default();
@@ -55,7 +55,7 @@ pub fn spawn_with(
         out,
         health,
         options,
-        course,
+        list_watch,
         sight,
         started,
         begun: started,
@@ -72,7 +72,7 @@ struct Reflector {
     out: mpsc::Sender<Change>,
     health: Arc<WatchHealth>,
     options: WatchOptions,
-    course: ListWatch,
+    list_watch: ListWatch,
     sight: WatchFreshness,
     started: Instant,
     /// When the last list was asked for.
@@ -108,7 +108,7 @@ impl Reflector {
 
     /// One request, and the pause after it.
     async fn turn(&mut self) -> Result<(), Abandoned> {
-        let ask = self.course.next();
+        let ask = self.list_watch.next();
         let end = match &ask {
             ListWatchRequest::Page { after } => self.page(&ask, after.is_none()).await?,
             ListWatchRequest::Stream | ListWatchRequest::Watch { .. } => {
@@ -118,7 +118,7 @@ impl Reflector {
         let Some(end) = end else { return Ok(()) };
         let word = self.sight.ended(Instant::now(), &end);
         self.say(word).await?;
-        let mut wait = self.course.ended(&end, self.started.elapsed(), fastrand::f64());
+        let mut wait = self.list_watch.ended(&end, self.started.elapsed(), fastrand::f64());
         // No pause means that the next request is another one: the server does not stream lists.
         if let WatchEnd::Failed(failure) = end
             && !wait.is_zero()
@@ -142,18 +142,18 @@ impl Reflector {
     async fn rest(&mut self, wait: Duration) -> Result<(), Abandoned> {
         let until = Instant::now() + wait;
         // A list under way may be older than the request.
-        let may_list = matches!(self.course.next(), ListWatchRequest::Watch { .. });
+        let may_list = matches!(self.list_watch.next(), ListWatchRequest::Watch { .. });
         loop {
             tokio::select! {
                 biased;
                 () = self.out.closed() => return Err(Abandoned),
                 () = self.health.relist_requested(self.kind), if may_list => {
-                    self.course.want_list();
+                    self.list_watch.want_list();
                 }
                 () = sleep_until(until) => break,
             }
         }
-        self.course.begin_wanted_list(self.started.elapsed());
+        self.list_watch.begin_wanted_list(self.started.elapsed());
         Ok(())
     }
 
@@ -203,7 +203,7 @@ impl Reflector {
             return Ok(Some(self.failed("a list without resourceVersion")));
         };
         let next = meta.r#continue.as_deref().filter(|token| !token.is_empty());
-        if self.course.page_read(&version, next) {
+        if self.list_watch.page_read(&version, next) {
             self.listed(&version).await?;
         }
         Ok(None)
@@ -236,11 +236,11 @@ impl Reflector {
             }
             let next = self.sight.next();
             let may_relist = !is_list && relist_by.is_none();
-            let wanted = self.course.list_wanted_at().filter(|_| may_relist);
+            let wanted = self.list_watch.list_wanted_at().filter(|_| may_relist);
             let heard = tokio::select! {
                 biased;
                 () = self.health.relist_requested(self.kind), if may_relist => {
-                    self.course.want_list();
+                    self.list_watch.want_list();
                     relist_by = Some(Instant::now() + RELIST_PATIENCE);
                     continue;
                 }
@@ -320,7 +320,7 @@ impl Reflector {
         let what = format!("watch {}", self.kind.resource());
         let request = wire::request(self.kind, ask, &self.options);
         let response = wire::send(&self.client, request, &what).await?;
-        // An open watch ends an error, but says nothing yet about how fresh our picture is.
+        // An open watch ends an error, but says nothing yet about how fresh our snapshot is.
         self.update(|it| {
             it.num_reconnects += u64::from(matches!(ask, ListWatchRequest::Watch { .. }));
             it.error = None;
@@ -400,11 +400,11 @@ impl Reflector {
     async fn bookmark(&mut self, object: &RawValue) -> Result<Heard, Abandoned> {
         let meta = objects::identity(object.get().as_bytes()).metadata;
         let ends_list = meta.annotations.initial_events_end == "true";
-        if ends_list && self.course.initial_events_end(&meta.resource_version) {
+        if ends_list && self.list_watch.initial_events_end(&meta.resource_version) {
             self.listed(&meta.resource_version).await?;
             return Ok(Heard::Listed);
         }
-        if self.course.goes_back(&meta.resource_version) {
+        if self.list_watch.goes_back(&meta.resource_version) {
             let version = &meta.resource_version;
             let why = format!("versions have gone back to {version}, as after a restore");
             return Ok(Heard::Failed(WatchFailure { code: Some(410), ..self.failure(&why) }));
@@ -416,7 +416,7 @@ impl Reflector {
     /// The server has begun to answer a list that was asked for then.
     async fn begin(&mut self, asked: Instant) -> Result<(), Abandoned> {
         self.begun = asked;
-        self.course.list_begun();
+        self.list_watch.list_begun();
         self.update(|it| it.num_relists += u64::from(it.listed));
         self.send(Change::RelistBegin(self.kind)).await
     }
@@ -436,7 +436,7 @@ impl Reflector {
         let word = self.sight.listed(self.begun, Instant::now());
         self.say(word).await?;
         self.forbidden = false;
-        self.course.listed(self.started.elapsed());
+        self.list_watch.listed(self.started.elapsed());
         let before = self.health.kind(self.kind).resource_version;
         if self.health.listed(self.kind, list_watch::is_before(version, &before)) {
             self.restored(&before, version);
@@ -450,7 +450,7 @@ impl Reflector {
     }
 
     fn advance(&mut self, version: &str) {
-        if self.course.advanced(version) {
+        if self.list_watch.advanced(version) {
             self.update(|it| version.clone_into(&mut it.resource_version));
         }
     }

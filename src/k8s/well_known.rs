@@ -24,7 +24,7 @@ pub struct SlimMarks {
     /// Alibaba Cloud's label for the QoS class, empty when absent.
     pub alibaba: String,
     /// What the pod was rung with last, by an annotation of ours; empty when absent.
-    pub ring: String,
+    pub requeue: String,
     /// One that puts the pod into a group that is scheduled together.
     pub group: bool,
 }
@@ -57,13 +57,13 @@ const GROUPS: [&str; 7] = [
 
 impl SlimMarks {
     fn looks_for(key: &str) -> bool {
-        matches!(key, "sigma.io/ring" | "koordinator.sh/qosClass" | "alibabacloud.com/qosClass")
+        matches!(key, "sigma.io/requeue" | "koordinator.sh/qosClass" | "alibabacloud.com/qosClass")
             || GROUPS.contains(&key)
     }
 
     fn note(&mut self, key: &str, value: &str) {
         match key {
-            "sigma.io/ring" => self.ring = value.into(),
+            "sigma.io/requeue" => self.requeue = value.into(),
             "koordinator.sh/qosClass" => self.koordinator = value.into(),
             "alibabacloud.com/qosClass" => self.alibaba = value.into(),
             _ => self.group |= GROUPS.contains(&key) && !value.is_empty(),
@@ -120,7 +120,7 @@ pub fn ahead(node: &str, unique: &str) -> String {
 
 /// The pod's nomination was written ahead.
 pub(super) fn is_nominated_ahead(pod: &SlimPod) -> bool {
-    let mut parts = pod.metadata.annotations.ring.split('/');
+    let mut parts = pod.metadata.annotations.requeue.split('/');
     let nominated = &*pod.status.nominated_node_name;
     parts.next() == Some(AHEAD) && !nominated.is_empty() && parts.next() == Some(nominated)
 }
@@ -131,16 +131,16 @@ mod tests {
 
     #[test]
     fn a_nomination_that_was_written_ahead_is_known_again() {
-        let ours = format!("{{\"sigma.io/ring\":\"{}\"}}", ahead("n1", "0f-7"));
+        let ours = format!("{{\"sigma.io/requeue\":\"{}\"}}", ahead("n1", "0f-7"));
         for (annotations, nominated, want) in [
             (&*ours, "n1", true),
             (&ours, "", false),
             // Somebody else has nominated it since, and does not know of our mark.
             (&ours, "n2", false),
             (&ours, "n", false),
-            (r#"{"sigma.io/ring":"0f-7"}"#, "n1", false),
+            (r#"{"sigma.io/requeue":"0f-7"}"#, "n1", false),
             (r#"{"other":"ahead/n1/7"}"#, "n1", false),
-            (r#"{"sigma.io/ring":null}"#, "n1", false),
+            (r#"{"sigma.io/requeue":null}"#, "n1", false),
             ("null", "n1", false),
         ] {
             let text = format!(

@@ -1,4 +1,4 @@
-//! The writes on pods: ringing one, nominating a node for one, and binding one. Each is fenced by the
+//! The writes on pods: requeueing one, nominating a node for one, and binding one. Each is fenced by the
 //! pod's UID, so that a pod which was deleted and made anew under its name is never touched.
 
 mod nominate;
@@ -18,7 +18,7 @@ use super::wire::{self, percent_encoded};
 pub use nominate::Wake;
 
 /// The annotation whose change wakes a pending pod in kube-scheduler.
-pub const RING_ANNOTATION: &str = "sigma.io/ring";
+pub const REQUEUE_ANNOTATION: &str = "sigma.io/requeue";
 
 /// Which pod a write is about.
 #[derive(Clone, Copy, Debug)]
@@ -103,12 +103,13 @@ impl PodWrites {
         Self { client }
     }
 
-    /// Gives the pod's ring annotation a value that it has not had before.
+    /// Gives the pod's requeue annotation a value that it has not had before.
     ///
     /// A strategic merge makes the annotations if there are none and adds to them if there are, so
     /// one write does; naming the UID in it fences it, since a UID cannot be changed.
-    pub async fn ring(&self, pod: PodRef<'_>, value: &str) -> WriteOutcome {
-        let patch = json!({"metadata": {"uid": pod.uid, "annotations": {RING_ANNOTATION: value}}});
+    pub async fn requeue(&self, pod: PodRef<'_>, value: &str) -> WriteOutcome {
+        let patch =
+            json!({"metadata": {"uid": pod.uid, "annotations": {REQUEUE_ANNOTATION: value}}});
         let uri = format!("{}/status", path(pod));
         let content_type = "application/strategic-merge-patch+json";
         let sent = self.send(Method::PATCH, &uri, content_type, &patch, "patch pods/status");
@@ -288,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn a_ring_is_one_fenced_write() {
         let fake = Fake::start(vec![pod("u1", "", "{}")]).await;
-        let got = PodWrites::new(fake.client()).ring(POD, "7").await;
+        let got = PodWrites::new(fake.client()).requeue(POD, "7").await;
         assert_eq!(got, WriteOutcome::Written);
         let seen = &fake.seen()[0];
         assert_eq!(
@@ -297,7 +298,7 @@ mod tests {
         );
         assert!(seen.head.contains("application/strategic-merge-patch+json"), "{}", seen.head);
         let body: serde_json::Value = serde_json::from_str(&seen.body).expect("JSON");
-        let want = json!({"metadata": {"uid": "u1", "annotations": {"sigma.io/ring": "7"}}});
+        let want = json!({"metadata": {"uid": "u1", "annotations": {"sigma.io/requeue": "7"}}});
         assert_eq!(body, want);
     }
 
@@ -331,10 +332,10 @@ mod tests {
         ];
         for (answer, want) in cases {
             let fake = Fake::start(vec![answer]).await;
-            assert_eq!(PodWrites::new(fake.client()).ring(POD, "7").await, want);
+            assert_eq!(PodWrites::new(fake.client()).requeue(POD, "7").await, want);
         }
         let fake = Fake::start(vec![FakeAnswer::Cut]).await;
-        let got = PodWrites::new(fake.client()).ring(POD, "7").await;
+        let got = PodWrites::new(fake.client()).requeue(POD, "7").await;
         assert!(matches!(got, WriteOutcome::Failed(_)), "{got:?}");
     }
 

@@ -10,7 +10,7 @@ use crate::policy::Cause;
 pub struct SteerMetrics {
     /// Steers that have got an outcome, by cause and outcome.
     pub ended: IntCounterVec,
-    /// From the first refusal of a steer to the answer that names its target, in seconds.
+    /// From the first unschedulable answer of a steer to the answer that names its target, in seconds.
     pub accepted_seconds: Histogram,
     /// Answers without any node to pods that were not steered, by reason.
     pub not_steered: IntCounterVec,

@@ -106,7 +106,7 @@ pub struct Node {
     pub uid: Box<str>,
     /// `metadata.resourceVersion` as a number, 0 when it is not one.
     pub resource_version: u64,
-    /// What pods may ask for in total. A virtual node's figures are fiction.
+    /// What pods may ask for in total. A virtual node's figures are not real.
     pub allocatable: Amounts,
     /// Extended resources that the node publishes, sorted by name.
     pub extended: Box<[ExtendedAmount]>,

@@ -159,7 +159,7 @@ pub struct Pod {
     /// `status.nominatedNodeName`.
     pub nominated: Option<Box<str>>,
     /// `PodScheduled=False`, if that is its condition.
-    pub refusal: Option<UnschedulableCondition>,
+    pub condition: Option<UnschedulableCondition>,
     /// Phase `Succeeded` or `Failed`: it holds nothing any more.
     pub terminal: bool,
     /// Has a `deletionTimestamp`: it holds its place but counts for no spread.

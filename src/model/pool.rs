@@ -36,7 +36,7 @@ pub struct PoolSpec {
     pub name: String,
     /// Who belongs; the first pool that matches wins.
     pub matcher: NodeMatcher,
-    /// Its nodes are virtual: their capacity is fiction, and only `limit` bounds them.
+    /// Its nodes are virtual: their capacity is not real, and only `limit` bounds them.
     pub elastic: bool,
     /// Most that all pods in an elastic pool may ask for together; `i64::MAX` where not given.
     pub limit: Option<Amounts>,

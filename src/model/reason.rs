@@ -33,7 +33,7 @@ pub enum Reason {
     ElasticLimit,
     /// Too many replicas of the app would share one failure domain.
     MaxReplicaShare,
-    /// sigma has no full picture yet, and the pod's class can wait.
+    /// sigma has no full snapshot yet, and the pod's class can wait.
     NotSynced,
     /// sigma is short of time, and the pod's class can wait.
     Overloaded,

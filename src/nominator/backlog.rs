@@ -13,7 +13,7 @@ pub(super) type Place = (Reverse<Priority>, bool, u64, PodUid);
 
 /// See [`Place`].
 pub(super) fn place_of(pod: &Pod) -> Place {
-    (Reverse(pod.priority), pod.refusal.is_some(), pod.resource_version, pod.uid)
+    (Reverse(pod.priority), pod.condition.is_some(), pod.resource_version, pod.uid)
 }
 
 /// What there is.
@@ -30,14 +30,14 @@ pub(super) struct BacklogScan {
 impl BacklogScan {
     /// Looks at pending pods without a target; `is_free` says which of them may be given a target now.
     pub(super) fn of<'a>(
-        desk: &Decider,
-        world: &View,
+        decider: &Decider,
+        view: &View,
         pods: impl Iterator<Item = &'a Arc<Pod>>,
         is_free: impl Fn(&Pod) -> bool,
     ) -> Self {
         let mut look = Self::default();
         for pod in pods {
-            match desk.no_target(world, pod) {
+            match decider.no_target(view, pod) {
                 Some(why) => match look.unplanned.iter_mut().find(|it| it.0 == why) {
                     Some((_, count)) => *count += 1,
                     None => look.unplanned.push((why, 1)),

@@ -19,7 +19,7 @@ use crate::model::PodUid;
 const MOST_WAIT: Duration = Duration::from_millis(100);
 /// How often it is looked at whether there is still something to wait for.
 const SLICE_MS: u64 = 5;
-/// Pause between two tries for the ledger.
+/// Pause between two tries for the nominations.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is left of it.
@@ -64,14 +64,15 @@ impl Nominator {
 
     /// Waits before a pod is answered to which kube-scheduler has come before its nomination was written,
     /// while nominations of its priority and of higher ones are. Gives how long that took.
-    pub async fn give_way(&self, uid: PodUid) -> Duration {
+    pub async fn delay_filter(&self, uid: PodUid) -> Duration {
         let begun = Instant::now();
         let until = begun + MOST_WAIT;
-        let give_way = |ledger: &mut Nominations| ledger.give_way(uid, self.board.clock.now());
-        let Some(priority) = self.when_free(until, give_way).await.flatten() else {
+        let delay_filter =
+            |nominations: &mut Nominations| nominations.delay_filter(uid, self.shared.clock.now());
+        let Some(priority) = self.when_free(until, delay_filter).await.flatten() else {
             return begun.elapsed();
         };
-        let take = |ledger: &mut Nominations| ledger.take_head_start(priority, SLICE_MS);
+        let take = |nominations: &mut Nominations| nominations.take_head_start(priority, SLICE_MS);
         while let Some(slice_ms) = self.when_free(until, take).await.filter(|it| *it > 0) {
             sleep(Duration::from_millis(slice_ms)).await;
         }
@@ -80,7 +81,7 @@ impl Nominator {
         waited
     }
 
-    /// Does something with the ledger as soon as nobody has it: the thread of the answers is not kept while a
+    /// Does something with the nominations as soon as nobody has it: the thread of the answers is not kept while a
     /// look does, which takes milliseconds. `None` where that is too late.
     async fn when_free<T>(&self, until: Instant, act: impl Fn(&mut Nominations) -> T) -> Option<T> {
         while Instant::now() < until {
@@ -93,8 +94,8 @@ impl Nominator {
     }
 
     fn if_free<T>(&self, act: impl Fn(&mut Nominations) -> T) -> Option<T> {
-        match self.ledger.try_lock() {
-            Ok(mut ledger) => Some(act(&mut ledger)),
+        match self.nominations.try_lock() {
+            Ok(mut nominations) => Some(act(&mut nominations)),
             Err(TryLockError::Poisoned(poisoned)) => Some(act(&mut poisoned.into_inner())),
             Err(TryLockError::WouldBlock) => None,
         }
@@ -107,20 +108,20 @@ mod tests {
 
     #[test]
     fn it_is_as_long_as_was_granted_and_as_what_is_left_is_worth() {
-        let mut head_start = FilterDelay::default();
-        assert_eq!(head_start.take(5, 100), 0);
-        (0..10).for_each(|_| head_start.grant(2));
+        let mut filter_delay = FilterDelay::default();
+        assert_eq!(filter_delay.take(5, 100), 0);
+        (0..10).for_each(|_| filter_delay.grant(2));
         // (at most, to be written, taken)
         for (most_ms, num_unwritten, want) in [(5, 10, 5), (5, 7, 5), (50, 3, 6), (5, 10, 0)] {
-            assert_eq!(head_start.take(most_ms, num_unwritten), want, "{head_start:?}");
+            assert_eq!(filter_delay.take(most_ms, num_unwritten), want, "{filter_delay:?}");
         }
-        head_start.grant(2);
-        assert_eq!(head_start.take(5, 0), 0, "nothing is written");
-        assert_eq!(head_start.take(5, 1), 0, "and so it has ended");
-        head_start.grant(2);
-        head_start.end();
-        assert_eq!(head_start.take(5, 1), 0);
-        head_start.grant(0);
-        assert_eq!(head_start.take(5, 1), 0, "switched off");
+        filter_delay.grant(2);
+        assert_eq!(filter_delay.take(5, 0), 0, "nothing is written");
+        assert_eq!(filter_delay.take(5, 1), 0, "and so it has ended");
+        filter_delay.grant(2);
+        filter_delay.end();
+        assert_eq!(filter_delay.take(5, 1), 0);
+        filter_delay.grant(0);
+        assert_eq!(filter_delay.take(5, 1), 0, "switched off");
     }
 }

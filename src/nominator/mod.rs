@@ -2,12 +2,12 @@
 //! has them nominated before kube-scheduler comes to them (DESIGN §4, docs/nominate-ahead.md).
 //!
 //! ```text
-//!   Board ──copy──▶ look: who waits, in which order ─▶ engine: targets ─▶ hold ─▶ ledger ─▶ actor
+//!   Board ──copy──▶ look: who waits, in which order ─▶ engine: targets ─▶ hold ─▶ nominations ─▶ actor
 //!     ▲                                                                     │       ▲  outcome │
 //!     └─────────────────────────────────────────────────────────────────────┘       └──────────┘
 //! ```
 //!
-//! Choosing takes milliseconds, so it is done on a copy of what the desk holds. What was chosen is held
+//! Choosing takes milliseconds, so it is done on a copy of what the decider holds. What was chosen is held
 //! until a snapshot shows the nomination, so nothing is promised twice. It is ordered a portion at a
 //! time, as fast as the actor writes: whom kube-scheduler comes to meanwhile costs no write.
 //! kube-scheduler stays the judge: it tries the nominated node first, asking us as always, and else all
@@ -41,7 +41,7 @@ pub use nominations::NominationEnd;
 const PERIOD: Duration = Duration::from_millis(100);
 /// Of our time, at most one part in so many goes into looking.
 const DUTY: u32 = 4;
-/// Pods that are held while the desk is ours: a fraction of a millisecond.
+/// Pods that are held while the decider is ours: a fraction of a millisecond.
 const AT_ONCE: usize = 64;
 /// Most targets that were seen not to be wanted between two looks.
 const MAX_UNWANTED: usize = 1024;
@@ -52,12 +52,12 @@ const PORTION_MS: u64 = 250;
 
 /// The part of a replica that nominates ahead.
 pub struct Nominator {
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
     actor: Arc<Actor>,
     metrics: Arc<Metrics>,
     /// The `schedulerName` of the pods that are ours to nominate.
     schedulers: Vec<String>,
-    ledger: Mutex<Nominations>,
+    nominations: Mutex<Nominations>,
     /// Nominations are to be written, and kube-scheduler may be kept waiting for them.
     is_pressing: AtomicBool,
     /// Targets that kube-scheduler was seen not to want, since the last look.
@@ -81,12 +81,12 @@ struct Rechecked {
 
 impl Rechecked {
     /// What was seen the last time, if it is time to look again.
-    fn due(&mut self, world: &View, now: Tick) -> Option<u64> {
+    fn due(&mut self, view: &View, now: Tick) -> Option<u64> {
         if now.since_ms(self.at) < RECHECK_MS {
             return None;
         }
         self.at = now;
-        Some(std::mem::replace(&mut self.seen, world.snapshot.touched.end()))
+        Some(std::mem::replace(&mut self.seen, view.snapshot.changes.end()))
     }
 }
 
@@ -108,7 +108,7 @@ pub enum NominatorVerdict {
 impl Nominator {
     /// For pods of these schedulers.
     pub fn new(
-        board: Arc<SharedState>,
+        shared: Arc<SharedState>,
         actor: Arc<Actor>,
         metrics: Arc<Metrics>,
         schedulers: Vec<String>,
@@ -119,17 +119,17 @@ impl Nominator {
         for why in NoTarget::ALL {
             metrics.ahead.unplanned.with_label_values(&[why.name()]);
         }
-        let (ledger, unwanted) = (Mutex::default(), Mutex::default());
+        let (nominations, unwanted) = (Mutex::default(), Mutex::default());
         let is_pressing = AtomicBool::new(false);
-        Self { board, actor, metrics, schedulers, ledger, is_pressing, unwanted }
+        Self { shared, actor, metrics, schedulers, nominations, is_pressing, unwanted }
     }
 
     /// How a pending pod stands; `None`: the policy does not nominate ahead.
-    pub fn standing(&self, world: &View, desk: &Decider, pod: &Pod) -> Option<NominatorVerdict> {
-        world.plan.nominate_ahead?;
-        let target = self.ledger().target(pod.uid).map(str::to_owned);
+    pub fn standing(&self, view: &View, decider: &Decider, pod: &Pod) -> Option<NominatorVerdict> {
+        view.plan.nominate_ahead?;
+        let target = self.nominations().target(pod.uid).map(str::to_owned);
         let foreign = || (!self.is_ours(pod)).then_some(NominatorVerdict::Foreign);
-        let not = || desk.no_target(world, pod).map(NominatorVerdict::Not);
+        let not = || decider.no_target(view, pod).map(NominatorVerdict::Not);
         let paused = || {
             self.actor.is_paused(ActionKind::NominateAhead, pod).then_some(NominatorVerdict::Paused)
         };
@@ -148,29 +148,29 @@ impl Nominator {
     }
 
     async fn step(self: &Arc<Self>, looks: &mut BacklogState) {
-        let world = self.board.world();
-        let settings = world.plan.nominate_ahead;
+        let view = self.shared.view();
+        let settings = view.plan.nominate_ahead;
         self.actor.switch(ActionKind::NominateAhead, settings.is_some());
         let why_off = self.actor.why_off(ActionKind::NominateAhead);
         if matches!(why_off, Some(WhyOff::NoLease | WhyOff::NotLeader(_))) {
             // Whoever leads now knows them by their mark.
-            self.ledger().forget();
+            self.nominations().forget();
         }
-        let settings = settings.filter(|_| self.board.synced() && why_off.is_none());
+        let settings = settings.filter(|_| self.shared.synced() && why_off.is_none());
         let this = Arc::clone(self);
-        let now = self.board.clock.now();
-        let recheck = settings.and_then(|_| looks.rechecked.due(&world, now));
-        let num_answers = || self.board.decide(|desk, _, _| desk.num_answers());
-        let lead_ms = self.ledger().lead_ms();
+        let now = self.shared.clock.now();
+        let recheck = settings.and_then(|_| looks.rechecked.due(&view, now));
+        let num_answers = || self.shared.decide(|decider, _, _| decider.num_answers());
+        let lead_ms = self.nominations().lead_ms();
         let lead = settings.map_or(0, |_| looks.pace.lead(num_answers(), lead_ms, now));
         // Milliseconds of work, which must not keep a thread of the watches.
         let looked = tokio::task::spawn_blocking(move || {
             this.follow(settings, recheck);
-            this.settle();
+            this.confirm();
             let (backlog, unplanned) = settings.map(|it| this.choose(it)).unwrap_or_default();
             match settings {
                 Some(settings) => this.order(settings, lead),
-                None => this.ledger().give_up(now),
+                None => this.nominations().give_up(now),
             }
             this.measure(backlog, &unplanned);
             this.press();
@@ -181,40 +181,40 @@ impl Nominator {
         }
     }
 
-    /// Sees what became of targets, and takes back what is stale while the means is on.
+    /// Sees what became of targets, and takes back what is stale while the action kind is on.
     ///
     /// `recheck` is how many changes of nodes there were when it was looked last at whether targets take
     /// their pods: one whose node has not changed since does.
     fn follow(self: &Arc<Self>, settings: Option<NominateAhead>, recheck: Option<u64>) {
         if recheck.is_some() {
-            let (world, now) = (self.board.world(), self.board.clock.now());
-            let pods = world.snapshot.pending.iter().map(|(_, pod)| pod);
-            self.ledger().adopt(pods.filter(|pod| self.is_ours(pod)), now);
+            let (view, now) = (self.shared.view(), self.shared.clock.now());
+            let pods = view.snapshot.pending.iter().map(|(_, pod)| pod);
+            self.nominations().adopt(pods.filter(|pod| self.is_ours(pod)), now);
         }
-        if self.ledger().len() == 0 {
+        if self.nominations().len() == 0 {
             return;
         }
-        let (mut desk, world, now) = self.copy();
+        let (mut decider, view, now) = self.copy();
         let ttl_ms = settings.map_or(u64::MAX, |it| it.ttl_ms);
-        let changed = recheck.map(|seen| world.snapshot.touched.since(seen));
+        let changed = recheck.map(|seen| view.snapshot.changes.since(seen));
         let changed = changed.map(|rows| rows.map(|it| it.iter().collect::<FxHashSet<_>>()));
         let takes = |pod: &Pod, node: &str| {
             let Some(changed) = &changed else {
                 return true;
             };
-            let ord = world.snapshot.names.ord(node).filter(|ord| world.snapshot.is_live(*ord));
+            let ord = view.snapshot.names.ord(node).filter(|ord| view.snapshot.is_live(*ord));
             ord.is_some_and(|ord| {
                 let is_changed = changed.as_ref().is_none_or(|rows| rows.contains(&ord));
-                !is_changed || desk.would_have(&world, pod, ord)
+                !is_changed || decider.would_have(&view, pod, ord)
             })
         };
-        let to_clear = self.ledger().follow(&world.snapshot, ttl_ms, now, takes);
+        let to_clear = self.nominations().follow(&view.snapshot, ttl_ms, now, takes);
         for ToClear { pod, node, why } in to_clear {
             let (this, uid) = (Arc::clone(self), pod.uid);
             let order = Action::clear(ActionKind::NominateAhead, pod, &node, why.name());
             self.actor.submit(order.telling(move |outcome| {
-                let now = this.board.clock.now();
-                this.ledger().cleared(uid, outcome, ttl_ms, now);
+                let now = this.shared.clock.now();
+                this.nominations().cleared(uid, outcome, ttl_ms, now);
             }));
         }
     }
@@ -222,26 +222,27 @@ impl Nominator {
     /// Chooses targets for pods that wait. Gives how many pods could have one, those that have one among
     /// them, and how many could not, by reason.
     fn choose(&self, settings: NominateAhead) -> (usize, Vec<(NoTarget, usize)>) {
-        let world = self.board.world();
-        let num_open = self.ledger().len();
+        let view = self.shared.view();
+        let num_open = self.nominations().len();
         // A cheap look first: mostly few wait, and then nothing is copied.
-        let ours = world.snapshot.pending.iter().filter(|(_, pod)| self.is_ours(pod));
+        let ours = view.snapshot.pending.iter().filter(|(_, pod)| self.is_ours(pod));
         if ours.count() < settings.min_backlog {
             return (num_open, Vec::new());
         }
-        let (mut desk, world, now) = self.copy();
+        let (mut decider, view, now) = self.copy();
         let look = {
-            let ledger = self.ledger();
-            let ours = world.snapshot.pending.iter().map(|(_, pod)| pod);
-            let ours = ours.filter(|pod| self.is_ours(pod) && ledger.target(pod.uid).is_none());
-            BacklogScan::of(&desk, &world, ours, |pod| ledger.is_free(pod.uid, now))
+            let nominations = self.nominations();
+            let ours = view.snapshot.pending.iter().map(|(_, pod)| pod);
+            let ours =
+                ours.filter(|pod| self.is_ours(pod) && nominations.target(pod.uid).is_none());
+            BacklogScan::of(&decider, &view, ours, |pod| nominations.is_free(pod.uid, now))
         };
         let backlog = look.num_plannable + num_open;
         let most = settings.batch.min(settings.window.saturating_sub(num_open));
         let (waiting, unplanned) = look.in_order();
         if backlog >= settings.min_backlog && most > 0 {
             let waiting = self.unless_paused(&waiting, most);
-            self.choose_for(&waiting, settings.head_start_ms, (&mut desk, &world, now));
+            self.choose_for(&waiting, settings.filter_delay_ms, (&mut decider, &view, now));
         }
         (backlog, unplanned)
     }
@@ -270,72 +271,72 @@ impl Nominator {
     fn choose_for(
         &self,
         pods: &[Arc<Pod>],
-        head_start_ms: u64,
-        (desk, world, now): (&mut Decider, &View, Tick),
+        filter_delay_ms: u64,
+        (decider, view, now): (&mut Decider, &View, Tick),
     ) {
         if pods.is_empty() {
             return;
         }
         let timer = self.metrics.ahead.planning_seconds.start_timer();
-        let targets = desk.targets(world, pods);
+        let targets = decider.targets(view, pods);
         timer.observe_duration();
         let mut chosen = Vec::with_capacity(targets.len());
         for (pod, target) in pods.iter().zip(&targets) {
             match target {
-                Ok(best) => chosen.push((pod, world.snapshot.names.name(best.node))),
+                Ok(best) => chosen.push((pod, view.snapshot.names.name(best.node))),
                 Err(_) => {
                     let trial = (EquivalenceClass::of(pod), pod.uid);
                     self.actor.was_of_use(ActionKind::NominateAhead, trial, None);
-                    self.ledger().rest(pod.uid, now.plus_ms(REST_MS));
+                    self.nominations().rest(pod.uid, now.plus_ms(REST_MS));
                 }
             }
         }
         for some in chosen.chunks(AT_ONCE) {
             for (pod, node, held) in self.hold(some) {
                 self.metrics.ahead.chosen.inc();
-                let mut ledger = self.ledger();
-                ledger.note(pod.uid, place_of(&pod), &node, held);
-                ledger.classify(pod.uid, EquivalenceClass::of(&pod));
-                ledger.grant_head_start(head_start_ms);
+                let mut nominations = self.nominations();
+                nominations.note(pod.uid, place_of(&pod), &node, held);
+                nominations.classify(pod.uid, EquivalenceClass::of(&pod));
+                nominations.grant_head_start(filter_delay_ms);
             }
         }
     }
 
     /// Says whether answers may wait.
     fn press(&self) {
-        self.is_pressing.store(self.ledger().is_pressing(), Ordering::Relaxed);
+        self.is_pressing.store(self.nominations().is_pressing(), Ordering::Relaxed);
     }
 
     /// Orders as many of the chosen nominations as the actor can begin soon, but those to which
     /// kube-scheduler has come: an answer has replaced what they held.
     fn order(self: &Arc<Self>, settings: NominateAhead, lead: usize) {
-        let mut most = self.actor.appetite(ActionKind::NominateAhead, PORTION_MS);
-        let turn = self.ledger().turn(lead);
+        let mut most = self.actor.num_wanted_within(ActionKind::NominateAhead, PORTION_MS);
+        let turn = self.nominations().turn(lead);
         for some in turn.chunks(AT_ONCE) {
             if most == 0 {
                 return;
             }
             let some = some.get(..most).unwrap_or(some);
             // Who does not wait any more is left for the next look.
-            let pending = self.board.decide(|desk, world, now| {
+            let pending = self.shared.decide(|decider, view, now| {
                 let pending = |(uid, held): &(PodUid, HoldId)| {
-                    let pod = world.snapshot.pending(*uid)?.clone();
-                    Some((pod, *held, desk.is_held_by(*uid, *held), now))
+                    let pod = view.snapshot.pending(*uid)?.clone();
+                    Some((pod, *held, decider.is_held_by(*uid, *held), now))
                 };
                 some.iter().filter_map(pending).collect::<Vec<_>>()
             });
             for (pod, held, is_held, now) in pending {
                 // Somebody else has nominated it since it was chosen.
                 if pod.nominated.is_some() {
-                    self.ledger().overruled(pod.uid, settings.ttl_ms, now);
+                    self.nominations().overruled(pod.uid, settings.ttl_ms, now);
                     continue;
                 }
                 if !is_held {
-                    self.ledger().came_first(pod.uid, now);
+                    self.nominations().came_first(pod.uid, now);
                     continue;
                 }
                 most -= 1;
-                let node = self.ledger().order(pod.uid, now);
+                let node = self.nominations().order(pod.uid, now);
                 if let Some(node) = node {
                     self.submit(pod, &node, held, settings);
                 }
@@ -345,13 +346,13 @@ impl Nominator {
 
     /// Holds the targets of those pods that still wait for one.
     fn hold(&self, chosen: &[(&Arc<Pod>, &str)]) -> Vec<(Arc<Pod>, Box<str>, HoldId)> {
-        self.board.decide(|desk, world, now| {
-            let snapshot = &world.snapshot;
+        self.shared.decide(|decider, view, now| {
+            let snapshot = &view.snapshot;
             let held = chosen.iter().filter_map(|(pod, node)| {
                 let ord = snapshot.names.ord(node).filter(|ord| snapshot.is_live(*ord))?;
                 let pod = snapshot.pending(pod.uid)?;
                 let waits = pod.is_pending() && pod.nominated.is_none();
-                let held = waits.then(|| desk.hold_for(world, pod, ord, now))??;
+                let held = waits.then(|| decider.hold_for(view, pod, ord, now))??;
                 Some((pod.clone(), (*node).into(), held))
             });
             held.collect()
@@ -361,12 +362,12 @@ impl Nominator {
     /// Orders a nomination, to be written unless kube-scheduler comes to the pod before its turn.
     fn submit(self: &Arc<Self>, pod: Arc<Pod>, node: &str, held: HoldId, settings: NominateAhead) {
         let uid = pod.uid;
-        let (this, board) = (Arc::clone(self), self.board.clone());
+        let (this, shared) = (Arc::clone(self), self.shared.clone());
         let order = Action::nominate(ActionKind::NominateAhead, pod, node, "backlog")
-            .while_it(move || board.decide(|desk, _, _| desk.is_held_by(uid, held)));
+            .while_it(move || shared.decide(|decider, _, _| decider.is_held_by(uid, held)));
         self.actor.submit(order.telling(move |outcome| {
-            let now = this.board.clock.now();
-            this.ledger().written(uid, outcome, settings.ttl_ms, now);
+            let now = this.shared.clock.now();
+            this.nominations().written(uid, outcome, settings.ttl_ms, now);
         }));
     }
 
@@ -375,7 +376,7 @@ impl Nominator {
     }
 
     fn copy(&self) -> (Decider, View, Tick) {
-        self.board.decide(|desk, world, now| (desk.copy_of_holds(), world.clone(), now))
+        self.shared.decide(|decider, view, now| (decider.copy_of_holds(), view.clone(), now))
     }
 
     fn measure(&self, backlog: usize, unplanned: &[(NoTarget, usize)]) {
@@ -385,38 +386,38 @@ impl Nominator {
             let count = unplanned.iter().find(|it| it.0 == why).map_or(0, |it| it.1);
             ahead.unplanned.with_label_values(&[why.name()]).set(count as i64);
         }
-        ahead.open.set(self.ledger().len() as i64);
+        ahead.open.set(self.nominations().len() as i64);
     }
 
     /// Counts what has ended, and gives free what was held for it.
-    fn settle(&self) {
+    fn confirm(&self) {
         let unwanted =
             std::mem::take(&mut *self.unwanted.lock().unwrap_or_else(PoisonError::into_inner));
         let trials = {
-            let mut ledger = self.ledger();
-            unwanted.iter().for_each(|(uid, node)| ledger.unwanted(*uid, node));
-            ledger.take_trials()
+            let mut nominations = self.nominations();
+            unwanted.iter().for_each(|(uid, node)| nominations.unwanted(*uid, node));
+            nominations.take_trials()
         };
         for (class, uid, of_use) in trials {
             self.actor.was_of_use(ActionKind::NominateAhead, (class, uid), of_use);
         }
-        let ended = self.ledger().take_ended();
+        let ended = self.nominations().take_ended();
         for it in &ended {
             self.metrics.ahead.ended.with_label_values(&[it.why.name()]).inc();
         }
         let held = ended.iter().filter_map(|it| Some((it.uid, it.held?)));
         let held: Vec<_> = held.collect();
         for some in held.chunks(AT_ONCE) {
-            self.board.decide(|desk, _, _| {
+            self.shared.decide(|decider, _, _| {
                 for (uid, held) in some {
-                    desk.end_hold(*uid, *held);
+                    decider.end_hold(*uid, *held);
                 }
             });
         }
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Nominations> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    fn nominations(&self) -> MutexGuard<'_, Nominations> {
+        self.nominations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

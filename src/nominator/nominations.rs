@@ -126,7 +126,7 @@ pub(super) struct Nominations {
     ended: Vec<Ended>,
     trials: Vec<Trial>,
     delay: Delay,
-    head_start: FilterDelay,
+    filter_delay: FilterDelay,
 }
 
 impl Nominations {
@@ -184,17 +184,17 @@ impl Nominations {
 
     /// A nomination is worth keeping kube-scheduler waiting for so long.
     pub(super) fn grant_head_start(&mut self, each_ms: u64) {
-        self.head_start.grant(each_ms);
+        self.filter_delay.grant(each_ms);
     }
 
     /// kube-scheduler may be kept waiting, and there is something to wait for.
     pub(super) fn is_pressing(&self) -> bool {
-        self.head_start.is_left() && self.entries.values().any(NominationEntry::is_unwritten)
+        self.filter_delay.is_left() && self.entries.values().any(NominationEntry::is_unwritten)
     }
 
     /// kube-scheduler has come to the pod. If its nomination is not written yet it will not be; gives the
     /// pod's priority then.
-    pub(super) fn give_way(&mut self, uid: PodUid, now: Tick) -> Option<Priority> {
+    pub(super) fn delay_filter(&mut self, uid: PodUid, now: Tick) -> Option<Priority> {
         let entry = self.entries.get(&uid).filter(|entry| entry.is_unwritten())?;
         let priority = entry.priority;
         self.came_first(uid, now);
@@ -207,7 +207,7 @@ impl Nominations {
         let unwritten = self.entries.values().filter(|entry| entry.is_unwritten());
         let num_unwritten = unwritten.clone().count();
         let is_for_it = unwritten.clone().any(|entry| entry.priority >= priority);
-        if is_for_it { self.head_start.take(most_ms, num_unwritten) } else { 0 }
+        if is_for_it { self.filter_delay.take(most_ms, num_unwritten) } else { 0 }
     }
 
     /// The pods whose nominations are to be ordered, and what holds their targets: in the order
@@ -362,7 +362,7 @@ impl Nominations {
     pub(super) fn forget(&mut self) {
         self.entries.clear();
         self.resting.clear();
-        self.head_start.end();
+        self.filter_delay.end();
     }
 
     /// How targets have ended since this was asked last.

@@ -28,12 +28,12 @@ pub struct NominateAhead {
     /// A nomination that is older is taken back, in milliseconds.
     pub ttl_ms: u64,
     /// kube-scheduler may be kept waiting for so long for each pod that is chosen, in milliseconds; 0: never.
-    pub head_start_ms: u64,
+    pub filter_delay_ms: u64,
 }
 
 impl Default for NominateAhead {
     fn default() -> Self {
-        Self { min_backlog: 200, batch: 1000, window: 2000, ttl_ms: 60_000, head_start_ms: 1 }
+        Self { min_backlog: 200, batch: 1000, window: 2000, ttl_ms: 60_000, filter_delay_ms: 1 }
     }
 }
 
@@ -63,9 +63,10 @@ pub(super) fn read(steering: &YamlNode, faults: &mut Faults) -> Option<NominateA
     let mut number = |field: &str, range| number(&fields, field, range, faults);
     let ttl_ms = number("ttlSeconds", TTL_SECONDS).and_then(|it| u64::try_from(it).ok());
     let ttl_ms = ttl_ms.map_or(usual.ttl_ms, |seconds| seconds * 1000);
-    let head_start_ms = number("headStartMs", HEAD_START_MS).and_then(|it| u64::try_from(it).ok());
-    let head_start_ms = head_start_ms.unwrap_or(usual.head_start_ms);
-    Some(NominateAhead { min_backlog, batch, window, ttl_ms, head_start_ms })
+    let filter_delay_ms =
+        number("filterDelayMs", HEAD_START_MS).and_then(|it| u64::try_from(it).ok());
+    let filter_delay_ms = filter_delay_ms.unwrap_or(usual.filter_delay_ms);
+    Some(NominateAhead { min_backlog, batch, window, ttl_ms, filter_delay_ms })
 }
 
 fn number(fields: &Fields<'_>, field: &str, range: (i64, i64), faults: &mut Faults) -> Option<i64> {

@@ -60,7 +60,7 @@ pub(super) static ELSEWHERE: Object = object("`elsewhere`", &["perSecond", "perA
 pub(super) static BETTER: Object = object("`better`", &["margin", "perSecond", "perApp"]);
 
 pub(super) static NOMINATE_AHEAD: Object =
-    object("`nominateAhead`", &["minBacklog", "batch", "window", "ttlSeconds", "headStartMs"]);
+    object("`nominateAhead`", &["minBacklog", "batch", "window", "ttlSeconds", "filterDelayMs"]);
 
 /// Scorers of the design that no rule gives points for yet.
 pub(super) static LATER_SCORERS: &[&str] = &["peakHeadroom", "peakOverlap", "reclaimableToEnd"];

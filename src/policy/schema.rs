@@ -80,7 +80,7 @@ struct Pool {
     /// Which nodes belong; all conditions must hold. Without it every node does, which only the
     /// last pool may say.
     r#match: Option<Match>,
-    /// Its nodes are virtual and their capacity is fiction: only `limit` bounds it. Default: false.
+    /// Its nodes are virtual and their capacity is not real: only `limit` bounds it. Default: false.
     elastic: Option<bool>,
     /// Most that the requests on a node may take of its allocatable. Default: 100%.
     allocation: Option<PoolAllocation>,
@@ -233,7 +233,7 @@ struct NominateAheadSection {
     ttl_seconds: Option<TtlSeconds>,
     /// kube-scheduler may be kept waiting for so many milliseconds for each pod that is chosen; 0: never.
     /// Default: 1.
-    head_start_ms: Option<HeadStartMs>,
+    filter_delay_ms: Option<HeadStartMs>,
 }
 
 /// How many of the nodes that may take a pod are named to kube-scheduler, the best ones; and when a pod

@@ -58,7 +58,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("NominateAhead", "batch", "500"),
     ("NominateAhead", "window", "1000"),
     ("NominateAhead", "ttlSeconds", "120"),
-    ("NominateAhead", "headStartMs", "2"),
+    ("NominateAhead", "filterDelayMs", "2"),
 ];
 
 /// Writes examples and defaults into a schema.
@@ -104,7 +104,7 @@ fn defaults() -> Vec<(&'static str, &'static str, Value)> {
         ("NominateAhead", "batch", ahead.batch.into()),
         ("NominateAhead", "window", ahead.window.into()),
         ("NominateAhead", "ttlSeconds", (ahead.ttl_ms / 1000).into()),
-        ("NominateAhead", "headStartMs", ahead.head_start_ms.into()),
+        ("NominateAhead", "filterDelayMs", ahead.filter_delay_ms.into()),
     ];
     all.extend(bounds("Elsewhere", Cause::Elsewhere.usual()));
     all.extend(bounds("Better", better));

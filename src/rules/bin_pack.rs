@@ -2,7 +2,7 @@
 //!
 //! Points follow the larger of the CPU and memory shares that the node would have with the pod on it:
 //! the resource that runs out first decides how full a node is. An elastic node counts as empty: its
-//! capacity is fiction and must not be compared with a real one.
+//! capacity is not real and must not be compared with a real one.
 
 use super::{ClassParams, Cx, Fill, MAX_POINTS, Rule, RuleSpec, Scored, Scorer};
 

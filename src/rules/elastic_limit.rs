@@ -1,6 +1,6 @@
 //! Filter: an elastic pool takes no more than its `limit`, summed over all its nodes.
 //!
-//! A virtual node's own capacity is fiction, so the sum over the pool is the only bound there is.
+//! A virtual node's own capacity is not real, so the sum over the pool is the only bound there is.
 
 use super::{Bound, BoundScope, ClassParams, Cx, Filter, Offer, Rule, RuleSpec, bound};
 use crate::model::{Amounts, NodeOrd, PoolOrd, Reason};
@@ -33,7 +33,7 @@ impl Filter for ElasticLimit {
             let mut after = cx.pod.requests.base;
             after +=
                 cx.snapshot.pool_use.get(pool.index()).map_or(Amounts::default(), |it| it.used);
-            after += cx.extra.pools.get(pool.index()).copied().unwrap_or_default();
+            after += cx.uncommitted.pools.get(pool.index()).copied().unwrap_or_default();
             let over = after.cpu_milli > limit.cpu_milli
                 || after.memory_bytes > limit.memory_bytes
                 || after.pods > limit.pods;
@@ -50,8 +50,8 @@ impl Filter for ElasticLimit {
         };
         let name = cx.snapshot.pools.get(pool.index()).map_or("", |it| it.name.as_str());
         let used = cx.snapshot.pool_use.get(pool.index()).map_or(Amounts::default(), |it| it.used);
-        let extra = cx.extra.pools.get(pool.index()).copied().unwrap_or_default();
-        let amounts = [cx.pod.requests.base, used, extra, *limit];
+        let uncommitted = cx.uncommitted.pools.get(pool.index()).copied().unwrap_or_default();
+        let amounts = [cx.pod.requests.base, used, uncommitted, *limit];
         let bounds = bound::base(Reason::ElasticLimit, &BoundScope::Pool(name.into()), amounts);
         bounds.into_iter().filter(|it| *it.resource != *bound::EPHEMERAL_STORAGE).collect()
     }

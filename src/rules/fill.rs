@@ -13,7 +13,7 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// Of an elastic node: its capacity is fiction and must not be compared with a real one.
+    /// Of an elastic node: its capacity is not real and must not be compared with a real one.
     pub const UNBOUNDED: Self = Self { cpu_permille: u16::MAX, memory_permille: u16::MAX };
 
     /// Puts the fill of each node into `fills`, by position.
@@ -22,19 +22,24 @@ impl Fill {
         for (slot, pool) in elastic.iter_mut().zip(&*cx.snapshot.pools) {
             *slot = pool.elastic;
         }
-        let (columns, extra, ask) = (&cx.snapshot.columns, cx.extra, cx.pod.requests.base);
+        let (columns, uncommitted, ask) =
+            (&cx.snapshot.columns, cx.uncommitted, cx.pod.requests.base);
         // Columns of one length: a row is checked against it once.
         let rows = columns.pool.len();
         let pools = &columns.pool[..rows];
         let cpu = FillInput::new(
             ask.cpu_milli,
             rows,
-            [&columns.used_cpu_milli, &extra.cpu_milli, &columns.allocatable_cpu_milli],
+            [&columns.used_cpu_milli, &uncommitted.cpu_milli, &columns.allocatable_cpu_milli],
         );
         let memory = FillInput::new(
             ask.memory_bytes,
             rows,
-            [&columns.used_memory_bytes, &extra.memory_bytes, &columns.allocatable_memory_bytes],
+            [
+                &columns.used_memory_bytes,
+                &uncommitted.memory_bytes,
+                &columns.allocatable_memory_bytes,
+            ],
         );
         fills.clear();
         fills.extend(nodes.iter().map(move |ord| {
@@ -51,20 +56,20 @@ impl Fill {
 struct FillInput<'a> {
     ask: i64,
     used: &'a [i64],
-    extra: &'a [i64],
+    uncommitted: &'a [i64],
     has: &'a [i64],
 }
 
 impl<'a> FillInput<'a> {
-    fn new(ask: i64, rows: usize, [used, extra, has]: [&'a [i64]; 3]) -> Self {
+    fn new(ask: i64, rows: usize, [used, uncommitted, has]: [&'a [i64]; 3]) -> Self {
         let ask = ask.min(1 << 48);
-        Self { ask, used: &used[..rows], extra: &extra[..rows], has: &has[..rows] }
+        Self { ask, used: &used[..rows], uncommitted: &uncommitted[..rows], has: &has[..rows] }
     }
 
     /// A node without the resource is full.
     #[inline]
     fn permille(&self, at: usize) -> u16 {
-        let (part, whole) = (self.used[at] + self.extra[at] + self.ask, self.has[at]);
+        let (part, whole) = (self.used[at] + self.uncommitted[at] + self.ask, self.has[at]);
         if whole <= 0 || part >= whole {
             return MAX_POINTS;
         }

@@ -103,12 +103,12 @@ impl Replicas {
             by_domain: row.map_or_else(Vec::new, |row| placed(cx.snapshot, row, key)),
             total: row.map_or(0, AppRow::total),
         };
-        for ord in &cx.extra.removed_replicas {
+        for ord in &cx.uncommitted.removed_replicas {
             replicas.shift(domain_of(cx.snapshot, key, *ord), -1);
             replicas.total = replicas.total.saturating_sub(1);
         }
         let mut of_group: Vec<DomainOrd> = Vec::new();
-        for group in cx.extra.replicas.chunk_by(|a, b| a.0 == b.0) {
+        for group in cx.uncommitted.replicas.chunk_by(|a, b| a.0 == b.0) {
             of_group.clear();
             of_group.extend(group.iter().map(|(_, ord)| domain_of(cx.snapshot, key, *ord)));
             of_group.sort_unstable();
@@ -121,7 +121,7 @@ impl Replicas {
 
     /// Counts them by node, sorted; what is placed alone is not copied.
     pub(super) fn by_node<'a>(cx: &Cx<'a>) -> Cow<'a, [(NodeOrd, u32)]> {
-        if cx.extra.replicas.is_empty() && cx.extra.removed_replicas.is_empty() {
+        if cx.uncommitted.replicas.is_empty() && cx.uncommitted.removed_replicas.is_empty() {
             let row = cx.pod.app().and_then(|app| cx.snapshot.app(app));
             return row.map_or(&[][..], AppRow::nodes).into();
         }
@@ -193,19 +193,19 @@ mod tests {
         site.see(["a", "b", "c"].map(|name| seen_node(node(name, &[]))));
         let on = [(1, "a"), (2, "a"), (3, "b")];
         site.see(on.map(|(uid, at)| seen_pod(&placed(&replica(uid, 1, 7), at))));
-        let (snapshot, pod) = (&site.world.snapshot, replica(9, 1, 7));
+        let (snapshot, pod) = (&site.view.snapshot, replica(9, 1, 7));
         let [a, b, c] = [0, 1, 2].map(NodeOrd);
         for (coming, leaving, want) in [
             (vec![], vec![], vec![(a, 2), (b, 1)]),
             (vec![(0, c), (1, a)], vec![], vec![(a, 3), (b, 1), (c, 1)]),
             (vec![], vec![a, b], vec![(a, 1), (b, 0)]),
         ] {
-            let extra = Uncommitted {
+            let uncommitted = Uncommitted {
                 replicas: coming,
                 removed_replicas: leaving,
                 ..Uncommitted::default()
             };
-            let cx = Cx { snapshot, extra: &extra, pod: &pod, extended: &[] };
+            let cx = Cx { snapshot, uncommitted: &uncommitted, pod: &pod, extended: &[] };
             assert_eq!(*Replicas::by_node(&cx), want);
             let by_domain = Replicas::count(&cx, SpreadKey::Node).by_domain;
             assert!(by_domain.iter().map(|it| (NodeOrd(it.0.0), it.1)).eq(want));

@@ -35,7 +35,7 @@ pub struct Cx<'a> {
     /// The cluster.
     pub snapshot: &'a Snapshot,
     /// What is taken beside the snapshot's sums.
-    pub extra: &'a Uncommitted,
+    pub uncommitted: &'a Uncommitted,
     /// The pod to be placed.
     pub pod: &'a Pod,
     /// The pod's extended requests by ordinal; what no node publishes and no pod asked for before

@@ -36,7 +36,7 @@ impl Default for Share {
 /// A pool as one class sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolParams {
-    /// Its nodes' capacity is fiction; only `limit` bounds it.
+    /// Its nodes' capacity is not real; only `limit` bounds it.
     pub elastic: bool,
     /// Most that requests may take of each node: the class's own `allocation`, else the pool's.
     pub allocation: Share,

@@ -1,6 +1,6 @@
 //! Filter: requests fit into what the node has left, and into the share that the class may fill.
 //!
-//! In-tree fit has judged plain requests already, on a fresher picture than ours; it is repeated here
+//! In-tree fit has judged plain requests already, on a fresher snapshot than ours; it is repeated here
 //! because holds, nominations and the planner see what it cannot. The `allocation` limit is ours
 //! alone: a pod refused by it alone cannot preempt, because in-tree it fits.
 
@@ -47,32 +47,36 @@ impl Filter for ResourcesFit {
             fits_extended(cx, offer, resource, amount);
         }
         let ask = cx.pod.requests.base;
-        let (columns, extra) = (&cx.snapshot.columns, cx.extra);
+        let (columns, uncommitted) = (&cx.snapshot.columns, cx.uncommitted);
         // Columns of one length: a row is checked against it once.
         let rows = columns.pool.len();
         let cpu = Asked::new(
             ask.cpu_milli,
             rows,
-            [&columns.used_cpu_milli, &extra.cpu_milli, &columns.allocatable_cpu_milli],
+            [&columns.used_cpu_milli, &uncommitted.cpu_milli, &columns.allocatable_cpu_milli],
         );
         let memory = Asked::new(
             ask.memory_bytes,
             rows,
-            [&columns.used_memory_bytes, &extra.memory_bytes, &columns.allocatable_memory_bytes],
+            [
+                &columns.used_memory_bytes,
+                &uncommitted.memory_bytes,
+                &columns.allocatable_memory_bytes,
+            ],
         );
         let ephemeral = Asked::new(
             ask.ephemeral_bytes,
             rows,
             [
                 &columns.used_ephemeral_bytes,
-                &extra.ephemeral_bytes,
+                &uncommitted.ephemeral_bytes,
                 &columns.allocatable_ephemeral_bytes,
             ],
         );
         let pods = Asked::new(
             ask.pods,
             rows,
-            [&columns.used_pods, &extra.pods, &columns.allocatable_pods],
+            [&columns.used_pods, &uncommitted.pods, &columns.allocatable_pods],
         );
         let pools = &columns.pool[..rows];
         // One walk over the offer: rows are read once, by position as the scheduler sent them.
@@ -105,9 +109,9 @@ impl Filter for ResourcesFit {
         if self.elastic[slot] {
             return bounds;
         }
-        let extra = cx.extra.on(node);
+        let uncommitted = cx.uncommitted.on(node);
         let (used, has) = (cx.snapshot.used(node), cx.snapshot.allocatable(node));
-        let amounts = [cx.pod.requests.base, used, extra, has];
+        let amounts = [cx.pod.requests.base, used, uncommitted, has];
         let base = bound::base(Reason::Insufficient, &BoundScope::Node, amounts);
         // What is not asked for is not looked at.
         let asked = base.into_iter().filter(|it| it.asked > 0);
@@ -131,7 +135,7 @@ fn extended_bounds(cx: &Cx<'_>, node: NodeOrd) -> Vec<Bound> {
     let bound = |&(resource, asked): &(ResourceOrd, i64)| {
         let column = cx.snapshot.extended.get(usize::from(resource.0))?;
         let limit = column.allocatable.get(node.index()).copied().filter(|it| *it > 0)?;
-        let taken = cx.extra.extended.iter().filter(|it| (it.0, it.1) == (node, resource));
+        let taken = cx.uncommitted.extended.iter().filter(|it| (it.0, it.1) == (node, resource));
         Some(Bound {
             reason: Reason::Insufficient,
             resource: column.name.as_ref().into(),
@@ -152,28 +156,28 @@ struct Asked<'a> {
     /// At most 2^61; 0 for one that kube-scheduler does not look at, since it is not asked for.
     ask: i64,
     used: &'a [i64],
-    extra: &'a [i64],
+    uncommitted: &'a [i64],
     has: &'a [i64],
 }
 
 impl<'a> Asked<'a> {
-    fn new(ask: i64, rows: usize, [used, extra, has]: [&'a [i64]; 3]) -> Self {
+    fn new(ask: i64, rows: usize, [used, uncommitted, has]: [&'a [i64]; 3]) -> Self {
         let ask = ask.clamp(0, 1 << 61);
-        Self { ask, used: &used[..rows], extra: &extra[..rows], has: &has[..rows] }
+        Self { ask, used: &used[..rows], uncommitted: &uncommitted[..rows], has: &has[..rows] }
     }
 
     /// The node has not enough left. A saturated sum of hostile pods must not overflow: all holds
     /// together are at most 2^62, and neither sum nor what a node has is below 0.
     #[inline]
     fn lacks(&self, at: usize) -> bool {
-        self.ask > 0 && self.extra[at] + self.ask > self.has[at] - self.used[at]
+        self.ask > 0 && self.uncommitted[at] + self.ask > self.has[at] - self.used[at]
     }
 
     /// The share of the node that the class may fill has not enough left.
     #[inline]
     fn exceeds(&self, at: usize, permille: u32) -> bool {
         let most = Share::of(permille, self.has[at]);
-        self.ask > 0 && self.extra[at] + self.ask > most - self.used[at]
+        self.ask > 0 && self.uncommitted[at] + self.ask > most - self.used[at]
     }
 }
 
@@ -183,7 +187,7 @@ fn fits_extended(cx: &Cx<'_>, offer: &mut Offer<'_>, resource: ResourceOrd, amou
     };
     // Summed once per request, not once per node: there may be thousands of holds.
     let mut held: FxHashMap<usize, i64> = FxHashMap::default();
-    for (node, _, amount) in cx.extra.extended.iter().filter(|it| it.1 == resource) {
+    for (node, _, amount) in cx.uncommitted.extended.iter().filter(|it| it.1 == resource) {
         let sum = held.entry(node.index()).or_default();
         *sum = sum.saturating_add(*amount);
     }
@@ -206,16 +210,19 @@ mod tests {
 
     #[test]
     fn sums_of_hostile_pods_do_not_make_room() {
-        for (used, extra, ask) in [
+        for (used, uncommitted, ask) in [
             (i64::MAX, 0, 1),
             (i64::MAX, 1 << 62, i64::MAX),
             (0, 1 << 62, i64::MAX),
             (10, 0, 1),
             (8, 1, 2),
         ] {
-            let (used, extra) = ([used], [extra]);
-            let asked = Asked::new(ask, 1, [&used, &extra, &[10]]);
-            assert!(asked.lacks(0) && asked.exceeds(0, 1000), "{used:?} + {extra:?} + {ask} > 10");
+            let (used, uncommitted) = ([used], [uncommitted]);
+            let asked = Asked::new(ask, 1, [&used, &uncommitted, &[10]]);
+            assert!(
+                asked.lacks(0) && asked.exceeds(0, 1000),
+                "{used:?} + {uncommitted:?} + {ask} > 10"
+            );
         }
         let asked = Asked::new(2, 1, [&[8], &[0], &[10]]);
         assert!(!asked.lacks(0) && !asked.exceeds(0, 1000) && asked.exceeds(0, 900));

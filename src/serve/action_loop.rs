@@ -78,17 +78,17 @@ impl ActionLoop {
         let writes = PodWrites::new(client.clone());
         let actor = Actor::new(writes, metrics.clone(), clock, leadership.clone());
         let actor = Arc::new(actor.paced(ActionKind::NominateAhead, config.qps));
-        actor.switch(ActionKind::Doorbell, config.doorbell);
+        actor.switch(ActionKind::Doorbell, config.requeue);
         Self { actor, leadership, preempt_verb }
     }
 
     /// How steering stands.
-    pub(super) fn steering(&self, desk: &Decider) -> SteeringState {
+    pub(super) fn steering(&self, decider: &Decider) -> SteeringState {
         SteeringState {
             steer: self.actor.why_off(ActionKind::Steer),
             requeue: self.actor.why_off(ActionKind::Doorbell),
             preempt_verb: self.preempt_verb,
-            asked_to_preempt: desk.steers().was_asked_to_preempt(),
+            asked_to_preempt: decider.steers().was_asked_to_preempt(),
         }
     }
 
@@ -98,16 +98,16 @@ impl ActionLoop {
         parts: &ServeParts,
         stop: &watch::Receiver<bool>,
     ) -> Option<JoinHandle<()>> {
-        let ServeParts { client, board, metrics, events, .. } = parts;
+        let ServeParts { client, shared, metrics, events, .. } = parts;
         let inquiry = Inquiry {
             client: client.clone(),
             events: events.clone(),
             metrics: metrics.clone(),
             pause: RIGHTS_PAUSE,
         };
-        for means in ActionKind::ALL {
+        for kind in ActionKind::ALL {
             let actor = self.actor.clone();
-            parts.supervise(means.name(), move || tokio::spawn(actor.clone().run(means)));
+            parts.supervise(kind.name(), move || tokio::spawn(actor.clone().run(kind)));
         }
         let (actor, for_pods) = (self.actor.clone(), inquiry.clone());
         parts.supervise("rights", move || {
@@ -115,9 +115,9 @@ impl ActionLoop {
         });
         let ahead = parts.ahead.clone();
         parts.supervise("ahead", move || tokio::spawn(ahead.clone().run()));
-        let (board, metrics, actor) = (board.clone(), metrics.clone(), self.actor.clone());
+        let (shared, metrics, actor) = (shared.clone(), metrics.clone(), self.actor.clone());
         parts.supervise("door", move || {
-            tokio::spawn(actions::answer_the_door(board.clone(), metrics.clone(), actor.clone()))
+            tokio::spawn(actions::answer_the_door(shared.clone(), metrics.clone(), actor.clone()))
         });
         let leadership = self.leadership.clone()?;
         let (candidate, stop) = (leadership.clone(), stop.clone());

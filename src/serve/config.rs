@@ -33,8 +33,8 @@ pub struct ServeConfig {
     pub admin_listen: SocketAddr,
     /// What filter answers before the first lists are in.
     pub not_ready: NotReady,
-    /// Whether pods are rung.
-    pub doorbell: bool,
+    /// Whether pods are requeued.
+    pub requeue: bool,
     /// The lease by which replicas agree who acts for the whole cluster.
     pub lease: LeaseSource,
     /// The `schedulerName` of pods that may be nominated ahead.
@@ -48,7 +48,7 @@ pub struct ServeConfig {
     /// Shortcuts that filter and prioritize take.
     pub fast_paths: FastPaths,
     /// Whether other extenders judge what we name.
-    pub siblings: OtherExtendersSource,
+    pub other_extenders: OtherExtendersSource,
     /// How often sums are recounted and lists compared.
     pub audit_interval: Duration,
 }
@@ -71,14 +71,14 @@ pub enum OtherExtendersSource {
 impl OtherExtendersSource {
     /// Finds out.
     pub(super) fn load(&self, listen: SocketAddr) -> Result<SchedulerFacts, BadConfig> {
-        let siblings = match self {
+        let other_extenders = match self {
             Self::SchedulerConfig { path, own } => {
                 return other_extenders::read(path, OwnEntries { url: own.as_ref(), listen });
             }
             Self::Told(true) => OtherExtenders::Judging,
             Self::Told(false) => OtherExtenders::None,
         };
-        Ok(SchedulerFacts { siblings, ..SchedulerFacts::default() })
+        Ok(SchedulerFacts { other_extenders, ..SchedulerFacts::default() })
     }
 }
 

@@ -106,27 +106,27 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
     let tls = config.tls.clone().map(|it| TlsFiles::load_first(it, metrics.clone()));
     let tls = tls.transpose()?.map(Arc::new);
-    let scheduler = config.siblings.load(listen)?;
-    let desk = config.fast_paths.on_desk(Decider::default().beside(scheduler.siblings));
-    let board = Arc::new(profiles::board(&config.siblings, first.plan.clone(), desk)?);
+    let scheduler = config.other_extenders.load(listen)?;
+    let decider = config.fast_paths.on_desk(Decider::default().beside(scheduler.other_extenders));
+    let shared = Arc::new(profiles::shared(&config.other_extenders, first.plan.clone(), decider)?);
     let health = Arc::new(WatchHealth::default());
-    let (handle, writer) = writer::spawn(board.clone(), metrics.clone());
+    let (handle, writer) = writer::spawn(shared.clone(), metrics.clone());
     let stop = signals::listen().context("cannot listen for signals")?;
 
     let policy = Arc::new(PolicyState::new(&first, last_good));
-    let told = (board.clock, scheduler.preempt_verb);
+    let told = (shared.clock, scheduler.preempt_verb);
     let acting = ActionLoop::new(&config, &client, &metrics, told, &health);
-    acting.actor.switch(ActionKind::Steer, board.world().plan.steers());
+    acting.actor.switch(ActionKind::Steer, shared.view().plan.steers());
     let ahead = Nominator::new(
-        board.clone(),
+        shared.clone(),
         acting.actor.clone(),
         metrics.clone(),
         config.schedulers.clone(),
     );
     let ahead = Arc::new(ahead);
-    let known = (board.clone(), health.clone());
+    let known = (shared.clone(), health.clone());
     let page = status::sources(known, policy.clone(), tls.clone(), (acting.clone(), ahead.clone()));
-    spawn_admin(Admin::new(board.clone(), metrics.clone(), page), admin, stopped(&stop))?;
+    spawn_admin(Admin::new(shared.clone(), metrics.clone(), page), admin, stopped(&stop))?;
     let events = Arc::new(Events::new(client.clone()));
     let reload = Arc::new(Reload {
         source: config.policy.clone(),
@@ -142,7 +142,7 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
         client,
         health,
         handle,
-        board,
+        shared,
         metrics,
         events,
         acting,
@@ -181,7 +181,7 @@ async fn told_to_stop(
     tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => Ok(false),
-        // A frozen picture is worse than a restart: everything would be answered from the past.
+        // A frozen snapshot is worse than a restart: everything would be answered from the past.
         ended = writer => anyhow::bail!("the writer ended: {ended:?}"),
         _ = verbs_ended => {
             anyhow::ensure!(*told.borrow(), "the verbs thread ended");
@@ -195,7 +195,7 @@ struct ServeParts {
     client: kube::Client,
     health: Arc<WatchHealth>,
     handle: WriterHandle,
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
     metrics: Arc<Metrics>,
     events: Arc<Events>,
     writes: PodWrites,
@@ -214,19 +214,19 @@ struct Verbs {
 
 impl ServeParts {
     fn start_background(&self, config: &ServeConfig) {
-        let Self { client, health, handle, board, metrics, acting, reload, tls, .. } = self;
+        let Self { client, health, handle, shared, metrics, acting, reload, tls, .. } = self;
         for kind in Kind::ALL {
             let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
             let watch = move || k8s::spawn(client.clone(), kind, changes.clone(), health.clone());
-            let board = board.clone();
+            let shared = shared.clone();
             match kind.is_optional() {
                 false => self.supervise(kind.resource(), watch),
                 true => self.supervise(kind.resource(), move || {
-                    tokio::spawn(when_of_use(board.clone(), watch.clone()))
+                    tokio::spawn(when_of_use(shared.clone(), watch.clone()))
                 }),
             };
         }
-        let (shown, to) = ((board.clone(), health.clone(), acting.clone()), metrics.clone());
+        let (shown, to) = ((shared.clone(), health.clone(), acting.clone()), metrics.clone());
         self.supervise("status", move || tokio::spawn(status::refresh(shown.clone(), to.clone())));
         let reload = reload.clone();
         self.supervise("reload", move || tokio::spawn(reload.clone().run()));
@@ -239,7 +239,7 @@ impl ServeParts {
         });
     }
 
-    /// Keeps a task running: a panic must not silence a watch or the doorbell for good.
+    /// Keeps a task running: a panic must not silence a watch or the requeue for good.
     fn supervise(
         &self,
         task: &'static str,
@@ -264,18 +264,18 @@ impl ServeParts {
     ) -> Result<Verbs> {
         let listener = listener.into_std().context("cannot hand over the verbs' socket")?;
         let ActionLoop { actor, preempt_verb, .. } = self.acting.clone();
-        let board = self.board.clone();
+        let shared = self.shared.clone();
         let options = ExtenderOptions {
             deadline: config.deadline,
-            ready: Arc::new(move || board.synced()),
+            ready: Arc::new(move || shared.synced()),
             not_ready: config.not_ready,
             binder: config.bind.then(|| Arc::new(self.writes.clone()) as Arc<dyn Binder>),
             bind_within: BIND_WITHIN,
-            steerage: Some(SteerOptions { actor, preempt_verb }),
+            steer_options: Some(SteerOptions { actor, preempt_verb }),
             ahead: Some(self.ahead.clone()),
             fast_paths: config.fast_paths,
         };
-        let app = Extender::new(self.board.clone(), self.metrics.clone(), options);
+        let app = Extender::new(self.shared.clone(), self.metrics.clone(), options);
         let runtime = http::runtime().context("cannot start the verbs' runtime")?;
         let identity = self.tls.as_ref().map(|it| it.current.clone());
         let (alive, ended) = oneshot::channel::<()>();
@@ -325,8 +325,8 @@ fn spawn_admin(
 
 /// Watches what only choosing among nodes that were not offered asks about, from when a policy first lets
 /// us do that: a cluster that is not steered is spared the lists.
-async fn when_of_use(board: Arc<SharedState>, watch: impl Fn() -> JoinHandle<()>) {
-    while !board.world().plan.chooses_anywhere() {
+async fn when_of_use(shared: Arc<SharedState>, watch: impl Fn() -> JoinHandle<()>) {
+    while !shared.view().plan.chooses_anywhere() {
         tokio::time::sleep(LOOK_PAUSE).await;
     }
     if let Err(error) = watch().await
@@ -344,7 +344,7 @@ async fn bind(addr: SocketAddr, flag: &str) -> Result<TcpListener> {
 fn stopped(stop: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static + use<> {
     let mut stop = stop.clone();
     async move {
-        // An error means that whoever could tell us is gone, which is a reason to stop as well.
+        // An error action kind that whoever could tell us is gone, which is a reason to stop as well.
         let _ = stop.wait_for(|stop| *stop).await;
     }
 }

@@ -51,7 +51,7 @@ struct ManagedResource {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SchedulerFacts {
     /// Who judges what we name.
-    pub(super) siblings: OtherExtenders,
+    pub(super) other_extenders: OtherExtenders,
     /// Whether it asks us before it preempts.
     pub(super) preempt_verb: PreemptVerb,
 }
@@ -94,13 +94,13 @@ fn scheduler(text: &str, own: OwnEntries<'_>) -> Result<SchedulerFacts, String> 
     let mut names: Vec<Box<str>> = Vec::new();
     for (_, extender) in judging {
         if extender.managed().is_empty() {
-            return Ok(SchedulerFacts { siblings: OtherExtenders::Judging, preempt_verb });
+            return Ok(SchedulerFacts { other_extenders: OtherExtenders::Judging, preempt_verb });
         }
         names.extend(extender.managed().iter().map(|it| it.name.as_str().into()));
     }
-    let siblings =
+    let other_extenders =
         if names.is_empty() { OtherExtenders::None } else { OtherExtenders::Managing(names) };
-    Ok(SchedulerFacts { siblings, preempt_verb })
+    Ok(SchedulerFacts { other_extenders, preempt_verb })
 }
 
 /// The file's one document.

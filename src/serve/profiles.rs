@@ -1,5 +1,5 @@
 //! What kube-scheduler's configuration changes of its filters, by profile. Who judges beside us is read in
-//! `siblings`.
+//! `other_extenders`.
 
 use std::io::Read;
 use std::path::Path;
@@ -84,17 +84,17 @@ struct DefaultSpread {
     when_unsatisfiable: String,
 }
 
-/// A board of a kube-scheduler that is configured so; where its configuration is not given, nothing is known of it.
-pub(super) fn board(
+/// A shared state of a kube-scheduler that is configured so; where its configuration is not given, nothing is known of it.
+pub(super) fn shared(
     source: &OtherExtendersSource,
     plan: Arc<Plan>,
-    desk: Decider,
+    decider: Decider,
 ) -> Result<SharedState, BadConfig> {
     let profiles = match source {
         OtherExtendersSource::SchedulerConfig { path, .. } => read(path)?,
         OtherExtendersSource::Told(_) => Profiles::default(),
     };
-    Ok(SharedState::new(plan, desk, Clock::start()).with_profiles(Arc::new(profiles)))
+    Ok(SharedState::new(plan, decider, Clock::start()).with_profiles(Arc::new(profiles)))
 }
 
 /// Reads the file. What else is in it is none of our business here.
@@ -107,7 +107,7 @@ fn read(path: &Path) -> Result<Profiles, BadConfig> {
 }
 
 fn profiles(text: &str) -> Result<Profiles, String> {
-    // `siblings` refuses a second document.
+    // `other_extenders` refuses a second document.
     let documents: Vec<ProfilesConfig> =
         serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
     let config = documents.into_iter().next().unwrap_or_default();

@@ -42,7 +42,7 @@ pub(super) struct FileWatch {
 
 impl FileWatch {
     /// The next look that finds what the one before it found.
-    pub(super) async fn settled<T: Send + 'static>(
+    pub(super) async fn confirmed<T: Send + 'static>(
         &mut self,
         read: impl Fn() -> Result<T, String> + Clone + Send + 'static,
         identify: impl Fn(&T) -> Fingerprint,
@@ -97,7 +97,7 @@ impl Reload {
             let _ = tokio::task::spawn_blocking(move || state.save(&metrics)).await;
             let source = self.source.clone();
             let read = move || look(&source);
-            let (found, print) = looks.settled(read, |(_, bytes)| Fingerprint::of(bytes)).await;
+            let (found, print) = looks.confirmed(read, |(_, bytes)| Fingerprint::of(bytes)).await;
             if self.state.is_news(print) && self.judge(found, print).await.is_none() {
                 return;
             }

@@ -20,7 +20,7 @@ const REFRESH: Duration = Duration::from_secs(1);
 
 /// What the admin listener asks.
 pub(super) fn sources(
-    (board, health): (Arc<SharedState>, Arc<WatchHealth>),
+    (shared, health): (Arc<SharedState>, Arc<WatchHealth>),
     policy: Arc<PolicyState>,
     tls: Option<Arc<TlsFiles>>,
     (acting, ahead): (ActionLoop, Arc<Nominator>),
@@ -28,7 +28,7 @@ pub(super) fn sources(
     let (on_disk, origin) = (policy.clone(), policy.clone());
     let steered = acting.clone();
     let checks = move || {
-        let watches = shown(&health).map(|kind| watch_check(&board, &health, kind));
+        let watches = shown(&health).map(|kind| watch_check(&shared, &health, kind));
         // The last good identity serves, as the last good policy does: never unready.
         let tls = tls.iter().map(|it| Check {
             name: "tls".into(),
@@ -36,7 +36,7 @@ pub(super) fn sources(
             failing: it.is_stale(),
             detail: it.summary(),
         });
-        let own = [policy_check(&board, &policy), steering_check(&board, &steered)];
+        let own = [policy_check(&shared, &policy), steering_check(&shared, &steered)];
         watches.chain(own).chain(tls).collect()
     };
     let ActionLoop { actor, leadership, .. } = acting.clone();
@@ -46,8 +46,10 @@ pub(super) fn sources(
         policy_origin: Arc::new(move || origin.origin()),
         acts: Arc::new(move || actor.state()),
         lease: Arc::new(move || leadership.as_ref().map(|it| it.state())),
-        ahead: Arc::new(move |world, desk, pod| ahead.standing(world, desk, pod)),
-        obstacles: Arc::new(move |world, desk, pod| acting.steering(desk).of_pod(world, desk, pod)),
+        ahead: Arc::new(move |view, decider, pod| ahead.standing(view, decider, pod)),
+        obstacles: Arc::new(move |view, decider, pod| {
+            acting.steering(decider).of_pod(view, decider, pod)
+        }),
     }
 }
 
@@ -60,14 +62,14 @@ fn shown(health: &WatchHealth) -> impl Iterator<Item = Kind> {
     Kind::ALL.into_iter().filter(is_tried)
 }
 
-fn watch_check(board: &SharedState, health: &WatchHealth, kind: Kind) -> Check {
+fn watch_check(shared: &SharedState, health: &WatchHealth, kind: Kind) -> Check {
     let state = health.kind(kind);
     let behind = health.behind(kind, Instant::now());
     let heard = behind
         .map_or("not heard of yet".to_owned(), |it| format!("heard {:.1} s ago", it.as_secs_f64()));
     // Being listed once is enough: stale data serves better than none, and taking every replica out
     // of service helps nobody.
-    let listed = board.listed(kind);
+    let listed = shared.listed(kind);
     let mut detail = match listed {
         true => format!("list complete, {heard}, at {}", state.resource_version),
         false => format!("list not complete, {} objects so far, {heard}", state.num_objects),
@@ -92,11 +94,11 @@ fn watch_check(board: &SharedState, health: &WatchHealth, kind: Kind) -> Check {
 }
 
 /// Unready only without any policy: a last good one serves. An old pod of a rollout has one, and stays.
-fn policy_check(board: &SharedState, policy: &PolicyState) -> Check {
-    let (world, origin) = (board.world(), policy.origin());
+fn policy_check(shared: &SharedState, policy: &PolicyState) -> Check {
+    let (view, origin) = (shared.view(), policy.origin());
     let ok = origin.source != PolicySourceKind::None;
     let mut detail = match ok {
-        true => format!("{} generation {}", world.plan.name, world.plan_generation),
+        true => format!("{} generation {}", view.plan.name, view.plan_generation),
         false => "none, and virtual nodes are shut".to_owned(),
     };
     let why = policy.on_disk().why();
@@ -115,16 +117,16 @@ fn policy_check(board: &SharedState, policy: &PolicyState) -> Check {
 }
 
 /// Never unready: pods are placed without it.
-fn steering_check(board: &SharedState, acting: &ActionLoop) -> Check {
-    let found = obstacles(board, acting);
+fn steering_check(shared: &SharedState, acting: &ActionLoop) -> Check {
+    let found = obstacles(shared, acting);
     let failing = found.iter().any(|it| matches!(it.ground, Ground::Right | Ground::Breaker));
     let detail = if found.is_empty() { "on".to_owned() } else { told(&found) };
     Check { name: "steering".to_owned(), ok: true, failing, detail }
 }
 
 /// What is off of steering, for all pods or for some classes.
-fn obstacles(board: &SharedState, acting: &ActionLoop) -> Vec<Obstacle> {
-    board.decide(|desk, world, _| acting.steering(desk).of_all(&world.plan))
+fn obstacles(shared: &SharedState, acting: &ActionLoop) -> Vec<Obstacle> {
+    shared.decide(|decider, view, _| acting.steering(decider).of_all(&view.plan))
 }
 
 fn told(obstacles: &[Obstacle]) -> String {
@@ -173,7 +175,7 @@ impl SteeringLog {
 
 /// Keeps the metrics of what counts for itself up to date for as long as the process runs.
 pub(super) async fn refresh(
-    (board, health, acting): (Arc<SharedState>, Arc<WatchHealth>, ActionLoop),
+    (shared, health, acting): (Arc<SharedState>, Arc<WatchHealth>, ActionLoop),
     metrics: Arc<Metrics>,
 ) {
     let mut steering = SteeringLog::default();
@@ -185,7 +187,7 @@ pub(super) async fn refresh(
             metrics.watch_age_seconds.with_label_values(&label).set(age);
             let refused = i64::from(state.refused.is_some());
             metrics.watch_refused.with_label_values(&label).set(refused);
-            metrics.watch_synced.with_label_values(&label).set(i64::from(board.listed(kind)));
+            metrics.watch_synced.with_label_values(&label).set(i64::from(shared.listed(kind)));
             for (counter, count) in [
                 (&metrics.watch_relists, state.num_relists),
                 (&metrics.watch_reconnects, state.num_reconnects),
@@ -198,11 +200,11 @@ pub(super) async fn refresh(
         }
         let leads = acting.leadership.as_ref().is_some_and(|it| it.is_leader());
         metrics.actor.leader.set(i64::from(leads));
-        if board.synced() {
-            steering.follow(&obstacles(&board, &acting), &metrics);
-            steering.warn(board.world().plan.steers(), acting.preempt_verb);
+        if shared.synced() {
+            steering.follow(&obstacles(&shared, &acting), &metrics);
+            steering.warn(shared.view().plan.steers(), acting.preempt_verb);
         }
-        writer::count(&metrics, &board.world().snapshot);
+        writer::count(&metrics, &shared.view().snapshot);
         tokio::time::sleep(REFRESH).await;
     }
 }

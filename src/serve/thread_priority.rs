@@ -6,7 +6,7 @@ use rustix::process::setpriority_process;
 /// How far a thread stands back, as a nice value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ThreadPriority {
-    /// Watches, the writer, reload, doorbell, audit: a third of the share of answers.
+    /// Watches, the writer, reload, requeue, audit: a third of the share of answers.
     Ingest = 5,
     /// The admin listener, metrics included: a tenth.
     Admin = 10,

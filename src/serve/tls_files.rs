@@ -120,7 +120,7 @@ impl TlsFiles {
         let mut looks = FileWatch::default();
         loop {
             let source = self.source.clone();
-            let (look, found) = looks.settled(move || source.read(), fingerprint).await;
+            let (look, found) = looks.confirmed(move || source.read(), fingerprint).await;
             let mut on_disk = self.on_disk.lock().unwrap_or_else(PoisonError::into_inner);
             if on_disk.judged != found {
                 let identity = look.and_then(|pem| self.source.judge(&pem));

@@ -1,4 +1,4 @@
-//! A world without a cluster: nodes and pods from a seed, and a model of kube-scheduler that places
+//! A view without a cluster: nodes and pods from a seed, and a model of kube-scheduler that places
 //! them. No clock, no entropy, no I/O: the seed is an argument, and the same seed gives the same
 //! bytes on every machine and in every version.
 //!

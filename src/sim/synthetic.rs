@@ -160,7 +160,7 @@ fn node(at: usize, shape: Shape, rng: &mut Rng) -> Node {
             let (key, value) = VIRTUAL_NODE_TAINT;
             let effect = TaintEffect::NoSchedule;
             let taint = Taint { key: key.into(), value: value.into(), effect };
-            (fiction(), Box::from([taint]))
+            (unbounded(), Box::from([taint]))
         }
     };
     Node {
@@ -186,7 +186,7 @@ fn physical(cores: i64, memory_gib: i64, pods: i64) -> Amounts {
 }
 
 /// What a virtual node claims to have.
-fn fiction() -> Amounts {
+fn unbounded() -> Amounts {
     Amounts {
         cpu_milli: 100_000_000,
         memory_bytes: 400 << 40,

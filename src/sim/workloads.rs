@@ -208,7 +208,7 @@ impl Workload {
             tolerations: self.tolerations.clone(),
             node: None,
             nominated: None,
-            refusal: None,
+            condition: None,
             terminal: false,
             terminating: false,
             gated: false,

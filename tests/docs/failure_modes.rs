@@ -14,7 +14,7 @@ those tests by `UPDATE=1 cargo test --test docs`; the numbers are those of the l
 design began with, so they have gaps. What to alert on is in [metrics.md](metrics.md).
 
 The principle: for online pods sigma fails open (they keep their nodes), for offline pods it stays
-where it is (the last picture, the last policy) and refuses rather than guesses, and where it writes it
+where it is (the last snapshot, the last policy) and refuses rather than guesses, and where it writes it
 fails closed.
 
 | row | what happens | what sigma does | test |

@@ -75,7 +75,7 @@ impl Follower {
 }
 
 /// Row 5, versions expire (410), of a watch or in the middle of a list: the list begins anew; after a pause
-/// where that is not the first time within two minutes. Until it is complete, the last picture serves, whole.
+/// where that is not the first time within two minutes. Until it is complete, the last snapshot serves, whole.
 #[test]
 fn r05_expired_versions() {
     let mut it = Spoiled::new();
@@ -101,7 +101,7 @@ fn r05_expired_versions() {
     sigma.wait_status("pods", 1202);
 }
 
-/// Row 6, an answer breaks off: half a list is no list, so nothing of the last picture is taken away,
+/// Row 6, an answer breaks off: half a list is no list, so nothing of the last snapshot is taken away,
 /// and nobody is ready by it. It is asked for again.
 #[test]
 fn r06_half_answers() {

@@ -39,7 +39,7 @@ fn r01_down_at_the_start() {
     assert_eq!(accepted(&sigma.filter(&pod("cart", "1"), &["n1", "n9"])), ["n1"]);
 }
 
-/// Row 2, the API server goes away: every answer goes on, by the rules and the last picture. sigma
+/// Row 2, the API server goes away: every answer goes on, by the rules and the last snapshot. sigma
 /// stays ready, since taking every replica out of service would help nobody. `/readyz?verbose` and
 /// `sigma_watch_failures_total` say what is wrong. When the server is back, watches resume within 3 s,
 /// where they stood, or, where that is too old for it, by a list. Until then no hold ends by its time,
@@ -68,7 +68,7 @@ fn r02_down_while_running() {
     assert!(!sigma.get("/readyz?verbose").body.contains("cannot watch pods: "));
 }
 
-/// Row 3, events come late: answers are by the picture that sigma has, and no later than ever.
+/// Row 3, events come late: answers are by the snapshot that sigma has, and no later than ever.
 /// `sigma_watch_age_seconds` says how old that is. What was answered meanwhile is held, so that no
 /// limit is overrun; what was late is counted when it comes.
 #[test]
@@ -77,7 +77,7 @@ fn r03_late_events() {
     let sigma = it.serve(&[]);
     it.proxy.freeze(true);
     it.site.api.put("pods", placed("late", "2", "n2"));
-    wait("the picture is old", || {
+    wait("the snapshot is old", || {
         sigma.metric("sigma_watch_age_seconds{resource=\"pods\"}") >= 2.0
     });
     assert_eq!(sigma.get("/readyz").status, 200);

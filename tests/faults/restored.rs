@@ -74,7 +74,7 @@ fn shown(sigma: &Sigma) -> Value {
 /// higher (`--bump-revision`), or have passed them. A version that is too old is answered by 410, and sigma lists at
 /// once. A watch from a version in the future hears nothing; after a lost connection and two such watches (90 s)
 /// sigma lists. A Lease that is older than it was, and a kind whose versions have gone back, have every kind listed.
-/// What none of these tells is found by the list of the next audit. Until then the last picture serves, and no hold ends by its time.
+/// What none of these tells is found by the list of the next audit. Until then the last snapshot serves, and no hold ends by its time.
 #[test]
 fn r09_a_restored_store() {
     for versions in [Versions::Lower, Versions::Higher, Versions::Passed] {

@@ -24,13 +24,13 @@ fn refuse_some(it: &Spoiled, sigma: &Sigma, count: usize) -> BTreeSet<String> {
 }
 
 /// The pods whose annotation was written.
-fn rung(it: &Spoiled) -> BTreeSet<String> {
+fn requeued(it: &Spoiled) -> BTreeSet<String> {
     let writes = it.site.api.writes("pods/status");
     writes.into_iter().filter(|write| write.code == 200).map(|write| write.key).collect()
 }
 
 /// Row 48, the API server throttles (429): lists and watches wait for as long as it asks, at most a
-/// minute; so does the doorbell, for all pods at once. Answers do not depend on either.
+/// minute; so does the requeue, for all pods at once. Answers do not depend on either.
 #[test]
 fn r48_throttled() {
     let it = Spoiled::new();
@@ -44,19 +44,19 @@ fn r48_throttled() {
     let waiting = refuse_some(&it, &sigma, 6);
     it.proxy.spoil("PATCH ", 1, Fault::Refused(429, 6));
     it.site.api.delete("pods", "shop/full");
-    wait("the first ring is refused", || sigma.logged("the doorbell is off for 6s") > 0);
+    wait("the first ring is refused", || sigma.logged("the requeue is off for 6s") > 0);
     // What is on its way already.
     std::thread::sleep(Duration::from_millis(300));
     let sent = it.proxy.asked("PATCH ");
-    // A pod that was rung, or was not, is rung again after a second at other times.
+    // A pod that was requeued, or was not, is requeued again after a second at other times.
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(it.proxy.asked("PATCH "), sent);
     assert_eq!(accepted(&sigma.filter(&pod("cart", "1m"), &["n1"])), ["n1"]);
-    wait("all are rung", || rung(&it) == waiting);
+    wait("all are requeued", || requeued(&it) == waiting);
 }
 
-/// Row 51, a doorbell's write fails, or its answer is lost: the pod is rung again, after a second, and
-/// after twice as long each time. A pod that is rung twice only asks twice.
+/// Row 51, a requeue's write fails, or its answer is lost: the pod is requeued again, after a second, and
+/// after twice as long each time. A pod that is requeued twice only asks twice.
 #[test]
 fn r51_doorbells_that_fail() {
     let it = Spoiled::new();
@@ -72,7 +72,7 @@ fn r51_doorbells_that_fail() {
     ];
     faults.into_iter().for_each(|fault| it.proxy.spoil("PATCH ", 1, fault));
     it.site.api.delete("pods", "shop/full");
-    wait("all are rung", || rung(&it) == waiting);
+    wait("all are requeued", || requeued(&it) == waiting);
     sigma.wait_metric("sigma_doorbells_total{outcome=\"failed\"}", 5.0);
     assert_eq!(sigma.logged("cannot ring: "), 5, "{:?}", sigma.lines());
 }

@@ -43,21 +43,21 @@ impl Site {
         let metrics = Arc::new(Metrics::new().expect("names are unique"));
         let plan = compile("policy.yaml", POLICY.as_bytes()).map_err(|it| format!("{it:?}"));
         let plan = plan.expect("a valid policy").plan;
-        let desk = fast_paths.on_desk(Decider::default());
-        let board = Arc::new(SharedState::new(plan, desk, Clock::start()));
+        let decider = fast_paths.on_desk(Decider::default());
+        let shared = Arc::new(SharedState::new(plan, decider, Clock::start()));
         let writer = runtime.block_on(async {
-            let (writer, _) = spawn(board.clone(), metrics.clone());
+            let (writer, _) = spawn(shared.clone(), metrics.clone());
             for change in cluster() {
                 writer.changes().send(change).await.expect("the writer runs");
             }
             writer
         });
-        while board.world().snapshot.num_pods == 0 {
+        while shared.view().snapshot.num_pods == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
         let deadline = Duration::from_secs(600);
         let options = ExtenderOptions { deadline, fast_paths, ..ExtenderOptions::default() };
-        let extender = Extender::new(board, metrics.clone(), options);
+        let extender = Extender::new(shared, metrics.clone(), options);
         Self { extender, metrics, runtime, _writer: writer }
     }
 
@@ -153,7 +153,7 @@ fn filter(reply: &Value, asked: Asked<'_>) -> String {
     let accepted = reply["NodeNames"].as_array().expect("a list, never null");
     let accepted: Vec<&str> = accepted.iter().map(|it| it.as_str().expect("a name")).collect();
     let failed = reply["FailedAndUnresolvableNodes"].as_object().expect("a map");
-    assert_eq!(reply["FailedNodes"], json!({}), "no refusal of ours invites preemption");
+    assert_eq!(reply["FailedNodes"], json!({}), "no condition of ours invites preemption");
     let Some(offered) = offered(asked) else { return "unread".to_owned() };
     // What is accepted is what was offered, in its order.
     let mut rest = offered.iter();

@@ -268,7 +268,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         tolerations: tolerations.clone(),
         node: input.node.as_deref().map(Into::into),
         nominated: input.nominated.as_deref().map(Into::into),
-        refusal: None,
+        condition: None,
         terminal: false,
         terminating: input.terminating,
         gated: false,

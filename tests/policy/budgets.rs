@@ -12,7 +12,7 @@ fn check(bytes: &[u8]) -> Vec<Diagnostic> {
     let found = match compile("p.yaml", bytes) {
         Ok(Compiled { warnings, .. }) => warnings,
         Err(found) => {
-            assert!(!found.is_empty(), "a refusal without a reason");
+            assert!(!found.is_empty(), "a condition without a reason");
             found
         }
     };

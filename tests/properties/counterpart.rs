@@ -183,7 +183,7 @@ impl Model {
     }
 
     /// Counts everything.
-    pub(crate) fn picture(&self) -> Picture {
+    pub(crate) fn snapshot(&self) -> Picture {
         let mut out = Picture { pods_watch: self.pods_watch, ..Picture::default() };
         for pool in &self.pools {
             out.pools.push((pool.name.clone(), PoolUse::default()));
@@ -301,7 +301,7 @@ struct Live {
     images: Vec<usize>,
 }
 
-/// Without the version: an event that changes nothing else makes no new picture.
+/// Without the version: an event that changes nothing else makes no new snapshot.
 #[derive(Debug, PartialEq)]
 struct Record {
     app: u128,
@@ -346,7 +346,7 @@ fn images(passes: impl Fn(&NodeImage) -> bool) -> Vec<usize> {
 }
 
 /// The same of what was published.
-pub(crate) fn picture(snapshot: &Snapshot) -> Picture {
+pub(crate) fn snapshot(snapshot: &Snapshot) -> Picture {
     let name = |ord: NodeOrd| snapshot.names.name(ord).to_owned();
     let rows = (0..snapshot.capacity() as u32).map(NodeOrd);
     let nodes = rows.filter_map(|ord| {

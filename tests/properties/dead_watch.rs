@@ -14,7 +14,7 @@ use crate::testing::{TestReplica, placed, seen_pod};
 /// The node that a scheduler takes: the best score, and among those the last in the order of `salt`.
 fn top(site: &mut TestReplica, pod: &Pod, accepted: &[&str], salt: usize) -> String {
     let ords = site.ords(accepted);
-    let scores = site.desk.prioritize(&site.world, pod, &ords);
+    let scores = site.decider.prioritize(&site.view, pod, &ords);
     let best = scores.iter().copied().max().unwrap_or(0);
     let best: Vec<&str> =
         accepted.iter().zip(&scores).filter(|it| *it.1 == best).map(|it| *it.0).collect();
@@ -106,7 +106,7 @@ impl Scheduler {
     fn write_condition(&mut self, at: usize) {
         if !self.unwritten.is_empty() {
             let uid = self.unwritten.remove(at % self.unwritten.len());
-            self.change(uid, |pod| pod.refusal = Some(UnschedulableCondition::default()));
+            self.change(uid, |pod| pod.condition = Some(UnschedulableCondition::default()));
         }
     }
 
@@ -146,7 +146,7 @@ impl Scheduler {
         }
     }
 
-    /// Second by second, as the doorbell looks for what has ended, and the driver for silence.
+    /// Second by second, as the requeue looks for what has ended, and the driver for silence.
     fn wait(&mut self, seconds: u64) {
         for _ in 0..seconds {
             self.told(usize::MAX);
@@ -154,7 +154,7 @@ impl Scheduler {
             if self.dead_since.is_some_and(|since| self.now_ms - since >= MAX_SILENCE_MS) {
                 self.site.see([Change::WatchSilent(Kind::Pods)]);
             }
-            self.site.desk.expire(&self.site.world, Tick(self.now_ms));
+            self.site.decider.expire(&self.site.view, Tick(self.now_ms));
         }
     }
 
@@ -224,7 +224,7 @@ proptest! {
                     it.attempt(&online(uid, cpu, app), fate, salt);
                     assert_within_limits(&law, &land, &it.bound);
                     if it.bound.len() > before {
-                        let held = |pod: &&Pod| it.site.desk.is_held(pod.uid);
+                        let held = |pod: &&Pod| it.site.decider.is_held(pod.uid);
                         let failed: Vec<&Pod> = it.failed.iter().filter(held).collect();
                         assert_within_share(&law, &land, &it.bound, &failed);
                     }
@@ -247,7 +247,7 @@ proptest! {
         it.lives();
         prop_assert_eq!(it.site.state.audit(), []);
         for (pod, _) in &it.bound {
-            prop_assert!(!it.site.desk.is_held(pod.uid));
+            prop_assert!(!it.site.decider.is_held(pod.uid));
         }
         assert_within_limits(&law, &land, &it.bound);
     }

@@ -190,10 +190,10 @@ proptest! {
         let names: Vec<String> = offer.into_iter().map(name_of).collect();
         let ords = site.ords(&refs(&names));
         let it = Arc::new(online(900, cpu, app));
-        let answer = site.desk.filter(&site.world, &it, &ords, Tick(0));
+        let answer = site.decider.filter(&site.view, &it, &ords, Tick(0));
         prop_assert!(answer.accepted.is_sorted_by(|a, b| a < b));
         prop_assert!(answer.accepted.iter().all(|at| (*at as usize) < ords.len()));
-        prop_assert!(answer.accepted.iter().all(|at| site.world.snapshot.is_live(ords[*at as usize])));
+        prop_assert!(answer.accepted.iter().all(|at| site.view.snapshot.is_live(ords[*at as usize])));
         let refused = answer.refused.map(|(at, _)| at as usize);
         prop_assert_eq!(refused.is_some(), answer.accepted.is_empty() && !ords.is_empty());
         prop_assert!(refused.is_none_or(|at| at < ords.len()));
@@ -214,9 +214,9 @@ proptest! {
         let mut again = land.site(&law, false);
         prop_assert_eq!(&again.filter(&it, &refs(&names), 0), &first, "by another replica");
         let ords = site.ords(&refs(&names));
-        let scores = site.desk.prioritize(&site.world, &it, &ords);
-        prop_assert_eq!(&site.desk.prioritize(&site.world, &it, &ords), &scores);
-        prop_assert_eq!(&again.desk.prioritize(&again.world, &it, &ords), &scores);
+        let scores = site.decider.prioritize(&site.view, &it, &ords);
+        prop_assert_eq!(&site.decider.prioritize(&site.view, &it, &ords), &scores);
+        prop_assert_eq!(&again.decider.prioritize(&again.view, &it, &ords), &scores);
     }
 
     #[test]
@@ -230,8 +230,8 @@ proptest! {
         prop_assert_eq!(one.filter(&it, &names, 0), other.filter(&it, &names, 0));
         let (here, there) = (one.ords(&names), other.ords(&names));
         prop_assert_eq!(
-            one.desk.prioritize(&one.world, &it, &here),
-            other.desk.prioritize(&other.world, &it, &there)
+            one.decider.prioritize(&one.view, &it, &here),
+            other.decider.prioritize(&other.view, &it, &there)
         );
         // Nor does the order of the names in the question change more than positions.
         let mut turned = names.clone();
@@ -251,11 +251,11 @@ proptest! {
         let mut site = land.site(&law, false);
         let it = online(900, cpu, app);
         let ords = site.ords(&refs(&land.names()));
-        let scores = site.desk.prioritize(&site.world, &it, &ords);
+        let scores = site.decider.prioritize(&site.view, &it, &ords);
         prop_assert_eq!(scores.len(), ords.len());
         prop_assert!(scores.iter().all(|score| *score <= MAX_SCORE));
         let rank = |ord: &NodeOrd| {
-            let pool = site.world.snapshot.pool(*ord);
+            let pool = site.view.snapshot.pool(*ord);
             law.order.as_ref()?.iter().position(|at| PoolOrd(*at) == pool)
         };
         if law.order.as_ref().is_some_and(|order| order.len() > 1) {
@@ -308,7 +308,7 @@ proptest! {
         let name = name_of(at);
         let it = online(900, cpu, app);
         let candidate = Candidate { node: site.ords(&[&name])[0], victims: victims.clone() };
-        let stands = site.desk.preempt(&site.world, &it, &[candidate]);
+        let stands = site.decider.preempt(&site.view, &it, &[candidate]);
         let allowed = !victims.is_empty() && !unknown && here.iter().all(|uid| uid % 5 != 4);
         let mut without = land.site(&law, false);
         without.see(victims.iter().map(|uid| Change::PodGone { uid: *uid }));

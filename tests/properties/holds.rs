@@ -36,7 +36,7 @@ proptest! {
                     holds.place(snapshot, &it, &nodes, Tick(now));
                     last.insert(it.uid, it.constraints);
                 }
-                HoldOp::Settle(settled) => { holds.settle(settled); }
+                HoldOp::Settle(confirmed) => { holds.confirm(confirmed); }
                 HoldOp::Expire(now) => { holds.expire(Tick(now)); }
                 HoldOp::Repool(at) => {
                     snapshot = &snapshots[usize::from(at % 2)];
@@ -52,12 +52,12 @@ proptest! {
             holds.release(PodUid(uid));
         }
         prop_assert!(holds.is_empty());
-        holds.seen_by(snapshot, &pod(99, 1), |extra| {
+        holds.seen_by(snapshot, &pod(99, 1), |uncommitted| {
             let columns =
-                [&extra.cpu_milli, &extra.memory_bytes, &extra.ephemeral_bytes, &extra.pods];
-            assert!(columns.iter().all(|column| column.iter().all(|it| *it == 0)), "{extra:?}");
-            assert!(extra.pools.iter().all(|it| it.is_zero()), "{extra:?}");
-            assert!(extra.extended.is_empty() && extra.replicas.is_empty(), "{extra:?}");
+                [&uncommitted.cpu_milli, &uncommitted.memory_bytes, &uncommitted.ephemeral_bytes, &uncommitted.pods];
+            assert!(columns.iter().all(|column| column.iter().all(|it| *it == 0)), "{uncommitted:?}");
+            assert!(uncommitted.pools.iter().all(|it| it.is_zero()), "{uncommitted:?}");
+            assert!(uncommitted.extended.is_empty() && uncommitted.replicas.is_empty(), "{uncommitted:?}");
         });
     }
 }
@@ -95,7 +95,7 @@ enum HoldOp {
 
 fn hold_op() -> impl Strategy<Value = HoldOp> {
     let uid = || (0..8_u8).prop_map(|uid| PodUid(uid.into()));
-    let settled = prop_oneof![
+    let confirmed = prop_oneof![
         uid().prop_map(Confirmed::Placed),
         uid().prop_map(Confirmed::Gone),
         (0..5_u32).prop_map(|at| Confirmed::Recycled(NodeOrd(at))),
@@ -103,7 +103,7 @@ fn hold_op() -> impl Strategy<Value = HoldOp> {
     prop_oneof![
         6 => (0..8_u8, any::<u8>(), prop::collection::vec(0..5_u8, 0..6), 0..100_u64)
             .prop_map(|(uid, look, nodes, now)| HoldOp::Place { uid, look, nodes, now }),
-        4 => settled.prop_map(HoldOp::Settle),
+        4 => confirmed.prop_map(HoldOp::Settle),
         1 => (0..100_u64).prop_map(HoldOp::Expire),
         1 => any::<u8>().prop_map(HoldOp::Repool),
         2 => (0..8_u8, any::<u8>()).prop_map(|(uid, look)| HoldOp::Look { uid, look }),

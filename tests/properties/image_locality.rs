@@ -40,9 +40,9 @@ proptest! {
             unreachable!("it is for every class");
         };
         let ords: Vec<_> = snapshot.live_nodes().collect();
-        let (mut points, extra) = (Vec::new(), Uncommitted::default());
+        let (mut points, uncommitted) = (Vec::new(), Uncommitted::default());
         let mut buffers = [vec![7; 9], vec![8; 5]];
-        let cx = Cx { snapshot: &snapshot, extra: &extra, pod: &pod, extended: &[] };
+        let cx = Cx { snapshot: &snapshot, uncommitted: &uncommitted, pod: &pod, extended: &[] };
         let scored = Scored { nodes: &ords, fills: &[], points: &mut points, buffers: &mut buffers };
         scorer.score(&cx, scored);
         points.resize(ords.len(), 0);

@@ -73,7 +73,7 @@ fn nodes_are_judged_as_documented() {
             furnish(&mut rng, &mut cluster, &mut site, &json);
             let asked = pod(&json);
             let unjudged = (!cluster.knows_volumes(&json)).then_some(CannotJudge::Volumes);
-            let found = site.world.snapshot.cannot_judge(&asked);
+            let found = site.view.snapshot.cannot_judge(&asked);
             assert_eq!(found, unjudged, "{json}\n{cluster:?}");
             if unjudged.is_some() {
                 num_unjudged += 1;
@@ -82,7 +82,7 @@ fn nodes_are_judged_as_documented() {
             for (at, node) in cluster.nodes.iter().enumerate() {
                 let name = node["metadata"]["name"].as_str().expect("a name");
                 let ords = site.ords(&[name]);
-                let got = site.desk.best_of(&site.world, &asked, &ords).is_some();
+                let got = site.decider.best_of(&site.view, &asked, &ords).is_some();
                 let want = cluster.admits(&json, at);
                 assert_eq!(got, want, "seed {seed}, {name}: {json}\n{cluster:?}");
                 *counts.entry((kind, got)).or_default() += 1;
@@ -109,14 +109,14 @@ fn a_batch_is_judged_as_if_each_pod_were_placed() {
         if seed % 2 == 0 {
             // A controller makes many from one template.
             for at in 4..batch.len() {
-                batch[at] = sibling(&batch[at % 4], at as u64);
+                batch[at] = other_extender(&batch[at % 4], at as u64);
             }
         }
         for json in &batch {
             furnish(&mut rng, &mut cluster, &mut site, json);
         }
         let pods: Vec<Arc<Pod>> = batch.iter().map(|json| Arc::new(pod(json))).collect();
-        let targets = site.desk.copy_of_holds().targets(&site.world, &pods);
+        let targets = site.decider.copy_of_holds().targets(&site.view, &pods);
         for ((json, pod), target) in batch.iter().zip(&pods).zip(&targets) {
             if *target == Err(NoTarget::Named) {
                 num_named += 1;
@@ -131,7 +131,7 @@ fn a_batch_is_judged_as_if_each_pod_were_placed() {
             let all = 0..cluster.nodes.len();
             let admitted: Vec<usize> = all.filter(|at| cluster.admits(json, *at)).collect();
             let place = target.ok().map(|best| best.node);
-            let name = place.map(|node| site.world.snapshot.names.name(node).to_owned());
+            let name = place.map(|node| site.view.snapshot.names.name(node).to_owned());
             let named = |at: &usize| cluster.nodes[*at]["metadata"]["name"].as_str();
             let is_in = name
                 .as_deref()
@@ -142,7 +142,7 @@ fn a_batch_is_judged_as_if_each_pod_were_placed() {
                 .iter()
                 .flat_map(|at| site.ords(&[named(at).unwrap_or_default()]))
                 .collect();
-            let best = site.desk.best_of(&site.world, pod, &ords).map(|best| best.node);
+            let best = site.decider.best_of(&site.view, pod, &ords).map(|best| best.node);
             assert_eq!(best, place, "seed {seed}: {json}\n{cluster:?}");
             if let Some(name) = name {
                 num_targets += 1;
@@ -159,7 +159,7 @@ fn a_batch_is_judged_as_if_each_pod_were_placed() {
 }
 
 /// A pod of the same template.
-fn sibling(pod: &Value, uid: u64) -> Value {
+fn other_extender(pod: &Value, uid: u64) -> Value {
     let mut it = pod.clone();
     let name = format!("p{uid}");
     it["metadata"]["uid"] = format!("uid-{uid}").into();
@@ -196,11 +196,14 @@ fn replicas_on_their_way_are_in_the_way() {
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let one = pod(&apart_from_itself(1));
-    let before = site.desk.best_anywhere(&site.world, &one).expect("there is room").node;
-    assert!(site.desk.hold_for(&site.world, &one, before, Tick(0)).is_some());
+    let before = site.decider.best_anywhere(&site.view, &one).expect("there is room").node;
+    assert!(site.decider.hold_for(&site.view, &one, before, Tick(0)).is_some());
     let other = pod(&apart_from_itself(2));
-    assert_eq!(site.desk.best_of(&site.world, &other, &[before]), None);
-    assert!(site.desk.best_of(&site.world, &one, &[before]).is_some(), "it is not in its own way");
+    assert_eq!(site.decider.best_of(&site.view, &other, &[before]), None);
+    assert!(
+        site.decider.best_of(&site.view, &one, &[before]).is_some(),
+        "it is not in its own way"
+    );
     // Where it is to be spread by node, there is one on that node.
     let mut spread = plain(4);
     let selector = json!({"matchLabels": {"app": spread["metadata"]["labels"]["app"]}});
@@ -210,14 +213,14 @@ fn replicas_on_their_way_are_in_the_way() {
         .iter()
         .map(|name| {
             let ords = site.ords(&[name]);
-            site.desk.best_of(&site.world, &pod(&spread), &ords).is_some()
+            site.decider.best_of(&site.view, &pod(&spread), &ords).is_some()
         })
         .collect();
     assert_eq!(open.iter().filter(|is_open| !**is_open).count(), 1, "{open:?}");
     let free = site.ords(&names).into_iter().filter(|ord| *ord != before);
     for ord in free.collect::<Vec<_>>() {
-        let is_free = site.desk.best_of(&site.world, &other, &[ord]).is_some();
-        assert_eq!(is_free, site.desk.best_of(&site.world, &pod(&plain(3)), &[ord]).is_some());
+        let is_free = site.decider.best_of(&site.view, &other, &[ord]).is_some();
+        assert_eq!(is_free, site.decider.best_of(&site.view, &pod(&plain(3)), &[ord]).is_some());
     }
 }
 
@@ -247,7 +250,7 @@ fn nominated_pods_are_in_the_way() {
         all.map(|json| {
             let mut json = json.clone();
             json["spec"]["priority"] = priority.into();
-            site.desk.best_of(&site.world, &pod(&json), &ords).is_some()
+            site.decider.best_of(&site.view, &pod(&json), &ords).is_some()
         })
     };
     assert_eq!(free(&mut site, 5), [true; 4]);
@@ -285,7 +288,7 @@ fn racks() -> Cluster {
 fn open_to(site: &mut TestReplica, json: &Value) -> [bool; 3] {
     ["n0", "n1", "n2"].map(|name| {
         let ords = site.ords(&[name]);
-        site.desk.best_of(&site.world, &pod(json), &ords).is_some()
+        site.decider.best_of(&site.view, &pod(json), &ords).is_some()
     })
 }
 
@@ -297,9 +300,9 @@ fn others_that_must_be_apart_from_a_pod_keep_it_off() {
     let (everywhere, off) = ([true; 3], [false, false, true]);
     assert_eq!(open_to(&mut site, &guest), everywhere);
     let ord = site.ords(&["n0"])[0];
-    let held = site.desk.hold_for(&site.world, &pod(&shy), ord, Tick(0)).expect("it holds none");
+    let held = site.decider.hold_for(&site.view, &pod(&shy), ord, Tick(0)).expect("it holds none");
     assert_eq!(open_to(&mut site, &guest), off);
-    assert!(site.desk.end_hold(pod(&shy).uid, held));
+    assert!(site.decider.end_hold(pod(&shy).uid, held));
     assert_eq!(open_to(&mut site, &guest), everywhere);
     let mut nominated = shy.clone();
     nominated["status"]["nominatedNodeName"] = "n0".into();
@@ -367,12 +370,12 @@ fn siblings_whom_a_term_tells_apart_are_judged_by_their_own_labels() {
     for uids in [[1, 2], [2, 1]] {
         let mut site = site(&cluster);
         let batch = uids.map(|uid| Arc::new(pod(&apart_from_itself(uid))));
-        let targets = site.desk.targets(&site.world, &batch);
+        let targets = site.decider.targets(&site.view, &batch);
         assert_eq!(targets.iter().map(Result::is_ok).collect::<Vec<_>>(), uids.map(|it| it == 1));
         let left = uids.map(|uid| {
-            let all: Vec<_> = site.world.snapshot.live_nodes().collect();
+            let all: Vec<_> = site.view.snapshot.live_nodes().collect();
             let pod = pod(&plain(uid));
-            crate::engine::explain(&mut site.desk, &site.world, &pod, &all, 1).num_left
+            crate::engine::explain(&mut site.decider, &site.view, &pod, &all, 1).num_left
         });
         assert_eq!(
             left,
@@ -396,7 +399,7 @@ fn siblings_with_other_ports_are_judged_by_their_own() {
     // As many as there are nodes of each port, by turns, and one more of each.
     let batch: Vec<Arc<Pod>> =
         (0..2 * nodes + 2).map(|at| Arc::new(pod(&with_port(at, 80 + at % 2)))).collect();
-    let targets = site.desk.targets(&site.world, &batch);
+    let targets = site.decider.targets(&site.view, &batch);
     let given: Vec<bool> = targets.iter().map(Result::is_ok).collect();
     let want: Vec<bool> = (0..2 * nodes + 2).map(|at| at < 2 * nodes).collect();
     assert_eq!(given, want);
@@ -417,17 +420,17 @@ fn a_node_that_is_relabelled_is_in_another_domain() {
     cluster.pods.push(objects::bound(&plain(2), "n0"));
     let mut site = site(&cluster);
     let (asked, ords) = (pod(&near), site.ords(&["n1"]));
-    assert!(site.desk.best_of(&site.world, &asked, &ords).is_some());
+    assert!(site.decider.best_of(&site.view, &asked, &ords).is_some());
     let mut moved = cluster.nodes[1].clone();
     moved["metadata"]["labels"]["rack"] = "1".into();
     moved["metadata"]["resourceVersion"] = "2".into();
     let slim = serde_json::from_value(moved).expect("a node");
     site.see([seen_node(decode::node(&slim).expect("a node"))]);
-    assert_eq!(site.desk.best_of(&site.world, &asked, &ords), None);
+    assert_eq!(site.decider.best_of(&site.view, &asked, &ords), None);
     site.see([
         Change::NodeGone { name: "n1".into() },
         seen_node(crate::testing::node("new", &[("rack", "2")])),
     ]);
     let ords = site.ords(&["new"]);
-    assert!(site.desk.best_of(&site.world, &asked, &ords).is_some());
+    assert!(site.decider.best_of(&site.view, &asked, &ords).is_some());
 }

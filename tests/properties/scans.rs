@@ -69,10 +69,10 @@ fn settings(look: u8) -> Settings {
     }
 }
 
-/// A desk that scans and one that does not, on the same worlds.
+/// A decider that scans and one that does not, on the same views.
 pub(crate) struct Twins {
     state: ClusterState,
-    world: View,
+    view: View,
     scanning: Decider,
     looking: Decider,
     next_uid: u128,
@@ -94,9 +94,9 @@ impl Twins {
         let (snapshot, _) = state.publish();
         Self {
             state,
-            world: View { snapshot, plan, plan_generation: 1 },
+            view: View { snapshot, plan, plan_generation: 1 },
             scanning: Decider::default(),
-            looking: Decider::default().without_scans(),
+            looking: Decider::default().without_equivalence_cache(),
             next_uid: 1000,
             num_scanned: 0,
             num_shortened: 0,
@@ -106,12 +106,12 @@ impl Twins {
     }
 
     /// What is known, and what is held.
-    pub(crate) fn desk(&self) -> &Decider {
+    pub(crate) fn decider(&self) -> &Decider {
         &self.scanning
     }
 
-    pub(crate) fn world(&self) -> &View {
-        &self.world
+    pub(crate) fn view(&self) -> &View {
+        &self.view
     }
 
     pub(crate) fn step(&mut self, server: &mut Server, op: &Op) {
@@ -119,14 +119,14 @@ impl Twins {
             self.state.apply(change);
         }
         if let Op::Pools(look) = op {
-            self.world.plan = Plan::build(&settings(*look), String::new());
-            self.world.plan_generation += 1;
+            self.view.plan = Plan::build(&settings(*look), String::new());
+            self.view.plan_generation += 1;
         }
-        let (snapshot, settled) = self.state.publish();
-        self.world.snapshot = snapshot;
-        for it in settled {
-            self.scanning.settle(it);
-            self.looking.settle(it);
+        let (snapshot, confirmed) = self.state.publish();
+        self.view.snapshot = snapshot;
+        for it in confirmed {
+            self.scanning.confirm(it);
+            self.looking.confirm(it);
         }
     }
 
@@ -146,12 +146,12 @@ impl Twins {
         let tolerations = if look % 9 < 4 { [all].into() } else { Box::default() };
         let pod = Pod { uid: PodUid(uid), name, terminal: false, tolerations, ..like };
         // Named more than once, so that a few nodes are many names: else no template is scanned.
-        let rows = self.world.snapshot.capacity() as u32;
+        let rows = self.view.snapshot.capacity() as u32;
         let nodes = (0..NAMED).flat_map(|_| (0..rows).rev()).map(NodeOrd);
         let nodes: Vec<NodeOrd> = nodes.chain([NodeOrd::UNKNOWN]).collect();
         let pod = Arc::new(pod);
-        let scanned = self.scanning.filter(&self.world, &pod, &nodes, now);
-        let looked = self.looking.filter(&self.world, &pod, &nodes, now);
+        let scanned = self.scanning.filter(&self.view, &pod, &nodes, now);
+        let looked = self.looking.filter(&self.view, &pod, &nodes, now);
         self.num_scanned += u64::from(scanned.from_scan);
         let is_shortened = scanned.naming == Naming::Best
             && scanned.accepted.len() < scanned.tally.kept() as usize;
@@ -160,23 +160,24 @@ impl Twins {
         prop_assert_eq!(Answer { from_scan: false, ..scanned }, looked);
         if scores {
             prop_assert_eq!(
-                self.scanning.prioritize(&self.world, &pod, &nodes),
-                self.looking.prioritize(&self.world, &pod, &nodes)
+                self.scanning.prioritize(&self.view, &pod, &nodes),
+                self.looking.prioritize(&self.view, &pod, &nodes)
             );
         }
-        let best = self.scanning.best_anywhere(&self.world, &pod);
-        prop_assert_eq!(best, self.looking.best_anywhere(&self.world, &pod));
+        let best = self.scanning.best_anywhere(&self.view, &pod);
+        prop_assert_eq!(best, self.looking.best_anywhere(&self.view, &pod));
         self.num_best += u64::from(best.is_some());
         prop_assert_eq!(
-            self.scanning.expire(&self.world, now),
-            self.looking.expire(&self.world, now)
+            self.scanning.expire(&self.view, now),
+            self.looking.expire(&self.view, now)
         );
         self.ask_about_one(&pod)?;
-        let rings =
-            |desk: &mut Decider, world: &View| desk.rings(world, Nominates::NONE, now, 4, 100);
+        let requeues = |decider: &mut Decider, view: &View| {
+            decider.requeues(view, Nominates::NONE, now, 4, 100)
+        };
         prop_assert_eq!(
-            rings(&mut self.scanning, &self.world),
-            rings(&mut self.looking, &self.world)
+            requeues(&mut self.scanning, &self.view),
+            requeues(&mut self.looking, &self.view)
         );
         Ok(())
     }
@@ -187,21 +188,21 @@ impl Twins {
         self.next_uid += 1;
         let (uid, name) = (PodUid(self.next_uid), format!("asked-{}", self.next_uid).into());
         let pod = Arc::new(Pod { uid, name, node: None, terminating: false, ..like.clone() });
-        let nodes: Vec<NodeOrd> = self.world.snapshot.live_nodes().collect();
+        let nodes: Vec<NodeOrd> = self.view.snapshot.live_nodes().collect();
         let Some(offered) = nodes.get(self.next_uid as usize % nodes.len().max(1)) else {
             return Ok(());
         };
         // `explain` knows more of nodes that were not offered than the rules do.
         let other = Arc::new(Pod { uid: PodUid(u128::MAX), ..Pod::clone(&pod) });
-        let closest = self.looking.filter(&self.world, &other, &nodes, Tick(0)).tally.closest();
+        let closest = self.looking.filter(&self.view, &other, &nodes, Tick(0)).tally.closest();
         self.looking.release(other.uid);
-        for desk in [&mut self.scanning, &mut self.looking] {
-            let answer = desk.filter(&self.world, &pod, &[*offered], Tick(0));
+        for decider in [&mut self.scanning, &mut self.looking] {
+            let answer = decider.filter(&self.view, &pod, &[*offered], Tick(0));
             if let Some((_, reason)) = answer.refused {
                 prop_assert_eq!(Some(reason), closest);
                 self.num_refused += 1;
             }
-            desk.release(pod.uid);
+            decider.release(pod.uid);
         }
         Ok(())
     }
@@ -229,5 +230,5 @@ fn a_desk_that_scans_answers_as_one_that_looks() {
     assert!(num_scanned.get() > 1000, "only {} answers from a scan", num_scanned.get());
     assert!(num_shortened.get() > 100, "only {} lists from a scan", num_shortened.get());
     assert!(num_best.get() > 1000, "only {} best nodes", num_best.get());
-    assert!(num_refused.get() > 1000, "only {} refusals", num_refused.get());
+    assert!(num_refused.get() > 1000, "only {} unschedulable", num_refused.get());
 }

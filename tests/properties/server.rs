@@ -185,7 +185,7 @@ pub(crate) fn pod_like(uid: u8, look: u8, resource_version: u64) -> Pod {
     let mut it = Pod {
         resource_version,
         priority: i32::from(look % 4),
-        refusal: look.is_multiple_of(7).then_some(UnschedulableCondition::default()),
+        condition: look.is_multiple_of(7).then_some(UnschedulableCondition::default()),
         terminating: look.is_multiple_of(11),
         terminal: look.is_multiple_of(13),
         images: ["web:1", "tool", "db:1"][..usize::from(look % 4)]

@@ -19,16 +19,16 @@ use crate::testing::{node, pod, replica, seen_node};
 
 /// The slow way: each pod gets the best node of all, and holds it.
 fn one_by_one(
-    desk: &mut Decider,
-    world: &View,
+    decider: &mut Decider,
+    view: &View,
     pods: &[Arc<Pod>],
 ) -> Vec<Result<BestNode, NoTarget>> {
     let target = |pod: &Arc<Pod>| {
-        if let Some(why) = desk.no_target(world, pod) {
+        if let Some(why) = decider.no_target(view, pod) {
             return Err(why);
         }
-        let best = desk.best_anywhere(world, pod).ok_or(NoTarget::NoNode)?;
-        let taints = world.snapshot.nodes.get(best.node.index()).cloned().flatten();
+        let best = decider.best_anywhere(view, pod).ok_or(NoTarget::NoNode)?;
+        let taints = view.snapshot.nodes.get(best.node.index()).cloned().flatten();
         let taints = taints.map_or_else(Box::default, |node| node.taints.clone());
         let minds = |it: &Taint| {
             it.effect == TaintEffect::PreferNoSchedule
@@ -38,7 +38,7 @@ fn one_by_one(
             return Err(NoTarget::ALL[NoTarget::ALL.len() - 1]);
         }
         assert!(
-            desk.hold_for(world, pod, best.node, Tick(0)).is_some(),
+            decider.hold_for(view, pod, best.node, Tick(0)).is_some(),
             "it holds something already"
         );
         Ok(best)
@@ -75,16 +75,16 @@ impl Found {
 }
 
 fn compare(
-    desk: &Decider,
-    world: &View,
+    decider: &Decider,
+    view: &View,
     pods: &[Arc<Pod>],
 ) -> Result<Vec<Result<BestNode, NoTarget>>, TestCaseError> {
-    let targets = desk.copy_of_holds().targets(world, pods);
-    let mut slow = desk.copy_of_holds();
-    prop_assert_eq!(&targets, &one_by_one(&mut slow, world, pods));
+    let targets = decider.copy_of_holds().targets(view, pods);
+    let mut slow = decider.copy_of_holds();
+    prop_assert_eq!(&targets, &one_by_one(&mut slow, view, pods));
     // As somebody who does not know of templates would have it.
-    let mut bare = desk.copy_of_holds().without_scans();
-    prop_assert_eq!(&targets, &one_by_one(&mut bare, world, pods));
+    let mut bare = decider.copy_of_holds().without_equivalence_cache();
+    prop_assert_eq!(&targets, &one_by_one(&mut bare, view, pods));
     Ok(targets)
 }
 
@@ -146,7 +146,7 @@ fn targets_on_equal_nodes_are_what_pods_get_one_by_one() {
             // What others hold tells nothing of their labels: none of these comes after one that it must be
             // apart from. tests::in_tree has them in any order.
             pods.sort_by_key(|pod| pod.app() != Some(AppKey(2)));
-            let targets = compare(&site.desk, &site.world, &pods)?;
+            let targets = compare(&site.decider, &site.view, &pods)?;
             found.note(&targets);
             Ok(())
         },
@@ -180,7 +180,7 @@ fn targets_among_everything_that_may_happen_are_what_pods_get_one_by_one() {
             })
         });
         let pods: Vec<_> = pods.collect();
-        found.note(&compare(twins.desk(), twins.world(), &pods)?);
+        found.note(&compare(twins.decider(), twins.view(), &pods)?);
         Ok(())
     });
     found.assert_enough(tested);
@@ -199,7 +199,7 @@ fn a_batch_ends_where_looking_would_take_too_long() {
             Arc::new(it)
         })
         .collect();
-    let targets = site.desk.targets(&site.world, &pods);
+    let targets = site.decider.targets(&site.view, &pods);
     assert_eq!(targets.len(), 256);
     let order: Vec<NodeOrd> = targets.iter().flatten().map(|best| best.node).collect();
     assert_eq!(order.len(), 256, "there is room for all");

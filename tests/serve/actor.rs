@@ -27,7 +27,7 @@ fn a_steer_is_written_told_and_recorded() {
     let record = stage.last(ActionKind::Steer);
     assert_eq!((record.cause, record.attempts, record.write.node()), ("home", 1, Some("n7")));
 
-    // No nomination replaces another one, by an old picture of the pod or by a fresh one.
+    // No nomination replaces another one, by an old snapshot of the pod or by a fresh one.
     let fresh = stage.read("cart");
     for (pod, node, want) in [
         (&cart, "n8", ActionOutcome::Changed(Some("n7".into()))),
@@ -99,7 +99,7 @@ fn a_means_that_keeps_failing_is_left_alone_until_a_write_works() {
         (stage.outcome(order("third")), stage.actor.room(ActionKind::Steer)),
         (ActionOutcome::Off, 0)
     );
-    let ring = Action::ring(stage.pod("rung"), "AllocationLimit");
+    let ring = Action::ring(stage.pod("requeued"), "AllocationLimit");
     assert_eq!(stage.outcome(ring), ActionOutcome::Written, "another means is another matter");
     wait("it is half open", || breaker() == BreakerState::HalfOpen);
     assert_eq!(stage.actor.room(ActionKind::Steer), 1);
@@ -165,7 +165,7 @@ fn a_means_that_is_off_takes_no_orders_and_a_throttled_one_waits() {
     assert_eq!(stage.outcome(order("waits")), ActionOutcome::Expired);
     assert_eq!(stage.proxy.asked("PATCH "), sent, "the server asked for a minute of silence");
     // Another means has another queue, and nobody has asked that one to be silent.
-    let ring = Action::ring(stage.pod("rung"), "AllocationLimit");
+    let ring = Action::ring(stage.pod("requeued"), "AllocationLimit");
     assert_eq!(stage.outcome(ring), ActionOutcome::Written);
 }
 
@@ -190,7 +190,7 @@ fn a_right_that_is_missing_is_found_and_comes_back_by_itself() {
         stage.api.writes("events").iter().map(|it| it.body["reason"].clone()).collect()
     };
     wait("both are told", || reasons() == ["RightMissing", "RightGranted"]);
-    // A refusal for another reason than a right: the means goes on.
+    // A unschedulable answer for another reason than a right: the means goes on.
     stage.proxy.spoil("PATCH ", 1, Fault::Refused(403, 0));
     let outcome = stage.outcome(order("webhook"));
     assert!(matches!(outcome, ActionOutcome::Forbidden(_)), "{outcome:?}");
@@ -221,7 +221,7 @@ fn before_its_right_is_proven_a_means_does_not_begin_but_the_doorbell_does() {
     let order = Action::nominate(ActionKind::Steer, stage.pod("cart"), "n1", "home");
     assert_eq!(stage.outcome(order), ActionOutcome::Off);
     assert_eq!(stage.why_off(ActionKind::Steer), Some(WhyOff::RightUnknown));
-    let ring = Action::ring(stage.pod("rung"), "AllocationLimit");
+    let ring = Action::ring(stage.pod("requeued"), "AllocationLimit");
     assert_eq!(stage.outcome(ring), ActionOutcome::Written);
 }
 
@@ -247,7 +247,7 @@ fn what_concerns_the_whole_cluster_is_done_by_the_leader_alone() {
     assert_eq!(stage.outcome(order("late")), ActionOutcome::Off);
     std::thread::sleep(Duration::from_secs(4));
     assert_eq!((stage.proxy.asked("PATCH "), busy.try_recv().ok()), (sent, None));
-    // Steers and rings are written by whoever answered.
+    // Steers and requeues are written by whoever answered.
     let steer = Action::nominate(ActionKind::Steer, stage.pod("steered"), "n1", "home");
     assert_eq!(stage.outcome(steer), ActionOutcome::Written);
 }

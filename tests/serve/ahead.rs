@@ -272,7 +272,7 @@ fn waits(site: &Site, sigma: &Sigma, names: &[String]) -> Vec<f64> {
 
 #[test]
 fn answers_wait_while_others_are_nominated_and_are_no_later_for_it() {
-    let site = site("{minBacklog: 10, headStartMs: 20}");
+    let site = site("{minBacklog: 10, filterDelayMs: 20}");
     let names: Vec<String> = (0..60).map(|at| format!("pod-{at:02}")).collect();
     names.iter().for_each(|name| put(&site, name, "10m", |_| {}));
     put(&site, "foreign", "10m", |pod| pod["spec"]["schedulerName"] = "other".into());
@@ -295,7 +295,7 @@ fn answers_wait_while_others_are_nominated_and_are_no_later_for_it() {
 
 #[test]
 fn without_a_head_start_nobody_waits() {
-    let site = site("{minBacklog: 10, headStartMs: 0}");
+    let site = site("{minBacklog: 10, filterDelayMs: 0}");
     let names: Vec<String> = (0..30).map(|at| format!("pod-{at:02}")).collect();
     names.iter().for_each(|name| put(&site, name, "10m", |_| {}));
     let sigma = site.serve(&[LEASE, "--qps", "1"]);

@@ -90,7 +90,7 @@ fn flags_that_are_not_understood() {
         ("--deadline", "50"),
         ("--listen", "here"),
         ("--not-ready", "perhaps"),
-        ("--doorbell", "loud"),
+        ("--requeue", "loud"),
         ("--audit-interval", "0s"),
         ("--siblings", "perhaps"),
     ] {

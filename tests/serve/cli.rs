@@ -52,7 +52,7 @@ fn help_tells_every_default_and_every_variable() {
         ("--tls-client-names", ""),
         ("--admin-listen", "127.0.0.1:9091"),
         ("--not-ready", "degraded"),
-        ("--doorbell", "on"),
+        ("--requeue", "on"),
         ("--lease-namespace", ""),
         ("--lease-name", "sigma"),
         ("--scheduler-name", "default-scheduler"),

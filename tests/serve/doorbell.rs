@@ -1,4 +1,4 @@
-//! The doorbell, and the list that finds what no event told.
+//! The requeue, and the list that finds what no event told.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn refuse(sigma: &Sigma, pod: &Value) {
 
 fn wait_ring(site: &Site, count: usize) -> Write {
     let took = wait("a ring", || site.api.writes("pods/status").len() >= count);
-    println!("rang after {took:?}");
+    println!("requeued after {took:?}");
     site.api.writes("pods/status")[count - 1].clone()
 }
 
@@ -50,17 +50,17 @@ fn a_deletion_rings_who_waited_for_it() {
     site.api.delete("pods", "shop/full");
     check_ring(&wait_ring(&site, 1), &waiting);
     assert_eq!(accepted(&sigma.filter(&waiting, &["n1"])), ["n1"]);
-    sigma.wait_metric("sigma_doorbells_total{outcome=\"rung\"}", 1.0);
+    sigma.wait_metric("sigma_doorbells_total{outcome=\"requeued\"}", 1.0);
     check_shown(&sigma, &waiting);
 }
 
 /// The ring is among the actions, and among the metrics.
 fn check_shown(sigma: &Sigma, pod: &Value) {
-    let doorbell = sigma.json("/api/v1/actions")[0].take();
-    let state = json!({"means": doorbell["means"], "on": doorbell["on"],
-        "waiting": doorbell["waiting"], "in_flight": doorbell["in_flight"]});
-    assert_eq!(state, json!({"means": "doorbell", "on": true, "waiting": 0, "in_flight": 0}));
-    let mut ring = doorbell["actions"][0].clone();
+    let requeue = sigma.json("/api/v1/actions")[0].take();
+    let state = json!({"means": requeue["means"], "on": requeue["on"],
+        "waiting": requeue["waiting"], "in_flight": requeue["in_flight"]});
+    assert_eq!(state, json!({"means": "requeue", "on": true, "waiting": 0, "in_flight": 0}));
+    let mut ring = requeue["actions"][0].clone();
     let at = ring["at"].take();
     assert!(at.as_str().is_some_and(|it| it.len() == 24 && it.ends_with('Z')), "{at}");
     assert!(ring["took_ms"].take().is_u64());
@@ -68,14 +68,14 @@ fn check_shown(sigma: &Sigma, pod: &Value) {
         "what": "ring", "node": null, "cause": "AllocationLimit", "outcome": "written", "why": null, "attempts": 1,
         "took_ms": null});
     assert_eq!(ring, want);
-    assert_eq!(sigma.metric("sigma_actions_total{means=\"doorbell\",outcome=\"written\"}"), 1.0);
-    assert_eq!(sigma.metric("sigma_actions_open{means=\"doorbell\",stage=\"in_flight\"}"), 0.0);
+    assert_eq!(sigma.metric("sigma_actions_total{means=\"requeue\",outcome=\"written\"}"), 1.0);
+    assert_eq!(sigma.metric("sigma_actions_open{means=\"requeue\",stage=\"in_flight\"}"), 0.0);
 }
 
 #[test]
 fn a_doorbell_that_is_off_is_silent() {
     let (site, waiting) = full();
-    let sigma = site.serve(&["--doorbell=off"]);
+    let sigma = site.serve(&["--requeue=off"]);
     refuse(&sigma, &waiting);
     site.api.delete("pods", "shop/full");
     sigma.wait_status("pods", 0);
@@ -95,7 +95,7 @@ fn a_policy_that_admits_rings() {
     assert_eq!(sigma.policy().0, "wider");
 }
 
-/// A pod with the condition that kube-scheduler writes after such a refusal.
+/// A pod with the condition that kube-scheduler writes after such a unschedulable answer.
 fn refused_by(name: &str, why: &str) -> Value {
     let mut pod = pod(name, "1");
     let message = format!("0/2 nodes are available: 2 {why}. preemption: 0/2 nodes.");
@@ -126,23 +126,23 @@ fn a_restarted_server_rings_whom_its_earlier_life_refused() {
         let _sigma = site.serve(&[]);
         check_ring(&wait_ring(&site, 1), &waiting)
     };
-    let rung = site.api.writes("pods/status").len();
+    let requeued = site.api.writes("pods/status").len();
     let _sigma = site.serve(&[]);
     // Only a value that the pod did not have before wakes it.
-    let second = check_ring(&wait_ring(&site, rung + 1), &waiting);
+    let second = check_ring(&wait_ring(&site, requeued + 1), &waiting);
     assert_ne!(first, second);
     let others = site.api.writes("pods/status");
     assert!(others.iter().all(|it| it.key == "shop/waiting"), "{others:?}");
 }
 
-/// A doorbell that has lost its right, or never had it.
+/// A requeue that has lost its right, or never had it.
 fn check_silent(sigma: &Sigma) {
     let why = "the right is missing to patch pods/status";
     wait("it is off", || sigma.json("/api/v1/actions")[0]["why_off"] == why);
     assert_eq!(sigma.json("/api/v1/actions")[0]["on"], false);
     sigma.wait_metric("sigma_right_missing{resource=\"pods\"}", 1.0);
     wait("it is said", || sigma.logged("sigma may not patch pods/status") == 1);
-    sigma.wait_metric("sigma_means_on{means=\"doorbell\"}", 0.0);
+    sigma.wait_metric("sigma_means_on{means=\"requeue\"}", 0.0);
     assert_eq!(sigma.get("/readyz").status, 200);
 }
 
@@ -190,7 +190,7 @@ fn a_right_that_is_taken_away_is_noticed_by_the_first_refusal() {
 
 /// Row 7, a deletion that no event tells of: the list of the next audit (`--audit-interval`, 10
 /// minutes) does not have the object, so it is gone, what it held is free, and who waited for that
-/// is rung. `sigma_lost_deletes_total` counts it.
+/// is requeued. `sigma_lost_deletes_total` counts it.
 #[test]
 fn a_deletion_that_no_event_told_of_is_found_by_the_audit() {
     let (site, waiting) = full();

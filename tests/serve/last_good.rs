@@ -163,7 +163,7 @@ fn in_kube_system(mut pod: Value) -> Value {
 }
 
 /// Row 35, a start without any good policy: sigma is alive and answers, and is not ready, so the old pods
-/// of a rollout stay. It adds nothing to kube-scheduler's choice but one refusal: virtual nodes are shut to
+/// of a rollout stay. It adds nothing to kube-scheduler's choice but one unschedulable answer: virtual nodes are shut to
 /// all pods but exempt ones and those of DaemonSets. `sigma_policy_source` says `none`. A good policy makes
 /// it ready.
 #[test]

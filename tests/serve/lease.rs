@@ -53,5 +53,5 @@ fn without_a_namespace_or_the_right_there_is_no_election() {
     let lease = lease_of(&sigma);
     assert_eq!((&lease["is_leader"], &lease["holder"]), (&json!(false), &Value::Null));
     assert_eq!(site.api.asked("get", "leases"), 0);
-    assert_eq!(sigma.json("/api/v1/actions")[0]["on"], true, "the doorbell needs no lease");
+    assert_eq!(sigma.json("/api/v1/actions")[0]["on"], true, "the requeue needs no lease");
 }

@@ -61,7 +61,7 @@ fn after_some_traffic_everything_is_counted_and_nothing_without_bound() {
         ("sigma_audits_total", 1.0),
         ("sigma_audit_differences_total{sum=\"node\"}", 0.0),
         ("sigma_lost_deletes_total{resource=\"pods\"}", 0.0),
-        ("sigma_doorbells_total{outcome=\"rung\"}", 0.0),
+        ("sigma_doorbells_total{outcome=\"requeued\"}", 0.0),
         ("sigma_panics_total", 0.0),
         ("process_resident_memory_bytes", 1.0),
     ] {

@@ -94,7 +94,7 @@ fn off_pods() -> Vec<(&'static str, Value)> {
 
 #[test]
 fn a_shortlist_is_counted_as_off_only_where_all_nodes_are_named() {
-    let reasons = ["soft_spread", "pod_affinity", "node_affinity", "soft_taints", "sibling"];
+    let reasons = ["soft_spread", "pod_affinity", "node_affinity", "soft_taints", "other_extender"];
     let limits = "pools:\n- name: all\n  match: {labels: {kubernetes.io/os: linux}}\n  \
                   allocation: {cpu: 90%}\n";
     for (policy, want) in [(POLICY.to_owned(), NUM_NODES), (POLICY.to_owned() + limits, 16)] {
@@ -139,11 +139,11 @@ fn all_are_named_where_somebody_after_us_must_have_the_choice() {
     let sigma = site.serve(&[]);
     assert_eq!(num_named(&sigma, &spread("DoNotSchedule")), 5);
     assert_eq!(num_named(&sigma, &spread("ScheduleAnyway")), NUM_NODES);
-    assert_eq!((off(&sigma, "soft_spread"), off(&sigma, "sibling")), (1.0, 0.0));
+    assert_eq!((off(&sigma, "soft_spread"), off(&sigma, "other_extender")), (1.0, 0.0));
 
     let sigma = site.serve(&["--siblings=on"]);
     assert_eq!(num_named(&sigma, &pod("cart", "1")), NUM_NODES);
-    assert_eq!(off(&sigma, "sibling"), 1.0);
+    assert_eq!(off(&sigma, "other_extender"), 1.0);
 
     // The port is not known before it listens, so it is taken from one that is not in use.
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
@@ -162,7 +162,7 @@ fn all_are_named_where_somebody_after_us_must_have_the_choice() {
     let sigma = site.serve(&["--scheduler-config", &path, "--listen", &listen]);
     assert_eq!(num_named(&sigma, &pod("cart", "1")), 5);
     assert_eq!(num_named(&sigma, &gpu), NUM_NODES);
-    assert_eq!(off(&sigma, "sibling"), 1.0);
+    assert_eq!(off(&sigma, "other_extender"), 1.0);
 
     // By another name, as behind a Service; and with a line that begins no document.
     let text = format!("---\n{}---\n", extenders("SIGMA.example:8443/offline/"));

@@ -172,7 +172,7 @@ fn nothing_is_written_over_anothers_nomination() {
     site.api.put("pods", foreign.clone());
     sigma.wait_metric(&outcome("overruled"), 1.0);
     // It is woken, since nobody knows what else would; and only that.
-    wait("it is woken", || sigma.metric("sigma_doorbells_total{outcome=\"rung\"}") >= 1.0);
+    wait("it is woken", || sigma.metric("sigma_doorbells_total{outcome=\"requeued\"}") >= 1.0);
     let seen = site.api.object("pods", "shop/cart").expect("it is there");
     assert_eq!(seen["status"]["nominatedNodeName"], "n2");
     assert_eq!(refused(&sigma.filter(&seen, &WINDOW)), CLOSED);
@@ -189,7 +189,7 @@ fn whatever_keeps_pods_from_being_sent_elsewhere_is_named() {
     let cases = [
         ("steering: off\n", false, None, "elsewhere", "policy", "`steering` in the policy"),
         ("", true, None, "elsewhere", "right", "deploy/base/rbac"),
-        ("", false, Some("--doorbell=off"), "requeue", "flag", "--doorbell=on"),
+        ("", false, Some("--requeue=off"), "requeue", "flag", "--requeue=on"),
         (better, false, None, "better", "flag", "--scheduler-config"),
     ];
     for (more, forbidden, flag, part, cause, turn_on) in cases {
@@ -252,7 +252,7 @@ fn without_the_right_nobody_is_steered() {
 }
 
 /// Row 60, the nomination of a pod that was sent away cannot be written: the pod is awake by then, since
-/// kube-scheduler has written its condition, and is answered as usual; else the doorbell rings it. What was
+/// kube-scheduler has written its condition, and is answered as usual; else the requeue requeues it. What was
 /// held for it is free. After a few failures the breaker of the means is open and nobody is sent away
 /// (`sigma_steers_total{outcome="failed"}`).
 #[test]

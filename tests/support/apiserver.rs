@@ -284,7 +284,7 @@ async fn handle(
     body: Bytes,
 ) -> Response {
     let Some(asked) = understand(&method, &uri) else {
-        return refusal(404, "no such path");
+        return condition(404, "no such path");
     };
     let right = (asked.verb.to_owned(), asked.resource.clone());
     let forbidden = {
@@ -294,7 +294,7 @@ async fn handle(
     };
     if forbidden {
         let Asked { verb, resource, .. } = &asked;
-        return refusal(403, &format!("User \"sigma\" cannot {verb} resource \"{resource}\""));
+        return condition(403, &format!("User \"sigma\" cannot {verb} resource \"{resource}\""));
     }
     match asked.verb {
         "list" => {
@@ -304,7 +304,7 @@ async fn handle(
         "watch" => watched(shared, asked).await,
         "get" => match shared.lock().objects.get(&(asked.resource, asked.key)) {
             Some(object) => Json(object.clone()).into_response(),
-            None => refusal(404, "not found"),
+            None => condition(404, "not found"),
         },
         _ => written(&shared, &asked, &headers, &body),
     }
@@ -347,7 +347,7 @@ fn understand(method: &Method, uri: &Uri) -> Option<Asked> {
 
 fn written(shared: &Shared, asked: &Asked, headers: &HeaderMap, body: &[u8]) -> Response {
     let Ok(body) = serde_json::from_slice::<Value>(body) else {
-        return refusal(400, "not JSON");
+        return condition(400, "not JSON");
     };
     let mut store = shared.lock();
     let answer = store.write(asked, &body);
@@ -366,7 +366,7 @@ fn written(shared: &Shared, asked: &Asked, headers: &HeaderMap, body: &[u8]) -> 
         Ok((code, body)) => {
             (StatusCode::from_u16(code).expect("a status"), Json(body)).into_response()
         }
-        Err((code, why)) => refusal(code, &why),
+        Err((code, why)) => condition(code, &why),
     }
 }
 
@@ -382,7 +382,7 @@ async fn watched(shared: Arc<Shared>, asked: Asked) -> Response {
     let streamed = asked.query.contains_key("sendInitialEvents");
     if streamed {
         if !shared.lock().streams_lists {
-            return refusal(422, "sendInitialEvents is forbidden");
+            return condition(422, "sendInitialEvents is forbidden");
         }
         released(&shared, &asked.resource).await;
     }
@@ -462,7 +462,7 @@ fn bookmark(version: u64, ends_list: bool) -> String {
     line("BOOKMARK", &object)
 }
 
-fn refusal(code: u16, message: &str) -> Response {
+fn condition(code: u16, message: &str) -> Response {
     let status = StatusCode::from_u16(code).expect("a status");
     let body = json!({"kind": "Status", "status": "Failure", "message": message, "code": code});
     (status, Json(body)).into_response()

@@ -275,6 +275,6 @@ async fn a_binding_that_panics_is_an_error_and_leaves_no_trace() {
         assert_eq!(error(&reply), "sigma: the binding broke off");
         assert_eq!(site.metrics.panics.get(), times);
     }
-    site.app.settled().await;
+    site.app.confirmed().await;
     assert_eq!(pod(&cart("1")).uid, PodUid(UID));
 }

@@ -83,7 +83,7 @@ async fn c02_filters_and_events_race_without_overcommitting() {
 
 /// CPU of e1 that placed pods ask for.
 fn used_milli(site: &Site) -> i64 {
-    let snapshot = &site.board.world().snapshot;
+    let snapshot = &site.shared.view().snapshot;
     snapshot.names.ord("e1").map_or(0, |ord| snapshot.used(ord).cpu_milli)
 }
 
@@ -92,10 +92,10 @@ async fn c03_a_hold_nobody_confirms_ends_by_its_time() {
     let site = Site::new().await;
     let ask = |uid, ms| {
         let pod = Arc::new(pod(&pod_json(uid, ONLINE, "5")));
-        site.board.decide(|desk, world, _| {
-            desk.expire(world, Tick(ms));
-            let e1 = world.snapshot.names.ord("e1").unwrap_or(NodeOrd::UNKNOWN);
-            desk.filter(world, &pod, &[e1], Tick(ms)).accepted.len()
+        site.shared.decide(|decider, view, _| {
+            decider.expire(view, Tick(ms));
+            let e1 = view.snapshot.names.ord("e1").unwrap_or(NodeOrd::UNKNOWN);
+            decider.filter(view, &pod, &[e1], Tick(ms)).accepted.len()
         })
     };
     assert_eq!([ask(1, 0), ask(2, 14_999), ask(2, 29_997), ask(2, 30_000)], [1, 0, 0, 1]);

@@ -142,7 +142,7 @@ async fn shortcuts_change_no_byte() {
             _ => {}
         }
         ask(&sites, "/prioritize", &body(&asked, &named)).await;
-        // The world moves on between requests, seldom between a filter and its prioritize.
+        // The view moves on between requests, seldom between a filter and its prioritize.
         let changes = match rng.below(14) {
             0 if !named.is_empty() => vec![pod_seen(&placed(&pod, &named[0]))],
             choice => nodes_move(&mut rng, &mut order, choice),
@@ -163,7 +163,7 @@ async fn shortcuts_change_no_byte() {
     for path in ["cut", "guess", "scan", "memo"] {
         assert_eq!(hits(none, path).0, 0, "{path} is off");
         let (hit, miss) = hits(all, path);
-        // Rounds are short here, and the world moves: the guess is right less often than in life.
+        // Rounds are short here, and the view moves: the guess is right less often than in life.
         assert!(hit > miss / 2 && miss > 0, "{path}: {hit} hits, {miss} misses");
     }
 }

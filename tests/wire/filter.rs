@@ -36,7 +36,7 @@ async fn f02_a_refusal_names_one_node_with_one_text() {
     let reply = site.ask("filter", &args(pod, &["ghost", "phantom", "m3"])).await;
     assert_eq!(accepted(&reply), Vec::<String>::new());
     assert_eq!(refused(&reply).map(|it| it.1), Some(told.1));
-    assert_eq!(site.metrics.refusals.with_label_values(&["PoolClosed"]).get(), 2);
+    assert_eq!(site.metrics.unschedulable.with_label_values(&["PoolClosed"]).get(), 2);
 }
 
 #[tokio::test]
@@ -81,9 +81,9 @@ async fn f05_a_text_does_not_change_with_time() {
     let told: Vec<_> = [60_000, 290_000, 4_000_000]
         .map(|ms| {
             let pod = Arc::new(pod(&request("f02")["Pod"]));
-            site.board.decide(|desk, world, _| {
-                let ords: Vec<NodeOrd> = world.snapshot.live_nodes().take(2).collect();
-                desk.filter(world, &pod, &ords, Tick(ms)).refused.map(|it| it.1.text())
+            site.shared.decide(|decider, view, _| {
+                let ords: Vec<NodeOrd> = view.snapshot.live_nodes().take(2).collect();
+                decider.filter(view, &pod, &ords, Tick(ms)).refused.map(|it| it.1.text())
             })
         })
         .into();
@@ -148,10 +148,10 @@ async fn f11_a_name_unknown_yet_is_refused_and_rung_for() {
     assert_eq!(site.metrics.rejections.with_label_values(&["UnknownNode"]).get(), 1);
     let waits = &request("f11")["Pod"];
     site.see([pod_seen(waits), node_seen(node("ghost", "metal"))]).await;
-    let rung = site.board.decide(|desk, world, now| {
-        desk.rings(world, sigma::engine::Nominates::NONE, now, 9, 99_999)
+    let requeued = site.shared.decide(|decider, view, now| {
+        decider.requeues(view, sigma::engine::Nominates::NONE, now, 9, 99_999)
     });
-    assert_eq!(rung.len(), 1);
+    assert_eq!(requeued.len(), 1);
 }
 
 #[tokio::test]

@@ -189,14 +189,15 @@ async fn f29_before_the_lists_are_in() {
     assert_eq!(refused(&offline).map(|it| it.1), Some(Reason::NotSynced.text().into()));
     assert_eq!(site.results("filter", "degraded"), 2);
     // What was let through without the rules will be bound, and is held against who comes after it.
-    let held = site.board.decide(|desk, _, _| desk.holds().get(PodUid(1)).map(|it| it.nodes.len()));
+    let held =
+        site.shared.decide(|decider, _, _| decider.holds().get(PodUid(1)).map(|it| it.nodes.len()));
     assert_eq!(held, Some(1));
-    // Who had to wait is rung, whichever node is good for it.
+    // Who had to wait is requeued, whichever node is good for it.
     site.see([pod_seen(&pod_json(2, OFFLINE, "1"))]).await;
-    let rung = site.board.decide(|desk, world, now| {
-        desk.rings(world, sigma::engine::Nominates::NONE, now, 9, 99_999)
+    let requeued = site.shared.decide(|decider, view, now| {
+        decider.requeues(view, sigma::engine::Nominates::NONE, now, 9, 99_999)
     });
-    assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [PodUid(2)]);
+    assert_eq!(requeued.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [PodUid(2)]);
 
     let site = Site::with(&settings(), |options| options.not_ready = NotReady::Reject).await;
     site.ready.store(false, Ordering::SeqCst);
@@ -206,21 +207,21 @@ async fn f29_before_the_lists_are_in() {
 }
 
 /// Row 34, no decision within `--deadline`: the answer is by role, without a rule. Online pods keep
-/// all but elastic nodes, offline pods are refused and rung later; no `Error`, which would go round
+/// all but elastic nodes, offline pods are refused and requeued later; no `Error`, which would go round
 /// every limit. `sigma_verb_results_total{result="degraded"}` counts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn f30_without_the_desk_the_verdict_is_the_degraded_one() {
     let site = Site::with(&settings(), |it| it.deadline = Duration::from_millis(20)).await;
     let (entered, is_in) = std::sync::mpsc::channel();
     let (leave, may_leave) = std::sync::mpsc::channel::<()>();
-    let board = site.board.clone();
+    let shared = site.shared.clone();
     let holder = std::thread::spawn(move || {
-        board.decide(|_, _, _| {
+        shared.decide(|_, _, _| {
             entered.send(()).expect("the test waits");
             may_leave.recv()
         })
     });
-    is_in.recv().expect("the desk is taken");
+    is_in.recv().expect("the decider is taken");
     let online = args(&pod_json(1, ONLINE, "1"), &["v1", "m1", "e1"]);
     for _ in 0..2 {
         assert_eq!(accepted(&site.ask("filter", &online).await), ["m1", "e1"]);
@@ -231,11 +232,11 @@ async fn f30_without_the_desk_the_verdict_is_the_degraded_one() {
     assert_eq!(site.results("filter", "degraded"), 3);
     leave.send(()).expect("the holder waits");
     assert_eq!(holder.join().expect("it ends"), Ok(()));
-    // The note of the refusal waited for the desk, the answer did not.
-    while site.board.decide(|desk, _, _| desk.refusals().is_empty()) {
+    // The note of the unschedulable answer waited for the decider, the answer did not.
+    while site.shared.decide(|decider, _, _| decider.unschedulable().is_empty()) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let noted = site.board.decide(|desk, _, _| desk.refusals().reason(PodUid(2)));
+    let noted = site.shared.decide(|decider, _, _| decider.unschedulable().reason(PodUid(2)));
     assert_eq!(noted, Some(Reason::Overloaded));
     // Nobody knows what became of the other one meanwhile, so nothing is held for it.
     assert_eq!(site.num_holds(), 0);
@@ -309,7 +310,7 @@ async fn f34_a_panic_is_a_500_of_one_call() {
         "NodeNameToMetaVictims": {"e1": {"Pods": [{"UID": uid_text(9)}]}}});
     assert_eq!(client.post("/preempt", &panics.to_string()).await.status, 500);
     assert_eq!(site.metrics.panics.get(), 2);
-    // The same connection, the same desk: what was held still is, and once.
+    // The same connection, the same decider: what was held still is, and once.
     let reply = client.post("/filter", &args(&pod_json(3, ONLINE, "4"), &["e1"]).to_string()).await;
     assert_eq!(refused(&reply.json()).map(|it| it.1), Some(Reason::AllocationLimit.text().into()));
     assert_eq!(accepted(&client.post("/filter", &good.to_string()).await.json()), ["e1"]);

@@ -1,4 +1,4 @@
-//! A cluster for tests: the real writer, fed with changes, and an extender on its board.
+//! A cluster for tests: the real writer, fed with changes, and an extender on its shared state.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) const ONLINE: i32 = 9000;
 pub(crate) const OFFLINE: i32 = 3000;
 
 pub(crate) struct Site {
-    pub(crate) board: Arc<SharedState>,
+    pub(crate) shared: Arc<SharedState>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) writer: WriterHandle,
     pub(crate) ready: Arc<AtomicBool>,
@@ -120,11 +120,11 @@ impl Site {
             ..ExtenderOptions::default()
         };
         change(&mut options);
-        let desk = options.fast_paths.on_desk(Decider::default());
-        let board = Arc::new(SharedState::new(plan, desk, Clock::start()));
-        let (writer, _) = spawn(board.clone(), metrics.clone());
-        let app = Extender::new(board.clone(), metrics.clone(), options);
-        let site = Self { board, metrics, writer, ready, app };
+        let decider = options.fast_paths.on_desk(Decider::default());
+        let shared = Arc::new(SharedState::new(plan, decider, Clock::start()));
+        let (writer, _) = spawn(shared.clone(), metrics.clone());
+        let app = Extender::new(shared.clone(), metrics.clone(), options);
+        let site = Self { shared, metrics, writer, ready, app };
         let bad = Node { conditions: Conditions::NOT_READY, ..node("bad1", "metal") };
         let cordoned = Node { conditions: Conditions::CORDONED, ..node("c1", "metal") };
         let nodes = [("m1", "metal"), ("m2", "metal"), ("m3", "metal"), ("e1", "ecs")];
@@ -145,7 +145,7 @@ impl Site {
         for change in changes.into_iter().chain([last]) {
             to_writer.send(change).await.expect("the writer runs");
         }
-        while !self.board.world().snapshot.namespaces.contains_key(&name) {
+        while !self.shared.view().snapshot.namespaces.contains_key(&name) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -191,11 +191,12 @@ impl Site {
 
     /// The nodes that a pod holds.
     pub(crate) fn held(&self, uid: PodUid) -> usize {
-        self.board.decide(|desk, _, _| desk.holds().get(uid).map_or(0, |hold| hold.nodes.len()))
+        self.shared
+            .decide(|decider, _, _| decider.holds().get(uid).map_or(0, |hold| hold.nodes.len()))
     }
 
     pub(crate) fn num_holds(&self) -> usize {
-        self.board.decide(|desk, _, _| desk.holds().len())
+        self.shared.decide(|decider, _, _| decider.holds().len())
     }
 
     pub(crate) fn results(&self, verb: &str, result: &str) -> u64 {

@@ -39,7 +39,7 @@ fn each_thing_that_is_off_is_named_with_what_turns_it_on() {
         (off, fine(), &[(SteeringPart::Elsewhere, Policy)], "`steering` in the policy"),
         (on(), steer(WhyOff::Breaker), &[(SteeringPart::Elsewhere, Breaker)], "/api/v1/actions"),
         (on(), steer(missing()), &[(SteeringPart::Elsewhere, Right)], "deploy/base/rbac"),
-        (on(), requeue(WhyOff::Switch), &[(SteeringPart::Requeue, Flag)], "--doorbell=on"),
+        (on(), requeue(WhyOff::Switch), &[(SteeringPart::Requeue, Flag)], "--requeue=on"),
         (on(), requeue(missing()), &[(SteeringPart::Requeue, Right)], "patch pods/status"),
         // For pods that are refused anyway no proof is needed.
         (on(), unproven(PreemptVerb::Unknown), &[], ""),
@@ -54,8 +54,8 @@ fn each_thing_that_is_off_is_named_with_what_turns_it_on() {
     ];
     for (policy, steering, want, text) in cases {
         let site = site(policy);
-        let all = steering.of_all(&site.world.plan);
-        let of_pod = steering.of_pod(&site.world, &site.desk, &pod(1, 1));
+        let all = steering.of_all(&site.view.plan);
+        let of_pod = steering.of_pod(&site.view, &site.decider, &pod(1, 1));
         for found in [&all, &of_pod] {
             let got: Vec<_> = found.iter().map(|it| (it.part, it.ground)).collect();
             assert_eq!(got, want, "{found:?}");
@@ -65,9 +65,9 @@ fn each_thing_that_is_off_is_named_with_what_turns_it_on() {
         assert!(!all.iter().any(|it| it.is_brief));
     }
     let asked = SteeringState { asked_to_preempt: true, ..SteeringState::default() };
-    assert_eq!(asked.of_all(&site(both()).world.plan), []);
+    assert_eq!(asked.of_all(&site(both()).view.plan), []);
     let brief = SteeringState { steer: Some(WhyOff::RightUnknown), ..fine() };
-    assert!(brief.of_all(&site(on()).world.plan)[0].is_brief);
+    assert!(brief.of_all(&site(on()).view.plan)[0].is_brief);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn what_is_about_the_pod_itself_is_named_and_nothing_turns_it_on() {
         (pod(1, 1), None),
     ];
     for (pod, want) in cases {
-        let found = SteeringState::default().of_pod(&site.world, &site.desk, &pod);
+        let found = SteeringState::default().of_pod(&site.view, &site.decider, &pod);
         let kinds: &[_] =
             if want.is_some() { &[(SteeringPart::Elsewhere, Ground::Pod, true)] } else { &[] };
         assert_eq!(told(&found), kinds, "{pod:?}");

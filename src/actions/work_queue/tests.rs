@@ -13,146 +13,149 @@ const LIMITS: WorkQueueLimits = WorkQueueLimits {
     max_age_ms: 5000,
 };
 
-fn lane() -> WorkQueue<u32> {
+fn queue() -> WorkQueue<u32> {
     WorkQueue::new(LIMITS, Tick(0))
 }
 
-fn wanted(order: u32, uid: u128, priority: Priority) -> Submission<u32> {
-    Submission { order, uid: PodUid(uid), priority, lasting: false }
+fn wanted(action: u32, uid: u128, priority: Priority) -> Submission<u32> {
+    Submission { action, uid: PodUid(uid), priority, lasting: false }
 }
 
 /// Starts what can be started.
-fn start_all(lane: &mut WorkQueue<u32>, at_ms: u64) -> Vec<WorkItem<u32>> {
-    let next = || match lane.next(Tick(at_ms), true) {
+fn start_all(queue: &mut WorkQueue<u32>, at_ms: u64) -> Vec<WorkItem<u32>> {
+    let next = || match queue.next(Tick(at_ms), true) {
         Next::Start(job) => Some(job),
         _ => None,
     };
     std::iter::from_fn(next).collect()
 }
 
-fn orders(jobs: &[WorkItem<u32>]) -> Vec<u32> {
-    jobs.iter().map(|job| job.order).collect()
+fn actions(jobs: &[WorkItem<u32>]) -> Vec<u32> {
+    jobs.iter().map(|job| job.action).collect()
 }
 
 #[test]
 fn the_highest_priority_is_first_and_then_who_came_first() {
-    let mut lane = lane();
-    for (order, priority) in [(1, 0), (2, 5), (3, 5), (4, -1)] {
+    let mut queue = queue();
+    for (action, priority) in [(1, 0), (2, 5), (3, 5), (4, -1)] {
         assert_eq!(
-            lane.submit(wanted(order, order.into(), priority), true, Tick(0)),
+            queue.submit(wanted(action, action.into(), priority), true, Tick(0)),
             Submitted::No
         );
     }
     assert!(
-        matches!(lane.submit(wanted(5, 5, 9), true, Tick(0)), Submitted::Full(job) if job.order == 5)
+        matches!(queue.submit(wanted(5, 5, 9), true, Tick(0)), Submitted::Full(job) if job.action == 5)
     );
-    let first = start_all(&mut lane, 0);
-    assert_eq!(orders(&first), [2, 3], "two are in flight at most");
+    let first = start_all(&mut queue, 0);
+    assert_eq!(actions(&first), [2, 3], "two are in flight at most");
     for job in first {
-        assert!(matches!(lane.finish(job, Verdict::Over, Tick(0)), Finished::Over(_)));
+        assert!(matches!(queue.finish(job, Verdict::Over, Tick(0)), Finished::Over(_)));
     }
-    assert_eq!(orders(&start_all(&mut lane, 0)), [1], "three tokens are in a full bucket");
-    assert_eq!(lane.next(Tick(0), true), Next::At(Tick(100)));
-    assert_eq!(orders(&start_all(&mut lane, 100)), [4]);
-    assert_eq!((lane.num_waiting(), lane.num_in_flight()), (0, 2));
+    assert_eq!(actions(&start_all(&mut queue, 0)), [1], "three tokens are in a full bucket");
+    assert_eq!(queue.next(Tick(0), true), Next::At(Tick(100)));
+    assert_eq!(actions(&start_all(&mut queue, 100)), [4]);
+    assert_eq!((queue.num_waiting(), queue.num_in_flight()), (0, 2));
 }
 
 #[test]
 fn a_newer_order_about_a_pod_replaces_the_older() {
-    let mut lane = lane();
-    lane.submit(wanted(1, 7, 0), true, Tick(0));
-    let replaced = lane.submit(wanted(2, 7, 0), true, Tick(0));
-    assert!(matches!(replaced, Submitted::Replaced(job) if job.order == 1));
-    let mut jobs = start_all(&mut lane, 0);
-    assert_eq!(orders(&jobs), [2]);
+    let mut queue = queue();
+    queue.submit(wanted(1, 7, 0), true, Tick(0));
+    let replaced = queue.submit(wanted(2, 7, 0), true, Tick(0));
+    assert!(matches!(replaced, Submitted::Replaced(job) if job.action == 1));
+    let mut jobs = start_all(&mut queue, 0);
+    assert_eq!(actions(&jobs), [2]);
     // While a write about the pod is on its way, no other is.
-    lane.submit(wanted(3, 7, 0), true, Tick(10));
-    assert_eq!(orders(&start_all(&mut lane, 10)), [0; 0]);
-    let left = lane.finish(jobs.remove(0), Verdict::Again(0), Tick(20));
-    assert!(matches!(left, Finished::Replaced(job) if job.order == 2), "it is not tried again");
-    assert_eq!(orders(&start_all(&mut lane, 20)), [3]);
+    queue.submit(wanted(3, 7, 0), true, Tick(10));
+    assert_eq!(actions(&start_all(&mut queue, 10)), [0; 0]);
+    let left = queue.finish(jobs.remove(0), Verdict::Again(0), Tick(20));
+    assert!(matches!(left, Finished::Replaced(job) if job.action == 2), "it is not tried again");
+    assert_eq!(actions(&start_all(&mut queue, 20)), [3]);
 }
 
 #[test]
 fn attempts_are_spaced_and_counted() {
-    let mut lane = lane();
-    lane.submit(wanted(1, 7, 0), true, Tick(0));
+    let mut queue = queue();
+    queue.submit(wanted(1, 7, 0), true, Tick(0));
     for (at_ms, most_ms) in [(0, 100), (100, 200)] {
-        let job = start_all(&mut lane, at_ms).remove(0);
-        assert_eq!(lane.finish(job, Verdict::Again(0), Tick(at_ms)), Finished::No);
-        let Next::At(due) = lane.next(Tick(at_ms), true) else { unreachable!("it waits") };
+        let job = start_all(&mut queue, at_ms).remove(0);
+        assert_eq!(queue.finish(job, Verdict::Again(0), Tick(at_ms)), Finished::No);
+        let Next::At(due) = queue.next(Tick(at_ms), true) else { unreachable!("it waits") };
         assert!((at_ms + most_ms / 2..=at_ms + most_ms).contains(&due.0), "{due:?}");
     }
-    let job = start_all(&mut lane, 300).remove(0);
+    let job = start_all(&mut queue, 300).remove(0);
     assert_eq!(job.attempts, 3);
-    assert!(matches!(lane.finish(job, Verdict::Again(0), Tick(300)), Finished::Over(_)));
-    assert_eq!(lane.next(Tick(300), true), Next::Idle);
+    assert!(matches!(queue.finish(job, Verdict::Again(0), Tick(300)), Finished::Over(_)));
+    assert_eq!(queue.next(Tick(300), true), Next::Idle);
 }
 
 #[test]
 fn who_is_asked_to_wait_waits_as_long_and_repeating_does_not_shorten_it() {
-    let mut lane = lane();
-    lane.submit(wanted(1, 7, 0), true, Tick(0));
-    let job = start_all(&mut lane, 0).remove(0);
-    assert_eq!(lane.finish(job, Verdict::Again(3000), Tick(0)), Finished::No);
-    lane.submit(wanted(2, 7, 0), true, Tick(1));
-    assert_eq!(lane.next(Tick(1), true), Next::At(Tick(3000)));
-    assert_eq!(orders(&start_all(&mut lane, 3000)), [2]);
+    let mut queue = queue();
+    queue.submit(wanted(1, 7, 0), true, Tick(0));
+    let job = start_all(&mut queue, 0).remove(0);
+    assert_eq!(queue.finish(job, Verdict::Again(3000), Tick(0)), Finished::No);
+    queue.submit(wanted(2, 7, 0), true, Tick(1));
+    assert_eq!(queue.next(Tick(1), true), Next::At(Tick(3000)));
+    assert_eq!(actions(&start_all(&mut queue, 3000)), [2]);
 }
 
 #[test]
 fn a_pause_holds_everybody_up_and_is_news_once() {
-    let mut lane = lane();
-    lane.submit(wanted(1, 7, 0), true, Tick(0));
-    assert!(lane.pause(Tick(500), Tick(0)) && !lane.pause(Tick(700), Tick(100)));
-    assert_eq!((lane.room(Tick(699)), lane.room(Tick(700))), (0, 1));
-    assert_eq!(lane.next(Tick(100), true), Next::At(Tick(700)));
-    assert!(lane.pause(Tick(7000), Tick(700)));
-    let next = lane.next(Tick(700), true);
+    let mut queue = queue();
+    queue.submit(wanted(1, 7, 0), true, Tick(0));
+    assert!(queue.pause(Tick(500), Tick(0)) && !queue.pause(Tick(700), Tick(100)));
+    assert_eq!((queue.room(Tick(699)), queue.room(Tick(700))), (0, 1));
+    assert_eq!(queue.next(Tick(100), true), Next::At(Tick(700)));
+    assert!(queue.pause(Tick(7000), Tick(700)));
+    let next = queue.next(Tick(700), true);
     assert_eq!(next, Next::At(Tick(LIMITS.max_age_ms)), "it will be too old before");
     assert!(
-        matches!(lane.next(Tick(LIMITS.max_age_ms), true), Next::Expired(job) if job.order == 1)
+        matches!(queue.next(Tick(LIMITS.max_age_ms), true), Next::Expired(job) if job.action == 1)
     );
 }
 
 #[test]
 fn who_orders_as_much_as_there_is_appetite_for_has_all_of_it_begun_in_time() {
-    let mut lane = lane();
-    assert_eq!(lane.appetite(50), 1, "one, however slow the pace");
-    assert_eq!(lane.appetite(300), 3);
-    for order in 1..=3 {
-        lane.submit(wanted(order, order.into(), 0), true, Tick(0));
+    let mut queue = queue();
+    assert_eq!(queue.num_wanted_within(50), 1, "one, however slow the pace");
+    assert_eq!(queue.num_wanted_within(300), 3);
+    for action in 1..=3 {
+        queue.submit(wanted(action, action.into(), 0), true, Tick(0));
     }
-    assert_eq!((lane.appetite(300), lane.appetite(400)), (0, 1));
-    let first = start_all(&mut lane, 0);
-    assert_eq!((first.len(), lane.appetite(300)), (2, 2), "one waits");
+    assert_eq!((queue.num_wanted_within(300), queue.num_wanted_within(400)), (0, 1));
+    let first = start_all(&mut queue, 0);
+    assert_eq!((first.len(), queue.num_wanted_within(300)), (2, 2), "one waits");
 }
 
 #[test]
 fn what_must_be_done_is_neither_turned_away_nor_given_up() {
-    let mut lane = lane();
-    let closed = lane.submit(wanted(1, 1, 0), false, Tick(0));
-    assert!(matches!(closed, Submitted::Closed(job) if job.order == 1));
-    lane.submit(Submission { lasting: true, ..wanted(2, 2, 0) }, false, Tick(0));
-    assert_eq!(lane.next(Tick(1_000_000), false), Next::Idle);
+    let mut queue = queue();
+    let closed = queue.submit(wanted(1, 1, 0), false, Tick(0));
+    assert!(matches!(closed, Submitted::Closed(job) if job.action == 1));
+    queue.submit(Submission { lasting: true, ..wanted(2, 2, 0) }, false, Tick(0));
+    assert_eq!(queue.next(Tick(1_000_000), false), Next::Idle);
     let mut now = 1_000_000;
     for _ in 0..10 {
-        let job = start_all(&mut lane, now).remove(0);
-        assert_eq!(lane.finish(job, Verdict::Again(0), Tick(now)), Finished::No);
+        let job = start_all(&mut queue, now).remove(0);
+        assert_eq!(queue.finish(job, Verdict::Again(0), Tick(now)), Finished::No);
         now += LIMITS.backoff.most_ms;
     }
     // Who takes its place takes that over.
-    lane.submit(wanted(3, 2, 0), true, Tick(now));
-    let job = start_all(&mut lane, now).remove(0);
+    queue.submit(wanted(3, 2, 0), true, Tick(now));
+    let job = start_all(&mut queue, now).remove(0);
     assert_eq!(
-        (job.order, lane.finish(job.clone(), Verdict::Again(9000), Tick(now))),
+        (job.action, queue.finish(job.clone(), Verdict::Again(9000), Tick(now))),
         (3, Finished::No)
     );
-    let job = start_all(&mut lane, now + 9000).remove(0);
-    lane.submit(wanted(4, 2, 0), true, Tick(now + 9000));
-    assert!(matches!(lane.finish(job, Verdict::Again(0), Tick(now + 9000)), Finished::Replaced(_)));
-    assert_eq!(lane.next(Tick(now + 90_000), false), Next::Idle, "it does not expire");
-    assert_eq!(orders(&start_all(&mut lane, now + 90_000)), [4]);
+    let job = start_all(&mut queue, now + 9000).remove(0);
+    queue.submit(wanted(4, 2, 0), true, Tick(now + 9000));
+    assert!(matches!(
+        queue.finish(job, Verdict::Again(0), Tick(now + 9000)),
+        Finished::Replaced(_)
+    ));
+    assert_eq!(queue.next(Tick(now + 90_000), false), Next::Idle, "it does not expire");
+    assert_eq!(actions(&start_all(&mut queue, now + 90_000)), [4]);
 }
 
 #[derive(Clone, Debug)]
@@ -178,9 +181,9 @@ fn step() -> impl Strategy<Value = QueueStep> {
     ]
 }
 
-/// A lane, and what is known of it from outside.
+/// A queue, and what is known of it from outside.
 struct Watched {
-    lane: WorkQueue<u32>,
+    queue: WorkQueue<u32>,
     now: u64,
     in_flight: Vec<WorkItem<u32>>,
     /// Orders that have not left, and whether they must be carried out.
@@ -191,11 +194,11 @@ struct Watched {
 
 impl Watched {
     fn leaves(&mut self, job: &WorkItem<u32>) {
-        assert!(self.inside.remove(&job.order).is_some(), "{} left before", job.order);
+        assert!(self.inside.remove(&job.action).is_some(), "{} left before", job.action);
     }
 
     fn next(&mut self, open: bool) {
-        match self.lane.next(Tick(self.now), open) {
+        match self.queue.next(Tick(self.now), open) {
             Next::Start(job) => {
                 assert!(open && self.in_flight.iter().all(|it| it.uid != job.uid), "{job:?}");
                 assert!(job.lasting || job.attempts <= LIMITS.max_attempts);
@@ -218,7 +221,7 @@ impl Watched {
                 self.num_submitted += 1;
                 self.inside.insert(self.num_submitted, lasting);
                 let wanted = Submission { lasting, ..wanted(self.num_submitted, uid, priority) };
-                match self.lane.submit(wanted, open, Tick(self.now)) {
+                match self.queue.submit(wanted, open, Tick(self.now)) {
                     Submitted::No => {}
                     Submitted::Replaced(job) => self.leaves(&job),
                     Submitted::Full(job) => self.leaves(&job),
@@ -232,7 +235,7 @@ impl Watched {
             QueueStep::Finish { which, again } if which < self.in_flight.len() => {
                 let job = self.in_flight.remove(which);
                 let verdict = again.map_or(Verdict::Over, Verdict::Again);
-                match self.lane.finish(job, verdict, Tick(self.now)) {
+                match self.queue.finish(job, verdict, Tick(self.now)) {
                     Finished::No => assert!(again.is_some()),
                     Finished::Over(job) => {
                         assert!(!job.lasting || again.is_none(), "{job:?} is given up");
@@ -243,27 +246,27 @@ impl Watched {
             }
             QueueStep::Finish { .. } => {}
             QueueStep::Pause(ms) => {
-                self.lane.pause(Tick(self.now + ms), Tick(self.now));
+                self.queue.pause(Tick(self.now + ms), Tick(self.now));
             }
             QueueStep::Wait(ms) => self.now += ms,
         }
         assert!(self.in_flight.len() <= LIMITS.max_in_flight);
-        assert_eq!(self.lane.num_in_flight(), self.in_flight.len());
+        assert_eq!(self.queue.num_in_flight(), self.in_flight.len());
         // One whose attempt failed comes back although there are too many.
-        assert!(self.lane.num_waiting() <= LIMITS.max_waiting + LIMITS.max_in_flight);
-        assert_eq!(self.inside.len(), self.lane.num_waiting() + self.in_flight.len());
+        assert!(self.queue.num_waiting() <= LIMITS.max_waiting + LIMITS.max_in_flight);
+        assert_eq!(self.inside.len(), self.queue.num_waiting() + self.in_flight.len());
         let Rate { tokens, period_ms, burst } = LIMITS.pace;
         assert!(self.num_started * period_ms <= burst * period_ms + self.now * tokens);
     }
 }
 
 proptest! {
-    /// Whatever happens in whatever order: bounds hold, and every order leaves once.
+    /// Whatever happens in whatever action: bounds hold, and every action leaves once.
     #[test]
     fn every_order_leaves_once(steps in prop::collection::vec(step(), 1..120)) {
         let (in_flight, inside) = (Vec::new(), BTreeMap::new());
         let (num_submitted, num_started, now) = (0, 0, 0);
-        let mut it = Watched { lane: lane(), now, in_flight, inside, num_submitted, num_started };
+        let mut it = Watched { queue: queue(), now, in_flight, inside, num_submitted, num_started };
         steps.into_iter().for_each(|step| it.take(step));
         for _ in 0..200 {
             it.now += 500;

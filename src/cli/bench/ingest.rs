@@ -26,7 +26,7 @@ that makes up nodes and pods as it writes them.
   visible       events come at the given pace; besides, one pod grows and shrinks now and then, and
                 another one is asked about again and again: from the moment the event happens to the
                 first filter answer that knows it
-  publishing    applying a batch of changes and publishing the picture that has them, by the metrics
+  publishing    applying a batch of changes and publishing the snapshot that has them, by the metrics
                 sigma_publish_duration_seconds and sigma_changes_total
 
 Unless told otherwise, the server writes as fast as memory allows, and ready ÷ send is sigma's
@@ -173,7 +173,7 @@ fn shown(report: &IngestReport) -> String {
         ("CPU time until ready", format!("{:.2} s", report.ready_cpu_seconds)),
         ("an event is visible after, p50", format!("{:.2} ms", report.visible_p50_ms)),
         ("p99", format!("{:.2} ms", report.visible_p99_ms)),
-        ("changes in a picture, mean", format!("{:.1}", report.changes_per_publication)),
+        ("changes in a snapshot, mean", format!("{:.1}", report.changes_per_publication)),
         ("applying and publishing them, mean", format!("{:.1} µs", report.publish_us)),
         ("CPU while events come", format!("{:.1} %", report.cpu_percent)),
     ] {

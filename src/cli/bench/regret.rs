@@ -105,7 +105,7 @@ struct KeptRun {
 struct Trial {
     shortlist: String,
     plan: Arc<Plan>,
-    desk: Decider,
+    decider: Decider,
     /// By class, in the order of the policy.
     counts: Vec<Counts>,
 }
@@ -142,15 +142,15 @@ impl Trial {
         }
         let counts = vec![Counts::default(); plan.classes.len()];
         let shortlist = shortlist.map_or("policy".to_owned(), |it| it.nodes.to_string());
-        Ok(Self { shortlist, plan, desk: Decider::default(), counts })
+        Ok(Self { shortlist, plan, decider: Decider::default(), counts })
     }
 
     fn ask(&mut self, snapshot: &Arc<Snapshot>, pod: &Arc<Pod>, nodes: &[NodeOrd]) -> Answer {
-        let world = self.world(snapshot);
-        self.desk.filter(&world, pod, nodes, Tick(0))
+        let view = self.view(snapshot);
+        self.decider.filter(&view, pod, nodes, Tick(0))
     }
 
-    fn world(&self, snapshot: &Arc<Snapshot>) -> View {
+    fn view(&self, snapshot: &Arc<Snapshot>) -> View {
         View { snapshot: snapshot.clone(), plan: self.plan.clone(), plan_generation: 1 }
     }
 
@@ -270,7 +270,7 @@ fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
         let named = placed.map(|answer| answer.accepted).unwrap_or_default();
         let ords: Vec<NodeOrd> = named.iter().map(|at| nodes[*at as usize]).collect();
         let candidates: Vec<u32> = named.iter().map(|at| offered[*at as usize]).collect();
-        let points = all.desk.prioritize(&all.world(&snapshot), &pod, &ords);
+        let points = all.decider.prioritize(&all.view(&snapshot), &pod, &ords);
         let points: Vec<i64> = points.into_iter().map(i64::from).collect();
         let Some(at) = scheduler.select(&pod, &candidates, &points) else {
             continue;

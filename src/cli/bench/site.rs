@@ -127,7 +127,7 @@ impl Sigma {
         let mut command = Command::new(program);
         command.args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
         command.args([
-            "--doorbell=off",
+            "--requeue=off",
             "--log=warn,sigma::serve=info,sigma::actions=warn",
             "--kubeconfig",
         ]);

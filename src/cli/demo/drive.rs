@@ -145,10 +145,10 @@ impl<'a> Driver<'a> {
             }
         }
         self.outcome.elapsed = started.elapsed();
-        let world = self.extender.board.world();
+        let view = self.extender.shared.view();
         let unbound = queue.into_iter();
         let unbound =
-            unbound.map(|(pod, reason)| Unbound { reason, class: world.classify(&pod).class, pod });
+            unbound.map(|(pod, reason)| Unbound { reason, class: view.classify(&pod).class, pod });
         self.outcome.unbound = unbound.collect();
         Ok(self.outcome)
     }
@@ -252,14 +252,14 @@ impl<'a> Driver<'a> {
         // Newer than every version that was handed out before.
         bound.resource_version += 1 << 32;
         self.extender.send(Change::PodSeen(Box::new(bound)))?;
-        let world = self.extender.wait_placed(pod.uid, name)?;
-        let ord = world.snapshot.names.ord(name);
+        let view = self.extender.wait_placed(pod.uid, name)?;
+        let ord = view.snapshot.names.ord(name);
         self.outcome.placements.push(Placement {
             pod: format!("{}/{}", pod.namespace, pod.name),
             node,
             requests: pod.requests.base,
-            class: world.classify(pod).class,
-            pool: ord.map_or(PoolOrd::NONE, |ord| world.snapshot.pool(ord)),
+            class: view.classify(pod).class,
+            pool: ord.map_or(PoolOrd::NONE, |ord| view.snapshot.pool(ord)),
         });
         Ok(())
     }

@@ -33,7 +33,7 @@ struct PoolRow {
     name: String,
     nodes: u32,
     pods: i64,
-    /// Σ requests ÷ allocatable; `None` for an elastic pool, whose capacity is fiction.
+    /// Σ requests ÷ allocatable; `None` for an elastic pool, whose capacity is not real.
     cpu_allocated_pct: Option<f64>,
     memory_allocated_pct: Option<f64>,
 }
@@ -53,8 +53,8 @@ struct Rejected {
 }
 
 impl Summary {
-    /// Counts what became of all pods; pool sums are those of the extender's own last world.
-    pub(super) fn new(nodes: &[Node], outcome: &PodOutcome, world: &View) -> Self {
+    /// Counts what became of all pods; pool sums are those of the extender's own last view.
+    pub(super) fn new(nodes: &[Node], outcome: &PodOutcome, view: &View) -> Self {
         let mut rejected: BTreeMap<&str, usize> = BTreeMap::new();
         for pod in &outcome.unbound {
             *rejected.entry(&pod.reason).or_default() += 1;
@@ -71,7 +71,7 @@ impl Summary {
             pods: outcome.placements.len() + outcome.unbound.len(),
             bound: outcome.placements.len(),
             unbound: outcome.unbound.len(),
-            pools: pool_rows(world),
+            pools: pool_rows(view),
             filter: VerbRow::new(&outcome.filter_us),
             prioritize: VerbRow::new(&outcome.prioritize_us),
             decisions_per_second: if decisions > 0.0 {
@@ -90,13 +90,13 @@ impl Summary {
     }
 
     /// Tables for a person.
-    pub(super) fn table(&self, seed: u64, outcome: &PodOutcome, world: &View) -> String {
+    pub(super) fn table(&self, seed: u64, outcome: &PodOutcome, view: &View) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
             "{} nodes, {} pods, seed {seed}, policy {}: {} bound, {} unbound",
-            self.nodes, self.pods, world.plan.name, self.bound, self.unbound
+            self.nodes, self.pods, view.plan.name, self.bound, self.unbound
         );
         out.push_str(
             "The nodes were empty at the start: every pod below was decided in this run.\n\n",
@@ -109,7 +109,7 @@ impl Summary {
         let _ = writeln!(
             out,
             "Where each class went (pools in the policy's order of preference)\n{}\n",
-            class_table(outcome, world)
+            class_table(outcome, view)
         );
         if !self.rejected.is_empty() {
             let _ = writeln!(
@@ -217,8 +217,8 @@ fn checksum(nodes: &[Node], outcome: &PodOutcome) -> String {
     hash.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-fn pool_rows(world: &View) -> Vec<PoolRow> {
-    let snapshot = &world.snapshot;
+fn pool_rows(view: &View) -> Vec<PoolRow> {
+    let snapshot = &view.snapshot;
     let rows = snapshot.pools.iter().zip(&*snapshot.pool_use);
     let rows = rows.map(|(pool, sums)| {
         let percent = |used: i64, has: i64| {
@@ -237,8 +237,8 @@ fn pool_rows(world: &View) -> Vec<PoolRow> {
     rows.collect()
 }
 
-fn class_table(outcome: &PodOutcome, world: &View) -> Table {
-    let plan = &world.plan;
+fn class_table(outcome: &PodOutcome, view: &View) -> Table {
+    let plan = &view.plan;
     let pools = plan.pools.iter().map(|pool| pool.name.as_str());
     let header: Vec<&str> =
         ["class", "may go to", "pods"].into_iter().chain(pools).chain(["unbound"]).collect();

@@ -29,15 +29,15 @@ const VISIBLE_LIMIT: Duration = Duration::from_secs(60);
 /// From a request's first byte to its decision. So long that no degraded answer, which would depend
 /// on the machine's speed, can get into a result.
 const DEADLINE: Duration = Duration::from_secs(3600);
-/// Looks at the world before the waiting thread gives its core away.
+/// Looks at the view before the waiting thread gives its core away.
 const SPINS: u32 = 200;
 
 /// A running extender.
 pub(in crate::cli) struct LoopbackExtender {
     /// Where it listens.
     pub(in crate::cli) addr: SocketAddr,
-    /// Its world and its desk.
-    pub(in crate::cli) board: Arc<SharedState>,
+    /// Its view and its decider.
+    pub(in crate::cli) shared: Arc<SharedState>,
     /// What it counts.
     pub(in crate::cli) metrics: Arc<Metrics>,
     changes: mpsc::Sender<Change>,
@@ -58,15 +58,15 @@ impl LoopbackExtender {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
         let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
-        let desk = fast_paths.on_desk(timeless_desk());
-        let board = Arc::new(SharedState::new(plan, desk, Clock::start()));
+        let decider = fast_paths.on_desk(timeless_desk());
+        let shared = Arc::new(SharedState::new(plan, decider, Clock::start()));
         let background = background_runtime().context("cannot start a runtime")?;
         let (writer, _task) = {
             let _in_it = background.enter();
-            writer::spawn(board.clone(), metrics.clone())
+            writer::spawn(shared.clone(), metrics.clone())
         };
         let (stop, stopped) = oneshot::channel();
-        let (served, counted) = (board.clone(), metrics.clone());
+        let (served, counted) = (shared.clone(), metrics.clone());
         let thread = std::thread::Builder::new().name("extender".to_owned());
         let runtime = http::runtime().context("cannot start a runtime")?;
         let thread = thread.spawn(move || {
@@ -86,7 +86,7 @@ impl LoopbackExtender {
         });
         let thread = thread.context("cannot start a thread")?;
         let changes = writer.changes();
-        Ok(Self { addr, board, metrics, changes, _writer: writer, background, stop, thread })
+        Ok(Self { addr, shared, metrics, changes, _writer: writer, background, stop, thread })
     }
 
     /// Sends a change as a watch does: waits when the writer is behind.
@@ -109,7 +109,7 @@ impl LoopbackExtender {
             changes.into_iter().try_for_each(|change| self.send(change))?;
             self.send(Change::RelistEnd(kind))?;
         }
-        self.wait("the cluster", |_| self.board.synced())?;
+        self.wait("the cluster", |_| self.shared.synced())?;
         Ok(())
     }
 
@@ -134,8 +134,8 @@ impl LoopbackExtender {
     pub(in crate::cli) fn show_pending(&self, pods: Vec<Pod>) -> anyhow::Result<()> {
         let last = pods.last().map(|pod| pod.uid);
         pods.into_iter().try_for_each(|pod| self.send(Change::PodSeen(Box::new(pod))))?;
-        self.wait("a pending pod", |world| {
-            last.is_none_or(|uid| world.snapshot.pending(uid).is_some())
+        self.wait("a pending pod", |view| {
+            last.is_none_or(|uid| view.snapshot.pending(uid).is_some())
         })?;
         Ok(())
     }
@@ -159,32 +159,32 @@ impl LoopbackExtender {
             ahead: Arc::new(|_, _, _| None),
             obstacles: Arc::new(|_, _, _| Vec::new()),
         };
-        let admin = http::Admin::new(self.board.clone(), self.metrics.clone(), sources);
+        let admin = http::Admin::new(self.shared.clone(), self.metrics.clone(), sources);
         // Ends with the runtime.
         self.background.spawn(admin.serve(listener, std::future::pending()));
         Ok(addr)
     }
 
     /// Waits until the extender counts the pod on the node and holds nothing for it any more; gives
-    /// the world that shows it.
+    /// the view that shows it.
     pub(in crate::cli) fn wait_placed(&self, uid: PodUid, node: &str) -> anyhow::Result<Arc<View>> {
-        self.wait("a binding", |world| {
-            let ord = world.snapshot.names.ord(node);
-            ord.is_some_and(|ord| world.snapshot.pod_on(ord, uid).is_some())
-                // The desk hears of it a moment after the world shows it.
-                && !self.board.decide(|desk, _, _| desk.is_held(uid))
+        self.wait("a binding", |view| {
+            let ord = view.snapshot.names.ord(node);
+            ord.is_some_and(|ord| view.snapshot.pod_on(ord, uid).is_some())
+                // The decider hears of it a moment after the view shows it.
+                && !self.shared.decide(|decider, _, _| decider.is_held(uid))
         })
     }
 
     fn wait(&self, what: &str, visible: impl Fn(&View) -> bool) -> anyhow::Result<Arc<View>> {
         let started = Instant::now();
         for spin in 0_u32.. {
-            let world = self.board.world();
-            if visible(&world) {
-                return Ok(world);
+            let view = self.shared.view();
+            if visible(&view) {
+                return Ok(view);
             }
-            // What is held of an old world would have to be copied by the writer.
-            drop(world);
+            // What is held of an old view would have to be copied by the writer.
+            drop(view);
             if spin < SPINS {
                 std::thread::yield_now();
             } else {
@@ -210,14 +210,14 @@ impl LoopbackExtender {
     }
 }
 
-/// A desk that no clock influences: holds end when a binding shows and at no other time, a refusal
+/// A decider that no clock influences: holds end when a binding shows and at no other time, a unschedulable answer
 /// names what is true now, and no pod is forgotten. Else a slow machine would place differently.
 fn timeless_desk() -> Decider {
     let holds = HoldLimits { ttl_ms: u64::MAX, volume_ttl_ms: u64::MAX };
-    let refusals = UnschedulableLimits {
+    let unschedulable = UnschedulableLimits {
         max_pods: usize::MAX,
         text_dwell_ms: u64::MAX,
         ..UnschedulableLimits::default()
     };
-    Decider::new(holds, refusals)
+    Decider::new(holds, unschedulable)
 }

@@ -75,7 +75,7 @@ fn answer() -> Value {
 
 const SHOWN: &str = "\
 shop/cart: pending, class online
-last refusal: sigma: x
+last condition: sigma: x
 nominated by preemption to n-7, waiting for its victims: 2 pods of lower priority
 steered to n-9 (better: leads the best offered by 12.5 %): under way, nominated after 4 ms; 1 write
 not nominated ahead: volumes

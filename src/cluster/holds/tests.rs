@@ -43,9 +43,9 @@ fn assert_nothing_held(holds: &Holds) {
 /// CPU that `pod` sees as taken beside the snapshot, on each node and in each pool, in cores.
 fn seen(holds: &mut Holds, snapshot: &Snapshot, pod: &Pod) -> (Vec<i64>, Vec<i64>) {
     let cores = |milli: i64| milli / 1000;
-    holds.seen_by(snapshot, pod, |extra| {
-        let nodes = extra.cpu_milli.iter().map(|it| cores(*it)).collect();
-        (nodes, extra.pools.iter().map(|it| cores(it.cpu_milli)).collect())
+    holds.seen_by(snapshot, pod, |uncommitted| {
+        let nodes = uncommitted.cpu_milli.iter().map(|it| cores(*it)).collect();
+        (nodes, uncommitted.pools.iter().map(|it| cores(it.cpu_milli)).collect())
     })
 }
 
@@ -66,7 +66,7 @@ fn a_hold_counts_on_every_node_and_once_per_pool() {
 fn a_publication_ends_a_hold_by_placement_and_deletion_only() {
     let snapshot = snapshot([]);
     let uid = PodUid(1);
-    for (settled, ends) in [
+    for (confirmed, ends) in [
         (Confirmed::Placed(uid), true),
         (Confirmed::Gone(uid), true),
         (Confirmed::Placed(PodUid(2)), false),
@@ -74,8 +74,8 @@ fn a_publication_ends_a_hold_by_placement_and_deletion_only() {
     ] {
         let mut holds = Holds::default();
         holds.place(&snapshot, &pod(1, 2), &[A, C], Tick(0));
-        assert_eq!(holds.settle(settled), ends, "{settled:?}");
-        assert_eq!(holds.is_empty(), ends, "{settled:?}");
+        assert_eq!(holds.confirm(confirmed), ends, "{confirmed:?}");
+        assert_eq!(holds.is_empty(), ends, "{confirmed:?}");
         holds.release(uid);
         assert_nothing_held(&holds);
     }
@@ -134,7 +134,7 @@ fn a_nomination_and_a_hold_of_one_pod_count_once() {
     holds.place(&snapshot, &nominated, &[A], Tick(0));
     assert_eq!(seen(&mut holds, &snapshot, &other), (vec![3, 3, 0], vec![3, 0]));
     // … and as one replica, wherever it ends.
-    let replicas = holds.seen_by(&snapshot, &other, |extra| extra.replicas.clone());
+    let replicas = holds.seen_by(&snapshot, &other, |uncommitted| uncommitted.replicas.clone());
     assert_eq!(replicas, [(0, A), (0, B)]);
     holds.place(&snapshot, &nominated, &[C], Tick(0));
     assert_eq!(seen(&mut holds, &snapshot, &other), (vec![0, 3, 3], vec![3, 3]));
@@ -158,7 +158,7 @@ fn extended_requests_are_held_and_claimed_too() {
     let gpu = snapshot.resource("gpu").expect("the nodes publish it");
     let mut holds = Holds::default();
     holds.place(&snapshot, &asks(pod(2, 1), i64::MAX), &[A], Tick(0));
-    let extended = holds.seen_by(&snapshot, &pod(3, 1), |extra| extra.extended.clone());
+    let extended = holds.seen_by(&snapshot, &pod(3, 1), |uncommitted| uncommitted.extended.clone());
     assert_eq!(extended, [(A, gpu, 1 << 48), (B, gpu, 4)]);
     holds.release(PodUid(2));
     assert_nothing_held(&holds);
@@ -176,7 +176,7 @@ fn replicas_of_other_apps_and_the_pod_itself_are_not_gathered() {
     holds.place(&snapshot, &mine, &[A], Tick(0));
     holds.place(&snapshot, &replica(4, 1, 8), &[A], Tick(0));
     holds.place(&snapshot, &replica(5, 1, 7), &[A, C], Tick(0));
-    let gathered = holds.seen_by(&snapshot, &mine, |extra| extra.replicas.clone());
+    let gathered = holds.seen_by(&snapshot, &mine, |uncommitted| uncommitted.replicas.clone());
     assert_eq!(gathered, [(0, A), (0, C)]);
     assert_eq!(mine.app(), Some(AppKey(7)));
 }
@@ -186,9 +186,9 @@ fn a_recycled_ordinal_is_no_longer_held() {
     let snapshot = snapshot([]);
     let mut holds = Holds::default();
     holds.place(&snapshot, &pod(1, 2), &[A, B, B], Tick(0));
-    holds.settle(Confirmed::Recycled(B));
+    holds.confirm(Confirmed::Recycled(B));
     assert_eq!(seen(&mut holds, &snapshot, &pod(9, 1)), (vec![2, 0, 0], vec![2, 0]));
-    holds.settle(Confirmed::Recycled(B));
+    holds.confirm(Confirmed::Recycled(B));
     holds.release(PodUid(1));
     assert_nothing_held(&holds);
 }
@@ -236,7 +236,7 @@ fn a_pod_made_anew_under_its_name_takes_over() {
     assert_eq!((holds.get(old.uid).is_some(), holds.get(other.uid).is_some()), (false, true));
     holds.place(&snapshot, &new, &[C], Tick(0));
     // What is told late of the old one does not touch the new one.
-    holds.settle(Confirmed::Gone(old.uid));
+    holds.confirm(Confirmed::Gone(old.uid));
     assert_eq!(holds.get(new.uid).map(|hold| &*hold.nodes), Some(&[C][..]));
     holds.supersede(&snapshot, &new);
     holds.supersede(&snapshot, &other);

@@ -44,8 +44,8 @@ fn news_of_a_pods_status_are_no_news_but_are_remembered() {
         state.apply(seen_pod(&Pod { resource_version: 9, ..it.clone() })),
         Applied::default()
     );
-    let (after, settled) = state.publish();
-    assert_eq!((after.generation, settled), (before.generation, vec![]));
+    let (after, confirmed) = state.publish();
+    assert_eq!((after.generation, confirmed), (before.generation, vec![]));
     let late = Pod { resource_version: 8, terminating: true, ..it.clone() };
     assert_eq!(state.apply(seen_pod(&late)), Applied::default());
     // Everything else about it is news.
@@ -219,7 +219,7 @@ fn a_pod_is_judged_by_its_volumes_once_all_of_them_are_known() {
     assert_eq!(state.now.cannot_judge(&asks), None);
     let alike = state.now.volumes.of(&asks).expect("they are known");
     assert_eq!(alike.len(), 1, "both are in one zone: {alike:?}");
-    // What says nothing new makes no new picture.
+    // What says nothing new makes no new snapshot.
     let (before, _) = state.publish();
     assert!(!state.apply(seen).changed);
     assert!(!state.apply(Change::ClaimGone { name: name("c") }).changed);
@@ -236,7 +236,7 @@ fn a_pod_is_judged_by_its_volumes_once_all_of_them_are_known() {
         assert!(state.apply(change.clone()).changed, "{change:?}");
         assert_eq!(state.now.volumes.of(&asks).is_some(), is_judged, "{change:?}");
     }
-    assert!(before.volumes.of(&asks).is_some(), "a picture stays what it was");
+    assert!(before.volumes.of(&asks).is_some(), "a snapshot stays what it was");
     // One that is made for a pod's own volume must be the pod's.
     let uid = PodUid(u128::from(u64::MAX) << 64 | 7);
     let own = PodClaim { ephemeral: true, ..claim("own") };
@@ -336,15 +336,15 @@ fn a_recycled_ordinal_carries_nothing_over() {
     state.apply(Change::NodeGone { name: "a".into() });
     state.apply(Change::PodGone { uid: PodUid(1) });
     state.apply(seen_node(node("b", &[])));
-    let (after, settled) = state.publish();
-    assert!(settled.contains(&Confirmed::Recycled(NodeOrd(0))), "{settled:?}");
+    let (after, confirmed) = state.publish();
+    assert!(confirmed.contains(&Confirmed::Recycled(NodeOrd(0))), "{confirmed:?}");
     assert_eq!(after.names.ord("b"), Some(NodeOrd(0)));
     assert_eq!(after.used(NodeOrd(0)), amounts(0, 0, 0));
     assert_eq!(after.domain(DomainLevel::Zone, NodeOrd(0)), crate::model::DomainOrd::NONE);
     assert_eq!(after.columns.conditions[0], Conditions::default());
     assert_eq!((after.extended[0].allocatable[0], after.apps.len()), (-1, 0));
     assert_eq!(after.pool(NodeOrd(0)), PoolOrd::NONE);
-    // The picture published before still tells of the old node.
+    // The snapshot published before still tells of the old node.
     assert_eq!((before.names.name(NodeOrd(0)), before.used(NodeOrd(0))), ("a", amounts(2, 2, 1)));
     assert_eq!((before.extended[0].allocatable[0], before.pods_on(NodeOrd(0)).len()), (8, 1));
 }
@@ -392,8 +392,8 @@ fn absurd_quantities_are_counted_and_taken_away_exactly() {
 
 #[test]
 fn what_settles_is_told_once_and_in_order() {
-    let refusal = Some(UnschedulableCondition::default());
-    let mut state = state([seen_pod(&Pod { refusal, ..pod(1, 1) })]);
+    let condition = Some(UnschedulableCondition::default());
+    let mut state = state([seen_pod(&Pod { condition, ..pod(1, 1) })]);
     let owner = Some(Owner { kind: "Job".into(), name: "j".into(), app: crate::model::AppKey(1) });
     let bound = Pod { owner, ..placed(&pod(1, 1), "a") };
     state.apply(seen_pod(&bound));
@@ -406,9 +406,9 @@ fn what_settles_is_told_once_and_in_order() {
         Confirmed::Recycled(NodeOrd(0)),
         Confirmed::Gone(uid),
     ];
-    let (_, settled) = state.publish();
+    let (_, confirmed) = state.publish();
     // A pod that becomes another on a node that no watch told of lets its name go and takes it again.
-    assert_eq!(settled, want);
+    assert_eq!(confirmed, want);
     assert_eq!(state.publish().1, []);
 }
 

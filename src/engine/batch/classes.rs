@@ -25,7 +25,7 @@ struct BatchClass {
     images: Box<[ImageName]>,
     /// How many of the taken nodes were looked at since.
     num_followed: usize,
-    contenders: CandidateIndex,
+    index: CandidateIndex,
 }
 
 impl BatchClasses {
@@ -49,10 +49,10 @@ impl BatchClasses {
         let Self { templates, buffers, replicas, .. } = self;
         let template = &mut templates[at];
         template.follow(case, taken, buffers);
-        replicas_of(&case.world.snapshot, case.pod, case.extra, replicas);
+        replicas_of(&case.view.snapshot, case.pod, case.uncommitted, replicas);
         let unlike = Unlike { replicas, differ: &[] };
-        template.contenders.gather(case, &unlike, &UnofferedNodes::new(case, in_tree), candidates);
-        Some(template.contenders.rows())
+        template.index.gather(case, &unlike, &UnofferedNodes::new(case, in_tree), candidates);
+        Some(template.index.rows())
     }
 
     fn position(
@@ -62,7 +62,7 @@ impl BatchClasses {
         num_taken: usize,
     ) -> Option<usize> {
         let pod = case.pod;
-        let images = images_of(&case.world.snapshot, pod);
+        let images = images_of(&case.view.snapshot, pod);
         let hash = equivalence_cache::EquivalenceKey::hash_of(class, pod);
         let is_of = |it: &BatchClass| it.template.is_of(hash, class, pod) && *it.images == *images;
         let known = self.templates.iter().position(is_of);
@@ -70,13 +70,13 @@ impl BatchClasses {
             return known;
         }
         self.num_looks += 1;
-        let mut contenders = CandidateIndex::default();
-        contenders.look(case, images, &mut self.buffers);
+        let mut index = CandidateIndex::default();
+        index.look(case, images, &mut self.buffers);
         self.templates.push(BatchClass {
             template: equivalence_cache::EquivalenceKey::new(hash, class, pod),
             images: images.into(),
             num_followed: num_taken,
-            contenders,
+            index,
         });
         Some(self.templates.len() - 1)
     }
@@ -88,9 +88,9 @@ impl BatchClass {
         let news = &taken[self.num_followed..];
         self.num_followed = taken.len();
         buffers.nodes.clear();
-        buffers.nodes.extend(news.iter().filter(|ord| self.contenders.is_in(**ord)));
+        buffers.nodes.extend(news.iter().filter(|ord| self.index.is_in(**ord)));
         if !buffers.nodes.is_empty() {
-            self.contenders.follow(case, buffers);
+            self.index.follow(case, buffers);
         }
     }
 }

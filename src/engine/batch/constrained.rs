@@ -49,7 +49,7 @@ impl Constrained {
         &mut self,
         before: &Snapshot,
         pod: &Arc<Pod>,
-        extra: &Uncommitted,
+        uncommitted: &Uncommitted,
         takers: &[Arc<Pod>],
         taken: &[NodeOrd],
     ) -> Option<Option<&RequiredConstraints>> {
@@ -70,7 +70,7 @@ impl Constrained {
             Some(known) => known,
             None if self.kinds.len() >= MAX_KINDS => return None,
             None => {
-                let (replicas, keys) = (&extra.replicas, &mut self.keys);
+                let (replicas, keys) = (&uncommitted.replicas, &mut self.keys);
                 let in_tree = RequiredConstraints::of(before, &self.apart, pod, replicas, keys)?;
                 let (pod, num_followed) = (pod.clone(), 0);
                 self.kinds.push(ConstrainedGroup {

@@ -24,7 +24,7 @@ fn site() -> TestReplica {
 }
 
 fn why(site: &mut TestReplica, pod: Pod) -> Option<NoTarget> {
-    let targets = site.desk.copy_of_holds().targets(&site.world, &[Arc::new(pod)]);
+    let targets = site.decider.copy_of_holds().targets(&site.view, &[Arc::new(pod)]);
     targets.first().copied().and_then(Result::err)
 }
 
@@ -38,7 +38,7 @@ fn names_are_unique() {
 #[test]
 fn whoever_cannot_be_judged_is_given_no_target() {
     let mut site = site();
-    site.desk = Decider::default().beside(OtherExtenders::Managing(vec!["gpu".into()]));
+    site.decider = Decider::default().beside(OtherExtenders::Managing(vec!["gpu".into()]));
     let of = |preferences| Pod { preferences, ..pod(1, 2) };
     let unjudged = |why| {
         let constraints = Constraints { cannot_judge: Some(why), ..Constraints::default() };
@@ -79,12 +79,14 @@ fn whoever_cannot_be_judged_is_given_no_target() {
         assert_eq!(why(&mut site, pod), want, "{shown}");
     }
     let ords = site.ords(&["a"]);
-    let held = site.desk.hold_for(&site.world, &pod(1, 2), ords[0], Tick(0)).expect("it is free");
-    assert_eq!(site.desk.hold_for(&site.world, &pod(1, 2), ords[0], Tick(5)), None);
+    let held = site.decider.hold_for(&site.view, &pod(1, 2), ords[0], Tick(0)).expect("it is free");
+    assert_eq!(site.decider.hold_for(&site.view, &pod(1, 2), ords[0], Tick(5)), None);
     assert_eq!(why(&mut site, pod(1, 2)), Some(NoTarget::Answered));
     // Not what an answer noted after it.
-    assert!(!site.desk.end_hold(PodUid(1), HoldId(held.0 + 1)) && site.desk.is_held(PodUid(1)));
-    assert!(site.desk.end_hold(PodUid(1), held));
+    assert!(
+        !site.decider.end_hold(PodUid(1), HoldId(held.0 + 1)) && site.decider.is_held(PodUid(1))
+    );
+    assert!(site.decider.end_hold(PodUid(1), held));
     assert_eq!(why(&mut site, pod(1, 2)), None);
 }
 
@@ -114,10 +116,10 @@ fn pods_are_sent_where_their_volumes_are() {
         Arc::new(Pod { claims: all.map(claim).collect(), ..replica(at + 1, 1, 7) })
     };
     let pods: Vec<Arc<Pod>> = (0..6).map(|at| asks(at, &[])).collect();
-    let targets = site.desk.targets(&site.world, &pods);
+    let targets = site.decider.targets(&site.view, &pods);
     let nodes: Vec<Option<&str>> = targets
         .iter()
-        .map(|it| it.ok().map(|best| site.world.snapshot.names.name(best.node)))
+        .map(|it| it.ok().map(|best| site.view.snapshot.names.name(best.node)))
         .collect();
     assert_eq!(nodes, [Some("a"), Some("b")].repeat(3));
     // Volumes of two zones are together nowhere, and of one that is not known nobody knows.
@@ -145,7 +147,7 @@ fn a_batch_never_takes_more_than_there_is() {
     let mut site = site();
     // Somebody holds half of a node, and somebody is nominated to half of the other.
     let ords = site.ords(&["a", "b"]);
-    assert!(site.desk.hold_for(&site.world, &pod(100, 2), ords[0], Tick(0)).is_some());
+    assert!(site.decider.hold_for(&site.view, &pod(100, 2), ords[0], Tick(0)).is_some());
     let nominated = Pod { nominated: Some("b".into()), priority: 5, ..pod(101, 2) };
     site.see([seen_pod(&nominated)]);
     let batch = |priority: i32| {
@@ -153,7 +155,7 @@ fn a_batch_never_takes_more_than_there_is() {
         pods.collect::<Vec<_>>()
     };
     let given = |site: &mut TestReplica, priority| {
-        let targets = site.desk.copy_of_holds().targets(&site.world, &batch(priority));
+        let targets = site.decider.copy_of_holds().targets(&site.view, &batch(priority));
         targets.iter().flatten().count()
     };
     assert_eq!(given(&mut site, 5), 2);
@@ -165,11 +167,11 @@ fn a_batch_never_takes_more_than_there_is() {
         .zip(mixed)
         .map(|(uid, it)| Arc::new(Pod { uid: PodUid(uid), ..Pod::clone(&it) }))
         .collect();
-    let targets = site.desk.targets(&site.world, &mixed);
+    let targets = site.decider.targets(&site.view, &mixed);
     let given: Vec<bool> = targets.iter().map(Result::is_ok).collect();
     assert_eq!(given, [true, true, true, false, false, false, false, false]);
     // What was planned is nowhere but in the answer.
-    assert_eq!(site.desk.holds().len(), 1);
+    assert_eq!(site.decider.holds().len(), 1);
 }
 
 /// Where neither spreads it, a replica's node is as good as any: the tie decides, for a batch as for one.
@@ -184,8 +186,8 @@ fn a_node_with_a_replica_may_win_by_the_tie() {
     let mut won = BTreeSet::new();
     for uid in 1..40 {
         let pod = Arc::new(replica(uid, 0, 7));
-        let target = site.desk.copy_of_holds().targets(&site.world, std::slice::from_ref(&pod));
-        let best = site.desk.copy_of_holds().best_anywhere(&site.world, &pod);
+        let target = site.decider.copy_of_holds().targets(&site.view, std::slice::from_ref(&pod));
+        let best = site.decider.copy_of_holds().best_anywhere(&site.view, &pod);
         assert_eq!(target[0].ok(), best, "{uid}");
         won.extend(best.map(|best| best.node));
     }

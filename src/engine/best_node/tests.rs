@@ -74,16 +74,16 @@ fn what_is_kept_is_what_a_look_at_all_nodes_finds() {
         site.see([change]);
         if step % 400 == 399 {
             let order = [None, Some(0), Some(1)][numbers.below(3) as usize];
-            site.world.plan = Plan::build(&settings(order), String::new());
-            site.world.plan_generation += 1;
+            site.view.plan = Plan::build(&settings(order), String::new());
+            site.view.plan_generation += 1;
         }
         let asked = asked(&mut numbers, 100_000 + step);
-        let best = site.desk.best_anywhere(&site.world, &asked);
-        assert_eq!(best, site.desk.best_of_all(&site.world, &asked), "at {step}");
-        num_kept += usize::from(site.desk.anywhere.kept.iter().any(|it| it.read.is_some()));
-        for it in &site.desk.anywhere.kept {
-            let most = it.contenders.most_places() + NUM_NODES as usize;
-            assert!(it.contenders.num_places() <= most, "what is out of date is cleared away");
+        let best = site.decider.best_anywhere(&site.view, &asked);
+        assert_eq!(best, site.decider.best_of_all(&site.view, &asked), "at {step}");
+        num_kept += usize::from(site.decider.best_nodes.kept.iter().any(|it| it.read.is_some()));
+        for it in &site.decider.best_nodes.kept {
+            let most = it.index.most_places() + NUM_NODES as usize;
+            assert!(it.index.num_places() <= most, "what is out of date is cleared away");
         }
     }
     assert!(num_kept > 3900, "{num_kept}");
@@ -94,17 +94,17 @@ fn the_template_that_was_not_asked_about_for_longest_makes_room() {
     let mut site = TestReplica::new(&settings(None));
     site.see([any_node(&mut Numbers(1))]);
     let num_looked = |site: &TestReplica| {
-        let kept = &site.desk.anywhere.kept;
+        let kept = &site.decider.best_nodes.kept;
         (kept.len(), kept.iter().filter(|it| it.read.is_some()).count())
     };
     for cpu in 1..=MAX_KEPT as i64 {
-        site.desk.best_anywhere(&site.world, &pod(1, cpu));
+        site.decider.best_anywhere(&site.view, &pod(1, cpu));
     }
     assert_eq!(num_looked(&site), (MAX_KEPT, 0), "once is not worth a look");
     for cpu in [1, 3, 100] {
-        site.desk.best_anywhere(&site.world, &pod(1, cpu));
+        site.decider.best_anywhere(&site.view, &pod(1, cpu));
     }
     assert_eq!(num_looked(&site), (MAX_KEPT, 2));
-    site.desk.best_anywhere(&site.world, &pod(1, 2));
+    site.decider.best_anywhere(&site.view, &pod(1, 2));
     assert_eq!(num_looked(&site), (MAX_KEPT, 2), "it had to go, and is new");
 }

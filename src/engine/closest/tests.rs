@@ -126,14 +126,14 @@ fn a_backlog_of_one_template_shares_one_look_at_all_nodes() {
     (0..40).for_each(|at| fill(&mut site, 1000 + at as u128, 5, names[at]));
     for uid in 0..1_000 {
         assert_eq!(site.filter(&pod(uid, 1), &["s1"], 0), Err(Reason::AllocationLimit));
-        // The world goes on meanwhile.
+        // The view goes on meanwhile.
         let at = (uid % 40) as usize;
         let moved = in_its_pool(names[at]);
         site.see([seen_node(Node { resource_version: 2 + uid as u64, ..moved })]);
     }
-    assert_eq!((site.desk.closest.num_looks(), site.desk.closest.num_asked), (1, 1_000));
+    assert_eq!((site.decider.closest.num_looks(), site.decider.closest.num_asked), (1, 1_000));
     assert_eq!(site.filter(&pod(5_000, 2), &["s1"], 0), Err(Reason::AllocationLimit));
-    assert_eq!(site.desk.closest.num_looks(), 2, "another template");
+    assert_eq!(site.decider.closest.num_looks(), 2, "another template");
     // What has changed since is known all the same.
     site.see((0..40).map(|at| {
         let gone = in_its_pool(names[at]);
@@ -150,7 +150,7 @@ fn all_nodes_are_looked_at_once_a_refused_pod_and_not_at_each_attempt() {
     let refused = pod(10, 1);
     for (now, num_asked) in [(0, 1), (1, 1), (dwell - 1, 1), (dwell, 2), (dwell + 1, 2)] {
         assert_eq!(site.filter(&refused, &["s1"], now), Err(Reason::AllocationLimit), "{now}");
-        assert_eq!(site.desk.closest.num_asked, num_asked, "{now}");
+        assert_eq!(site.decider.closest.num_asked, num_asked, "{now}");
     }
     // A text that moves with what is offered wakes the pod at once.
     site.see([Change::NodeGone { name: "m1".into() }]);
@@ -159,8 +159,8 @@ fn all_nodes_are_looked_at_once_a_refused_pod_and_not_at_each_attempt() {
     // Another policy has another word.
     let mut open = settings();
     open.classes[0].pools = None;
-    site.world.plan = Plan::build(&open, String::new());
-    site.world.plan_generation += 1;
+    site.view.plan = Plan::build(&open, String::new());
+    site.view.plan_generation += 1;
     let full = Pod { requests: pod(11, 99).requests, ..refused };
     assert_eq!(site.filter(&full, &["s1"], dwell * 2 + 1), Err(Reason::Insufficient));
 }
@@ -203,17 +203,17 @@ fn a_degraded_answer_names_what_was_told_and_gives_way_to_a_decision() {
     let ords = site.ords(&["s1"]);
     let told = Arc::new(pod(10, 1));
     assert_eq!(site.filter(&told, &["s1"], 0), Err(Reason::AllocationLimit));
-    let again = site.desk.refuse(&site.world, &told, &ords, Reason::Overloaded, Tick(1));
+    let again = site.decider.refuse(&site.view, &told, &ords, Reason::Overloaded, Tick(1));
     assert_eq!(again, Reason::AllocationLimit);
     // Then it is still what a decision has said.
     assert_eq!(site.filter(&told, &["s1"], 2), Err(Reason::AllocationLimit));
     // A degraded answer shuts elastic nodes to an online pod, whatever the policy says.
     let online = Arc::new(Pod { priority: 9, ..pod(11, 1) });
     let elastic = site.ords(&["e1"]);
-    let verdicts = degraded(&site.world, &online, &elastic, Reason::Overloaded);
+    let verdicts = degraded(&site.view, &online, &elastic, Reason::Overloaded);
     let tally = crate::engine::Tally::of(&verdicts);
     let shut =
-        tally.closest().map(|it| site.desk.refuse(&site.world, &online, &elastic, it, Tick(3)));
+        tally.closest().map(|it| site.decider.refuse(&site.view, &online, &elastic, it, Tick(3)));
     assert_eq!(shut, Some(Reason::PoolClosed));
     fill(&mut site, 3, 1, "e1");
     fill(&mut site, 4, 1, "e1");
@@ -225,10 +225,10 @@ fn an_adopted_refusal_keeps_its_reason() {
     let mut site = site(&["m1", "s1"]);
     fill(&mut site, 1, 5, "m1");
     let message = "0/2 nodes are available: 1 sigma: allocation limit of the pool reached.";
-    let refusal = Some(UnschedulableCondition { reason: Reason::find_in(message) });
-    let waiting = Pod { refusal, ..pod(10, 1) };
+    let condition = Some(UnschedulableCondition { reason: Reason::find_in(message) });
+    let waiting = Pod { condition, ..pod(10, 1) };
     site.see([seen_pod(&waiting)]);
-    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 1);
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 1);
     assert_eq!(site.filter(&waiting, &["s1"], 1), Err(Reason::AllocationLimit));
-    assert_eq!(site.desk.closest.num_asked, 0);
+    assert_eq!(site.decider.closest.num_asked, 0);
 }

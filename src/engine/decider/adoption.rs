@@ -24,8 +24,8 @@ impl Schedulers {
 
     /// Pods with this `schedulerName` may be asked about here: kube-scheduler's configuration has such a
     /// profile, or, where that is not known, such a pod was asked about, or none was asked about yet.
-    fn may_ask(&self, world: &View, name: &str) -> bool {
-        let profiles = &world.snapshot.profiles;
+    fn may_ask(&self, view: &View, name: &str) -> bool {
+        let profiles = &view.snapshot.profiles;
         match profiles.by_scheduler.is_empty() {
             true => self.0.is_empty() || self.0.iter().any(|it| **it == *name),
             false => profiles.of(name).is_some(),
@@ -40,20 +40,21 @@ impl Decider {
     /// The message may be of an earlier attempt than the last. A pod that holds something or is being
     /// steered has had an answer of ours since, so it is left out. A condition may also come late, so this
     /// is called for some time after a start. Pods that another scheduler asks another sigma about are left out.
-    pub fn adopt_refusals(&mut self, world: &View, now: Tick) -> usize {
-        let pending = world.snapshot.pending.iter().map(|(_, pod)| pod);
+    pub fn adopt_conditions(&mut self, view: &View, now: Tick) -> usize {
+        let pending = view.snapshot.pending.iter().map(|(_, pod)| pod);
         let waiting = pending.filter(|pod| pod.is_pending() && !pod.gated);
-        let waiting = waiting.filter(|pod| self.schedulers.may_ask(world, &pod.scheduler));
-        let refused = waiting.filter_map(|pod| Some((pod, pod.refusal?.reason?)));
-        let is_answered =
-            |uid| self.refusals.get(uid).is_some() || self.is_held(uid) || self.steers.holds(uid);
+        let waiting = waiting.filter(|pod| self.schedulers.may_ask(view, &pod.scheduler));
+        let refused = waiting.filter_map(|pod| Some((pod, pod.condition?.reason?)));
+        let is_answered = |uid| {
+            self.unschedulable.get(uid).is_some() || self.is_held(uid) || self.steers.holds(uid)
+        };
         let mut refused: Vec<_> = refused.filter(|(pod, _)| !is_answered(pod.uid)).collect();
         refused.sort_unstable_by_key(|(pod, _)| (Reverse(pod.priority), pod.uid));
-        refused.truncate(self.refusals.room());
+        refused.truncate(self.unschedulable.room());
         for (pod, reason) in &refused {
-            self.refusals.note(pod, None, *reason, world.plan_generation, now);
+            self.unschedulable.note(pod, None, *reason, view.plan_generation, now);
             if *reason == Reason::Steered {
-                self.refusals.widen(pod.uid);
+                self.unschedulable.widen(pod.uid);
             }
         }
         refused.len()

@@ -15,7 +15,7 @@ use crate::engine::steer::{SteerAction, SteerPlan};
 use crate::model::{NodeOrd, Pod, Reason, Tick};
 use crate::policy::{Bounds, Cause};
 
-/// A pod to be rung: a refusal of ours no longer holds.
+/// A pod to be requeued: a unschedulable answer of ours no longer holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requeue {
     /// The pod.
@@ -59,49 +59,49 @@ enum Passes {
 }
 
 impl Decider {
-    /// Pods whose refusal no longer holds, at most `most`; each is marked as rung. Nominations are written
+    /// Pods whose unschedulable answer no longer holds, at most `most`; each is marked as requeued. Nominations are written
     /// for those that `nominates` names.
     ///
     /// `budget` bounds the number of (pod, node) pairs looked at, so that a request never waits long
-    /// for the desk; one pod is always looked at. The next call goes on where this one stopped. Who is
+    /// for the decider; one pod is always looked at. The next call goes on where this one stopped. Who is
     /// like one that no node of the cluster would take costs nothing: a backlog is of few apps.
-    pub fn rings(
+    pub fn requeues(
         &mut self,
-        world: &View,
+        view: &View,
         nominates: Nominates<'_>,
         now: Tick,
         most: usize,
         budget: usize,
     ) -> Vec<Requeue> {
-        self.follow(world);
+        self.follow(view);
         self.steers.acts = nominates.acts;
-        let (mut rings, due) = (Vec::new(), self.refusals.due(now));
+        let (mut requeues, due) = (Vec::new(), self.unschedulable.due(now));
         // Mostly nobody waits, and this is asked 20 times a second.
         if due.is_empty() {
-            return rings;
+            return requeues;
         }
         let (mut spent, mut exhausted) = (0, false);
         let mut in_vain: Vec<Arc<Pod>> = Vec::new();
-        let all: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
-        let apart = self.holds.apart_with(&world.snapshot, None);
+        let all: Vec<NodeOrd> = view.snapshot.live_nodes().collect();
+        let apart = self.holds.apart_with(&view.snapshot, None);
         for uid in due {
-            let Some(refused) = self.refusals.get(uid) else {
+            let Some(refused) = self.unschedulable.get(uid) else {
                 continue;
             };
-            // Who waits for nothing is not rung: a pod on its way out, or one that no watch told of.
-            let Some(pod) = waiting(world, &refused.pod) else {
-                self.refusals.looked(uid);
+            // Who waits for nothing is not requeued: a pod on its way out, or one that no watch told of.
+            let Some(pod) = waiting(view, &refused.pod) else {
+                self.unschedulable.looked(uid);
                 continue;
             };
             // What a pod itself holds would not count for it, and does for the others.
-            if !self.is_held(uid) && in_vain.iter().any(|it| is_like(world, &apart, it, &pod)) {
-                self.refusals.looked(uid);
+            if !self.is_held(uid) && in_vain.iter().any(|it| is_like(view, &apart, it, &pod)) {
+                self.unschedulable.looked(uid);
                 continue;
             }
             let num_offered = refused.nodes.as_ref().map_or(all.len(), |nodes| nodes.len());
             let num_looks = num_offered + if refused.elsewhere { all.len() } else { 0 };
             exhausted |= spent > 0 && spent + num_looks > budget;
-            if rings.len() >= most || exhausted && in_vain.is_empty() {
+            if requeues.len() >= most || exhausted && in_vain.is_empty() {
                 break;
             }
             if exhausted {
@@ -109,38 +109,38 @@ impl Decider {
             }
             let (reason, elsewhere) = (refused.reason, refused.elsewhere);
             spent += num_looks;
-            let steer = match self.passes(world, &pod, &all) {
+            let steer = match self.passes(view, &pod, &all) {
                 Passes::Nowhere => {
-                    self.refusals.looked(uid);
+                    self.unschedulable.looked(uid);
                     in_vain.extend(elsewhere.then_some(pod));
                     continue;
                 }
                 Passes::Elsewhere(best) if !(nominates.is_paused)(&pod) => {
-                    self.nominate_at_requeue(world, &pod, best, now)
+                    self.nominate_at_requeue(view, &pod, best, now)
                 }
                 Passes::Elsewhere(_) | Passes::Offered | Passes::Unwanted => None,
             };
-            self.refusals.looked(uid);
-            self.refusals.rang(uid, now);
+            self.unschedulable.looked(uid);
+            self.unschedulable.requeued(uid, now);
             if steer.is_some() {
-                self.refusals.pause(uid);
+                self.unschedulable.pause(uid);
             }
-            rings.push(Requeue { pod, reason, steer });
+            requeues.push(Requeue { pod, reason, steer });
         }
-        rings
+        requeues
     }
 
     /// Where a refused pod would pass now.
-    fn passes(&mut self, world: &View, pod: &Arc<Pod>, all: &[NodeOrd]) -> Passes {
-        let Some(refused) = self.refusals.get(pod.uid) else { return Passes::Nowhere };
+    fn passes(&mut self, view: &View, pod: &Arc<Pod>, all: &[NodeOrd]) -> Passes {
+        let Some(refused) = self.unschedulable.get(pod.uid) else { return Passes::Nowhere };
         let elsewhere = refused.elsewhere && !self.steers.holds(pod.uid);
         // Where it is not known which nodes were offered, a node is sought that the pod may be sent to.
         let offered = refused.nodes.clone();
         let seeks = offered.is_none() && elsewhere;
-        if !seeks && self.passes_somewhere(world, pod, offered.as_deref(), all) {
+        if !seeks && self.passes_somewhere(view, pod, offered.as_deref(), all) {
             return Passes::Offered;
         }
-        match elsewhere.then(|| self.best_wanted(world, pod)).flatten() {
+        match elsewhere.then(|| self.best_wanted(view, pod)).flatten() {
             Some(Some(best)) => Passes::Elsewhere(best),
             Some(None) => Passes::Unwanted,
             None => Passes::Nowhere,
@@ -149,83 +149,83 @@ impl Decider {
 
     /// The best of all nodes for the pod but those that kube-scheduler has refused to it. `None`: no node
     /// may take it; `Some(None)`: only those.
-    pub(super) fn best_wanted(&mut self, world: &View, pod: &Pod) -> Option<Option<BestNode>> {
-        let best = self.best_anywhere(world, pod)?;
+    pub(super) fn best_wanted(&mut self, view: &View, pod: &Pod) -> Option<Option<BestNode>> {
+        let best = self.best_anywhere(view, pod)?;
         let unwanted = self.steers.unwanted(pod.uid);
         if !unwanted.contains(&best.node) {
             return Some(Some(best));
         }
         let unwanted = unwanted.to_vec();
-        let others = world.snapshot.live_nodes().filter(|ord| !unwanted.contains(ord));
+        let others = view.snapshot.live_nodes().filter(|ord| !unwanted.contains(ord));
         let others: Vec<NodeOrd> = others.collect();
-        Some(self.best_of(world, pod, &others))
+        Some(self.best_of(view, pod, &others))
     }
 
     /// Begins a steer for a pod that is requeued, if it may be nominated.
     fn nominate_at_requeue(
         &mut self,
-        world: &View,
+        view: &View,
         pod: &Arc<Pod>,
         best: BestNode,
         now: Tick,
     ) -> Option<SteerAction> {
-        let bounds = self.may_nominate(world, pod)?;
-        let budget = (world.classify(pod).class, Cause::Elsewhere);
+        let bounds = self.may_nominate(view, pod)?;
+        let budget = (view.classify(pod).class, Cause::Elsewhere);
         if !self.steers.is_rested(pod.uid, now)
             || !self.steers.afford(budget, pod.app(), bounds, now)
         {
             return None;
         }
-        let node = world.snapshot.names.name(best.node);
+        let node = view.snapshot.names.name(best.node);
         let (cause, target) = (Cause::Elsewhere, best.node);
-        let course = SteerPlan { pod, cause, target, node, lead_permille: None, is_requeue: true };
-        let order = self.steers.begin(course, now);
-        self.holds.place(&world.snapshot, pod, &[target], now);
+        let plan = SteerPlan { pod, cause, target, node, lead_permille: None, is_requeue: true };
+        let order = self.steers.begin(plan, now);
+        self.holds.place(&view.snapshot, pod, &[target], now);
         Some(order)
     }
 
     /// The bounds within which the pod may be requeued with a nomination; `None`: it may not.
-    fn may_nominate(&self, world: &View, pod: &Pod) -> Option<Bounds> {
-        let known = world.snapshot.pending(pod.uid);
+    fn may_nominate(&self, view: &View, pod: &Pod) -> Option<Bounds> {
+        let known = view.snapshot.pending(pod.uid);
         let is_nominated = [Some(pod), known.map(|it| &**it)].into_iter().flatten();
         let is_nominated = is_nominated.filter(|it| it.nominated.is_some()).count() > 0;
         let may = self.steers.acts
-            && self.may_wait(world, pod)
+            && self.may_wait(view, pod)
             && !pod.gated
             && !pod.grouped
             && !is_nominated
-            && world.snapshot.pods_watch != Watch::Lost
-            && world.snapshot.cannot_judge(pod).is_none();
-        let class = world.class(world.classify(pod).class);
+            && view.snapshot.pods_watch != Watch::Lost
+            && view.snapshot.cannot_judge(pod).is_none();
+        let class = view.class(view.classify(pod).class);
         class.steering.bounds(Cause::Elsewhere).filter(|_| may)
     }
 
     /// The pod waits for a requeue with a nomination: some node of the cluster has room for it.
-    pub(super) fn has_a_free_place(&mut self, world: &View, pod: &Pod) -> bool {
-        let waits = self.refusals.get(pod.uid).is_some_and(|it| it.elsewhere);
+    pub(super) fn has_a_free_place(&mut self, view: &View, pod: &Pod) -> bool {
+        let waits = self.unschedulable.get(pod.uid).is_some_and(|it| it.elsewhere);
         waits
-            && self.may_nominate(world, pod).is_some()
-            && matches!(self.best_wanted(world, pod), Some(Some(_)))
+            && self.may_nominate(view, pod).is_some()
+            && matches!(self.best_wanted(view, pod), Some(Some(_)))
     }
 }
 
 /// No rule tells these pods apart: where one passes nowhere, nor does the other.
-fn is_like(world: &View, apart: &ExistingAntiAffinity, one: &Pod, other: &Pod) -> bool {
-    let against = |pod| apart.against(pod, &world.snapshot.namespaces).map(|it| it.0);
-    let class = |pod| world.classify(pod).class;
+fn is_like(view: &View, apart: &ExistingAntiAffinity, one: &Pod, other: &Pod) -> bool {
+    let against = |pod| apart.against(pod, &view.snapshot.namespaces).map(|it| it.0);
+    let class = |pod| view.classify(pod).class;
     one.requests == other.requests
         && one.priority == other.priority
         && one.tolerations == other.tolerations
         && are_alike(one, other)
-        && world.snapshot.volumes.of(one) == world.snapshot.volumes.of(other)
+        && view.snapshot.volumes.of(one) == view.snapshot.volumes.of(other)
         && against(one).eq(against(other))
         && (&one.nominated, &other.nominated) == (&None, &None)
         && class(one) == class(other)
 }
 
 /// The newest that is known of a refused pod, if kube-scheduler may still place it.
-fn waiting(world: &View, refused: &Arc<Pod>) -> Option<Arc<Pod>> {
-    let known = world.snapshot.pending(refused.uid).filter(|pod| pod.is_pending())?;
+fn waiting(view: &View, refused: &Arc<Pod>) -> Option<Arc<Pod>> {
+    let known = view.snapshot.pending(refused.uid).filter(|pod| pod.is_pending())?;
     let newest = if known.resource_version < refused.resource_version { refused } else { known };
     Some(newest.clone())
 }

@@ -1,4 +1,4 @@
-//! Whom the desk steers, and where to. How a steer goes on is in [`Steers`].
+//! Whom the decider steers, and where to. How a steer goes on is in [`Steers`].
 
 use std::sync::Arc;
 
@@ -50,24 +50,24 @@ impl Decider {
     /// where the pod comes back from such an answer. Call right after it, with what it was called with.
     pub fn steer(
         &mut self,
-        world: &View,
+        view: &View,
         pod: &Arc<Pod>,
         nodes: &[NodeOrd],
-        helm: SteerContext,
+        context: SteerContext,
         now: Tick,
         answer: &mut Answer,
     ) {
         let is_busy = self.steers.called(pod.uid, now);
-        self.steers.acts = helm.acts;
+        self.steers.acts = context.acts;
         if self.steers.holds(pod.uid) {
-            return self.come_back(world, pod, nodes, helm, now, answer);
+            return self.on_return(view, pod, nodes, context, now, answer);
         }
-        self.see_unwanted(world, pod, nodes);
+        self.see_unwanted(view, pod, nodes);
         let cause = match answer.accepted.is_empty() {
             true => Cause::Elsewhere,
             false => Cause::Better,
         };
-        let class = world.class(answer.class);
+        let class = view.class(answer.class);
         let Some(bounds) = class.steering.bounds(cause).filter(|_| !nodes.is_empty()) else {
             return;
         };
@@ -75,31 +75,30 @@ impl Decider {
         if is_busy && cause == Cause::Better {
             return;
         }
-        let course = match self.obstacle(world, pod, cause, helm, answer) {
+        let plan = match self.why_not(view, pod, cause, context, answer) {
             Some(why) => Err(why),
-            None => match self.course(world, pod, cause, nodes, class) {
+            None => match self.plan(view, pod, cause, nodes, class) {
                 Some((_, lead))
                     if lead.is_some_and(|lead| lead < bounds.margin_permille.max(1)) =>
                 {
                     return;
                 }
-                Some(course) => Ok(course),
-                None if self.is_in_doubt(world, pod) => Err(Unsteered::Constrained),
+                Some(plan) => Ok(plan),
+                None if self.is_in_doubt(view, pod) => Err(Unsteered::Constrained),
                 None => Err(Unsteered::Nowhere),
             },
         };
         let budget = (answer.class, cause);
-        let course = course.and_then(|course| {
+        let plan = plan.and_then(|plan| {
             let affords = self.steers.afford(budget, pod.app(), bounds, now);
-            if affords { Ok(course) } else { Err(Unsteered::Budget) }
+            if affords { Ok(plan) } else { Err(Unsteered::Budget) }
         });
-        match course {
+        match plan {
             Ok((target, lead_permille)) => {
-                let node = world.snapshot.names.name(target);
-                let course =
-                    SteerPlan { pod, cause, target, node, lead_permille, is_requeue: false };
-                let order = self.steers.begin(course, now);
-                self.turn_away(world, pod, target, now, answer);
+                let node = view.snapshot.names.name(target);
+                let plan = SteerPlan { pod, cause, target, node, lead_permille, is_requeue: false };
+                let order = self.steers.begin(plan, now);
+                self.redirect(view, pod, target, now, answer);
                 answer.steer = Some(order);
             }
             // Whoever has a node is not missing a steer, but for the want of a proof.
@@ -116,105 +115,105 @@ impl Decider {
     /// What became of the write that a round of the pod's steer has ordered.
     pub fn steer_written(
         &mut self,
-        world: &View,
+        view: &View,
         (uid, round): (PodUid, u32),
         wrote: Wrote,
         now: Tick,
     ) {
         if let Some(record) = self.steers.wrote((uid, round), wrote, now) {
-            self.leave_to_the_bell(world, &record, now);
+            self.leave_to_requeue(view, &record, now);
         }
     }
 
     /// Ends steers that have waited for too long or are switched off. Gives the nominations that must
     /// be taken back: they claim their nodes.
-    pub fn expire_steers(&mut self, world: &View, now: Tick) -> Vec<SteerRecord> {
-        self.follow(world);
+    pub fn expire_steers(&mut self, view: &View, now: Tick) -> Vec<SteerRecord> {
+        self.follow(view);
         let is_off = |pod: &Pod, cause| {
-            let class = world.class(world.classify(pod).class);
+            let class = view.class(view.classify(pod).class);
             class.steering.bounds(cause).is_none()
         };
         let mut ended = self.steers.expire(is_off, now);
         for record in &ended {
-            self.leave_to_the_bell(world, record, now);
+            self.leave_to_requeue(view, record, now);
         }
-        self.steers.prune(|uid| world.snapshot.pending(uid).is_some());
+        self.steers.prune(|uid| view.snapshot.pending(uid).is_some());
         ended.retain(|record| record.written_ms.is_some());
         ended.extend(self.steers.take_stale());
-        ended.retain(|record| may_be_ours(&world.snapshot, record));
+        ended.retain(|record| may_be_ours(&view.snapshot, record));
         ended
     }
 
-    fn come_back(
+    fn on_return(
         &mut self,
-        world: &View,
+        view: &View,
         pod: &Arc<Pod>,
         nodes: &[NodeOrd],
-        helm: SteerContext,
+        context: SteerContext,
         now: Tick,
         answer: &mut Answer,
     ) {
         let Some((target, record)) = self.steers.target(pod.uid) else { return };
-        let exists = world.snapshot.is_live(target)
-            && world.snapshot.names.ord(&record.node) == Some(target);
-        let nominated = nomination_of(&world.snapshot, pod, &record.node);
-        let class = world.class(answer.class);
-        let is_off = !helm.acts || class.steering.bounds(record.cause).is_none();
+        let exists =
+            view.snapshot.is_live(target) && view.snapshot.names.ord(&record.node) == Some(target);
+        let nominated = nomination_of(&view.snapshot, pod, &record.node);
+        let class = view.class(answer.class);
+        let is_off = !context.acts || class.steering.bounds(record.cause).is_none();
         let at = nodes.iter().position(|it| *it == target);
         let seen = match at.map(|at| self.buffers.verdicts[at]) {
             Some(Reason::Kept) => TargetSeen::Kept,
             Some(_) => TargetSeen::Out,
             // Where we would not have it there any more, kube-scheduler is not to blame.
-            None if exists && self.best_of(world, pod, &[target]).is_some() => TargetSeen::Absent,
+            None if exists && self.best_of(view, pod, &[target]).is_some() => TargetSeen::Absent,
             None => TargetSeen::Out,
         };
         let accepts = !answer.accepted.is_empty();
         let back = ReturnedPod { pod, seen, nominated, accepts, is_off };
-        match self.steers.come_back(back, now) {
+        match self.steers.on_return(back, now) {
             SteerReply::Accept => {
                 answer.accepted.clear();
                 answer.accepted.extend(at.map(|at| at as u32));
                 answer.scores.clear();
                 answer.naming = Naming::All;
-                self.holds.place(&world.snapshot, pod, &[target], now);
+                self.holds.place(&view.snapshot, pod, &[target], now);
             }
             SteerReply::Again(order) => {
-                self.turn_away(world, pod, target, now, answer);
+                self.redirect(view, pod, target, now, answer);
                 answer.steer = Some(order);
             }
-            SteerReply::Wait => self.holds.place(&world.snapshot, pod, &[target], now),
+            SteerReply::Wait => self.holds.place(&view.snapshot, pod, &[target], now),
             SteerReply::Over if !accepts => self.widen(pod, Unsteered::Spent),
             SteerReply::Over => {}
         }
     }
 
     /// Why the pod is not steered, whatever the nodes are.
-    fn obstacle(
+    fn why_not(
         &self,
-        world: &View,
+        view: &View,
         pod: &Pod,
         cause: Cause,
-        helm: SteerContext,
+        context: SteerContext,
         answer: &Answer,
     ) -> Option<Unsteered> {
-        let known = world.snapshot.pending(pod.uid);
+        let known = view.snapshot.pending(pod.uid);
         let is_nominated = pod.nominated.is_some()
             || known.is_some_and(|it| is_newer(it, pod) && it.nominated.is_some());
-        let told = |pod: &Pod| pod.refusal.is_some_and(|it| it.reason == Some(Reason::Steered));
+        let told = |pod: &Pod| pod.condition.is_some_and(|it| it.reason == Some(Reason::Steered));
         let is_leaving = |pod: &Pod| pod.gated || !pod.is_pending();
         // What it would be nominated for is not known to suit it.
-        let is_constrained = world.snapshot.cannot_judge(pod).is_some();
+        let is_constrained = view.snapshot.cannot_judge(pod).is_some();
         let is_behind =
-            world.snapshot.pods_watch == Watch::Lost || answer.tally.count(Reason::UnknownNode) > 0;
+            view.snapshot.pods_watch == Watch::Lost || answer.tally.count(Reason::UnknownNode) > 0;
         // Whom no offered node would take is refused anyway, and kube-scheduler may preempt for it anyway.
         let spares = cause == Cause::Elsewhere
-            || helm.preempt_verb == PreemptVerb::Configured
+            || context.preempt_verb == PreemptVerb::Configured
             || self.steers.was_asked_to_preempt()
             || pod.never_preempts;
         let obstacles = [
-            (!helm.acts, Unsteered::Off),
-            (helm.is_paused, Unsteered::Paused),
-            (!self.may_wait(world, pod) || pod.gated, Unsteered::NotPending),
+            (!context.acts, Unsteered::Off),
+            (context.is_paused, Unsteered::Paused),
+            (!self.may_wait(view, pod) || pod.gated, Unsteered::NotPending),
             (known.is_some_and(|it| is_leaving(it)), Unsteered::NotPending),
             (pod.grouped, Unsteered::Grouped),
             (is_constrained, Unsteered::Constrained),
@@ -228,19 +227,19 @@ impl Decider {
     }
 
     /// Where the pod is to go, and by how much that leads what was offered if anything was.
-    fn course(
+    fn plan(
         &mut self,
-        world: &View,
+        view: &View,
         pod: &Pod,
         cause: Cause,
         nodes: &[NodeOrd],
         class: &Class,
     ) -> Option<(NodeOrd, Option<u32>)> {
-        let best = self.best_wanted(world, pod)??;
+        let best = self.best_wanted(view, pod)??;
         if cause == Cause::Elsewhere {
             return Some((best.node, None));
         }
-        let offered = self.best_of(world, pod, nodes)?;
+        let offered = self.best_of(view, pod, nodes)?;
         let weighed = class.scorers.iter().filter(|rule| rule.name != "poolOrder");
         let most =
             weighed.map(|rule| u64::from(rule.weight) * u64::from(MAX_POINTS)).sum::<u64>().max(1);
@@ -252,9 +251,9 @@ impl Decider {
     }
 
     /// The answer names no node, and the target is kept for the pod.
-    fn turn_away(
+    fn redirect(
         &mut self,
-        world: &View,
+        view: &View,
         pod: &Arc<Pod>,
         target: NodeOrd,
         now: Tick,
@@ -264,39 +263,39 @@ impl Decider {
         answer.scores.clear();
         answer.naming = Naming::All;
         answer.refused = Some((0, Reason::Steered));
-        self.refusals.pause(pod.uid);
-        self.holds.place(&world.snapshot, pod, &[target], now);
+        self.unschedulable.pause(pod.uid);
+        self.holds.place(&view.snapshot, pod, &[target], now);
     }
 
-    /// The pod may go where it was not offered, so that any node ends its refusal; unless it is a pod
+    /// The pod may go where it was not offered, so that any node ends its unschedulable answer; unless it is a pod
     /// that is never steered.
     fn widen(&mut self, pod: &Pod, why: Unsteered) {
         let in_the_way =
             matches!(why, Unsteered::Grouped | Unsteered::Constrained | Unsteered::NotPending);
         if !in_the_way {
-            self.refusals.widen(pod.uid);
+            self.unschedulable.widen(pod.uid);
         }
     }
 
     /// A pod that was nominated ahead comes back with other nodes: kube-scheduler did not want that one.
-    fn see_unwanted(&mut self, world: &View, pod: &Pod, nodes: &[NodeOrd]) {
+    fn see_unwanted(&mut self, view: &View, pod: &Pod, nodes: &[NodeOrd]) {
         let target = pod.nominated.as_deref().filter(|_| pod.nominated_ahead);
-        let Some(target) = target.and_then(|node| world.snapshot.names.ord(node)) else { return };
-        let is_out = !world.snapshot.is_live(target) || nodes.contains(&target);
-        if !is_out && self.best_of(world, pod, &[target]).is_some() {
+        let Some(target) = target.and_then(|node| view.snapshot.names.ord(node)) else { return };
+        let is_out = !view.snapshot.is_live(target) || nodes.contains(&target);
+        if !is_out && self.best_of(view, pod, &[target]).is_some() {
             self.steers.note_unwanted(pod.uid, target);
         }
     }
 
-    /// A steer is over and nobody may be waiting for its pod: it is rung where it passes.
-    fn leave_to_the_bell(&mut self, world: &View, record: &SteerRecord, now: Tick) {
+    /// A steer is over and nobody may be waiting for its pod: it is requeued where it passes.
+    fn leave_to_requeue(&mut self, view: &View, record: &SteerRecord, now: Tick) {
         let pod = &record.pod;
         self.holds.release(pod.uid);
-        if self.may_wait(world, pod) {
-            let reason = self.refusals.reason(pod.uid).unwrap_or(Reason::Steered);
-            self.refusals.note(pod, None, reason, world.plan_generation, now);
+        if self.may_wait(view, pod) {
+            let reason = self.unschedulable.reason(pod.uid).unwrap_or(Reason::Steered);
+            self.unschedulable.note(pod, None, reason, view.plan_generation, now);
             if record.cause == Cause::Elsewhere {
-                self.refusals.widen(pod.uid);
+                self.unschedulable.widen(pod.uid);
             }
         }
     }

@@ -15,16 +15,21 @@ mod late;
 impl TestReplica {
     /// Puts another policy in force.
     fn set_policy(&mut self, settings: &Settings) {
-        self.world.plan = Plan::build(settings, String::new());
-        self.world.plan_generation += 1;
-        self.see([Change::PoolsSet(self.world.plan.pools.clone())]);
+        self.view.plan = Plan::build(settings, String::new());
+        self.view.plan_generation += 1;
+        self.see([Change::PoolsSet(self.view.plan.pools.clone())]);
     }
 
-    /// The pods that are rung now.
-    fn rung(&mut self, now_ms: u64) -> Vec<u128> {
-        let rings =
-            self.desk.rings(&self.world, Nominates::NONE, Tick(now_ms), usize::MAX, usize::MAX);
-        rings.into_iter().map(|ring| ring.pod.uid.0).collect()
+    /// The pods that are requeued now.
+    fn requeued_uids(&mut self, now_ms: u64) -> Vec<u128> {
+        let requeues = self.decider.requeues(
+            &self.view,
+            Nominates::NONE,
+            Tick(now_ms),
+            usize::MAX,
+            usize::MAX,
+        );
+        requeues.into_iter().map(|requeue| requeue.pod.uid.0).collect()
     }
 }
 
@@ -75,12 +80,12 @@ fn back_to_back_filters_with_room_for_one_let_one_in_and_ring_the_other_in_time(
     // The watch is frozen from here on: only the hold tells of the first.
     assert_eq!(site.filter(&first, &["a", "b"], 0), Ok(vec!["a", "b"]));
     assert_eq!(site.filter(&second, &["a", "b"], 1), Err(Reason::AllocationLimit));
-    assert_eq!(site.rung(2), []);
+    assert_eq!(site.requeued_uids(2), []);
     // The first is known to be on `a`, so `b` is free again.
     site.see([seen_pod(&placed(&first, "a"))]);
-    assert_eq!(site.rung(3), [2]);
+    assert_eq!(site.requeued_uids(3), [2]);
     assert_eq!(site.filter(&second, &["a", "b"], 4), Ok(vec!["b"]));
-    assert!(site.desk.refusals().is_empty());
+    assert!(site.decider.unschedulable().is_empty());
 }
 
 #[test]
@@ -91,15 +96,18 @@ fn a_pod_is_rung_once_and_again_only_after_its_gap() {
     assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
     assert_eq!(site.filter(&second, &["a"], 0), Err(Reason::AllocationLimit));
     site.see([Change::PodGone { uid: first.uid }]);
-    assert_eq!((site.rung(1), site.rung(2), site.rung(1_001)), (vec![2], vec![], vec![2]));
+    assert_eq!(
+        (site.requeued_uids(1), site.requeued_uids(2), site.requeued_uids(1_001)),
+        (vec![2], vec![], vec![2])
+    );
 }
 
 #[test]
 fn every_end_of_a_hold_lets_the_next_pod_in() {
     let (first, second) = (pod(1, 4), pod(2, 4));
     let refused = |resource_version| {
-        let refusal = Some(UnschedulableCondition::default());
-        seen_pod(&Pod { refusal, resource_version, ..first.clone() })
+        let condition = Some(UnschedulableCondition::default());
+        seen_pod(&Pod { condition, resource_version, ..first.clone() })
     };
     for (change, lets_in) in [
         // Of which attempt, it does not say: an earlier one's condition may come this late.
@@ -117,7 +125,7 @@ fn every_end_of_a_hold_lets_the_next_pod_in() {
     }
     let mut site = site(&["a"]);
     assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
-    assert_eq!([29_999, 30_000].map(|ms| site.desk.expire(&site.world, Tick(ms))), [0, 1]);
+    assert_eq!([29_999, 30_000].map(|ms| site.decider.expire(&site.view, Tick(ms))), [0, 1]);
     assert_eq!(site.filter(&second, &["a"], 30_000), Ok(vec!["a"]));
 }
 
@@ -162,7 +170,7 @@ fn the_next_filter_of_a_pod_replaces_its_hold() {
     })]);
     // Node `a` is full of what the other pod holds, which is closer to success.
     assert_eq!(site.filter(&first, &["b"], 3), Err(Reason::AllocationLimit));
-    assert!(!site.desk.is_held(first.uid));
+    assert!(!site.decider.is_held(first.uid));
 }
 
 #[test]
@@ -178,7 +186,7 @@ fn an_answer_that_bears_limits_names_few_nodes() {
     // Exempt pods bear none: they get every name and hold nothing.
     let exempt = Pod { priority: 99, ..pod(2, 8) };
     assert_eq!(site.filter(&exempt, &names, 0).map(|kept| kept.len()), Ok(names.len()));
-    assert!(!site.desk.is_held(exempt.uid));
+    assert!(!site.decider.is_held(exempt.uid));
 }
 
 #[test]
@@ -186,8 +194,8 @@ fn the_best_node_of_all_is_what_an_offer_of_all_would_have_first() {
     let mut site = site(&["a", "b", "v"]);
     let online = Pod { priority: 9, ..pod(1, 4) };
     let best = |site: &mut TestReplica| {
-        let best = site.desk.best_anywhere(&site.world, &online);
-        best.map(|it| site.world.snapshot.names.name(it.node).to_string())
+        let best = site.decider.best_anywhere(&site.view, &online);
+        best.map(|it| site.view.snapshot.names.name(it.node).to_string())
     };
     let first = best(&mut site).expect("three nodes");
     // What another pod holds counts.
@@ -238,14 +246,14 @@ fn a_burst_of_pods_is_not_rung_past_what_one_call_may_look_at() {
     assert_eq!(site.filter(&holder, &["a"], 0), Ok(vec!["a"]));
     assert_eq!(site.filter(&small, &["a"], 0), Err(Reason::AllocationLimit));
     site.see([Change::PodGone { uid: holder.uid }]);
-    let mut rung = Vec::new();
+    let mut requeued = Vec::new();
     for _ in 0..6 {
-        let rings = site.desk.rings(&site.world, Nominates::NONE, Tick(1), 10, 1);
-        rung.extend(rings.into_iter().map(|ring| ring.pod.uid.0));
+        let requeues = site.decider.requeues(&site.view, Nominates::NONE, Tick(1), 10, 1);
+        requeued.extend(requeues.into_iter().map(|requeue| requeue.pod.uid.0));
     }
-    assert_eq!(rung, [60]);
+    assert_eq!(requeued, [60]);
     // A budget too small for one pod still looks at one.
-    assert_eq!(site.desk.rings(&site.world, Nominates::NONE, Tick(9_999), 10, 0), []);
+    assert_eq!(site.decider.requeues(&site.view, Nominates::NONE, Tick(9_999), 10, 0), []);
 }
 
 #[test]
@@ -260,13 +268,13 @@ fn rings_go_to_who_waits_with_what_is_newest_of_it() {
     let leaving = Pod { resource_version: 8, terminating: true, ..pod(2, 1) };
     // The third is known to no watch: it may have been deleted before the request came.
     site.see([Change::PodGone { uid: holder.uid }, seen_pod(&newer), seen_pod(&leaving)]);
-    let rings = site.desk.rings(&site.world, Nominates::NONE, Tick(1), 10, 100);
+    let requeues = site.decider.requeues(&site.view, Nominates::NONE, Tick(1), 10, 100);
     assert_eq!(
-        rings,
+        requeues,
         [Requeue { pod: Arc::new(newer), reason: Reason::AllocationLimit, steer: None }]
     );
     site.see([seen_pod(&pod(3, 1))]);
-    assert_eq!(site.rung(2), [3]);
+    assert_eq!(site.requeued_uids(2), [3]);
 }
 
 #[test]
@@ -278,14 +286,14 @@ fn another_policy_rings_whom_it_lets_in() {
     let mut wider = settings();
     wider.pools[0].allocation = Share::ALL;
     site.set_policy(&wider);
-    assert_eq!(site.rung(1), [1]);
+    assert_eq!(site.requeued_uids(1), [1]);
 }
 
 #[test]
 fn refusals_are_adopted_from_messages_after_a_restart() {
     let mut site = site(&["a"]);
     let told = |uid, reason, priority| Pod {
-        refusal: Some(UnschedulableCondition { reason }),
+        condition: Some(UnschedulableCondition { reason }),
         priority,
         ..pod(uid, 1)
     };
@@ -297,10 +305,10 @@ fn refusals_are_adopted_from_messages_after_a_restart() {
         seen_pod(&told(5, Some(Reason::MaxReplicaShare), 7)),
         seen_pod(&pod(6, 1)),
     ]);
-    site.desk = Decider::new(HoldLimits::default(), UnschedulableLimits::default());
-    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 2);
-    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 0);
-    assert_eq!(site.rung(0), [5, 1]);
+    site.decider = Decider::new(HoldLimits::default(), UnschedulableLimits::default());
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 2);
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 0);
+    assert_eq!(site.requeued_uids(0), [5, 1]);
     // The text goes on as it was told before the restart.
     let crowded = placed(&pod(9, 5), "a");
     site.see([seen_pod(&crowded)]);
@@ -308,9 +316,9 @@ fn refusals_are_adopted_from_messages_after_a_restart() {
     assert_eq!(site.filter(&again, &["a"], 1), Err(Reason::MaxReplicaShare));
     // No more are adopted than can be remembered, those of the highest priority first.
     let limits = UnschedulableLimits { max_pods: 1, ..UnschedulableLimits::default() };
-    site.desk = Decider::new(HoldLimits::default(), limits);
-    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 1);
-    assert_eq!(site.desk.refusals().reason(PodUid(5)), Some(Reason::MaxReplicaShare));
+    site.decider = Decider::new(HoldLimits::default(), limits);
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 1);
+    assert_eq!(site.decider.unschedulable().reason(PodUid(5)), Some(Reason::MaxReplicaShare));
 }
 
 #[test]
@@ -344,7 +352,7 @@ fn preempt_drops_who_has_a_protected_an_unknown_or_no_victim() {
         let victims = victims.iter().map(|uid| PodUid(*uid)).collect();
         let candidate = Candidate { node: ords[node], victims };
         let it = Pod { priority: 9, ..pod(9, 4) };
-        let stands = site.desk.preempt(&site.world, &it, std::slice::from_ref(&candidate));
+        let stands = site.decider.preempt(&site.view, &it, std::slice::from_ref(&candidate));
         assert_eq!(stands, [want], "{candidate:?}");
     };
     check(1, &[3], true);
@@ -366,10 +374,10 @@ fn preempt_leaves_the_sums_as_they_were() {
     site.see([seen_pod(&victim)]);
     let candidate = Candidate { node: site.ords(&["a"])[0], victims: vec![PodUid(1)] };
     let it = replica(9, 4, 7);
-    site.desk.preempt(&site.world, &it, &[]);
-    let before = format!("{:?}", site.desk.holds());
-    site.desk.preempt(&site.world, &it, &[candidate.clone(), candidate]);
-    assert_eq!(format!("{:?}", site.desk.holds()), before);
+    site.decider.preempt(&site.view, &it, &[]);
+    let before = format!("{:?}", site.decider.holds());
+    site.decider.preempt(&site.view, &it, &[candidate.clone(), candidate]);
+    assert_eq!(format!("{:?}", site.decider.holds()), before);
 }
 
 #[test]
@@ -384,7 +392,7 @@ fn a_victim_of_the_same_app_makes_room_in_its_domain() {
     let node = site.ords(&["a"])[0];
     for (victim, want) in [(1, true), (2, false)] {
         let candidate = Candidate { node, victims: vec![PodUid(victim)] };
-        assert_eq!(site.desk.preempt(&site.world, &it, &[candidate]), [want], "{victim}");
+        assert_eq!(site.decider.preempt(&site.view, &it, &[candidate]), [want], "{victim}");
     }
 }
 
@@ -394,9 +402,9 @@ fn admit_asks_the_same_rules_without_the_pods_own_hold() {
     let (first, second) = (pod(1, 4), pod(2, 4));
     assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
     let a = site.ords(&["a"])[0];
-    assert_eq!(site.desk.admit(&site.world, &first, a), Reason::Kept);
-    assert_eq!(site.desk.admit(&site.world, &second, a), Reason::AllocationLimit);
-    assert_eq!(site.desk.admit(&site.world, &first, NodeOrd::UNKNOWN), Reason::UnknownNode);
+    assert_eq!(site.decider.admit(&site.view, &first, a), Reason::Kept);
+    assert_eq!(site.decider.admit(&site.view, &second, a), Reason::AllocationLimit);
+    assert_eq!(site.decider.admit(&site.view, &first, NodeOrd::UNKNOWN), Reason::UnknownNode);
 }
 
 #[test]
@@ -405,7 +413,7 @@ fn explain_agrees_with_filter_and_counts_all() {
     site.see([seen_pod(&placed(&pod(9, 5), "b"))]);
     let nodes = site.ords(&["a", "b", "v", "missing"]);
     let it = pod(1, 1);
-    let told = explain(&mut site.desk, &site.world, &it, &nodes, 10);
+    let told = explain(&mut site.decider, &site.view, &it, &nodes, 10);
     assert_eq!((told.class.as_str(), told.num_left), ("default", None));
     let verdicts: Vec<Reason> = told.nodes.iter().map(|node| node.verdict).collect();
     let want = [Reason::Kept, Reason::UnknownNode, Reason::PoolClosed, Reason::AllocationLimit];
@@ -418,11 +426,11 @@ fn a_class_that_names_no_pools_prefers_none() {
     let mut site = site(&["a", "v"]);
     site.see([seen_node(node("poolless", &[]))]);
     let nodes = site.ords(&["a", "poolless"]);
-    let class = site.world.class(site.world.classify(&pod(1, 1)).class);
+    let class = site.view.class(site.view.classify(&pod(1, 1)).class);
     // `default` is kept off elastic pools, which is no order between the others.
     assert_eq!(class.params.order, Some(vec![PoolOrd(0), PoolOrd::NONE]));
     assert!(!class.ordered);
-    let scores = site.desk.prioritize(&site.world, &pod(1, 1), &nodes);
+    let scores = site.decider.prioritize(&site.view, &pod(1, 1), &nodes);
     assert_eq!(scores, [10, 10]);
 }
 
@@ -447,13 +455,13 @@ fn a_decision_that_breaks_off_leaves_no_sums_behind() {
     let mut site = site(&["a"]);
     assert_eq!(site.filter(&pod(1, 4), &["a"], 0), Ok(vec!["a"]));
     let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        site.desk.seen_by(&site.world, &pod(1, 4), |extra| {
-            extra.cpu_milli[0] = 99_000;
+        site.decider.seen_by(&site.view, &pod(1, 4), |uncommitted| {
+            uncommitted.cpu_milli[0] = 99_000;
             std::panic::resume_unwind(Box::new("half-way"))
         })
     }));
     assert!(broken.is_err());
-    site.desk.recover(&site.world);
+    site.decider.recover(&site.view);
     assert_eq!(site.filter(&pod(2, 1), &["a"], 0), Ok(vec!["a"]));
     assert_eq!(site.filter(&pod(3, 1), &["a"], 0), Err(Reason::AllocationLimit));
 }
@@ -465,5 +473,5 @@ fn a_pod_refused_for_a_node_unknown_yet_is_rung_when_the_node_is_known() {
     site.see([seen_pod(&waits)]);
     assert_eq!(site.filter(&waits, &["new"], 0), Err(Reason::UnknownNode));
     site.see([seen_node(node("new", &[("pool", "ecs"), ("zone", "new")]))]);
-    assert_eq!(site.rung(1), [1]);
+    assert_eq!(site.requeued_uids(1), [1]);
 }

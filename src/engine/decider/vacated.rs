@@ -14,8 +14,8 @@ use crate::model::{Amounts, NodeOrd, Pod, Reason};
 impl Decider {
     /// The one node that is offered is the pod's nomination; kube-scheduler's own fit tells that pods of lower
     /// priority which are on their way out are gone; and without them the pod passes.
-    pub(super) fn is_vacated(&mut self, world: &View, pod: &Pod, nodes: &[NodeOrd]) -> bool {
-        let (snapshot, [node]) = (&world.snapshot, nodes) else { return false };
+    pub(super) fn is_vacated(&mut self, view: &View, pod: &Pod, nodes: &[NodeOrd]) -> bool {
+        let (snapshot, [node]) = (&view.snapshot, nodes) else { return false };
         let nominated = pod.nominated.as_deref().and_then(|name| snapshot.names.ord(name));
         if nominated != Some(*node) || !snapshot.is_live(*node) {
             return false;
@@ -24,9 +24,9 @@ impl Decider {
         let leaving: Vec<&PodRecord> = snapshot.pods_on(*node).iter().filter(leaves).collect();
         !leaving.is_empty()
             && is_too_full(snapshot, pod, *node)
-            && self
-                .holds
-                .seen_by(snapshot, pod, |extra| passes_without(world, pod, extra, *node, &leaving))
+            && self.holds.seen_by(snapshot, pod, |uncommitted| {
+                passes_without(view, pod, uncommitted, *node, &leaving)
+            })
     }
 
     /// Answers the one node that is offered.

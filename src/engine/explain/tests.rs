@@ -53,8 +53,8 @@ fn site() -> TestReplica {
 }
 
 fn explained(site: &mut TestReplica, pod: &Pod) -> Explanation {
-    let nodes: Vec<NodeOrd> = site.world.snapshot.live_nodes().collect();
-    explain(&mut site.desk, &site.world, pod, &nodes, 5)
+    let nodes: Vec<NodeOrd> = site.view.snapshot.live_nodes().collect();
+    explain(&mut site.decider, &site.view, pod, &nodes, 5)
 }
 
 /// One pod placed on the node, one held there, one nominated, and one both, which counts once.
@@ -63,7 +63,7 @@ fn crowd(site: &mut TestReplica, name: &str, like: impl Fn(u128) -> Pod) {
     site.see([seen_pod(&placed(&like(1), name))]);
     let ords = site.ords(&[name]);
     for held in [like(2), like(4)] {
-        site.desk.hold(&site.world, &held, &ords, Tick(0));
+        site.decider.hold(&site.view, &held, &ords, Tick(0));
     }
     site.see([seen_pod(&like(2)), seen_pod(&nominated(3)), seen_pod(&nominated(4))]);
 }
@@ -241,7 +241,7 @@ fn a_constraint_that_leaves_nothing_is_named_and_no_node_is_best() {
         }
         let why = explained(&mut site, &pod);
         let best: Vec<&str> =
-            why.nodes.iter().map(|it| site.world.snapshot.names.name(it.node)).collect();
+            why.nodes.iter().map(|it| site.view.snapshot.names.name(it.node)).collect();
         assert_eq!((why.num_left, best), (Some(1), vec!["n"]), "{kind:?}");
     }
     let why = explained(&mut site(), &pod(9, 1));

@@ -52,14 +52,14 @@ fn verdicts(nodes: &[NodeOrd]) -> Vec<Reason> {
 /// What is named by the book: sort all, take whole bands while they fit, then node by node unless its
 /// zone has its share, then whatever is left.
 fn by_the_book(
-    world: &View,
+    view: &View,
     class: &crate::policy::Class,
     order: &[NodeOrd],
     most: usize,
     per_zone: usize,
 ) -> Vec<NodeOrd> {
-    let zone = |ord: NodeOrd| world.snapshot.domain(DomainLevel::Zone, ord);
-    let band = |ord: NodeOrd| class.band(world.snapshot.pool(ord));
+    let zone = |ord: NodeOrd| view.snapshot.domain(DomainLevel::Zone, ord);
+    let band = |ord: NodeOrd| class.band(view.snapshot.pool(ord));
     let mut named: Vec<NodeOrd> = Vec::new();
     for of_band in order.chunk_by(|a, b| band(*a) == band(*b)) {
         if named.len() + of_band.len() <= most {
@@ -90,19 +90,19 @@ fn the_best_are_named_by_the_book_whatever_bounds_them() {
     for (num, per_domain) in [(16, 4), (16, 1), (5, 2), (30, 3), (1, 1), (39, 9), (0, 1)] {
         for allocation in [Share::ALL, limits] {
             let site = site(Shortlist { nodes: num, per_domain }, allocation);
-            let (world, pod) = (&site.world, pod(1, 1));
-            let mut extra = Uncommitted::default();
-            extra.fit(&world.snapshot);
-            let class = world.class(world.classify(&pod).class);
+            let (view, pod) = (&site.view, pod(1, 1));
+            let mut uncommitted = Uncommitted::default();
+            uncommitted.fit(&view.snapshot);
+            let class = view.class(view.classify(&pod).class);
             assert_eq!(class.bears_limits, allocation != Share::ALL);
-            let case = DecisionContext { world, class, pod: &pod, extra: &extra };
-            let nodes: Vec<NodeOrd> = world.snapshot.live_nodes().collect();
+            let case = DecisionContext { view, class, pod: &pod, uncommitted: &uncommitted };
+            let nodes: Vec<NodeOrd> = view.snapshot.live_nodes().collect();
             let verdicts = verdicts(&nodes);
             let mut ranker = Ranker::default();
             let order = ranker.rank(case, None, &nodes).best(nodes.len());
             let order = order.into_iter().filter(|at| verdicts[*at] == Reason::Kept);
             let order: Vec<NodeOrd> = order.map(|at| nodes[at]).collect();
-            let best_band = order.iter().filter(|ord| world.snapshot.pool(**ord) == PoolOrd(2));
+            let best_band = order.iter().filter(|ord| view.snapshot.pool(**ord) == PoolOrd(2));
             let num_in_band = best_band.count();
             assert!(num_in_band < MAX_HELD_NODES, "others must fill up");
             let mut shortlister = Shortlister::default();
@@ -116,7 +116,7 @@ fn the_best_are_named_by_the_book_whatever_bounds_them() {
                     false => usize::MAX,
                 };
                 let per_zone = if num == 0 { usize::MAX } else { usize::from(per_domain) };
-                let want = by_the_book(world, class, &order, listed.min(held), per_zone);
+                let want = by_the_book(view, class, &order, listed.min(held), per_zone);
                 let named: Vec<_> = answer.accepted.iter().map(|at| nodes[*at as usize]).collect();
                 assert_eq!(named, want, "{num} {per_domain} {num_holds}");
                 let mut scores = Vec::new();
@@ -151,16 +151,16 @@ fn a_shortlist_is_off_where_all_nodes_are_named_and_not_where_holds_name_fewer()
         ] {
             let mut site = site(Shortlist::of(listed), allocation);
             if why == ShortlistOff::Sibling {
-                site.desk = Decider::default().beside(OtherExtenders::Judging);
+                site.decider = Decider::default().beside(OtherExtenders::Judging);
             }
             if why == ShortlistOff::SoftTaints {
                 site.see((0..60).map(|at| seen_node(disliked(&site_node(at)))));
             }
             let pod = Pod { preferences, ..pod(1, 1) };
-            let nodes: Vec<NodeOrd> = site.world.snapshot.live_nodes().collect();
-            let open = nodes.into_iter().filter(|ord| site.world.snapshot.pool(*ord).index() < 3);
+            let nodes: Vec<NodeOrd> = site.view.snapshot.live_nodes().collect();
+            let open = nodes.into_iter().filter(|ord| site.view.snapshot.pool(*ord).index() < 3);
             let nodes: Vec<NodeOrd> = open.take(num_kept).collect();
-            let answer = site.desk.filter(&site.world, &Arc::new(pod), &nodes, Tick(0));
+            let answer = site.decider.filter(&site.view, &Arc::new(pod), &nodes, Tick(0));
             assert_eq!((answer.tally.kept() as usize, answer.accepted.len()), (num_kept, want));
             let is_off = want == num_kept;
             let naming = if is_off { Naming::Off(why) } else { Naming::Held };
@@ -203,11 +203,11 @@ fn whoever_judges_after_us_has_the_whole_choice() {
         (managing.clone(), gpu(1), off),
         (managing, pod(1, 1), Naming::Best),
     ];
-    for (siblings, pod, want) in cases {
+    for (other_extenders, pod, want) in cases {
         let mut site = site(Shortlist::of(4), Share::ALL);
-        site.desk = Decider::default().beside(siblings);
-        let nodes: Vec<NodeOrd> = site.world.snapshot.live_nodes().collect();
-        let answer = site.desk.filter(&site.world, &Arc::new(pod), &nodes, Tick(0));
+        site.decider = Decider::default().beside(other_extenders);
+        let nodes: Vec<NodeOrd> = site.view.snapshot.live_nodes().collect();
+        let answer = site.decider.filter(&site.view, &Arc::new(pod), &nodes, Tick(0));
         assert_eq!(answer.naming, want);
         let num_kept = answer.tally.kept() as usize;
         let want = if want == Naming::Best { 4 } else { num_kept };

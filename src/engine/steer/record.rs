@@ -14,7 +14,7 @@ pub struct SteerAction {
     pub node: Box<str>,
     /// Why.
     pub cause: Cause,
-    /// 1 for the first refusal of the steer, or for a requeue. After a later refusal only this write wakes
+    /// 1 for the first unschedulable answer of the steer, or for a requeue. After a later unschedulable answer only this write wakes
     /// the pod.
     pub round: u32,
 }
@@ -107,7 +107,7 @@ pub enum Unsteered {
     NotPending,
     /// It carries a nomination already.
     Nominated,
-    /// Our picture is behind: the request names nodes that we do not know, or the watch of pods is
+    /// Our snapshot is behind: the request names nodes that we do not know, or the watch of pods is
     /// interrupted, so that the pod may have been bound.
     Behind,
     /// It has been steered for this cause before.
@@ -173,7 +173,7 @@ pub struct SteerRecord {
     pub lead_permille: Option<u32>,
     /// It began at a requeue, and not with an answer.
     pub is_requeue: bool,
-    /// Writes ordered so far: one for each refusal, or for the requeue.
+    /// Writes ordered so far: one for each unschedulable answer, or for the requeue.
     pub rounds: u32,
     /// When the first one was answered.
     pub began: Tick,
@@ -181,7 +181,7 @@ pub struct SteerRecord {
     pub written_ms: Option<u64>,
     /// The target was accepted.
     pub accepted_ms: Option<u64>,
-    /// A watch told where the pod is; to within the doorbell's period.
+    /// A watch told where the pod is; to within the requeue's period.
     pub bound_ms: Option<u64>,
     /// `None`: under way.
     pub outcome: Option<SteerOutcome>,

@@ -48,10 +48,10 @@ fn site(better: bool, pods: &[&Pod]) -> TestReplica {
 
 impl TestReplica {
     /// What kube-scheduler is answered.
-    fn asked(&mut self, pod: &Pod, names: &[&str], helm: SteerContext, now_ms: u64) -> Answer {
+    fn asked(&mut self, pod: &Pod, names: &[&str], context: SteerContext, now_ms: u64) -> Answer {
         let (pod, nodes, now) = (Arc::new(pod.clone()), self.ords(names), Tick(now_ms));
-        let mut answer = self.desk.filter(&self.world, &pod, &nodes, now);
-        self.desk.steer(&self.world, &pod, &nodes, helm, now, &mut answer);
+        let mut answer = self.decider.filter(&self.view, &pod, &nodes, now);
+        self.decider.steer(&self.view, &pod, &nodes, context, now, &mut answer);
         answer
     }
 
@@ -65,45 +65,49 @@ impl TestReplica {
 
     fn wrote(&mut self, order: &SteerAction, wrote: Wrote, now_ms: u64) {
         let round = (order.pod.uid, order.round);
-        self.desk.steer_written(&self.world, round, wrote, Tick(now_ms));
+        self.decider.steer_written(&self.view, round, wrote, Tick(now_ms));
     }
 
     fn outcome(&self, pod: &Pod) -> Option<SteerOutcome> {
-        self.desk.steers().record(pod.uid).and_then(|it| it.outcome)
+        self.decider.steers().record(pod.uid).and_then(|it| it.outcome)
     }
 
     fn may_evict(&mut self, pod: &Pod) -> Vec<bool> {
         // Another one each time.
-        let uid = 1000 + u128::from(self.world.snapshot.generation.0);
+        let uid = 1000 + u128::from(self.view.snapshot.generation.0);
         let victim = placed(&super::tests::pod(uid, 9), "t");
         self.see([seen_pod(&victim)]);
         let node = self.ords(&["t"])[0];
         let candidates = [Candidate { node, victims: vec![victim.uid] }];
-        let stands = self.desk.preempt(&self.world, pod, &candidates);
+        let stands = self.decider.preempt(&self.view, pod, &candidates);
         self.see([Change::PodGone { uid: victim.uid }]);
         stands
     }
 
-    fn rings(&mut self, now_ms: u64) -> usize {
-        self.desk.rings(&self.world, Nominates::NONE, Tick(now_ms), usize::MAX, usize::MAX).len()
+    fn requeues(&mut self, now_ms: u64) -> usize {
+        self.decider
+            .requeues(&self.view, Nominates::NONE, Tick(now_ms), usize::MAX, usize::MAX)
+            .len()
     }
 
     /// Whoever is requeued, with nominations where they are to be written.
     fn requeued(&mut self, now_ms: u64) -> Vec<Requeue> {
-        self.desk.rings(&self.world, Nominates::ANY, Tick(now_ms), usize::MAX, usize::MAX)
+        self.decider.requeues(&self.view, Nominates::ANY, Tick(now_ms), usize::MAX, usize::MAX)
     }
 
     /// The one pod that is requeued with a nomination.
     fn sent_at_requeue(&mut self, now_ms: u64) -> SteerAction {
-        let rings = self.requeued(now_ms);
-        assert_eq!(rings.len(), 1, "at {now_ms}");
-        rings.into_iter().next().and_then(|it| it.steer).expect("with a nomination")
+        let requeues = self.requeued(now_ms);
+        assert_eq!(requeues.len(), 1, "at {now_ms}");
+        requeues.into_iter().next().and_then(|it| it.steer).expect("with a nomination")
     }
 
     /// Nobody is under way, nothing is held, and nobody is waited for.
     fn is_left_clean(&self) -> bool {
-        let desk = &self.desk;
-        desk.steers().open.is_empty() && desk.holds().is_empty() && desk.refusals().is_empty()
+        let decider = &self.decider;
+        decider.steers().open.is_empty()
+            && decider.holds().is_empty()
+            && decider.unschedulable().is_empty()
     }
 }
 
@@ -111,10 +115,10 @@ fn nominated(pod: &Pod, node: &str) -> Pod {
     Pod { nominated: Some(node.into()), ..pod.clone() }
 }
 
-/// As its watch event shows it after the first refusal.
+/// As its watch event shows it after the first unschedulable answer.
 fn told(pod: &Pod, reason: Reason) -> Pod {
-    let refusal = Some(UnschedulableCondition { reason: Some(reason) });
-    Pod { refusal, resource_version: pod.resource_version + 1, ..pod.clone() }
+    let condition = Some(UnschedulableCondition { reason: Some(reason) });
+    Pod { condition, resource_version: pod.resource_version + 1, ..pod.clone() }
 }
 
 #[test]
@@ -123,26 +127,26 @@ fn a_pod_goes_to_the_one_node_that_was_not_offered() {
     let mut site = site(false, &[&me]);
     let order = site.sent(&me, 1000);
     assert_eq!((&*order.node, order.round, order.cause), ("t", 1, Cause::Elsewhere));
-    assert!(site.desk.is_held(me.uid) && site.desk.refusals().is_empty());
+    assert!(site.decider.is_held(me.uid) && site.decider.unschedulable().is_empty());
     // kube-scheduler's own patch says what we did, and does not free the target.
     site.see([seen_pod(&told(&me, Reason::Steered))]);
-    assert!(site.desk.is_held(me.uid));
+    assert!(site.decider.is_held(me.uid));
     site.wrote(&order, Wrote::Done, 1004);
     let answer = site.asked(&nominated(&me, "t"), &["t"], ACTS, 1009);
     assert_eq!((answer.accepted, answer.refused, answer.steer), (vec![0], None, None));
     assert_eq!(
-        (site.outcome(&me), site.desk.steers().num_open()),
+        (site.outcome(&me), site.decider.steers().num_open()),
         (Some(SteerOutcome::Honoured), 0)
     );
-    assert!(site.desk.is_held(me.uid), "until a watch tells");
+    assert!(site.decider.is_held(me.uid), "until a watch tells");
     site.see([seen_pod(&placed(&me, "t"))]);
-    site.desk.expire_steers(&site.world, Tick(1020));
-    let record = site.desk.steers().record(me.uid).expect("it is remembered");
+    site.decider.expire_steers(&site.view, Tick(1020));
+    let record = site.decider.steers().record(me.uid).expect("it is remembered");
     let steps = (record.written_ms, record.accepted_ms, record.bound_ms, record.rounds);
     assert_eq!(steps, (Some(4), Some(9), Some(20), 1));
     assert_eq!((record.began, record.lead_permille), (Tick(1000), None));
     assert!(site.is_left_clean());
-    assert_eq!(site.desk.take_steer_news().len(), 1, "it is counted once");
+    assert_eq!(site.decider.take_steer_news().len(), 1, "it is counted once");
 }
 
 #[test]
@@ -156,7 +160,7 @@ fn nobody_is_evicted_for_a_pod_that_is_on_its_way() {
     let answer = site.asked(&me, &WINDOW, ACTS, 5);
     assert_eq!(answer.refused.map(|it| it.1), Some(Reason::PoolClosed));
     assert_eq!(site.may_evict(&me), [false]);
-    assert!(site.desk.is_held(me.uid));
+    assert!(site.decider.is_held(me.uid));
     site.wrote(&order, Wrote::Failed, 9);
     assert_eq!(site.may_evict(&me), [true]);
 }
@@ -170,7 +174,7 @@ fn two_pods_are_not_sent_to_one_place() {
     assert_eq!((answer.steer, answer.unsteered), (None, Some(Unsteered::Nowhere)));
     assert_eq!(answer.refused.map(|it| it.1), Some(Reason::Insufficient));
     // Given up, and the place is free again.
-    site.desk.expire_steers(&site.world, Tick(PATIENCE_MS));
+    site.decider.expire_steers(&site.view, Tick(PATIENCE_MS));
     assert_eq!(site.outcome(&one), Some(SteerOutcome::Expired));
     assert_eq!(site.sent(&two, PATIENCE_MS).round, 1);
 }
@@ -188,16 +192,16 @@ fn whoever_comes_back_without_the_nomination_is_sent_again_but_not_for_ever() {
         // What became of an earlier round says nothing about this one.
         site.wrote(&order, Wrote::Failed, 3);
         order = answer.steer.expect("again");
-        assert_eq!((order.round, &order.pod.refusal), (round, &back.refusal));
+        assert_eq!((order.round, &order.pod.condition), (round, &back.condition));
     }
     site.wrote(&order, Wrote::Done, 1);
     let answer = site.asked(&told(&me, Reason::Steered), &WINDOW, ACTS, 2);
     assert_eq!(answer.refused.map(|it| it.1), Some(Reason::PoolClosed));
     assert_eq!(site.outcome(&me), Some(SteerOutcome::Lost));
-    assert_eq!(site.rings(3), 1, "it may pass where it was not offered");
+    assert_eq!(site.requeues(3), 1, "it may pass where it was not offered");
     let answer = site.asked(&told(&me, Reason::PoolClosed), &WINDOW, ACTS, 4);
     assert_eq!((answer.steer, answer.unsteered), (None, Some(Unsteered::Spent)));
-    assert_eq!(site.rings(5000), 1);
+    assert_eq!(site.requeues(5000), 1);
 }
 
 #[test]
@@ -243,17 +247,20 @@ fn whatever_else_ends_a_steer_leads_to_the_usual_answer() {
         (nothing, None, &WINDOW, off, SteerOutcome::Off),
         (nothing, Some("t"), &["t"], off, SteerOutcome::Honoured),
     ];
-    for (event, nomination, offered, helm, want) in cases {
+    for (event, nomination, offered, context, want) in cases {
         let mut site = site(true, &[&me]);
         let order = site.sent(&me, 100);
         site.wrote(&order, Wrote::Done, 101);
         event(&mut site);
         let back = nomination.map_or_else(|| me.clone(), |node| nominated(&me, node));
-        let answer = site.asked(&back, offered, helm, 110);
+        let answer = site.asked(&back, offered, context, 110);
         assert_eq!((answer.steer, site.outcome(&me)), (None, Some(want)), "{offered:?}");
         assert_eq!(answer.accepted.is_empty(), want == SteerOutcome::Refused && offered.len() == 1);
         if want != SteerOutcome::Honoured {
-            assert!(!site.desk.is_held(me.uid) && site.desk.steers().open.is_empty(), "{want:?}");
+            assert!(
+                !site.decider.is_held(me.uid) && site.decider.steers().open.is_empty(),
+                "{want:?}"
+            );
         }
         let again = site.asked(&me, &WINDOW, ACTS, 200);
         assert_eq!(again.steer, None, "one steer for one cause, after {want:?}");
@@ -263,7 +270,7 @@ fn whatever_else_ends_a_steer_leads_to_the_usual_answer() {
 #[test]
 fn a_write_that_fails_leaves_the_pod_to_the_bell() {
     let me = pod(1, 1);
-    for (wrote, outcome, rings) in [
+    for (wrote, outcome, requeues) in [
         (Wrote::Failed, SteerOutcome::Failed, 1),
         (Wrote::Changed, SteerOutcome::Overruled, 1),
         (Wrote::Gone, SteerOutcome::Gone, 0),
@@ -272,9 +279,9 @@ fn a_write_that_fails_leaves_the_pod_to_the_bell() {
         let mut site = site(false, &[&me]);
         let order = site.sent(&me, 0);
         site.wrote(&order, wrote, 5);
-        assert_eq!((site.outcome(&me), site.rings(6)), (Some(outcome), rings), "{wrote:?}");
+        assert_eq!((site.outcome(&me), site.requeues(6)), (Some(outcome), requeues), "{wrote:?}");
         site.see([Change::PodGone { uid: me.uid }]);
-        site.desk.expire_steers(&site.world, Tick(7));
+        site.decider.expire_steers(&site.view, Tick(7));
         assert!(site.is_left_clean(), "{wrote:?}");
     }
 }
@@ -286,12 +293,12 @@ fn who_does_not_come_back_is_given_up_and_the_nomination_taken_back() {
     let order = site.sent(&me, 0);
     site.wrote(&order, Wrote::Done, 5);
     site.sent(&other, 10);
-    assert!(site.desk.expire_steers(&site.world, Tick(PATIENCE_MS - 1)).is_empty());
-    let cleared = site.desk.expire_steers(&site.world, Tick(PATIENCE_MS + 10));
+    assert!(site.decider.expire_steers(&site.view, Tick(PATIENCE_MS - 1)).is_empty());
+    let cleared = site.decider.expire_steers(&site.view, Tick(PATIENCE_MS + 10));
     assert_eq!(cleared.iter().map(|it| it.pod.uid).collect::<Vec<_>>(), [me.uid]);
     assert_eq!((site.outcome(&me), site.outcome(&other)).0, Some(SteerOutcome::Expired));
-    assert!(site.desk.holds().is_empty());
-    assert_eq!(site.rings(PATIENCE_MS + 10), 2);
+    assert!(site.decider.holds().is_empty());
+    assert_eq!(site.requeues(PATIENCE_MS + 10), 2);
 }
 
 #[test]
@@ -301,10 +308,10 @@ fn switched_off_nobody_waits_any_longer() {
     site.sent(&me, 0);
     let mut settings = settings(false);
     settings.classes[0].steering = Some(Steering::OFF);
-    site.world.plan = crate::policy::Plan::build(&settings, String::new());
-    site.world.plan_generation += 1;
-    site.desk.expire_steers(&site.world, Tick(50));
-    assert_eq!((site.outcome(&me), site.rings(50)), (Some(SteerOutcome::Off), 1));
+    site.view.plan = crate::policy::Plan::build(&settings, String::new());
+    site.view.plan_generation += 1;
+    site.decider.expire_steers(&site.view, Tick(50));
+    assert_eq!((site.outcome(&me), site.requeues(50)), (Some(SteerOutcome::Off), 1));
     let answer = site.asked(&pod(2, 1), &WINDOW, ACTS, 60);
     assert_eq!((answer.steer, answer.unsteered), (None, None));
 }
@@ -316,14 +323,14 @@ fn switched_on_it_is_for_pods_that_were_refused_before_too() {
     let mut settings = settings(false);
     let mut switch = |site: &mut TestReplica, steering| {
         settings.classes[0].steering = Some(steering);
-        site.world.plan = crate::policy::Plan::build(&settings, String::new());
-        site.world.plan_generation += 1;
+        site.view.plan = crate::policy::Plan::build(&settings, String::new());
+        site.view.plan_generation += 1;
     };
     switch(&mut site, Steering::OFF);
     assert_eq!(site.asked(&me, &WINDOW, ACTS, 0).unsteered, None);
-    assert_eq!(site.rings(1), 0, "no offered node would do");
+    assert_eq!(site.requeues(1), 0, "no offered node would do");
     switch(&mut site, Steering::OFF.with(Cause::Elsewhere, Some(Cause::Elsewhere.usual())));
-    assert_eq!(site.rings(2), 1);
+    assert_eq!(site.requeues(2), 1);
     site.sent(&me, 3);
 }
 
@@ -337,11 +344,11 @@ fn a_pod_that_is_placed_or_gone_leaves_nothing() {
         let mut site = site(false, &[&me]);
         let order = site.sent(&me, 0);
         site.see([change]);
-        site.desk.expire_steers(&site.world, Tick(1));
+        site.decider.expire_steers(&site.view, Tick(1));
         assert_eq!(site.outcome(&me), Some(want));
         site.wrote(&order, Wrote::Gone, 2);
-        assert!(site.is_left_clean() && site.desk.steers().spent.is_empty());
-        assert_eq!(site.desk.take_steer_news().len(), 1);
+        assert!(site.is_left_clean() && site.decider.steers().spent.is_empty());
+        assert_eq!(site.decider.take_steer_news().len(), 1);
     }
 }
 
@@ -355,29 +362,29 @@ fn accepted_but_not_bound_has_had_its_turn() {
     assert_eq!(site.may_evict(&me), [true]);
     let answer = site.asked(&me, &WINDOW, ACTS, 3);
     assert_eq!((answer.steer, site.outcome(&me)), (None, Some(SteerOutcome::Honoured)));
-    assert!(!site.desk.is_held(me.uid) && site.desk.steers().open.is_empty());
+    assert!(!site.decider.is_held(me.uid) && site.decider.steers().open.is_empty());
     // Nobody tells what became of it: the record is closed, and the hold ends by itself.
     let other = pod(2, 1);
     site.see([seen_pod(&other)]);
     let order = site.sent(&other, 10);
     site.wrote(&order, Wrote::Done, 11);
     site.asked(&nominated(&other, "t"), &["t"], ACTS, 12);
-    assert!(site.desk.expire_steers(&site.world, Tick(12 + BOUND_WITHIN_MS)).is_empty());
-    assert!(site.desk.steers().open.is_empty());
-    assert_eq!(site.desk.expire(&site.world, Tick(12 + BOUND_WITHIN_MS)), 1);
+    assert!(site.decider.expire_steers(&site.view, Tick(12 + BOUND_WITHIN_MS)).is_empty());
+    assert!(site.decider.steers().open.is_empty());
+    assert_eq!(site.decider.expire(&site.view, Tick(12 + BOUND_WITHIN_MS)), 1);
 }
 
 /// Row 62, sigma restarts while a pod is on its way to a node that was not offered: its nomination leads it
-/// there all the same. Without one, its condition tells that it was sent away: it is rung, and refused with
+/// there all the same. Without one, its condition tells that it was sent away: it is requeued, and refused with
 /// another text before it is sent away again.
 #[test]
 fn after_a_restart_a_steered_pod_is_rung_and_not_steered_by_the_same_text() {
     let me = told(&pod(1, 1), Reason::Steered);
     let mut site = site(false, &[&me]);
-    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 1);
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 1);
     assert_eq!(site.asked(&nominated(&me, "t"), &["t"], ACTS, 0).accepted, [0]);
-    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 1);
-    assert_eq!(site.rings(0), 1);
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 1);
+    assert_eq!(site.requeues(0), 1);
     let answer = site.asked(&me, &WINDOW, ACTS, 1);
     assert_eq!((answer.steer, answer.unsteered), (None, Some(Unsteered::SameText)));
     assert_eq!(answer.refused.map(|it| it.1), Some(Reason::PoolClosed), "the text gives way");

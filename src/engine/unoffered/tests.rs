@@ -98,20 +98,20 @@ enum Made<'a> {
 fn check(site: &mut TestReplica, it: &Pod, want: &Made<'_>, what: &str) {
     site.see([seen_pod(it)]);
     let pods = [Arc::new(it.clone())];
-    let targets = site.desk.copy_of_holds().targets(&site.world, &pods);
-    let nodes: Vec<_> = site.world.snapshot.live_nodes().collect();
-    let told = explain(&mut site.desk, &site.world, it, &nodes, 9);
-    let judged = site.world.snapshot.cannot_judge(it);
+    let targets = site.decider.copy_of_holds().targets(&site.view, &pods);
+    let nodes: Vec<_> = site.view.snapshot.live_nodes().collect();
+    let told = explain(&mut site.decider, &site.view, it, &nodes, 9);
+    let judged = site.view.snapshot.cannot_judge(it);
     let judged = judged.or(told.has_unclear.then_some(CannotJudge::Unclear));
     let num_left = told.num_left.unwrap_or(told.tally.kept() as usize);
     // Twice: a template that was asked about before is looked at otherwise.
-    let best: Vec<_> = (0..3).map(|_| site.desk.best_anywhere(&site.world, it)).collect();
-    let name = |it: &crate::engine::BestNode| site.world.snapshot.names.name(it.node).to_owned();
+    let best: Vec<_> = (0..3).map(|_| site.decider.best_anywhere(&site.view, it)).collect();
+    let name = |it: &crate::engine::BestNode| site.view.snapshot.names.name(it.node).to_owned();
     let best: Vec<Option<String>> = best.iter().map(|it| it.as_ref().map(name)).collect();
     let batch = targets[0].as_ref().map(name).map_err(|it| *it);
     let offered = site.ords(&["full"]);
-    let mut answer = site.desk.filter(&site.world, &pods[0], &offered, Tick(0));
-    site.desk.steer(&site.world, &pods[0], &offered, ACTS, Tick(0), &mut answer);
+    let mut answer = site.decider.filter(&site.view, &pods[0], &offered, Tick(0));
+    site.decider.steer(&site.view, &pods[0], &offered, ACTS, Tick(0), &mut answer);
     let steered = answer.steer.as_ref().map(|it| it.node.to_string());
     match want {
         Made::Sent(node) => {
@@ -125,14 +125,14 @@ fn check(site: &mut TestReplica, it: &Pod, want: &Made<'_>, what: &str) {
             assert_eq!((batch, judged), (Err(NoTarget::NoNode), None), "{what}");
             assert_eq!((best, num_left), (vec![None; 3], 0), "{what}");
             // After a restart it is not known what was offered.
-            site.desk = crate::engine::Decider::default();
+            site.decider = crate::engine::Decider::default();
             let told = Some(Reason::AllocationLimit);
-            let refusal = Some(crate::model::UnschedulableCondition { reason: told });
-            site.see([seen_pod(&Pod { refusal, resource_version: 2, ..it.clone() })]);
-            assert_eq!(site.desk.adopt_refusals(&site.world, Tick(1)), 1, "{what}");
-            let rings =
-                site.desk.rings(&site.world, Nominates::ANY, Tick(1), usize::MAX, usize::MAX);
-            assert_eq!(rings, [], "{what}");
+            let condition = Some(crate::model::UnschedulableCondition { reason: told });
+            site.see([seen_pod(&Pod { condition, resource_version: 2, ..it.clone() })]);
+            assert_eq!(site.decider.adopt_conditions(&site.view, Tick(1)), 1, "{what}");
+            let requeues =
+                site.decider.requeues(&site.view, Nominates::ANY, Tick(1), usize::MAX, usize::MAX);
+            assert_eq!(requeues, [], "{what}");
         }
         Made::CannotJudge(why) => {
             assert_eq!(steered, None, "{what}");
@@ -269,7 +269,7 @@ fn what_a_profile_adds_counts() {
     let mut site = site([plain()]);
     site.see([profile(Profile { spreads: true, ..Profile::default() }, &[])]);
     let it = Pod { preferences: soft, ..pod(1, 1) };
-    assert_eq!(site.world.snapshot.cannot_judge(&it), None);
+    assert_eq!(site.view.snapshot.cannot_judge(&it), None);
 }
 
 #[test]
@@ -293,6 +293,6 @@ fn a_taint_in_words_that_are_not_known_is_kube_schedulers_to_judge() {
     }
     // Where another node will do, there is no doubt that matters.
     let mut site = site([tainted(), Node { name: "third".into(), ..publishes("third", &[]) }]);
-    let best = site.desk.best_anywhere(&site.world, &pod(1, 1)).map(|it| it.node);
+    let best = site.decider.best_anywhere(&site.view, &pod(1, 1)).map(|it| it.node);
     assert_eq!(best, site.ords(&["third"]).first().copied());
 }

@@ -10,7 +10,7 @@ use crate::model::Tick;
 
 #[derive(Serialize)]
 pub(super) struct ActionKindView {
-    means: &'static str,
+    kind: &'static str,
     on: bool,
     why_off: Option<String>,
     breaker: &'static str,
@@ -35,11 +35,11 @@ struct ActionView {
     took_ms: u64,
 }
 
-/// All means, each with its last actions.
-pub(super) fn page(means: Vec<ActionKindState>, now: Tick) -> Vec<ActionKindView> {
+/// All action kind, each with its last actions.
+pub(super) fn page(kind: Vec<ActionKindState>, now: Tick) -> Vec<ActionKindView> {
     let wall = Timestamp::now();
     let view = |it: ActionKindState| ActionKindView {
-        means: it.means.name(),
+        kind: it.kind.name(),
         on: it.why_off.is_none(),
         why_off: it.why_off.map(|why| why.to_string()),
         breaker: it.breaker.name(),
@@ -48,7 +48,7 @@ pub(super) fn page(means: Vec<ActionKindState>, now: Tick) -> Vec<ActionKindView
         in_flight: it.in_flight,
         actions: it.records.into_iter().map(|it| action(it, now, wall)).collect(),
     };
-    means.into_iter().map(view).collect()
+    kind.into_iter().map(view).collect()
 }
 
 fn action(record: Record, now: Tick, wall: Timestamp) -> ActionView {

@@ -90,12 +90,12 @@ pub(super) struct NominatedView {
 }
 
 impl NominatedView {
-    pub(super) fn of(snapshot: &Snapshot, desk: &Decider, pod: &Pod) -> Option<Self> {
+    pub(super) fn of(snapshot: &Snapshot, decider: &Decider, pod: &Pod) -> Option<Self> {
         let node = pod.nominated.as_deref()?;
         let on_node = snapshot.names.ord(node).map_or(&[][..], |ord| snapshot.pods_on(ord));
         let ending = on_node.iter().filter(|it| it.terminating && it.priority < pod.priority);
         let victims = ending.count();
-        let is_steered = desk.steers().record(pod.uid).is_some_and(|it| *it.node == *node);
+        let is_steered = decider.steers().record(pod.uid).is_some_and(|it| *it.node == *node);
         let by = match () {
             () if pod.nominated_ahead || is_steered => "sigma",
             () if victims > 0 => "preemption",
@@ -141,7 +141,7 @@ mod tests {
             let mut site = TestReplica::new(&Settings::default());
             site.see([seen_node(node("n", &[]))]);
             site.see(there.iter().chain([pod]).map(seen_pod));
-            let view = NominatedView::of(&site.world.snapshot, &site.desk, pod);
+            let view = NominatedView::of(&site.view.snapshot, &site.decider, pod);
             assert_eq!(view.map(|it| (it.by, it.victims)), want);
         }
     }
@@ -165,9 +165,9 @@ mod tests {
             (vec![tolerates("gpu"), tolerates("old")], None),
         ] {
             let pod = Pod { tolerations: tolerations.into(), ..pod(9, 1) };
-            let nodes: Vec<_> = site.world.snapshot.live_nodes().collect();
-            let why = crate::engine::explain(&mut site.desk, &site.world, &pod, &nodes, 1);
-            let found = why.nodes.iter().find_map(|it| taint_of(&site.world.snapshot, &pod, it));
+            let nodes: Vec<_> = site.view.snapshot.live_nodes().collect();
+            let why = crate::engine::explain(&mut site.decider, &site.view, &pod, &nodes, 1);
+            let found = why.nodes.iter().find_map(|it| taint_of(&site.view.snapshot, &pod, it));
             assert_eq!(found.as_deref(), want);
         }
     }

@@ -44,8 +44,8 @@ pub(super) struct SteerView {
 }
 
 impl SteerView {
-    pub(super) fn of(desk: &Decider, uid: PodUid, now: Tick) -> Option<Self> {
-        let it = desk.steers().record(uid)?;
+    pub(super) fn of(decider: &Decider, uid: PodUid, now: Tick) -> Option<Self> {
+        let it = decider.steers().record(uid)?;
         Some(Self {
             cause: it.cause.name(),
             target: it.node.to_string(),

@@ -23,9 +23,9 @@ classes:
 async fn admin() -> Router {
     let compiled = compile("test.yaml", POLICY.as_bytes());
     let plan = compiled.map(|it| it.plan).unwrap_or_else(|faults| unreachable!("{faults:?}"));
-    let board = Arc::new(SharedState::new(plan, Decider::default(), Clock::start()));
+    let shared = Arc::new(SharedState::new(plan, Decider::default(), Clock::start()));
     let metrics = Arc::new(Metrics::new().unwrap_or_else(|error| unreachable!("{error}")));
-    let (writer, _) = spawn(board.clone(), metrics.clone());
+    let (writer, _) = spawn(shared.clone(), metrics.clone());
     let mut changes: Vec<Change> = Kind::ALL.into_iter().map(Change::RelistBegin).collect();
     let one = node("n-1", &[("node.kubernetes.io/instance-type", "ecs.g7")]);
     changes.push(Change::NodeSeen(Box::new(one)));
@@ -37,7 +37,7 @@ async fn admin() -> Router {
     for change in changes {
         assert!(writer.changes().send(change).await.is_ok());
     }
-    while !board.synced() {
+    while !shared.synced() {
         tokio::task::yield_now().await;
     }
     let sources = AdminSources {
@@ -51,7 +51,7 @@ async fn admin() -> Router {
         ahead: Arc::new(|_, _, _| None),
         obstacles: Arc::new(|_, _, _| Vec::new()),
     };
-    Admin::new(board, metrics, sources).router()
+    Admin::new(shared, metrics, sources).router()
 }
 
 async fn get_text(router: &Router, path: &str) -> (StatusCode, String) {

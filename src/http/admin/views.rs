@@ -14,10 +14,10 @@ use crate::writer::SharedState;
 /// Most nodes that an explanation shows in full.
 const MAX_BEST: usize = 5;
 
-/// One look at the board.
+/// One look at the shared state.
 pub(super) struct Views<'a> {
-    pub(super) board: &'a SharedState,
-    pub(super) world: &'a View,
+    pub(super) shared: &'a SharedState,
+    pub(super) view: &'a View,
 }
 
 #[derive(Serialize)]
@@ -33,7 +33,7 @@ pub(super) struct StatusView {
     pending_pods: usize,
     nominations: usize,
     held_pods: usize,
-    refused_pods: usize,
+    unschedulable_pods: usize,
     lease: Option<LeaseView>,
 }
 
@@ -95,7 +95,7 @@ pub(super) struct PoolView {
     elastic: bool,
     nodes: u32,
     requested: AmountsView,
-    /// Σ over the nodes; null for an elastic pool, whose capacity is fiction.
+    /// Σ over the nodes; null for an elastic pool, whose capacity is not real.
     allocatable: Option<AmountsView>,
     limit: Option<AmountsView>,
     cpu_allocated_pct: Option<f64>,
@@ -200,22 +200,22 @@ struct PointsView {
     points: u32,
 }
 
-/// Why a pod waits, or where it is. Decided, as an answer to kube-scheduler is, with the desk up to
-/// date and on the newest World: an older one would take the desk back to an older policy.
+/// Why a pod waits, or where it is. Decided, as an answer to kube-scheduler is, with the decider up to
+/// date and on the newest World: an older one would take the decider back to an older policy.
 pub(super) fn explain(
-    board: &SharedState,
+    shared: &SharedState,
     (ahead, obstacles): (&StandingOf, &ObstaclesOf),
     namespace: &str,
     name: &str,
     node: Option<&str>,
 ) -> Result<ExplainView, String> {
-    board.decide(|desk, world, _| {
-        let view = Views { board, world }.explain(desk, namespace, name, node)?;
-        let pending = world.snapshot.pending_by_name(namespace, name);
-        let standing = pending.and_then(|pod| ahead(world, desk, pod));
-        let off = pending.map(|pod| obstacles(world, desk, pod)).unwrap_or_default();
+    shared.decide(|decider, view, _| {
+        let explained = Views { shared, view }.explain(decider, namespace, name, node)?;
+        let pending = view.snapshot.pending_by_name(namespace, name);
+        let standing = pending.and_then(|pod| ahead(view, decider, pod));
+        let off = pending.map(|pod| obstacles(view, decider, pod)).unwrap_or_default();
         let steering_off = off.into_iter().map(ObstacleView::from).collect();
-        Ok(ExplainView { ahead: standing.map(NominatorView::from), steering_off, ..view })
+        Ok(ExplainView { ahead: standing.map(NominatorView::from), steering_off, ..explained })
     })
 }
 
@@ -226,19 +226,20 @@ impl Views<'_> {
         (stale, origin): (bool, &PolicyOrigin),
         lease: Option<Leading>,
     ) -> StatusView {
-        let snapshot = &self.world.snapshot;
-        let (held_pods, refused_pods) =
-            self.board.decide(|desk, _, _| (desk.holds().len(), desk.refusals().len()));
+        let snapshot = &self.view.snapshot;
+        let (held_pods, unschedulable_pods) = self
+            .shared
+            .decide(|decider, _, _| (decider.holds().len(), decider.unschedulable().len()));
         StatusView {
             version: env!("CARGO_PKG_VERSION"),
-            uptime_seconds: self.board.clock.now().0 / 1000,
+            uptime_seconds: self.shared.clock.now().0 / 1000,
             ready: checks.iter().all(|it| it.ok),
             checks,
             snapshot_generation: snapshot.generation.0,
             policy: PolicyRef {
-                name: self.world.plan.name.clone(),
-                hash: self.world.plan.hash.clone(),
-                generation: self.world.plan_generation,
+                name: self.view.plan.name.clone(),
+                hash: self.view.plan.hash.clone(),
+                generation: self.view.plan_generation,
                 stale,
                 source: origin.source.name(),
                 age_seconds: origin.age_seconds(),
@@ -248,13 +249,13 @@ impl Views<'_> {
             pending_pods: snapshot.pending.len(),
             nominations: snapshot.nominees.len(),
             held_pods,
-            refused_pods,
+            unschedulable_pods,
             lease: lease.map(Into::into),
         }
     }
 
     pub(super) fn nodes(&self, pool: Option<&str>) -> Vec<NodeView> {
-        let all = self.world.snapshot.live_nodes().map(|ord| self.node(ord));
+        let all = self.view.snapshot.live_nodes().map(|ord| self.node(ord));
         let wanted = |it: &NodeView| pool.is_none() || it.pool.as_deref() == pool;
         let mut nodes: Vec<NodeView> = all.filter(wanted).collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -262,7 +263,7 @@ impl Views<'_> {
     }
 
     pub(super) fn pools(&self) -> Vec<PoolView> {
-        let snapshot = &self.world.snapshot;
+        let snapshot = &self.view.snapshot;
         let rows = snapshot.pools.iter().zip(&*snapshot.pool_use);
         rows.map(|(pool, sums)| {
             let share =
@@ -282,11 +283,11 @@ impl Views<'_> {
     }
 
     pub(super) fn policy(&self, on_disk: PolicyOnDisk, origin: PolicyOrigin) -> PolicyView {
-        let plan = &self.world.plan;
+        let plan = &self.view.plan;
         PolicyView {
             name: plan.name.clone(),
             hash: plan.hash.clone(),
-            generation: self.world.plan_generation,
+            generation: self.view.plan_generation,
             source: origin.source.name(),
             age_seconds: origin.age_seconds(),
             state_error: origin.state_error,
@@ -299,14 +300,14 @@ impl Views<'_> {
 
     fn explain(
         &self,
-        desk: &mut Decider,
+        decider: &mut Decider,
         namespace: &str,
         name: &str,
         node: Option<&str>,
     ) -> Result<ExplainView, String> {
-        let snapshot = &self.world.snapshot;
+        let snapshot = &self.view.snapshot;
         if let Some(pod) = snapshot.pending_by_name(namespace, name) {
-            return self.explain_pending(desk, pod, node);
+            return self.explain_pending(decider, pod, node);
         }
         let Some((ord, record)) = snapshot.placed_by_name(namespace, name) else {
             return Err(format!("no pod {namespace}/{name} is known"));
@@ -316,7 +317,7 @@ impl Views<'_> {
             pod: name.to_owned(),
             state: "placed",
             node: Some(snapshot.names.name(ord).to_owned()),
-            class: self.world.class(self.world.classify_placed(record)).name.clone(),
+            class: self.view.class(self.view.classify_placed(record)).name.clone(),
             claimed_more: false,
             told: None,
             held: false,
@@ -331,25 +332,25 @@ impl Views<'_> {
             best: Vec::new(),
             pools: None,
             nominated: None,
-            steer: SteerView::of(desk, PodUid(record.uid), self.board.clock.now()),
+            steer: SteerView::of(decider, PodUid(record.uid), self.shared.clock.now()),
             steering_off: Vec::new(),
         })
     }
 
     fn explain_pending(
         &self,
-        desk: &mut Decider,
+        decider: &mut Decider,
         pod: &Pod,
         node: Option<&str>,
     ) -> Result<ExplainView, String> {
-        let snapshot = &self.world.snapshot;
+        let snapshot = &self.view.snapshot;
         let nodes: Vec<NodeOrd> = match node {
             None => snapshot.live_nodes().collect(),
             Some(name) => {
                 vec![snapshot.names.ord(name).ok_or_else(|| format!("no node {name} is known"))?]
             }
         };
-        let explained = engine::explain(desk, self.world, pod, &nodes, MAX_BEST);
+        let explained = engine::explain(decider, self.view, pod, &nodes, MAX_BEST);
         let by_nodes = explained.has_unclear.then_some(CannotJudge::Unclear);
         let cannot_judge = snapshot.cannot_judge(pod).or(by_nodes);
         let (kept, out): (Vec<&NodeExplanation>, Vec<&NodeExplanation>) =
@@ -378,8 +379,8 @@ impl Views<'_> {
             node: None,
             class: explained.class,
             claimed_more: explained.claimed_more,
-            told: desk.refusals().reason(pod.uid).map(Reason::text),
-            held: desk.is_held(pod.uid),
+            told: decider.unschedulable().reason(pod.uid).map(Reason::text),
+            held: decider.is_held(pod.uid),
             ahead: None,
             requests: Some(pod.requests.base.into()),
             nodes_considered: nodes.len(),
@@ -389,15 +390,15 @@ impl Views<'_> {
             cannot_judge: cannot_judge.map(CannotJudge::name),
             refused: refused.collect(),
             best: best.collect(),
-            pools: self.open_to(self.world.class(self.world.classify(pod).class)),
-            nominated: NominatedView::of(snapshot, desk, pod),
-            steer: SteerView::of(desk, pod.uid, self.board.clock.now()),
+            pools: self.open_to(self.view.class(self.view.classify(pod).class)),
+            nominated: NominatedView::of(snapshot, decider, pod),
+            steer: SteerView::of(decider, pod.uid, self.shared.clock.now()),
             steering_off: Vec::new(),
         })
     }
 
     fn node(&self, ord: NodeOrd) -> NodeView {
-        let snapshot = &self.world.snapshot;
+        let snapshot = &self.view.snapshot;
         let zone = snapshot.domain(DomainLevel::Zone, ord);
         NodeView {
             name: snapshot.names.name(ord).to_owned(),
@@ -409,7 +410,7 @@ impl Views<'_> {
     }
 
     fn pool_name(&self, pool: PoolOrd) -> Option<String> {
-        self.world.plan.pools.get(pool.index()).map(|pool| pool.name.clone())
+        self.view.plan.pools.get(pool.index()).map(|pool| pool.name.clone())
     }
 
     fn open_to(&self, class: &Class) -> Option<Vec<String>> {

@@ -114,7 +114,7 @@ fn pod_terms_are_read_with_what_their_label_keys_add() {
     assert_eq!(with.namespaces.selected.as_deref(), Some(&[rich][..]));
 }
 
-/// It keeps others off; where it may go itself is settled.
+/// It keeps others off; where it may go itself is confirmed.
 #[test]
 fn of_a_pod_that_has_its_node_only_anti_affinity_is_of_weight() {
     let spec = |operator: &str| {

@@ -43,7 +43,7 @@ fn a_full_pod_is_read() {
     let claims = [PodClaim { name: ObjectName::of("shop", "data"), ephemeral: false }];
     assert_eq!(*got.claims, claims);
     assert_eq!((got.node, got.nominated.as_deref()), (None, Some("bm-17")));
-    assert_eq!(got.refusal.map(|it| it.reason), Some(Some(Reason::PoolClosed)));
+    assert_eq!(got.condition.map(|it| it.reason), Some(Some(Reason::PoolClosed)));
     assert!(!got.terminal && !got.terminating && !got.gated);
     assert!(got.annotated && !got.nominated_ahead);
 }
@@ -85,7 +85,7 @@ fn strings_with_escapes_are_read() {
         "message":"0\/3: 3 sigma: node is cordoned\n"}]}}"#;
     let got = read_pod(text).expect("escapes are legal JSON");
     assert_eq!((&*got.uid_text, &*got.name, &*got.namespace), ("u-1", "a\"b", "测"));
-    assert_eq!(got.refusal.map(|it| it.reason), Some(Some(Reason::Cordoned)));
+    assert_eq!(got.condition.map(|it| it.reason), Some(Some(Reason::Cordoned)));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn states_of_a_pod_are_told_apart() {
             r#"{{"conditions":[{{"type":"PodScheduled","status":"{status}","reason":"{reason}",
             "message":"{message}"}}]}}"#
         );
-        get("{}", &text).refusal
+        get("{}", &text).condition
     };
     assert_eq!(condition("True", "", ""), None);
     let full = condition("False", "Unschedulable", "3 Insufficient cpu.");

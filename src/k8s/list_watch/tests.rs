@@ -20,24 +20,24 @@ fn watch(from: &str) -> ListWatchRequest {
     ListWatchRequest::Watch { from: from.into() }
 }
 
-fn course() -> ListWatch {
+fn list_watch() -> ListWatch {
     ListWatch::new(&WatchOptions::default())
 }
 
-/// A course whose server does not stream lists.
+/// A state of the watch whose server does not stream lists.
 fn paging() -> ListWatch {
-    let mut course = course();
-    assert_eq!(course.ended(&failed(422), Duration::ZERO, 1.0), Duration::ZERO);
-    course
+    let mut list_watch = list_watch();
+    assert_eq!(list_watch.ended(&failed(422), Duration::ZERO, 1.0), Duration::ZERO);
+    list_watch
 }
 
-fn end(course: &mut ListWatch, end: &WatchEnd) -> Duration {
-    course.ended(end, Duration::ZERO, 1.0)
+fn end(list_watch: &mut ListWatch, end: &WatchEnd) -> Duration {
+    list_watch.ended(end, Duration::ZERO, 1.0)
 }
 
 #[test]
 fn a_streamed_list_becomes_a_watch_and_resumes() {
-    let mut it = course();
+    let mut it = list_watch();
     assert_eq!(it.next(), ListWatchRequest::Stream);
     it.advanced("999");
     assert_eq!(it.next(), ListWatchRequest::Stream, "objects of a streamed list come in no order");
@@ -54,7 +54,7 @@ fn a_streamed_list_becomes_a_watch_and_resumes() {
 #[test]
 fn a_refused_stream_is_never_asked_for_again() {
     for code in [400, 404, 405, 422] {
-        let mut it = course();
+        let mut it = list_watch();
         assert_eq!(end(&mut it, &failed(code)), Duration::ZERO);
         assert_eq!(it.next(), page(None));
         assert!(it.page_read("5", None));
@@ -62,11 +62,11 @@ fn a_refused_stream_is_never_asked_for_again() {
         assert_eq!(it.next(), page(None));
     }
     for code in [401, 403, 408, 410, 429, 500, 503] {
-        let mut it = course();
+        let mut it = list_watch();
         assert!(end(&mut it, &failed(code)) > Duration::ZERO);
         assert_eq!(it.next(), ListWatchRequest::Stream, "{code}");
     }
-    let mut it = course();
+    let mut it = list_watch();
     for _ in 0..MAX_UNFINISHED {
         assert_eq!(it.next(), ListWatchRequest::Stream);
         end(&mut it, &closed(7));
@@ -93,7 +93,7 @@ fn pages_are_followed_retried_and_restarted() {
 
 #[test]
 fn an_expired_watch_relists_at_once_but_not_again_and_again() {
-    let mut it = course();
+    let mut it = list_watch();
     it.initial_events_end("10");
     let mut expires = |at| {
         for _ in 0..5 {
@@ -139,7 +139,7 @@ fn back_off_doubles_is_jittered_and_resets_after_health() {
     };
     let doubled = [800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000];
     for code in [None, Some(401), Some(403), Some(429), Some(503)] {
-        let mut it = course();
+        let mut it = list_watch();
         it.initial_events_end("10");
         let capped = doubled.map(|ms: u128| ms.min(3000));
         assert_eq!(delays(&mut it, code), capped, "a watch after {code:?}");
@@ -168,7 +168,7 @@ fn retry_after_is_respected_within_reason() {
 
 #[test]
 fn a_server_that_closes_at_once_is_not_hammered() {
-    let mut it = course();
+    let mut it = list_watch();
     it.initial_events_end("10");
     let brief = WatchEnd::Closed { lived: Duration::from_millis(3), num_lines: 1 };
     assert_eq!(end(&mut it, &brief), Duration::from_millis(800));

@@ -14,7 +14,7 @@ use crate::model::{Change, Kind};
 
 impl Reflector {
     pub(super) fn note_failure(&mut self, failure: WatchFailure, wait: Duration) {
-        let refused = failure.code.and(self.course.refused()).map(|(count, since)| {
+        let refused = failure.code.and(self.list_watch.refused()).map(|(count, since)| {
             let ago = self.started.elapsed().saturating_sub(since);
             let since = std::time::Instant::now().checked_sub(ago);
             RefusedWatch { count, since, text: failure.text.clone() }

@@ -20,7 +20,7 @@ use crate::k8s::list_watch::WatchFailure;
 use crate::k8s::slim::SlimPod;
 
 use super::{
-    PodRef, PodWrites, RING_ANNOTATION, WRITE_TIMEOUT, WriteOutcome, path, refused, unreadable,
+    PodRef, PodWrites, REQUEUE_ANNOTATION, WRITE_TIMEOUT, WriteOutcome, path, refused, unreadable,
 };
 
 /// Attempts to take a nomination back while others write to the same pod.
@@ -29,7 +29,7 @@ const MAX_LOOKS: u32 = 4;
 /// What wakes a pod together with a nomination.
 #[derive(Clone, Copy, Debug)]
 pub struct Wake<'a> {
-    /// A value that the ring annotation has not had before.
+    /// A value that the requeue annotation has not had before.
     pub value: &'a str,
     /// The pod has annotations, as far as we know. A wrong guess costs two more requests.
     pub annotated: bool,
@@ -40,7 +40,7 @@ impl PodWrites {
     /// this very nomination from us already, it is only woken.
     pub async fn nominate(&self, pod: PodRef<'_>, node: &str, wake: Wake<'_>) -> WriteOutcome {
         let set = async |annotated| {
-            let mut change = ring(wake.value, annotated);
+            let mut change = requeue(wake.value, annotated);
             change.push(op("add", "/status/nominatedNodeName", node.into()));
             self.fenced(pod, None, change).await
         };
@@ -52,10 +52,10 @@ impl PodWrites {
                     set(it.annotated).await
                 }
                 // An earlier attempt has done it, whose answer was lost: the mark is this order's.
-                Err(it) if is_there(&it) && it.ring == wake.value => Ok(WriteOutcome::Written),
+                Err(it) if is_there(&it) && it.requeue == wake.value => Ok(WriteOutcome::Written),
                 // An earlier order has, and kube-scheduler has not heard of it or has not cleared it yet.
                 Err(it) if is_there(&it) => {
-                    self.fenced(pod, Some(node), ring(wake.value, it.annotated)).await
+                    self.fenced(pod, Some(node), requeue(wake.value, it.annotated)).await
                 }
                 outcome => outcome,
             }
@@ -147,7 +147,13 @@ impl PodWrites {
         }
         let nominated = Some(status.nominated_node_name).filter(|it| !it.is_empty());
         let (marks, is_foreign) = (metadata.annotations, owned.is_foreign());
-        Err(RefusedWrite { why, nominated, is_foreign, annotated: marks.present, ring: marks.ring })
+        Err(RefusedWrite {
+            why,
+            nominated,
+            is_foreign,
+            annotated: marks.present,
+            requeue: marks.requeue,
+        })
     }
 }
 
@@ -160,7 +166,7 @@ struct RefusedWrite {
     /// It has annotations.
     annotated: bool,
     /// What the pod was woken with last.
-    ring: String,
+    requeue: String,
 }
 
 /// A pod with the API server's account of who wrote its nomination.
@@ -237,15 +243,15 @@ fn op(op: &str, path: &str, value: Value) -> Value {
 }
 
 /// Adds to the annotations, or makes them: the server would replace those that there are.
-fn ring(value: &str, annotated: bool) -> Vec<Value> {
+fn requeue(value: &str, annotated: bool) -> Vec<Value> {
     let all = "/metadata/annotations";
     match annotated {
         true => {
-            let pointer = RING_ANNOTATION.replace('/', "~1");
+            let pointer = REQUEUE_ANNOTATION.replace('/', "~1");
             vec![op("add", &format!("{all}/{pointer}"), value.into())]
         }
         false => {
-            vec![op("test", all, Value::Null), op("add", all, json!({RING_ANNOTATION: value}))]
+            vec![op("test", all, Value::Null), op("add", all, json!({REQUEUE_ANNOTATION: value}))]
         }
     }
 }

@@ -22,7 +22,7 @@ fn known_as(url: &str, extenders: &[&str]) -> Result<SchedulerFacts, String> {
 
 fn check(extenders: &[&str], want: Result<OtherExtenders, &str>) {
     let text = file(extenders);
-    let got = read_text(&text).map(|it| it.siblings);
+    let got = read_text(&text).map(|it| it.other_extenders);
     match (&got, &want) {
         (Err(got), Err(want)) => assert!(got.contains(want), "{got}"),
         _ => assert_eq!(got, want.map_err(str::to_owned), "{text}"),
@@ -82,7 +82,7 @@ fn we_are_the_entry_on_the_loopback_or_the_one_that_was_named() {
     }
     let service = "https://sigma.sigma-system.svc:9443";
     let got = known_as(service, &[&at("https://SIGMA.sigma-system.svc.:9443/"), &at("http://gpu")]);
-    assert_eq!(got.map(|it| it.siblings), Ok(OtherExtenders::Judging));
+    assert_eq!(got.map(|it| it.other_extenders), Ok(OtherExtenders::Judging));
     // Whoever has been named is not somebody on the loopback.
     let got = error(known_as(service, &[OURS]));
     assert!(got.contains("the urlPrefix of --extender-url") && got.contains(service), "{got}");
@@ -117,7 +117,7 @@ fn several_own_entries_have_different_paths() {
             "{urlPrefix: 'http://gw/gpu', filterVerb: f}",
         ],
     );
-    assert_eq!(got.map(|it| it.siblings), Ok(OtherExtenders::Judging));
+    assert_eq!(got.map(|it| it.other_extenders), Ok(OtherExtenders::Judging));
 }
 
 #[test]
@@ -171,7 +171,11 @@ fn a_line_of_dashes_is_no_document() {
         })
         .to_string(),
     ] {
-        assert_eq!(read_text(&text).map(|it| it.siblings), Ok(OtherExtenders::None), "{text}");
+        assert_eq!(
+            read_text(&text).map(|it| it.other_extenders),
+            Ok(OtherExtenders::None),
+            "{text}"
+        );
     }
     for (text, line) in [
         (format!("{good}---\n{good}"), "line 6"),
@@ -227,7 +231,7 @@ fn what_is_shipped_has_no_sibling_and_asks_before_it_preempts() -> Result<(), Ba
     ] {
         let path = format!("{deploy}/{folder}/kube-scheduler-config.yaml");
         let want = SchedulerFacts {
-            siblings: OtherExtenders::None,
+            other_extenders: OtherExtenders::None,
             preempt_verb: PreemptVerb::Configured,
         };
         assert_eq!(read(Path::new(&path), OwnEntries { url, listen: listen() })?, want);

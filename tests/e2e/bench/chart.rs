@@ -9,7 +9,7 @@ const BAR_WIDTH: f64 = 420.0;
 const ROW_HEIGHT: f64 = 34.0;
 const TOP: f64 = 34.0;
 
-/// A picture of its own, readable on light and dark ground.
+/// A snapshot of its own, readable on light and dark ground.
 pub(super) fn svg(rows: &[Row]) -> String {
     let height = TOP + ROW_HEIGHT * rows.len() as f64 + 8.0;
     let width = LABEL_WIDTH + BAR_WIDTH + 60.0;

@@ -241,15 +241,15 @@ fn left(cluster: &Cluster, pod: &Value) -> Result<Option<BTreeSet<String>>> {
     }
     let (snapshot, _) = state.publish();
     let plan = Plan::build(&Settings::default(), String::new());
-    let world = View { snapshot: Arc::clone(&snapshot), plan, plan_generation: 1 };
+    let view = View { snapshot: Arc::clone(&snapshot), plan, plan_generation: 1 };
     let pod = decode::pod(&serde_json::from_value(pod.clone())?)?;
     match snapshot.cannot_judge(&pod) {
         None => {}
         Some(CannotJudge::Volumes) => return Ok(None),
         other => anyhow::bail!("{other:?}: {pod:?}"),
     }
-    let mut desk = Decider::default();
+    let mut decider = Decider::default();
     let nodes: Vec<NodeOrd> = snapshot.live_nodes().collect();
-    let left = nodes.into_iter().filter(|ord| desk.best_of(&world, &pod, &[*ord]).is_some());
+    let left = nodes.into_iter().filter(|ord| decider.best_of(&view, &pod, &[*ord]).is_some());
     Ok(Some(left.map(|ord| snapshot.names.name(ord).to_owned()).collect()))
 }

@@ -46,9 +46,9 @@ pub(super) async fn late_watch() -> Result<Facts> {
     proxy.faults.delay_ms.store(LATE_MS, std::sync::atomic::Ordering::Relaxed);
     let kubeconfig = control_plane.kubeconfig_by("sigma", &proxy.url)?;
     let policy = one_pool("50%", "ecs");
-    let options = |name: &str, doorbell| SigmaOptions {
+    let options = |name: &str, requeue| SigmaOptions {
         kubeconfig: kubeconfig.clone(),
-        doorbell,
+        requeue,
         ..SigmaOptions::new(&control_plane, name, &policy)
     };
 
@@ -56,9 +56,9 @@ pub(super) async fn late_watch() -> Result<Facts> {
     let mut facts = vec![without_bell(&control_plane, &silent).await?];
     drop(silent);
     let waits = api.pod("plain", "w-off").await?;
-    ensure!(node_of(&waits).is_none(), "nobody rang, and the pod is bound");
-    let ringing = Sigma::start(&control_plane, options("sigma-ringing", true)).await?;
-    facts.push(with_bell(&control_plane, &ringing).await?);
+    ensure!(node_of(&waits).is_none(), "nobody requeued, and the pod is bound");
+    let requeueing = Sigma::start(&control_plane, options("sigma-requeueing", true)).await?;
+    facts.push(with_bell(&control_plane, &requeueing).await?);
     Ok(facts)
 }
 
@@ -83,12 +83,12 @@ async fn without_bell(control_plane: &ControlPlane, sigma: &Sigma) -> Result<Str
     sleep(PATIENCE).await;
     let asked = sigma.filter_calls().await? - before;
     let waits = api.pod("plain", "w-off").await?;
-    ensure!(node_of(&waits).is_none(), "the stale refusal did not happen: nothing was tested");
+    ensure!(node_of(&waits).is_none(), "the stale condition did not happen: nothing was tested");
     let explained = sigma.page("/api/v1/explain?namespace=plain&pod=w-off").await?;
     let kept = explained["nodes_kept"].as_u64().context("nodes_kept")?;
     ensure!(kept == 1, "one node has room by now, and explain says {explained}");
     Ok(format!(
-        "--doorbell=off, watch {LATE_MS} ms late: still pending {} s after the deletion, though explain \
+        "--requeue=off, watch {LATE_MS} ms late: still pending {} s after the deletion, though explain \
          sees room on {kept} node ({asked} filter call at the deletion)",
         PATIENCE.as_secs(),
     ))
@@ -97,7 +97,7 @@ async fn without_bell(control_plane: &ControlPlane, sigma: &Sigma) -> Result<Str
 async fn with_bell(control_plane: &ControlPlane, sigma: &Sigma) -> Result<String> {
     let api = &control_plane.admin;
     let begun = Instant::now();
-    // The same name: the pod that nobody rang is this one's to place.
+    // The same name: the pod that nobody requeued is this one's to place.
     let _scheduler = Scheduler::start(control_plane, &SchedulerOptions::new("off", sigma)).await?;
     let bound = async |name: &str| {
         let look = async || Ok(node_of(&api.pod("plain", name).await?).map(drop));
@@ -106,16 +106,16 @@ async fn with_bell(control_plane: &ControlPlane, sigma: &Sigma) -> Result<String
     bound("w-off").await?;
     let adopted = begun.elapsed();
     refused_pod(api, "w-on", "off").await?;
-    let before = sigma.metric("sigma_doorbells_total", "outcome=\"rung\"").await?;
+    let before = sigma.metric("sigma_doorbells_total", "outcome=\"requeued\"").await?;
     let begun = Instant::now();
     api.delete_pod("plain", "r-01").await?;
     bound("w-on").await?;
     let took = begun.elapsed();
-    let rung = sigma.metric("sigma_doorbells_total", "outcome=\"rung\"").await? - before;
+    let requeued = sigma.metric("sigma_doorbells_total", "outcome=\"requeued\"").await? - before;
     ensure!(took < Duration::from_secs(2), "bound {took:?} after the deletion");
-    ensure!(rung >= 1, "bound without a bell: nothing was tested");
+    ensure!(requeued >= 1, "bound without a bell: nothing was tested");
     Ok(format!(
-        "--doorbell=on, watch {LATE_MS} ms late: bound {:.2} s after the deletion by {rung} bell; the pod \
+        "--requeue=on, watch {LATE_MS} ms late: bound {:.2} s after the deletion by {requeued} bell; the pod \
          of before {:.1} s after a restart",
         took.as_secs_f64(),
         adopted.as_secs_f64(),

@@ -127,7 +127,7 @@ async fn fill(percentage: Option<u32>) -> Result<Facts> {
     let options = SchedulerOptions { percentage, ..SchedulerOptions::new("sigma", &sigma) };
     let begun = Instant::now();
     let mut scheduler = Scheduler::start(&control_plane, &options).await?;
-    // A pod refused over a hold is rung when it ends, so quiet is longer than a bell's gap.
+    // A pod refused over a hold is requeued when it ends, so quiet is longer than a bell's gap.
     let last = until_quiet(&recorder, Duration::from_secs(8)).await?;
     sigma.process.check()?;
     scheduler.process.check()?;
@@ -140,11 +140,11 @@ async fn fill(percentage: Option<u32>) -> Result<Facts> {
     let mut facts = judge(&recorder, &limits, &api.pods(None).await?, exact)?;
     let bound = recorder.record().bindings.len();
     facts.push(format!(
-        "{:.0} pods/s; {} filter calls; {} doorbells; sigma {now} MB RSS, at \
+        "{:.0} pods/s; {} filter calls; {} requeues; sigma {now} MB RSS, at \
          most {most} MB, {:.1} s CPU",
         bound as f64 / seconds,
         sigma.filter_calls().await?,
-        sigma.metric("sigma_doorbells_total", "outcome=\"rung\"").await?,
+        sigma.metric("sigma_doorbells_total", "outcome=\"requeued\"").await?,
         sigma.process.cpu()?.as_secs_f64(),
     ));
     Ok(facts)

@@ -5,7 +5,7 @@ mod bind;
 mod closed;
 mod constraints;
 mod devices;
-mod doorbell;
+mod requeue;
 mod faults;
 mod fill;
 mod intree;
@@ -41,7 +41,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("a_fill_every_node_offered", || Box::pin(fill::every_node_offered())),
     ("a_fill_default_sampling", || Box::pin(fill::default_sampling())),
     ("b_closed_policy_E01_E02_E03_F02", || Box::pin(closed::idle_then_open())),
-    ("b_doorbell", || Box::pin(doorbell::late_watch())),
+    ("b_doorbell", || Box::pin(requeue::late_watch())),
     ("c_sigma_killed_under_load", || Box::pin(outage::sigma_killed())),
     ("c_late_condition", || Box::pin(late_condition::ends_nothing())),
     ("c_lost_delete", || Box::pin(outage::lost_delete())),

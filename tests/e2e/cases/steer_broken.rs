@@ -131,7 +131,7 @@ impl Site {
         let options = SigmaOptions {
             kubeconfig: by("sigma", &to_sigma)?,
             knows_scheduler: true,
-            // Its answer before it has the whole picture would be one without any limit.
+            // Its answer before it has the whole snapshot would be one without any limit.
             more: vec!["--not-ready=reject".to_owned()],
             ..SigmaOptions::new(&control_plane, "sigma", policy)
         };
@@ -385,11 +385,11 @@ fn seeds() -> Result<u64> {
 /// Sigma is killed at each step; the pod is bound to its home once sigma is there again, and to some
 /// node by the kube-scheduler that can do without sigma.
 ///
-/// At all steps but one it is kube-scheduler alone that comes back: the text of the first refusal was new
+/// At all steps but one it is kube-scheduler alone that comes back: the text of the first unschedulable answer was new
 /// to the pod's condition, so its own status patch wakes the pod; asking a sigma that is gone is an error,
-/// and a pod that failed by an error is tried again after its back-off. So these pass without a doorbell,
-/// too (DESIGN §4.2: schedulable within its back-off). At `Again` the refusal changed nothing of the
-/// pod, and who would have woken it is dead: it sleeps until the next life reads its condition and rings it.
+/// and a pod that failed by an error is tried again after its back-off. So these pass without a requeue,
+/// too (DESIGN §4.2: schedulable within its back-off). At `Again` the unschedulable answer changed nothing of the
+/// pod, and who would have woken it is dead: it sleeps until the next life reads its condition and requeues it.
 /// Without sigma that is for kube-scheduler's flush of unschedulable pods, five minutes: not waited for.
 pub(super) async fn killed() -> Result<Facts> {
     let mut site = Site::start(ONLY, Some("home")).await?;

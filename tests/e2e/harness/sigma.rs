@@ -18,7 +18,7 @@ pub(crate) struct SigmaOptions {
     pub(crate) name: String,
     pub(crate) policy: String,
     pub(crate) kubeconfig: PathBuf,
-    pub(crate) doorbell: bool,
+    pub(crate) requeue: bool,
     pub(crate) bind: bool,
     pub(crate) audit_interval: &'static str,
     /// On a busy machine of two cores a program stands still for longer than the default 50 ms now
@@ -40,7 +40,7 @@ impl SigmaOptions {
             name: name.to_owned(),
             policy: policy.to_owned(),
             kubeconfig: control_plane.kubeconfig("sigma"),
-            doorbell: true,
+            requeue: true,
             bind: false,
             audit_interval: "10m",
             deadline: "800ms",
@@ -63,7 +63,7 @@ pub(crate) struct Sigma {
 }
 
 impl Sigma {
-    /// Starts it and waits until it has the whole picture.
+    /// Starts it and waits until it has the whole snapshot.
     pub(crate) async fn start(control_plane: &ControlPlane, options: SigmaOptions) -> Result<Self> {
         let dir = control_plane.dir.path().to_owned();
         std::fs::create_dir_all(dir.join(&options.name))?;
@@ -152,7 +152,7 @@ fn spawn(dir: &Path, options: &SigmaOptions, listen: u16, admin: u16) -> Result<
         format!("--policy={}", dir.join(&options.name).display()),
         format!("--listen=127.0.0.1:{listen}"),
         format!("--admin-listen=127.0.0.1:{admin}"),
-        format!("--doorbell={}", if options.doorbell { "on" } else { "off" }),
+        format!("--requeue={}", if options.requeue { "on" } else { "off" }),
         format!("--bind={}", if options.bind { "on" } else { "off" }),
         format!("--audit-interval={}", options.audit_interval),
         format!("--deadline={}", options.deadline),

@@ -132,7 +132,7 @@ pub(super) fn steering(mutants: &mut Mutants) {
         ("{nominateAhead: {window: 100}}", Warn),
         ("{nominateAhead: {batch: 0}}", Refuse),
         ("{nominateAhead: {ttlSeconds: 4}}", Refuse),
-        ("{nominateAhead: {headStartMs: 21}}", Refuse),
+        ("{nominateAhead: {filterDelayMs: 21}}", Refuse),
         ("{nominateAhed: {batch: 1}}", Refuse),
     ] {
         mutants.add(

@@ -11,7 +11,7 @@ use crate::k8s::{decode, slim::SlimPod};
 use crate::model::{Change, Kind, NodeOrd, Reason, Tick};
 use crate::sim::Fleet;
 
-fn world(setting: &Setting) -> View {
+fn view(setting: &Setting) -> View {
     let plan = plan(false).expect("the policy is valid");
     let mut state = ClusterState::default();
     state.apply(Change::PoolsSet(plan.pools.clone()));
@@ -30,22 +30,22 @@ fn world(setting: &Setting) -> View {
 /// Takes pods with all nodes through the engine; the sum of the tallies.
 fn decide(case: WireCase) -> BTreeMap<Reason, u32> {
     let setting = Setting::new(case, 1000).expect("it is large enough");
-    let world = world(&setting);
-    let (mut desk, mut asks) = (Decider::default(), OfferedPods::new(&setting));
+    let view = view(&setting);
+    let (mut decider, mut asks) = (Decider::default(), OfferedPods::new(&setting));
     let mut refused = BTreeMap::new();
     for ask in asks.take(setting.templates.len() + 5, 1000) {
         let slim: SlimPod = serde_json::from_str(&ask.pod_json).expect("it is JSON");
         let pod = Arc::new(decode::pod(&slim).expect("it is a pod"));
-        assert_eq!(world.class(world.classify(&pod).class).name, "online");
+        assert_eq!(view.class(view.classify(&pod).class).name, "online");
         let name = |at: &u32| setting.name(*at);
-        let ords = ask.offered.iter().map(|at| world.snapshot.names.ord(name(at)));
+        let ords = ask.offered.iter().map(|at| view.snapshot.names.ord(name(at)));
         let ords: Vec<NodeOrd> = ords.collect::<Option<_>>().expect("all nodes are known");
-        let answer = desk.filter(&world, &pod, &ords, Tick(0));
+        let answer = decider.filter(&view, &pod, &ords, Tick(0));
         let accepted = answer.accepted.iter().map(|at| ask.offered[*at as usize]);
         assert!(accepted.eq(setting.expected(&ask.offered)), "{}", pod.name);
         add(&mut refused, &answer.tally);
     }
-    assert_eq!(desk.holds().len(), 0, "nothing is held, so all pods meet the same");
+    assert_eq!(decider.holds().len(), 0, "nothing is held, so all pods meet the same");
     refused
 }
 

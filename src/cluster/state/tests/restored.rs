@@ -179,13 +179,13 @@ fn whoever_concluded_from_later_versions_is_told() {
     objects.push(seen_pod(&at(7, pod(8, 1))));
     state.apply(seen_pod(&at(100, pod(8, 1))));
     list(&mut state, objects);
-    let (_, settled) = state.publish();
-    let restored = settled.iter().filter(|it| matches!(it, Confirmed::Restored(_)));
+    let (_, confirmed) = state.publish();
+    let restored = confirmed.iter().filter(|it| matches!(it, Confirmed::Restored(_)));
     let want = [1, 2, 3, 4, 5, 7, 8].map(|uid| Confirmed::Restored(PodUid(uid)));
     assert_eq!(restored.copied().collect::<Vec<_>>(), want);
-    assert!(settled.contains(&Confirmed::Gone(PodUid(6))), "{settled:?}");
+    assert!(confirmed.contains(&Confirmed::Gone(PodUid(6))), "{confirmed:?}");
     // A list of the same store tells nothing of the kind.
     list(&mut state, truth(8));
-    let (_, settled) = state.publish();
-    assert!(!settled.iter().any(|it| matches!(it, Confirmed::Restored(_))), "{settled:?}");
+    let (_, confirmed) = state.publish();
+    assert!(!confirmed.iter().any(|it| matches!(it, Confirmed::Restored(_))), "{confirmed:?}");
 }

@@ -27,10 +27,10 @@ fn while_the_watch_is_silent_or_lost_no_hold_ends_by_its_time() {
         assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
         site.see([doubt(Kind::Pods)]);
         // It may be on `a` for a minute already.
-        assert_eq!(site.desk.expire(&site.world, Tick(60_000)), 0);
+        assert_eq!(site.decider.expire(&site.view, Tick(60_000)), 0);
         assert_eq!(site.filter(&second, &["a"], 60_000), Err(Reason::AllocationLimit));
         site.see([Change::WatchBack(Kind::Pods)]);
-        assert_eq!(site.desk.expire(&site.world, Tick(60_001)), 1);
+        assert_eq!(site.decider.expire(&site.view, Tick(60_001)), 1);
         assert_eq!(site.filter(&second, &["a"], 60_001), Ok(vec!["a"]));
     }
 }
@@ -39,10 +39,10 @@ fn while_the_watch_is_silent_or_lost_no_hold_ends_by_its_time() {
 fn a_process_that_was_stopped_ends_no_hold_before_it_has_read_what_waited() {
     let mut site = site(&["a"]);
     assert_eq!(site.filter(&pod(1, 5), &["a"], 0), Ok(vec!["a"]));
-    let mut ended = |ms| site.desk.expire(&site.world, Tick(ms));
+    let mut ended = |ms| site.decider.expire(&site.view, Tick(ms));
     assert_eq!([15_001, 30_000].map(&mut ended), [0, 1]);
     assert_eq!(site.filter(&pod(2, 5), &["a"], 30_000), Ok(vec!["a"]));
-    let mut ended = |ms| site.desk.expire(&site.world, Tick(ms));
+    let mut ended = |ms| site.decider.expire(&site.view, Tick(ms));
     // It stands still for half a minute.
     assert_eq!([60_000, 60_050, 60_999, 61_000].map(&mut ended), [0, 0, 0, 1]);
 }
@@ -58,7 +58,7 @@ fn a_silent_watch_leaves_nothing_else_in_doubt() {
     assert_eq!(site.filter(&first, &["b"], 1), Ok(vec!["b"]));
     assert_eq!(site.filter(&second, &["a"], 1), Ok(vec!["a"]));
     site.see([Change::PodGone { uid: second.uid }]);
-    assert!(!site.desk.is_held(second.uid));
+    assert!(!site.decider.is_held(second.uid));
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn who_is_gone_holds_nothing_and_waits_for_no_bell() {
     assert_eq!(site.filter(&small, &["a"], 0), Ok(vec!["a"]));
     assert_eq!(site.filter(&large, &["a"], 0), Err(Reason::AllocationLimit));
     let ords = site.ords(&["a"]);
-    site.desk.hold(&site.world, &small, &ords, Tick(1));
-    site.desk.refuse(&site.world, &Arc::new(large), &ords, Reason::Overloaded, Tick(1));
-    assert!(site.desk.holds().is_empty() && site.desk.refusals().is_empty());
+    site.decider.hold(&site.view, &small, &ords, Tick(1));
+    site.decider.refuse(&site.view, &Arc::new(large), &ords, Reason::Overloaded, Tick(1));
+    assert!(site.decider.holds().is_empty() && site.decider.unschedulable().is_empty());
 }
 
 #[test]
@@ -88,9 +88,9 @@ fn what_a_restored_server_says_is_newer_than_what_was_known() {
     let (begin, end) = (Change::RelistBegin(Kind::Pods), Change::RelistEnd(Kind::Pods));
     site.see([begin].into_iter().chain(list).chain([end]));
     // The one that is back waits again, and the other asks for less than when it was refused.
-    let rings = site.desk.rings(&site.world, Nominates::NONE, Tick(5000), 10, 1000);
-    let asks: Vec<_> = rings.iter().map(|it| it.pod.requests.base.cpu_milli).collect();
+    let requeues = site.decider.requeues(&site.view, Nominates::NONE, Tick(5000), 10, 1000);
+    let asks: Vec<_> = requeues.iter().map(|it| it.pod.requests.base.cpu_milli).collect();
     assert_eq!(asks, [1000]);
     assert_eq!(site.filter(&back, &["a"], 5001), Ok(vec!["a"]));
-    assert!(site.desk.is_held(back.uid));
+    assert!(site.decider.is_held(back.uid));
 }

@@ -16,7 +16,7 @@ fn a_degraded_answer_is_by_class() {
         (Pod { priority: 3, ..pod(1, 1) }, [why, why, why]),
         (lowered, [why, why, why]),
     ] {
-        assert_eq!(degraded(&site.world, &it, &nodes, why), want, "priority {}", it.priority);
+        assert_eq!(degraded(&site.view, &it, &nodes, why), want, "priority {}", it.priority);
     }
 }
 
@@ -27,8 +27,8 @@ fn a_degraded_refusal_keeps_the_text_and_is_rung() {
     site.see([seen_pod(&it)]);
     let nodes = site.ords(&["a"]);
     let refuse = |site: &mut TestReplica, why, now| {
-        let world = site.world.clone();
-        site.desk.refuse(&world, &it, &nodes, why, Tick(now))
+        let view = site.view.clone();
+        site.decider.refuse(&view, &it, &nodes, why, Tick(now))
     };
     assert_eq!(refuse(&mut site, Reason::NotSynced, 0), Reason::NotSynced);
     // The first decision replaces what was said instead of one; after that the text stays.
@@ -36,8 +36,8 @@ fn a_degraded_refusal_keeps_the_text_and_is_rung() {
     assert_eq!(refuse(&mut site, Reason::Overloaded, 2), Reason::AllocationLimit);
     let small = Pod { priority: 3, ..pod(2, 1) };
     site.see([seen_pod(&small)]);
-    let world = site.world.clone();
+    let view = site.view.clone();
     let small = Arc::new(small);
-    let told = site.desk.refuse(&world, &small, &nodes, Reason::Overloaded, Tick(3));
-    assert_eq!((told, site.rung(4)), (Reason::Overloaded, vec![2]));
+    let told = site.decider.refuse(&view, &small, &nodes, Reason::Overloaded, Tick(3));
+    assert_eq!((told, site.requeued_uids(4)), (Reason::Overloaded, vec![2]));
 }

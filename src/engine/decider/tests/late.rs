@@ -8,9 +8,9 @@ use crate::model::{Profile, Profiles};
 
 /// The pod with a condition of an earlier attempt, as a watch tells of it now.
 fn late(pod: &Pod, reason: Option<Reason>) -> Change {
-    let (refusal, resource_version) =
+    let (condition, resource_version) =
         (Some(UnschedulableCondition { reason }), pod.resource_version + 1);
-    seen_pod(&Pod { refusal, resource_version, ..pod.clone() })
+    seen_pod(&Pod { condition, resource_version, ..pod.clone() })
 }
 
 const TEXTS: [Option<Reason>; 3] = [None, Some(Reason::AllocationLimit), Some(Reason::Steered)];
@@ -24,11 +24,11 @@ fn a_condition_ends_no_hold_whatever_answer_the_hold_is_of() {
         }),
         ("by role", |site, pod| {
             let ords = site.ords(&["a"]);
-            site.desk.hold(&site.world, pod, &ords, Tick(1));
+            site.decider.hold(&site.view, pod, &ords, Tick(1));
         }),
         ("nominated ahead", |site, pod| {
             let ord = site.ords(&["a"])[0];
-            assert!(site.desk.hold_for(&site.world, pod, ord, Tick(1)).is_some());
+            assert!(site.decider.hold_for(&site.view, pod, ord, Tick(1)).is_some());
         }),
     ];
     for (kind, answer) in answers {
@@ -38,7 +38,7 @@ fn a_condition_ends_no_hold_whatever_answer_the_hold_is_of() {
             site.see([seen_pod(&first)]);
             // Attempt k, which fails behind us. Its condition is on the way.
             assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
-            site.desk.release(first.uid);
+            site.decider.release(first.uid);
             answer(&mut site, &first);
             site.see([late(&first, text)]);
             let next = site.filter(&second, &["a"], 2);
@@ -57,10 +57,10 @@ fn a_target_that_ends_takes_no_hold_of_an_answer_with_it() {
     let me = pod(1, 5);
     site.see([seen_pod(&me)]);
     let ord = site.ords(&["a"])[0];
-    let held = site.desk.hold_for(&site.world, &me, ord, Tick(1)).expect("nothing is held");
+    let held = site.decider.hold_for(&site.view, &me, ord, Tick(1)).expect("nothing is held");
     // In the same millisecond.
     assert_eq!(site.filter(&me, &["a"], 1), Ok(vec!["a"]));
-    assert!(!site.desk.is_held_by(me.uid, held) && !site.desk.end_hold(me.uid, held));
+    assert!(!site.decider.is_held_by(me.uid, held) && !site.decider.end_hold(me.uid, held));
     assert_eq!(site.filter(&pod(2, 5), &["a"], 2), Err(Reason::AllocationLimit));
 }
 
@@ -71,14 +71,17 @@ fn a_pod_that_was_answered_since_is_not_adopted_by_an_older_condition() {
     let text = Some(Reason::AllocationLimit);
     site.see([seen_pod(&waits), late(&answered, text)]);
     assert_eq!(site.filter(&answered, &["a"], 0), Ok(vec!["a"]));
-    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 0);
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 0);
     // The condition of an attempt that an earlier process has answered comes after the first look.
     site.see([late(&waits, text)]);
-    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(1000)), 1);
-    assert_eq!((site.rung(1000), site.desk.refusals().reason(waits.uid)), (vec![1], text));
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(1000)), 1);
+    assert_eq!(
+        (site.requeued_uids(1000), site.decider.unschedulable().reason(waits.uid)),
+        (vec![1], text)
+    );
     // What was answered has failed behind us.
-    site.desk.expire(&site.world, Tick(30_000));
-    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(30_000)), 1);
+    site.decider.expire(&site.view, Tick(30_000));
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(30_000)), 1);
 }
 
 /// Nodes `a` and `b`, of which `b` is not offered; the pod is steered there.
@@ -93,9 +96,10 @@ fn steered() -> (TestReplica, Pod) {
     let me = Pod { priority: 9, ..pod(1, 5) };
     site.see([seen_pod(&me)]);
     let (nodes, it) = (site.ords(&["a"]), Arc::new(me.clone()));
-    let mut answer = site.desk.filter(&site.world, &it, &nodes, Tick(0));
-    let helm = SteerContext { acts: true, preempt_verb: PreemptVerb::Configured, is_paused: false };
-    site.desk.steer(&site.world, &it, &nodes, helm, Tick(0), &mut answer);
+    let mut answer = site.decider.filter(&site.view, &it, &nodes, Tick(0));
+    let context =
+        SteerContext { acts: true, preempt_verb: PreemptVerb::Configured, is_paused: false };
+    site.decider.steer(&site.view, &it, &nodes, context, Tick(0), &mut answer);
     assert!(answer.steer.is_some(), "{answer:?}");
     (site, me)
 }
@@ -105,23 +109,23 @@ fn what_becomes_of_an_earlier_write_does_not_end_what_a_later_answer_by_role_hol
     type Ends = fn(&mut TestReplica, &Pod);
     let ends: [(&str, Ends); 4] = [
         ("failed", |site, pod| {
-            site.desk.steer_written(&site.world, (pod.uid, 1), Wrote::Failed, Tick(2));
+            site.decider.steer_written(&site.view, (pod.uid, 1), Wrote::Failed, Tick(2));
         }),
         ("changed", |site, pod| {
-            site.desk.steer_written(&site.world, (pod.uid, 1), Wrote::Changed, Tick(2));
+            site.decider.steer_written(&site.view, (pod.uid, 1), Wrote::Changed, Tick(2));
         }),
         ("expired", |site, _| {
-            site.desk.expire_steers(&site.world, Tick(20_000));
+            site.decider.expire_steers(&site.view, Tick(20_000));
         }),
         ("condition", |site, pod| site.see([late(pod, Some(Reason::Steered))])),
     ];
     for (kind, end) in ends {
         let (mut site, me) = steered();
         let ords = site.ords(&["b"]);
-        site.desk.hold(&site.world, &me, &ords, Tick(1));
+        site.decider.hold(&site.view, &me, &ords, Tick(1));
         end(&mut site, &me);
-        assert!(site.desk.is_held(me.uid), "{kind}");
-        let outcome = site.desk.steers().record(me.uid).and_then(|it| it.outcome);
+        assert!(site.decider.is_held(me.uid), "{kind}");
+        let outcome = site.decider.steers().record(me.uid).and_then(|it| it.outcome);
         assert_eq!(outcome, Some(SteerOutcome::Lost), "{kind}");
     }
 }
@@ -131,16 +135,16 @@ fn a_refusal_by_role_is_not_counted_as_a_target_that_was_not_wanted() {
     let (mut site, me) = steered();
     let named = Arc::new(Pod { nominated: Some("b".into()), priority: 3, ..me });
     let ords = site.ords(&["b"]);
-    site.desk.refuse(&site.world, &named, &ords, Reason::Overloaded, Tick(1));
-    assert!(!site.desk.is_held(named.uid), "it was refused");
+    site.decider.refuse(&site.view, &named, &ords, Reason::Overloaded, Tick(1));
+    assert!(!site.decider.is_held(named.uid), "it was refused");
     // The rest of the attempt: kube-scheduler offers its window.
-    let (nodes, helm) = (
+    let (nodes, context) = (
         site.ords(&["a"]),
         SteerContext { acts: true, preempt_verb: PreemptVerb::Configured, is_paused: false },
     );
-    let mut answer = site.desk.filter(&site.world, &named, &nodes, Tick(2));
-    site.desk.steer(&site.world, &named, &nodes, helm, Tick(2), &mut answer);
-    let outcome = site.desk.steers().record(named.uid).and_then(|it| it.outcome);
+    let mut answer = site.decider.filter(&site.view, &named, &nodes, Tick(2));
+    site.decider.steer(&site.view, &named, &nodes, context, Tick(2), &mut answer);
+    let outcome = site.decider.steers().record(named.uid).and_then(|it| it.outcome);
     assert_eq!((outcome, answer.steer), (Some(SteerOutcome::Lost), None));
 }
 
@@ -165,11 +169,11 @@ fn the_room_of_a_gang_whose_permit_times_out_is_free_thirty_seconds_after_its_an
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     // Permit timed out after 10 s, and the conditions were told. Nobody knows of which attempt they are.
     for ms in [10_000, 20_000, 29_999] {
-        assert_eq!(site.desk.expire(&site.world, Tick(ms)), 0);
+        assert_eq!(site.decider.expire(&site.view, Tick(ms)), 0);
         assert_eq!(site.filter(&pod(900, 5), &names, ms), Err(Reason::AllocationLimit), "{ms}");
     }
-    assert_eq!(site.desk.expire(&site.world, Tick(30_000)), gang.len());
-    assert!(site.desk.holds().is_empty());
+    assert_eq!(site.decider.expire(&site.view, Tick(30_000)), gang.len());
+    assert!(site.decider.holds().is_empty());
     assert!(site.filter(&pod(900, 5), &names, 30_000).is_ok());
 }
 
@@ -180,32 +184,32 @@ fn the_room_of_a_pod_whose_permit_timed_out_is_free_at_its_next_filter_call() {
     let last = &gang[99];
     assert_eq!(site.filter(&pod(900, 5), &["n099"], 11_000), Err(Reason::AllocationLimit));
     // It comes back for another node, or for none.
-    assert!(site.filter(last, &["gone"], 11_000).is_err());
+    assert!(site.filter(last, &["tombstones"], 11_000).is_err());
     assert_eq!(site.filter(&pod(900, 5), &["n099"], 11_000), Ok(vec!["n099"]));
     // And by its deletion.
     site.see(gang[..99].iter().map(|it| Change::PodGone { uid: it.uid }));
     assert!(site.filter(&pod(901, 5), &names[..99], 11_001).is_ok());
-    assert_eq!(site.desk.holds().len(), 2);
+    assert_eq!(site.decider.holds().len(), 2);
 }
 
 #[test]
 fn pods_that_another_scheduler_asks_another_sigma_about_are_not_adopted() {
     let told = |uid, scheduler: &str| {
-        let refusal = Some(UnschedulableCondition { reason: Some(Reason::AllocationLimit) });
-        seen_pod(&Pod { refusal, scheduler: scheduler.into(), ..pod(uid, 1) })
+        let condition = Some(UnschedulableCondition { reason: Some(Reason::AllocationLimit) });
+        seen_pod(&Pod { condition, scheduler: scheduler.into(), ..pod(uid, 1) })
     };
     let mut site = site(&["a"]);
     site.see([told(1, "default-scheduler"), told(2, "other")]);
     let adopted = |site: &mut TestReplica| {
-        site.desk.adopt_refusals(&site.world, Tick(0));
-        [1, 2].map(|uid| site.desk.refusals().reason(PodUid(uid)).is_some())
+        site.decider.adopt_conditions(&site.view, Tick(0));
+        [1, 2].map(|uid| site.decider.unschedulable().reason(PodUid(uid)).is_some())
     };
     assert_eq!(adopted(&mut site), [true, true], "nobody has asked yet");
-    site.desk = Decider::default();
+    site.decider = Decider::default();
     assert_eq!(site.filter(&pod(9, 1), &["a"], 0), Ok(vec!["a"]));
     assert_eq!(adopted(&mut site), [true, false], "one of them asks");
     let by_scheduler = [("other".into(), Profile::default())].into();
     site.see([Change::ProfilesSet(Arc::new(Profiles { by_scheduler, ..Profiles::default() }))]);
-    site.desk = Decider::default();
+    site.decider = Decider::default();
     assert_eq!(adopted(&mut site), [false, true], "the configuration names one");
 }

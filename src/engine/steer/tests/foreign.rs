@@ -28,8 +28,8 @@ fn a_pod_that_returns_with_anothers_nomination_ends_its_steer() {
                 let takes: Vec<u32> = takes.into_iter().map(|at| at as u32).collect();
                 assert_eq!((answer.steer, answer.accepted), (None, takes), "{offered:?}");
                 // It keeps nothing but what the answer does.
-                assert!(!site.desk.is_held(me.uid));
-                assert!(site.desk.expire_steers(&site.world, Tick(6)).is_empty());
+                assert!(!site.decider.is_held(me.uid));
+                assert!(site.decider.expire_steers(&site.view, Tick(6)).is_empty());
             }
         }
     }
@@ -45,8 +45,8 @@ fn while_it_stands_the_pod_is_neither_steered_nor_nominated() {
         assert_eq!((answer.steer, answer.unsteered), (None, Some(Unsteered::Nominated)));
         assert_eq!(site.may_evict(asked), [true], "preemption goes on with its own");
         for now in [1, 2000, 9000] {
-            let rings = site.requeued(now);
-            assert!(rings.iter().all(|it| it.steer.is_none()), "{rings:?}");
+            let requeues = site.requeued(now);
+            assert!(requeues.iter().all(|it| it.steer.is_none()), "{requeues:?}");
         }
         // Once it is gone, the pod is as any other.
         site.see([seen_pod(&Pod { resource_version: 101, ..me.clone() })]);
@@ -64,7 +64,7 @@ fn a_write_that_finds_anothers_nomination_ends_the_steer() {
     assert_eq!(site.outcome(&me), Some(SteerOutcome::Overruled));
     site.see([seen_pod(&known_later(nominated(&me, "y")))]);
     assert!(site.requeued(5).iter().all(|it| it.steer.is_none()));
-    assert!(site.desk.expire_steers(&site.world, Tick(6)).is_empty(), "nothing is taken back");
+    assert!(site.decider.expire_steers(&site.view, Tick(6)).is_empty(), "nothing is taken back");
 }
 
 #[test]
@@ -86,10 +86,10 @@ fn a_nomination_of_ours_that_nobody_wants_is_taken_back_unless_it_may_be_another
         site.asked(&ours, &WINDOW, ACTS, 2);
         assert_eq!(site.outcome(&me), Some(SteerOutcome::NotHonoured));
         site.see(seen.clone());
-        let cleared = site.desk.expire_steers(&site.world, Tick(3));
+        let cleared = site.decider.expire_steers(&site.view, Tick(3));
         let nodes: Vec<&str> = cleared.iter().map(|it| &*it.node).collect();
         assert_eq!(nodes, if wanted { vec!["t"] } else { vec![] }, "{seen:?}");
-        assert!(site.desk.expire_steers(&site.world, Tick(4)).is_empty(), "once");
+        assert!(site.decider.expire_steers(&site.view, Tick(4)).is_empty(), "once");
     }
 }
 
@@ -107,7 +107,7 @@ fn who_has_an_offered_node_by_now_is_not_sent_away_again() {
 }
 
 /// kube-scheduler has evicted for the pod, and tries the node alone. It has heard that the victim is gone
-/// before us: refused by our older picture, the pod would get victims elsewhere.
+/// before us: refused by our older snapshot, the pod would get victims elsewhere.
 #[test]
 fn a_node_that_preemption_has_made_free_is_not_refused_for_what_we_have_not_heard() {
     let me = Pod { priority: 9, ..nominated(&pod(1, 6), "t") };
@@ -132,7 +132,7 @@ fn a_node_that_preemption_has_made_free_is_not_refused_for_what_we_have_not_hear
             if takes { vec![0] } else { vec![] },
             "{offered:?} {on_node:?}"
         );
-        assert_eq!(site.desk.refusals().is_empty(), takes);
+        assert_eq!(site.decider.unschedulable().is_empty(), takes);
     }
     // The rest of the node is too small for it as well.
     let stays = Pod { priority: 0, ..placed(&pod(8, 9), "t") };

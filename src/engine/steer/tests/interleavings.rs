@@ -23,9 +23,9 @@ enum SteerStep {
     Degraded { accepts: bool },
     /// The oldest order is written, or fails unless it must be carried out.
     Write { fails: bool },
-    /// The desk learns the oldest outcome that it was not told.
+    /// The decider learns the oldest outcome that it was not told.
     Told,
-    /// A watch shows the desk the pod as it is.
+    /// A watch shows the decider the pod as it is.
     Watched,
     /// Somebody else nominates a node for the pod.
     Nominated,
@@ -57,7 +57,7 @@ fn steps() -> impl Strategy<Value = Vec<SteerStep>> {
     prop::collection::vec(step, 0..60)
 }
 
-/// The API server, kube-scheduler's queue and the actor, around a desk.
+/// The API server, kube-scheduler's queue and the actor, around a decider.
 struct SteerRig {
     site: TestReplica,
     now_ms: u64,
@@ -113,7 +113,7 @@ impl SteerRig {
             SteerStep::Told => {
                 if let Some((round, wrote)) = self.outcomes.pop_front() {
                     let now = Tick(self.now_ms);
-                    self.site.desk.steer_written(&self.site.world, round, wrote, now);
+                    self.site.decider.steer_written(&self.site.view, round, wrote, now);
                 }
             }
             SteerStep::Watched => self.watched(),
@@ -142,7 +142,8 @@ impl SteerRig {
 
     fn changed(&mut self) {
         self.pod.resource_version += 1;
-        self.pod.refusal = self.text.map(|reason| UnschedulableCondition { reason: Some(reason) });
+        self.pod.condition =
+            self.text.map(|reason| UnschedulableCondition { reason: Some(reason) });
     }
 
     fn status_patched(&mut self, at: usize) {
@@ -166,17 +167,17 @@ impl SteerRig {
             return;
         }
         self.awake = false;
-        let (world, now) = (self.site.world.clone(), Tick(self.now_ms));
+        let (view, now) = (self.site.view.clone(), Tick(self.now_ms));
         let pod = Arc::new(self.pod.clone());
         if accepts {
             let nodes = self.site.ords(&WINDOW);
-            self.site.desk.hold(&world, &pod, &nodes, now);
+            self.site.decider.hold(&view, &pod, &nodes, now);
             self.answered_by_role = Some(now.plus_ms(HoldLimits::default().ttl_ms));
             // After a back-off.
             self.awake = true;
         } else {
             let any = [NodeOrd::UNKNOWN];
-            let text = self.site.desk.refuse(&world, &pod, &any, Reason::Overloaded, now);
+            let text = self.site.decider.refuse(&view, &pod, &any, Reason::Overloaded, now);
             self.answered_by_role = None;
             self.failed(text);
         }
@@ -187,29 +188,29 @@ impl SteerRig {
         self.site.see([seen_pod(&seen)]);
     }
 
-    /// What the doorbell's task does.
+    /// What the requeue's task does.
     fn background(&mut self) {
         let now = Tick(self.now_ms);
-        for record in self.site.desk.expire_steers(&self.site.world, now) {
+        for record in self.site.decider.expire_steers(&self.site.view, now) {
             if self.pod.nominated.as_deref() == Some(&*record.node) && !self.bound {
                 self.pod.nominated = None;
                 self.changed();
                 self.awake = true;
             }
         }
-        self.site.desk.expire(&self.site.world, now);
-        let rings = self.site.desk.rings(
-            &self.site.world,
+        self.site.decider.expire(&self.site.view, now);
+        let requeues = self.site.decider.requeues(
+            &self.site.view,
             Nominates::if_any(self.acts),
             now,
             9,
             usize::MAX,
         );
-        for ring in rings {
-            match ring.steer {
+        for requeue in requeues {
+            match requeue.steer {
                 Some(order) => {
                     assert!(self.acts && order.round == 1);
-                    assert_eq!(self.site.may_evict(&ring.pod), [false]);
+                    assert_eq!(self.site.may_evict(&requeue.pod), [false]);
                     self.num_requeued += 1;
                     self.replace_order(order);
                 }
@@ -254,15 +255,15 @@ impl SteerRig {
         }
     }
 
-    /// The text of a refusal, or nothing if the pod is bound.
+    /// The text of a unschedulable answer, or nothing if the pod is bound.
     fn answered(&mut self, pod: &Pod, names: &[&str], written_within: bool) -> Option<Reason> {
-        let helm = SteerContext { acts: self.acts, ..ACTS };
-        let answer = self.site.asked(pod, names, helm, self.now_ms);
+        let context = SteerContext { acts: self.acts, ..ACTS };
+        let answer = self.site.asked(pod, names, context, self.now_ms);
         if let Some(order) = answer.steer {
             assert_eq!((answer.accepted.len(), &*order.node), (0, "t"));
             assert!(self.acts && !self.bound);
             self.num_begun += usize::from(order.round == 1);
-            assert!(self.site.desk.is_held(pod.uid), "the target is kept for it");
+            assert!(self.site.decider.is_held(pod.uid), "the target is kept for it");
             assert_eq!(self.site.may_evict(pod), [false]);
             self.replace_order(order);
         }
@@ -325,16 +326,16 @@ proptest! {
         for step in steps {
             rig.take(step);
             prop_assert!(rig.num_begun <= 1, "steered twice for one cause");
-            let is_held = rig.site.desk.is_held(rig.pod.uid);
+            let is_held = rig.site.decider.is_held(rig.pod.uid);
             let must_hold = rig.answered_by_role.is_some_and(|until| Tick(rig.now_ms) < until);
             prop_assert!(is_held || !must_hold, "it may be bound by its last answer");
         }
         rig.comes_to_rest(&["x", "t"]);
-        prop_assert!(rig.bound, "it sleeps: {:?}", rig.site.desk.steers());
-        let desk = &rig.site.desk;
-        prop_assert!(desk.holds().is_empty() && desk.steers().open.is_empty());
-        prop_assert!(desk.steers().spent.is_empty() || !rig.bound);
-        let news = rig.site.desk.take_steer_news();
+        prop_assert!(rig.bound, "it sleeps: {:?}", rig.site.decider.steers());
+        let decider = &rig.site.decider;
+        prop_assert!(decider.holds().is_empty() && decider.steers().open.is_empty());
+        prop_assert!(decider.steers().spent.is_empty() || !rig.bound);
+        let news = rig.site.decider.take_steer_news();
         let num_begun = rig.num_begun + rig.num_requeued;
         prop_assert_eq!(news.len(), num_begun, "each has one outcome: {:?}", news);
     }
@@ -354,7 +355,7 @@ proptest! {
             });
         }
         rig.comes_to_rest(&WINDOW);
-        prop_assert!(rig.bound, "{:?}", rig.site.desk.steers());
+        prop_assert!(rig.bound, "{:?}", rig.site.decider.steers());
         prop_assert_eq!(rig.site.outcome(&rig.pod), Some(SteerOutcome::Honoured));
     }
 }

@@ -18,16 +18,16 @@ fn a_pod_whose_only_node_was_not_offered_is_requeued_with_its_nomination() {
     spent(&mut site, &me, 0);
     let order = site.sent_at_requeue(1);
     assert_eq!((&*order.node, order.round, order.cause), ("t", 1, Cause::Elsewhere));
-    assert!(site.desk.is_held(me.uid), "no other pod is sent there");
+    assert!(site.decider.is_held(me.uid), "no other pod is sent there");
     assert_eq!(site.may_evict(&me), [false]);
-    let record = site.desk.steers().record(me.uid).expect("it is under way");
+    let record = site.decider.steers().record(me.uid).expect("it is under way");
     assert!(record.is_requeue && record.outcome.is_none());
     assert_eq!(site.requeued(9000), [], "not while it is under way");
     site.wrote(&order, Wrote::Done, 9001);
     assert_eq!(site.asked(&nominated(&me, "t"), &["t"], ACTS, 9002).accepted, [0]);
     assert_eq!(site.outcome(&me), Some(SteerOutcome::Honoured));
     site.see([seen_pod(&placed(&me, "t"))]);
-    site.desk.expire_steers(&site.world, Tick(9003));
+    site.decider.expire_steers(&site.view, Tick(9003));
     assert!(site.is_left_clean());
 }
 
@@ -49,9 +49,10 @@ fn whoever_may_not_be_nominated_is_only_woken() {
         let mut site = site(false, &[&plain()]);
         spent(&mut site, &plain(), 0);
         site.see(change.clone());
-        let rings = site.desk.rings(&site.world, Nominates::if_any(acts), Tick(1), 9, usize::MAX);
-        assert_eq!(rings.len(), 1, "it is woken: {change:?}");
-        assert_eq!(rings[0].steer.is_some(), nominates, "{acts} {change:?}");
+        let requeues =
+            site.decider.requeues(&site.view, Nominates::if_any(acts), Tick(1), 9, usize::MAX);
+        assert_eq!(requeues.len(), 1, "it is woken: {change:?}");
+        assert_eq!(requeues[0].steer.is_some(), nominates, "{acts} {change:?}");
     }
 }
 
@@ -61,8 +62,8 @@ fn a_node_that_was_offered_is_worth_a_plain_requeue() {
     let mut site = site(false, &[&me]);
     spent(&mut site, &me, 0);
     site.see([seen_node(Node { resource_version: 2, ..home("x") })]);
-    let rings = site.requeued(1);
-    assert!(rings.len() == 1 && rings[0].steer.is_none(), "{rings:?}");
+    let requeues = site.requeued(1);
+    assert!(requeues.len() == 1 && requeues[0].steer.is_none(), "{requeues:?}");
 }
 
 #[test]
@@ -78,9 +79,9 @@ fn a_budget_that_is_spent_costs_the_nomination_and_not_the_requeue() {
     for (at, pod) in (0..).zip(&pods) {
         spent(&mut site, pod, 1000 * at);
     }
-    let nominated = |rings: &[Requeue]| rings.iter().filter(|it| it.steer.is_some()).count();
-    let rings = site.requeued(5000);
-    assert_eq!((rings.len(), nominated(&rings)), (3, 2));
+    let nominated = |requeues: &[Requeue]| requeues.iter().filter(|it| it.steer.is_some()).count();
+    let requeues = site.requeued(5000);
+    assert_eq!((requeues.len(), nominated(&requeues)), (3, 2));
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn the_gaps_are_those_of_the_requeue_however_it_ends() {
                 assert_eq!(again.is_some(), round < rounds);
                 order = again.unwrap_or(order);
             }
-            assert!(site.desk.steers().open.is_empty());
+            assert!(site.decider.steers().open.is_empty());
             assert_eq!(site.requeued(now + gap - 1), [], "{gap}");
             now += gap;
         }
@@ -120,10 +121,10 @@ fn after_a_write_that_failed_it_is_only_woken_for_a_while() {
     site.wrote(&order, Wrote::Failed, 0);
     let nominates: Vec<bool> = [0, 1000, 3000, 7000, 15_000]
         .map(|now| {
-            let rings = site.requeued(now);
-            assert_eq!(rings.len(), 1, "{now}");
+            let requeues = site.requeued(now);
+            assert_eq!(requeues.len(), 1, "{now}");
             site.asked(&me, &WINDOW, ACTS, now);
-            rings[0].steer.is_some()
+            requeues[0].steer.is_some()
         })
         .into();
     assert_eq!(nominates, [false, false, false, false, true]);
@@ -142,8 +143,8 @@ fn it_is_never_sent_again_to_a_target_that_kube_scheduler_refused() {
     };
     not_honoured(&mut site, &order, 0);
     // There is no other: it is woken, and kube-scheduler chooses by itself.
-    let rings = site.requeued(1);
-    assert!(rings.len() == 1 && rings[0].steer.is_none(), "{rings:?}");
+    let requeues = site.requeued(1);
+    assert!(requeues.len() == 1 && requeues[0].steer.is_none(), "{requeues:?}");
     site.see(["t2", "t3"].map(|name| seen_node(home(name))));
     let mut now = 1;
     let mut sent = Vec::new();
@@ -157,8 +158,8 @@ fn it_is_never_sent_again_to_a_target_that_kube_scheduler_refused() {
     assert_eq!(sent, ["t2", "t3"]);
     for gap in [4000, 8000] {
         now += gap;
-        let rings = site.requeued(now);
-        assert!(rings.len() == 1 && rings[0].steer.is_none(), "{rings:?}");
+        let requeues = site.requeued(now);
+        assert!(requeues.len() == 1 && requeues[0].steer.is_none(), "{requeues:?}");
     }
     // Another node under another name.
     site.see([seen_node(home("t4"))]);
@@ -181,8 +182,8 @@ fn a_target_of_a_nomination_ahead_that_kube_scheduler_refused_is_not_tried_again
             SteerContext { acts: false, ..ACTS },
             1,
         );
-        let rings = site.requeued(2);
-        assert_eq!((rings.len(), rings[0].steer.is_some()), (1, is_wanted));
+        let requeues = site.requeued(2);
+        assert_eq!((requeues.len(), requeues[0].steer.is_some()), (1, is_wanted));
     }
 }
 
@@ -190,9 +191,9 @@ fn a_target_of_a_nomination_ahead_that_kube_scheduler_refused_is_not_tried_again
 fn after_a_restart_whoever_was_sent_away_is_requeued_with_a_nomination() {
     let (me, other) = (told(&pod(1, 1), Reason::Steered), told(&pod(2, 1), Reason::PoolClosed));
     let mut site = site(false, &[&me, &other]);
-    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 2);
-    let rings = site.requeued(0);
-    let sent = rings.iter().map(|it| (it.pod.uid.0, it.steer.is_some()));
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 2);
+    let requeues = site.requeued(0);
+    let sent = requeues.iter().map(|it| (it.pod.uid.0, it.steer.is_some()));
     // The other may have been refused by nodes that it passes on now: it asks, and is steered by that.
     assert_eq!(sent.collect::<Vec<_>>(), [(1, true), (2, false)]);
 }

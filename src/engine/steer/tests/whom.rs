@@ -11,8 +11,10 @@ use crate::testing::claim;
 fn whom_a_steer_could_harm_is_not_steered() {
     let plain = || pod(1, 1);
     let off = SteerContext { acts: false, ..ACTS };
-    let told =
-        Pod { refusal: Some(UnschedulableCondition { reason: Some(Reason::Steered) }), ..plain() };
+    let told = Pod {
+        condition: Some(UnschedulableCondition { reason: Some(Reason::Steered) }),
+        ..plain()
+    };
     let cannot_judge = Some(CannotJudge::Unclear);
     let unclear = Constraints { cannot_judge, ..Constraints::default() };
     let claims = [claim("data")].into();
@@ -27,12 +29,12 @@ fn whom_a_steer_could_harm_is_not_steered() {
         (nominated(&plain(), "t"), ACTS, Unsteered::Nominated),
         (told, ACTS, Unsteered::SameText),
     ];
-    for (me, helm, want) in cases {
+    for (me, context, want) in cases {
         let mut site = site(false, &[&me]);
-        let answer = site.asked(&me, &WINDOW, helm, 0);
+        let answer = site.asked(&me, &WINDOW, context, 0);
         assert_eq!((answer.steer, answer.unsteered), (None, Some(want)), "{me:?}");
         assert_eq!(answer.refused.map(|it| it.1), Some(Reason::PoolClosed));
-        assert!(site.desk.steers().open.is_empty() && site.desk.holds().is_empty());
+        assert!(site.decider.steers().open.is_empty() && site.decider.holds().is_empty());
         // Nothing is spent by it. (Whoever has ended does not come back.)
         if !me.terminal {
             site.see([seen_pod(&Pod { resource_version: 9, ..plain() })]);
@@ -115,9 +117,9 @@ fn names_that_nobody_knows_are_a_reason_to_wait() {
 #[test]
 fn whom_no_offered_node_would_take_is_steered_without_any_proof() {
     for preempt_verb in [PreemptVerb::Unknown, PreemptVerb::Absent] {
-        let (me, helm) = (pod(1, 1), SteerContext { preempt_verb, ..ACTS });
+        let (me, context) = (pod(1, 1), SteerContext { preempt_verb, ..ACTS });
         let mut site = site(false, &[&me]);
-        assert!(site.asked(&me, &WINDOW, helm, 0).steer.is_some(), "{preempt_verb:?}");
+        assert!(site.asked(&me, &WINDOW, context, 0).steer.is_some(), "{preempt_verb:?}");
         assert_eq!(site.may_evict(&me), [false]);
     }
 }
@@ -130,7 +132,7 @@ fn better_needs_a_preempt_call_or_a_pod_that_cannot_preempt() {
         let mut site = site(true, &[&me, &mild]);
         let unproven = SteerContext { preempt_verb, ..ACTS };
         assert!(site.asked(&mild, &WINDOW, unproven, 100).steer.is_some());
-        site.desk.expire_steers(&site.world, Tick(100 + PATIENCE_MS));
+        site.decider.expire_steers(&site.view, Tick(100 + PATIENCE_MS));
         let answer = site.asked(&me, &WINDOW, unproven, 20_000);
         assert_eq!((answer.steer, answer.accepted.len()), (None, 2));
         assert_eq!(answer.unsteered, Some(Unsteered::MayPreempt));
@@ -154,8 +156,8 @@ fn a_class_and_an_app_have_budgets() {
     site.sent(&of_app[1], 0);
     let answer = site.asked(&of_app[2], &WINDOW, ACTS, 0);
     assert_eq!(answer.unsteered, Some(Unsteered::Budget));
-    // Its refusal is about all nodes: it is rung, and then has its turn.
-    assert_eq!(site.rings(1), 1);
+    // Its unschedulable answer is about all nodes: it is requeued, and then has its turn.
+    assert_eq!(site.requeues(1), 1);
     site.wrote(&order, Wrote::Done, 1);
     site.asked(&nominated(&of_app[0], "t"), &["t"], ACTS, 2);
     site.sent(&of_app[2], 3);
@@ -184,7 +186,7 @@ fn better_is_for_a_lead_in_a_quiet_queue() {
     let mut quiet = site(true, &[&me]);
     let order = quiet.sent(&me, 100);
     assert_eq!((order.cause, &*order.node), (Cause::Better, "t"));
-    let record = quiet.desk.steers().record(me.uid).expect("it is under way");
+    let record = quiet.decider.steers().record(me.uid).expect("it is under way");
     assert_eq!(record.lead_permille, Some(1000), "a better pool is all that can be");
     // Another pod was asked about a moment ago.
     let mut busy = site(true, &[&me]);
@@ -212,7 +214,7 @@ fn points_lead_by_a_margin() {
         site.see([(8, "x"), (9, "y")].map(|(uid, on)| seen_pod(&placed(&pod(uid, 5), on))));
         let answer = site.asked(&pod(1, 1), &WINDOW, ACTS, 100);
         assert_eq!(answer.steer.is_some(), sends, "{margin_permille}");
-        if let Some(record) = site.desk.steers().record(PodUid(1)) {
+        if let Some(record) = site.decider.steers().record(PodUid(1)) {
             assert!((1..1000).contains(&record.lead_permille.unwrap_or(0)), "{record:?}");
         }
     }
@@ -225,9 +227,9 @@ fn whoever_no_node_would_have_is_rung_when_one_would_and_not_before() {
     let mut site = site(false, &[&me, &filler]);
     let answer = site.asked(&me, &WINDOW, ACTS, 0);
     assert_eq!(answer.unsteered, Some(Unsteered::Nowhere));
-    assert_eq!(site.rings(100), 0);
+    assert_eq!(site.requeues(100), 0);
     site.see([Change::PodGone { uid: filler.uid }]);
-    assert_eq!(site.rings(101), 1);
+    assert_eq!(site.requeues(101), 1);
     site.sent(&me, 102);
 }
 
@@ -242,10 +244,10 @@ fn one_look_at_the_cluster_is_enough_for_all_pods_of_a_kind() {
     }
     site.see([Change::PodGone { uid: filler.uid }, seen_pod(&rest)]);
     // A budget for one of them: the big ones all wait behind the first, who still passes nowhere.
-    let rung =
-        [100, 101].map(|now| site.desk.rings(&site.world, Nominates::NONE, Tick(now), 10, 1));
+    let requeued =
+        [100, 101].map(|now| site.decider.requeues(&site.view, Nominates::NONE, Tick(now), 10, 1));
     assert_eq!(
-        rung.map(|it| it.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>()),
+        requeued.map(|it| it.iter().map(|requeue| requeue.pod.uid).collect::<Vec<_>>()),
         [vec![], vec![small.uid]]
     );
 }
@@ -276,8 +278,8 @@ fn a_look_in_vain_for_one_says_nothing_of_those_with_other_constraints() {
         assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
     }
     site.see([Change::PodGone { uid: filler.uid }]);
-    let rung = site.desk.rings(&site.world, Nominates::NONE, Tick(100), 10, usize::MAX);
-    assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [plain.uid]);
+    let requeued = site.decider.requeues(&site.view, Nominates::NONE, Tick(100), 10, usize::MAX);
+    assert_eq!(requeued.iter().map(|requeue| requeue.pod.uid).collect::<Vec<_>>(), [plain.uid]);
 }
 
 #[test]
@@ -291,8 +293,8 @@ fn a_look_in_vain_for_one_says_nothing_of_those_with_other_volumes() {
         assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
     }
     site.see([Change::PodGone { uid: filler.uid }]);
-    let rung = site.desk.rings(&site.world, Nominates::NONE, Tick(100), 10, usize::MAX);
-    assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [other.uid]);
+    let requeued = site.decider.requeues(&site.view, Nominates::NONE, Tick(100), 10, usize::MAX);
+    assert_eq!(requeued.iter().map(|requeue| requeue.pod.uid).collect::<Vec<_>>(), [other.uid]);
 }
 
 /// The same pod, of this app.
@@ -345,7 +347,8 @@ fn a_look_in_vain_for_one_says_nothing_of_those_whom_nobody_must_be_apart_from()
             assert_eq!(site.asked(it, &WINDOW, ACTS, 0).unsteered, Some(Unsteered::Nowhere));
         }
         site.see([Change::PodGone { uid: filler.uid }]);
-        let rung = site.desk.rings(&site.world, Nominates::NONE, Tick(100), 10, usize::MAX);
-        assert_eq!(rung.iter().map(|ring| ring.pod.uid).collect::<Vec<_>>(), [song.uid]);
+        let requeued =
+            site.decider.requeues(&site.view, Nominates::NONE, Tick(100), 10, usize::MAX);
+        assert_eq!(requeued.iter().map(|requeue| requeue.pod.uid).collect::<Vec<_>>(), [song.uid]);
     }
 }

@@ -74,7 +74,7 @@ fn five_of_them_in_a_row_are_needed() {
 #[test]
 fn the_pause_between_such_lists_doubles_to_five_minutes() {
     for streams in [false, true] {
-        let mut it = if streams { course() } else { paging() };
+        let mut it = if streams { list_watch() } else { paging() };
         let mut pauses = Vec::new();
         for _ in 0..7 {
             // Whoever refuses watches refuses streamed lists.
@@ -101,7 +101,7 @@ fn the_pause_between_such_lists_doubles_to_five_minutes() {
 
 #[test]
 fn events_of_a_streamed_list_do_not_show_that_its_watch_can_be_resumed() {
-    let mut it = course();
+    let mut it = list_watch();
     let mut pauses = Vec::new();
     for _ in 0..3 {
         it.list_begun();
@@ -137,7 +137,7 @@ fn a_list_that_cannot_begin_leaves_the_watch_where_it_was() {
 #[test]
 fn a_streamed_list_that_fails_gives_way_to_pages_for_this_time() {
     for code in [None, Some(302), Some(408), Some(410), Some(500), Some(503), Some(504)] {
-        let mut it = course();
+        let mut it = list_watch();
         for _ in 0..MAX_UNFINISHED {
             assert_eq!(it.next(), ListWatchRequest::Stream, "{code:?}");
             end(&mut it, &failed(code));
@@ -150,7 +150,7 @@ fn a_streamed_list_that_fails_gives_way_to_pages_for_this_time() {
         assert_eq!(it.next(), page(None), "{code:?}: it still does not");
     }
     for code in [401, 403, 429] {
-        let mut it = course();
+        let mut it = list_watch();
         (0..20).for_each(|_| {
             end(&mut it, &failed(code));
         });

@@ -3,7 +3,7 @@ use crate::k8s::fake::{Fake, FakeAnswer, SeenRequest};
 
 const POD: PodRef<'_> = PodRef { namespace: "shop", name: "cart-1", uid: "u1" };
 const WAKE: Wake<'_> = Wake { value: "7", annotated: true };
-const OURS: &str = r#"{"sigma.io/ring":"7"}"#;
+const OURS: &str = r#"{"sigma.io/requeue":"7"}"#;
 
 fn refused() -> FakeAnswer {
     FakeAnswer::refusal(422, "the server rejected our request due to an error in our request")
@@ -26,7 +26,7 @@ fn owned(version: &str, owners: &[&str]) -> FakeAnswer {
             "fieldsV1": {"f:status": {"f:nominatedNodeName": {}}}})
     };
     let fields: Vec<Value> = owners.iter().map(owns).collect();
-    let metadata = json!({"uid": "u1", "annotations": {"sigma.io/ring": "6"}, "resourceVersion": version, "managedFields": fields});
+    let metadata = json!({"uid": "u1", "annotations": {"sigma.io/requeue": "6"}, "resourceVersion": version, "managedFields": fields});
     let text = json!({"metadata": metadata, "status": {"nominatedNodeName": "n1"}}).to_string();
     FakeAnswer::json(200, text)
 }
@@ -82,7 +82,7 @@ async fn a_wrong_guess_about_annotations_is_mended_and_clobbers_none() {
     let second = patch_of(&seen[2]);
     let test = json!({"op": "test", "path": "/metadata/annotations", "value": null});
     let add =
-        json!({"op": "add", "path": "/metadata/annotations", "value": {"sigma.io/ring": "7"}});
+        json!({"op": "add", "path": "/metadata/annotations", "value": {"sigma.io/requeue": "7"}});
     assert_eq!((&second[3], &second[4]), (&test, &add));
     // It has got annotations in between: no more guessing.
     let again = vec![refused(), pod("u1", "", "", "null"), refused(), pod("u1", "", "", "{}")];
@@ -115,7 +115,7 @@ async fn what_an_attempt_did_whose_answer_was_lost_is_not_taken_for_another_s() 
 /// An order before this one has nominated the same node. The nomination itself is not written again.
 #[tokio::test]
 async fn a_pod_that_has_our_nomination_already_is_only_woken() {
-    let earlier = pod("u1", "", "n1", r#"{"sigma.io/ring":"6"}"#);
+    let earlier = pod("u1", "", "n1", r#"{"sigma.io/requeue":"6"}"#);
     for seen in [earlier, owned("5", &["sigma"]), owned("5", &["kubectl", "sigma"])] {
         let (got, seen) = nominate(vec![refused(), seen, FakeAnswer::json(200, "{}")]).await;
         assert_eq!(got, WriteOutcome::Written);
