@@ -5,20 +5,20 @@
 //! Without valgrind, this runs every case twice and checks that it decided something.
 
 mod fixture;
-#[path = "view/server.rs"]
+#[path = "fixture/server.rs"]
 mod server;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fixture::{SIZES, Setting, setting};
 use server::{Server, args, names_in};
 use sigma::engine::{Decider, View};
 use sigma::model::{
     Amounts, Constraints, HashedText, LabelOperator, Namespaces, NodeOrd, Pod, PodAffinityTerm,
     PodUid, Requirement, Selector, SpreadTerm, Tick,
 };
-use fixture::{SIZES, Setting, setting};
 
 /// Pods that hold something in the case with many holds: what a burst leaves before its events come.
 const NUM_HOLDS: u128 = 2_000;

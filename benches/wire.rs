@@ -2,7 +2,7 @@
 //! Budgets and figures: `benches/README.md`.
 
 mod fixture;
-#[path = "view/server.rs"]
+#[path = "fixture/server.rs"]
 mod server;
 
 use std::hint::black_box;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use server::{Server, args, names_in};
 use fixture::{NUM_NODES, SIZES, setting};
+use server::{Server, args, names_in};
 
 /// Budget of handler time (`performance.md` §2.5): filter 12 µs at 500 names and 180 µs at 10,000;
 /// prioritize, asked without a filter before it, 12 µs and 160 µs.

@@ -11,6 +11,8 @@ pub const REVISION: &str = match option_env!("SIGMA_REVISION") {
     None => "unknown",
 };
 
+pub mod retired;
+
 pub mod model;
 pub mod cluster;
 pub mod rules;

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Counter, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
@@ -93,7 +93,7 @@ pub struct Metrics {
     pub holds_expired: IntCounter,
     /// Refused pods that wait for the requeue.
     pub unschedulable_pods: IntGauge,
-    /// Doorbells by outcome.
+    /// Requeues by outcome.
     pub requeues: IntCounterVec,
     /// What becomes of steers.
     pub steer: SteerMetrics,
@@ -132,14 +132,26 @@ pub struct ActorMetrics {
 impl ActorMetrics {
     fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            ended: of.counters("actions_total", "Orders that ended.", &["kind", "outcome"])?,
-            open: of.gauges("actions_open", "Orders that have not.", &["kind", "stage"])?,
+            ended: of.counters(
+                "actions_total",
+                "Actions that ended, by kind and outcome.",
+                &["kind", "outcome"],
+            )?,
+            open: of.gauges(
+                "actions_open",
+                "Actions that have not ended, by kind and stage.",
+                &["kind", "stage"],
+            )?,
             write_seconds: of.seconds(
                 "action_write_duration_seconds",
                 "A write to the API server.",
                 &["kind"],
             )?,
-            on: of.gauges("means_on", "The kind acts.", &["kind"])?,
+            on: of.gauges(
+                "action_enabled",
+                "1 while sigma takes actions of this kind.",
+                &["kind"],
+            )?,
             breaker_open: of.gauges("breaker_open", "Writes keep failing.", &["kind"])?,
             leader: of.gauge("leader", "This replica leads.")?,
             rights_missing: of.gauges(
@@ -165,23 +177,30 @@ pub struct NominatorMetrics {
     pub ended: IntCounterVec,
     /// Time to choose the targets of a batch.
     pub planning_seconds: Histogram,
-    /// For how long answers have waited for nominations.
-    pub waited_ms: IntCounter,
+    /// For how long filter answers have waited for nominations.
+    pub filter_delay_seconds: Counter,
 }
 
 impl NominatorMetrics {
     fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            backlog: of.gauge("ahead_backlog_pods", "Pods that could be nominated ahead.")?,
-            unplanned: of.gauges("ahead_unplanned_pods", "Pods that could not.", &["reason"])?,
-            chosen: of.counter("ahead_targets_total", "Targets chosen.")?,
-            open: of.gauge("ahead_targets_open", "Targets that have not ended.")?,
-            ended: of.counters("ahead_targets_ended_total", "Targets that ended.", &["end"])?,
+            backlog: of.gauge("nominator_backlog_pods", "Pods that could be nominated ahead.")?,
+            unplanned: of.gauges(
+                "nominator_unplanned_pods",
+                "Pods that were left out of a batch, by reason.",
+                &["reason"],
+            )?,
+            chosen: of.counter("nominator_targets_total", "Targets chosen.")?,
+            open: of.gauge("nominator_targets_open", "Targets that have not ended.")?,
+            ended: of.counters("nominator_targets_ended_total", "Targets that ended.", &["end"])?,
             planning_seconds: of
-                .duration("ahead_planning_duration_seconds", "Choosing for a batch.")?,
-            waited_ms: of.counter(
-                "ahead_head_start_milliseconds_total",
-                "For how long answers have waited for nominations to be written.",
+                .duration("nominator_planning_duration_seconds", "Choosing for a batch.")?,
+            filter_delay_seconds: of.add(
+                "counter",
+                Counter::new(
+                    "nominator_filter_delay_seconds_total",
+                    "Time for which filter answers waited for nominations to be written.",
+                )?,
             )?,
         })
     }
@@ -230,8 +249,16 @@ impl Metrics {
             names_returned: of.counters("names_returned_total", "Names returned.", &["verb"])?,
             shortlist_nodes: of.sizes("shortlist_nodes", "Nodes named by a shortlist.")?,
             shortlist_off: of.counters("shortlist_off_total", "Shortlists off.", &["reason"])?,
-            rejections: of.counters("rejections_total", "Refused nodes.", &["reason"])?,
-            unschedulable: of.counters("refusals_total", "Filters without a node.", &["reason"])?,
+            rejections: of.counters(
+                "node_rejections_total",
+                "Nodes that a filter call rejected.",
+                &["reason"],
+            )?,
+            unschedulable: of.counters(
+                "unschedulable_answers_total",
+                "Filter answers without a node.",
+                &["reason"],
+            )?,
             claimed_not_granted: of
                 .counter("claimed_not_granted_total", "Pods that claimed more than granted.")?,
             bad_requests: of.counters("bad_requests_total", "Malformed requests.", &["verb"])?,
@@ -271,8 +298,8 @@ impl Metrics {
             holds: of.gauge("holds", "Pods with a hold.")?,
             holds_expired: of.counter("holds_expired_total", "Holds that ended by TTL.")?,
             unschedulable_pods: of
-                .gauge("unschedulable_pods", "Pods that wait for the requeue.")?,
-            requeues: of.counters("doorbells_total", "Doorbells.", &["outcome"])?,
+                .gauge("unschedulable_pods", "Unschedulable pods that wait to be requeued.")?,
+            requeues: of.counters("requeues_total", "Requeues of pods.", &["outcome"])?,
             steer: SteerMetrics::new(&of)?,
             actor: ActorMetrics::new(&of)?,
             ahead: NominatorMetrics::new(&of)?,
@@ -309,7 +336,7 @@ impl Metrics {
         for sum in Difference::SUMS {
             self.audit_differences.with_label_values(&[sum]);
         }
-        for outcome in ["rung", "nominated", "gone", "failed", "forbidden"] {
+        for outcome in ["requeued", "nominated", "gone", "failed", "forbidden"] {
             self.requeues.with_label_values(&[outcome]);
         }
     }

@@ -15,7 +15,7 @@ use sigma::cluster::{Holds, Snapshot};
 use sigma::engine::{Answer, Decider, Naming, View};
 use sigma::model::{NodeOrd, Reason, Tick};
 use sigma::policy::Plan;
-use sigma::rules::{CATALOGUE, Cx, Fill, Offer, Rule, RuleSpec, Scored};
+use sigma::rules::{CATALOGUE, Fill, Offer, Rule, RuleContext, RuleSpec, Scored};
 
 use input::{Input, pods_of};
 
@@ -46,8 +46,8 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
     let asked = pod.requests.extended.iter();
     let extended: Vec<_> =
         asked.filter_map(|it| Some((snapshot.resource(&it.name)?, it.amount))).collect();
-    let said: Vec<String> = holds.seen_by(&snapshot, &pod, |extra| {
-        let cx = Cx { snapshot: &snapshot, extra, pod: &pod, extended: &extended };
+    let said: Vec<String> = holds.seen_by(&snapshot, &pod, |uncommitted| {
+        let cx = RuleContext { snapshot: &snapshot, uncommitted, pod: &pod, extended: &extended };
         match &rule {
             Rule::Filter(filter) => {
                 let mut verdicts = vec![Reason::Kept; nodes.len()];

@@ -13,7 +13,7 @@ use crate::model::{Pod, Rate, Tick};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ActionKind {
     /// Waking a refused pod whose unschedulable answer no longer holds.
-    Doorbell,
+    Requeue,
     /// Sending a pod that was just refused to a node that was not offered.
     Steer,
     /// Nominating nodes for pods that wait before kube-scheduler comes to them.
@@ -22,12 +22,12 @@ pub enum ActionKind {
 
 impl ActionKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Doorbell, Self::Steer, Self::NominateAhead];
+    pub const ALL: [Self; 3] = [Self::Requeue, Self::Steer, Self::NominateAhead];
 
     /// As metrics and the admin API call it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Doorbell => "requeue",
+            Self::Requeue => "requeue",
             Self::Steer => "steer",
             Self::NominateAhead => "nominate_ahead",
         }
@@ -40,7 +40,7 @@ impl ActionKind {
 
     /// It does not act before the right to is proven. Another one acts until it is refused.
     pub(super) fn needs_proof(self) -> bool {
-        self != Self::Doorbell
+        self != Self::Requeue
     }
 
     pub(super) fn breaker_limits(self) -> BreakerLimits {
@@ -52,7 +52,7 @@ impl ActionKind {
         };
         match self {
             // Pods sleep for minutes that are not requeued, so it is soon tried again.
-            Self::Doorbell => BreakerLimits { pause_ms: 2_000, most_pause_ms: 10_000, ..limits },
+            Self::Requeue => BreakerLimits { pause_ms: 2_000, most_pause_ms: 10_000, ..limits },
             Self::Steer => BreakerLimits { failures: 5, ..limits },
             Self::NominateAhead => limits,
         }
@@ -62,7 +62,7 @@ impl ActionKind {
         match self {
             // Who is requeued next is decided afresh at every look, by whoever asks: so few wait here,
             // and nobody is requeued again for a reason that was true a while ago.
-            Self::Doorbell => WorkQueueLimits {
+            Self::Requeue => WorkQueueLimits {
                 max_waiting: 64,
                 max_in_flight: 8,
                 pace: Rate { tokens: 100, period_ms: 1000, burst: 5 },
@@ -196,7 +196,7 @@ pub struct Action {
 impl Action {
     /// Wake this pod.
     pub fn requeue(pod: Arc<Pod>, cause: &'static str) -> Self {
-        Self::new(ActionKind::Doorbell, pod, Write::Requeue, cause)
+        Self::new(ActionKind::Requeue, pod, Write::Requeue, cause)
     }
 
     /// Nominate this node for the pod if it has no nomination, and wake it.

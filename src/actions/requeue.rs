@@ -51,7 +51,7 @@ pub async fn answer(shared: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<
     loop {
         ticks.tick().await;
         let ready = shared.synced();
-        let room = if ready { actor.room(ActionKind::Doorbell).min(MAX_RINGS) } else { 0 };
+        let room = if ready { actor.room(ActionKind::Requeue).min(MAX_RINGS) } else { 0 };
         let acts = ready && actor.why_off(ActionKind::Steer).is_none();
         let (requeues, follow_up) = shared.decide(|decider, view, now| {
             if ready && adoption.is_due(now) {

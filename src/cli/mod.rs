@@ -61,6 +61,12 @@ pub fn run(args: Cli) -> ExitCode {
     }
 }
 
+/// Ends the process before any verb: its flags or its environment are not understood.
+pub fn refuse(why: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {why}");
+    ExitCode::from(2)
+}
+
 /// Why a verb ends early, as one line, and the exit code.
 #[derive(Debug)]
 struct Failure {

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
-use crate::http::{FastPaths, IdentityNames, NotReady};
+use crate::http::{IdentityNames, NotReady};
 use crate::k8s::client::KubeconfigSource;
 use crate::policy::is_dns_label;
 use crate::serve::{
@@ -91,10 +91,10 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "SIGMA_ADMIN_LISTEN", default_value = "127.0.0.1:9091", value_name = "ADDR")]
     admin_listen: SocketAddr,
     /// What filter answers until all lists are in.
-    #[arg(long, env = "SIGMA_NOT_READY", value_enum, default_value_t = NotReadyArg::Degraded)]
-    not_ready: NotReadyArg,
+    #[arg(long, env = "SIGMA_BEFORE_SYNC", value_enum, default_value_t = BeforeSync::Degraded)]
+    before_sync: BeforeSync,
     /// Whether a pod is woken when a unschedulable answer of ours no longer holds (needs `patch pods/status`).
-    #[arg(long, env = "SIGMA_DOORBELL", value_enum, default_value_t = Switch::On)]
+    #[arg(long, env = "SIGMA_REQUEUE", value_enum, default_value_t = Switch::On)]
     requeue: Switch,
     /// Where the Lease is by which replicas agree who acts for the whole cluster (needs `get`, `create`,
     /// `update leases`). Default: where our own pod is; outside of a pod, or empty: there is no Lease,
@@ -120,10 +120,10 @@ pub(super) struct ServeArgs {
     /// Nominations ahead a second, at most. Never more than 32 are on their way, which keeps below what API
     /// priority and fairness lets one client have of a small control plane.
     #[arg(
-        long, env = "SIGMA_QPS", default_value_t = 1000, value_name = "NUMBER",
+        long, env = "SIGMA_NOMINATIONS_PER_SECOND", default_value_t = 1000, value_name = "NUMBER",
         value_parser = clap::value_parser!(u32).range(1..=10_000)
     )]
-    qps: u32,
+    nominations_per_second: u32,
     /// Whether the bind verb writes bindings (needs `create pods/binding`).
     #[arg(long, env = "SIGMA_BIND", value_enum, default_value_t = Switch::Off)]
     bind: Switch,
@@ -131,16 +131,6 @@ pub(super) struct ServeArgs {
     /// it far below the extender's `httpTimeout`.
     #[arg(long, env = "SIGMA_DEADLINE", default_value = "50ms", value_parser = duration)]
     deadline: Duration,
-    /// Shortcuts to do without, when one is suspected: answers are the same, only slower. Their hit
-    /// rates are in `sigma_fast_path_names_total`.
-    #[arg(
-        long,
-        env = "SIGMA_WITHOUT",
-        value_enum,
-        value_delimiter = ',',
-        value_name = "FAST_PATH"
-    )]
-    without: Vec<FastPath>,
     /// kube-scheduler's own configuration, read once at the start: when other extenders filter after us
     /// or score, the shortlist is off for their pods. --extender-url tells which of them sigma is.
     #[arg(
@@ -156,7 +146,7 @@ pub(super) struct ServeArgs {
     extender_url: Option<String>,
     /// Where kube-scheduler's configuration cannot be read here: whether other extenders filter after us
     /// or score. `on` switches the shortlist off for all pods.
-    #[arg(long, env = "SIGMA_SIBLINGS", value_enum, default_value_t = Switch::Off)]
+    #[arg(long, env = "SIGMA_OTHER_EXTENDERS", value_enum, default_value_t = Switch::Off)]
     other_extenders: Switch,
     /// How often all sums are recounted and all objects listed anew.
     #[arg(long, env = "SIGMA_AUDIT_INTERVAL", default_value = "10m", value_parser = duration)]
@@ -170,7 +160,7 @@ pub(super) struct ServeArgs {
 const IN_CLUSTER: &str = "in-cluster";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum NotReadyArg {
+enum BeforeSync {
     /// Online and default pods pass (but not to elastic pools), offline pods wait.
     Degraded,
     /// A constant Error: kube-scheduler backs off, or goes on without us if we are ignorable.
@@ -181,34 +171,6 @@ enum NotReadyArg {
 enum Switch {
     On,
     Off,
-}
-
-/// A shortcut that can be switched off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum FastPath {
-    /// Cutting the list of names at its quotes; else it is read as JSON.
-    Cut,
-    /// Guessing which name comes next; else each is searched and looked up.
-    Guess,
-    /// Copying names side by side in one piece; else one by one.
-    Blocks,
-    /// Answering prioritize with what the pod's filter found; else everything is done again.
-    Memo,
-    /// Keeping what local rules find on every node; else each offered node is looked at again.
-    Scan,
-}
-
-impl FastPath {
-    /// What `--without` leaves on.
-    pub(super) fn all_but(without: &[Self]) -> FastPaths {
-        FastPaths {
-            cut: !without.contains(&Self::Cut),
-            guess: !without.contains(&Self::Guess),
-            blocks: !without.contains(&Self::Blocks),
-            memo: !without.contains(&Self::Memo),
-            scan: !without.contains(&Self::Scan),
-        }
-    }
 }
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -239,17 +201,16 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         listen: args.listen,
         tls,
         admin_listen: args.admin_listen,
-        not_ready: match args.not_ready {
-            NotReadyArg::Degraded => NotReady::Degraded,
-            NotReadyArg::Reject => NotReady::Reject,
+        not_ready: match args.before_sync {
+            BeforeSync::Degraded => NotReady::Degraded,
+            BeforeSync::Reject => NotReady::Reject,
         },
         requeue: args.requeue == Switch::On,
         lease: LeaseSource { namespace: args.lease_namespace, name: args.lease_name },
         schedulers: args.scheduler_name,
-        qps: args.qps,
+        nominations_per_second: args.nominations_per_second,
         bind: args.bind == Switch::On,
         deadline: args.deadline,
-        fast_paths: FastPath::all_but(&args.without),
         other_extenders: match args.scheduler_config {
             Some(path) => OtherExtendersSource::SchedulerConfig { path, own },
             None => OtherExtendersSource::Told(args.other_extenders == Switch::On),

@@ -126,7 +126,7 @@ mod tests {
         let zones = [(DomainOrd(3), 1), (DomainOrd(5), 2)];
         assert_eq!(domains(&row, DomainLevel::Zone), Some(zones.to_vec()));
         assert_eq!(domains(&row, DomainLevel::Region), Some(vec![(DomainOrd(0), 3)]));
-        assert_eq!(domains(&row, DomainLevel::Host), None);
+        assert_eq!(domains(&row, DomainLevel::Machine), None);
         row.relocate(zone(5), [DomainOrd(0), NONE, NONE, NONE]);
         let zones = [(DomainOrd(3), 1), (DomainOrd(5), 1)];
         assert_eq!(domains(&row, DomainLevel::Zone), Some(zones.to_vec()));

@@ -226,7 +226,7 @@ impl Holds {
     /// Not so while the watch is interrupted: the earlier binding may have been carried out and only
     /// its answer be lost. Then the nodes are given back for the caller to hold on to.
     pub fn supersede(&mut self, snapshot: &Snapshot, pod: &Pod) -> Vec<NodeOrd> {
-        if snapshot.pods_watch == Watch::Lost {
+        if snapshot.pods_watch == Watch::Disconnected {
             let nodes = self.get(pod.uid).map(|hold| hold.nodes.clone());
             self.release(pod.uid);
             return nodes.unwrap_or_default();

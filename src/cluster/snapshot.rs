@@ -70,11 +70,11 @@ pub struct ExtendedColumn {
 pub enum Watch {
     /// As far as can be known.
     #[default]
-    Telling,
+    Fresh,
     /// It has said nothing for long: nothing happens, or it is dead.
-    Silent,
+    Stale,
     /// It is interrupted.
-    Lost,
+    Disconnected,
 }
 
 /// An immutable snapshot of the cluster.

@@ -93,9 +93,9 @@ impl ClusterState {
                 return Applied::default();
             }
             Change::RelistEnd(kind) => self.sweep(kind),
-            Change::WatchSilent(kind) => return self.watch(kind, Watch::Silent),
-            Change::WatchLost(kind) => return self.watch(kind, Watch::Lost),
-            Change::WatchBack(kind) => return self.watch(kind, Watch::Telling),
+            Change::WatchSilent(kind) => return self.watch(kind, Watch::Stale),
+            Change::WatchLost(kind) => return self.watch(kind, Watch::Disconnected),
+            Change::WatchBack(kind) => return self.watch(kind, Watch::Fresh),
             Change::NodeSeen(node) => {
                 if !self.node_seen(*node) {
                     return Applied::default();
@@ -189,14 +189,14 @@ impl ClusterState {
     }
 
     fn watch(&mut self, kind: Kind, watch: Watch) -> Applied {
-        if kind == Kind::DeviceClasses && watch != Watch::Silent {
-            let changed = self.now.device_classes.set_lost(watch == Watch::Lost);
+        if kind == Kind::DeviceClasses && watch != Watch::Stale {
+            let changed = self.now.device_classes.set_lost(watch == Watch::Disconnected);
             self.dirty |= changed;
             return Applied { changed, swept: 0 };
         }
         let known = &mut self.now.pods_watch;
         // One that is interrupted says nothing, which is no better.
-        let worse = *known == Watch::Lost && watch == Watch::Silent;
+        let worse = *known == Watch::Disconnected && watch == Watch::Stale;
         let changed = kind == Kind::Pods && *known != watch && !worse;
         if changed {
             *known = watch;

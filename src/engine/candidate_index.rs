@@ -15,7 +15,7 @@ use super::equivalence_cache::{CacheBuffers, Rows};
 use super::unoffered::UnofferedNodes;
 use crate::cluster::{Snapshot, Uncommitted, tie};
 use crate::model::{DomainLevel, DomainOrd, ImageName, NodeOrd, Pod, PoolOrd};
-use crate::rules::{Cx, Scored, SpreadKey, images_matter};
+use crate::rules::{RuleContext, Scored, SpreadKey, images_matter};
 
 /// Places in groups that are out of date are cleared away when there are so many times as many as nodes.
 const MOST_PLACES: usize = 4;
@@ -97,7 +97,7 @@ impl CandidateIndex {
         self.points.resize(all, None);
         self.group_of.resize(all, u32::MAX);
         self.rows.look(case, buffers);
-        // As `failureSpread` and `domainShare` have it; nodes as domains differ by replicas alone.
+        // As `topologySpread` and `maxReplicaShare` have it; nodes as domains differ by replicas alone.
         let level = match case.class.params.spread.map(|spread| spread.key) {
             Some(SpreadKey::Node) => None,
             Some(SpreadKey::Level(level)) => Some(level),
@@ -252,7 +252,7 @@ fn image_points(case: DecisionContext<'_>, images: &[ImageName], nodes: &[NodeOr
     let Some(rule) = rule.filter(|_| !images.is_empty()) else {
         return Vec::new();
     };
-    let cx = Cx { snapshot: &view.snapshot, uncommitted, pod, extended: &[] };
+    let cx = RuleContext { snapshot: &view.snapshot, uncommitted, pod, extended: &[] };
     let (mut points, mut buffers) = (Vec::new(), Default::default());
     let scored = Scored { nodes, fills: &[], points: &mut points, buffers: &mut buffers };
     rule.scorer.score(&cx, scored);
@@ -267,7 +267,8 @@ mod tests {
     fn rules_that_are_not_local_differ_only_between_groups() {
         // A new one here: is what it finds the same on all nodes of a pool and a failure domain that
         // carry no replica of the pod's app? If not, `CandidateIndex::follow` must know of it.
-        let known = ["elasticLimit", "domainShare", "failureSpread", "hostSpread", "imageLocality"];
+        let known =
+            ["elasticLimit", "maxReplicaShare", "topologySpread", "nodeSpread", "imageLocality"];
         let found = CATALOGUE.iter().filter(|it| !it.local).map(|it| it.name);
         assert_eq!(found.collect::<Vec<_>>(), known);
     }

@@ -167,8 +167,8 @@ impl Decider {
             self.awake_from = now.plus_ms(WAKING_MS);
         }
         match view.snapshot.pods_watch {
-            Watch::Telling if now >= self.awake_from => self.holds.expire(now),
-            Watch::Telling | Watch::Silent | Watch::Lost => 0,
+            Watch::Fresh if now >= self.awake_from => self.holds.expire(now),
+            Watch::Fresh | Watch::Stale | Watch::Disconnected => 0,
         }
     }
 

@@ -7,7 +7,7 @@ use super::unoffered::UnofferedNodes;
 use super::{Decider, DecisionContext, View};
 use crate::cluster::Uncommitted;
 use crate::model::{Amounts, NodeOrd, Pod, Reason};
-use crate::rules::{Bound, Cx, Fill, Scored};
+use crate::rules::{Bound, Fill, RuleContext, Scored};
 
 /// Why a pod may go where.
 #[derive(Clone, Debug)]
@@ -144,8 +144,12 @@ impl Shown<'_> {
 
     fn points(&self, node: NodeOrd) -> Vec<RulePoints> {
         let DecisionContext { view, class, pod, uncommitted } = self.case;
-        let cx =
-            Cx { snapshot: &view.snapshot, uncommitted, pod, extended: &view.extended_of(pod) };
+        let cx = RuleContext {
+            snapshot: &view.snapshot,
+            uncommitted,
+            pod,
+            extended: &view.extended_of(pod),
+        };
         let (nodes, mut fills, buffers) = ([node], Vec::new(), &mut Default::default());
         Fill::of(&cx, &nodes, &mut fills);
         let points = class.scorers.iter().map(|rule| {
@@ -162,7 +166,8 @@ impl Shown<'_> {
         let DecisionContext { view, class, pod, uncommitted } = self.case;
         let extended = view.extended_of(pod);
         let bounds = |uncommitted: &Uncommitted| -> Vec<Bound> {
-            let cx = Cx { snapshot: &view.snapshot, uncommitted, pod, extended: &extended };
+            let cx =
+                RuleContext { snapshot: &view.snapshot, uncommitted, pod, extended: &extended };
             class.filters.iter().flat_map(|rule| rule.filter.bounds(&cx, node)).collect()
         };
         // The same comparisons, with nominations alone.

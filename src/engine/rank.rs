@@ -5,7 +5,7 @@ use super::equivalence_cache::Rows;
 use super::top_k::{Rank, TopK};
 use crate::cluster::tie;
 use crate::model::{DomainLevel, NodeOrd};
-use crate::rules::{Cx, Fill, Scored};
+use crate::rules::{Fill, RuleContext, Scored};
 
 /// kube-scheduler's `MaxExtenderPriority`.
 pub const MAX_SCORE: u32 = 10;
@@ -49,7 +49,7 @@ impl Ranker {
     fn add(&mut self, case: DecisionContext<'_>, local: bool, nodes: &[NodeOrd]) {
         let DecisionContext { view, class, pod, uncommitted } = case;
         let extended = view.extended_of(pod);
-        let cx = Cx { snapshot: &view.snapshot, uncommitted, pod, extended: &extended };
+        let cx = RuleContext { snapshot: &view.snapshot, uncommitted, pod, extended: &extended };
         let Self { fills, points, buffers, totals } = self;
         fills.clear();
         if local {

@@ -378,8 +378,8 @@ fn expression(slim: &SlimExpression) -> Result<Requirement<Box<str>>, Unclear> {
         "NotIn" => LabelOperator::NotIn(values()),
         "Exists" => LabelOperator::Exists,
         "DoesNotExist" => LabelOperator::DoesNotExist,
-        "Gt" => LabelOperator::Above(number()?),
-        "Lt" => LabelOperator::Below(number()?),
+        "Gt" => LabelOperator::Gt(number()?),
+        "Lt" => LabelOperator::Lt(number()?),
         _ => return Err(Unclear),
     };
     Ok(Requirement { key: slim.key.clone(), is })
@@ -399,7 +399,7 @@ fn selector(slim: &SlimSelector) -> Result<Vec<Requirement<HashedText>>, Unclear
             LabelOperator::NotIn(values) => LabelOperator::NotIn(hashed(values)),
             LabelOperator::Exists => LabelOperator::Exists,
             LabelOperator::DoesNotExist => LabelOperator::DoesNotExist,
-            LabelOperator::Above(_) | LabelOperator::Below(_) => return Err(Unclear),
+            LabelOperator::Gt(_) | LabelOperator::Lt(_) => return Err(Unclear),
         };
         Ok(Requirement { key: HashedText::of(&it.key), is })
     });

@@ -174,8 +174,8 @@ fn toleration(slim: &SlimToleration) -> Option<Toleration> {
     let value = match slim.operator.as_str() {
         "" | "Equal" => TaintValue::Equal(slim.value.as_str().into()),
         "Exists" => TaintValue::Any,
-        "Gt" => TaintValue::Above(decimal(&slim.value)?),
-        "Lt" => TaintValue::Below(decimal(&slim.value)?),
+        "Gt" => TaintValue::Gt(decimal(&slim.value)?),
+        "Lt" => TaintValue::Lt(decimal(&slim.value)?),
         _ => TaintValue::Unclear,
     };
     let effect = match slim.effect.as_str() {

@@ -65,7 +65,7 @@ impl FakeAnswer {
     pub(super) fn refusal(code: u16, message: &str) -> Self {
         let message = message.replace('"', "\\\"");
         let body = format!(
-            r#"{{"kind":"Status","status":"WatchFailure","message":"{message}","code":{code}}}"#
+            r#"{{"kind":"Status","status":"Failure","message":"{message}","code":{code}}}"#
         );
         Self::json(code, body)
     }

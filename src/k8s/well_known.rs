@@ -11,6 +11,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::slim::SlimPod;
 use crate::model::HashedText;
+use crate::retired;
 
 const AHEAD: &str = "ahead";
 
@@ -25,6 +26,8 @@ pub struct SlimMarks {
     pub alibaba: String,
     /// What the pod was rung with last, by an annotation of ours; empty when absent.
     pub requeue: String,
+    /// The same by the annotation of sigma 0.1.
+    pub requeue_before: String,
     /// One that puts the pod into a group that is scheduled together.
     pub group: bool,
 }
@@ -58,12 +61,14 @@ const GROUPS: [&str; 7] = [
 impl SlimMarks {
     fn looks_for(key: &str) -> bool {
         matches!(key, "sigma.io/requeue" | "koordinator.sh/qosClass" | "alibabacloud.com/qosClass")
+            || key == retired::REQUEUE_ANNOTATION
             || GROUPS.contains(&key)
     }
 
     fn note(&mut self, key: &str, value: &str) {
         match key {
             "sigma.io/requeue" => self.requeue = value.into(),
+            retired::REQUEUE_ANNOTATION => self.requeue_before = value.into(),
             "koordinator.sh/qosClass" => self.koordinator = value.into(),
             "alibabacloud.com/qosClass" => self.alibaba = value.into(),
             _ => self.group |= GROUPS.contains(&key) && !value.is_empty(),
@@ -120,9 +125,13 @@ pub fn ahead(node: &str, unique: &str) -> String {
 
 /// The pod's nomination was written ahead.
 pub(super) fn is_nominated_ahead(pod: &SlimPod) -> bool {
-    let mut parts = pod.metadata.annotations.requeue.split('/');
     let nominated = &*pod.status.nominated_node_name;
-    parts.next() == Some(AHEAD) && !nominated.is_empty() && parts.next() == Some(nominated)
+    let names_it = |mark: &str| {
+        let mut parts = mark.split('/');
+        parts.next() == Some(AHEAD) && !nominated.is_empty() && parts.next() == Some(nominated)
+    };
+    let marks = &pod.metadata.annotations;
+    names_it(&marks.requeue) || names_it(&marks.requeue_before)
 }
 
 #[cfg(test)]
@@ -140,6 +149,11 @@ mod tests {
             (&ours, "n", false),
             (r#"{"sigma.io/requeue":"0f-7"}"#, "n1", false),
             (r#"{"other":"ahead/n1/7"}"#, "n1", false),
+            // A pod that sigma 0.1 left behind, and one that has been nominated by a replica of each version.
+            (r#"{"sigma.io/ring":"ahead/n1/0f-7"}"#, "n1", true),
+            (r#"{"sigma.io/ring":"ahead/n1/0f-7"}"#, "n2", false),
+            (r#"{"sigma.io/ring":"ahead/n1/0f-7","sigma.io/requeue":"ahead/n2/1a-1"}"#, "n2", true),
+            (r#"{"sigma.io/ring":"ahead/n2/0f-8","sigma.io/requeue":"ahead/n1/1a-1"}"#, "n2", true),
             (r#"{"sigma.io/requeue":null}"#, "n1", false),
             ("null", "n1", false),
         ] {

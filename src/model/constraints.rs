@@ -20,9 +20,9 @@ pub enum LabelOperator<V> {
     /// Not there.
     DoesNotExist,
     /// A whole number above this one.
-    Above(i64),
+    Gt(i64),
     /// A whole number below this one.
-    Below(i64),
+    Lt(i64),
 }
 
 impl<V> LabelOperator<V> {
@@ -37,8 +37,8 @@ impl<V> LabelOperator<V> {
             Self::NotIn(all) => !is_among(all),
             Self::Exists => value.is_some(),
             Self::DoesNotExist => value.is_none(),
-            Self::Above(bound) => value.and_then(number).is_some_and(|it| it > *bound),
-            Self::Below(bound) => value.and_then(number).is_some_and(|it| it < *bound),
+            Self::Gt(bound) => value.and_then(number).is_some_and(|it| it > *bound),
+            Self::Lt(bound) => value.and_then(number).is_some_and(|it| it < *bound),
         }
     }
 }
@@ -264,10 +264,10 @@ mod tests {
             (LabelOperator::NotIn(two()), [false, true, true, true]),
             (LabelOperator::Exists, [true, true, true, false]),
             (LabelOperator::DoesNotExist, [false, false, false, true]),
-            (LabelOperator::Above(6), [false, true, false, false]),
-            (LabelOperator::Above(7), [false, false, false, false]),
-            (LabelOperator::Below(8), [false, true, false, false]),
-            (LabelOperator::Below(7), [false, false, false, false]),
+            (LabelOperator::Gt(6), [false, true, false, false]),
+            (LabelOperator::Gt(7), [false, false, false, false]),
+            (LabelOperator::Lt(8), [false, true, false, false]),
+            (LabelOperator::Lt(7), [false, false, false, false]),
         ];
         for (is, want) in cases {
             let it = Requirement { key: "key".into(), is };

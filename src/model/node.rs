@@ -74,12 +74,12 @@ pub enum DomainLevel {
     /// A rack within a zone.
     Rack,
     /// A physical machine (`nc`) that may carry several nodes.
-    Host,
+    Machine,
 }
 
 impl DomainLevel {
     /// All levels, wide to narrow.
-    pub const ALL: [Self; 4] = [Self::Region, Self::Zone, Self::Rack, Self::Host];
+    pub const ALL: [Self; 4] = [Self::Region, Self::Zone, Self::Rack, Self::Machine];
 
     /// The node label that names a node's domain on this level.
     pub fn label(self) -> &'static str {
@@ -87,7 +87,7 @@ impl DomainLevel {
             Self::Region => "topology.kubernetes.io/region",
             Self::Zone => "topology.kubernetes.io/zone",
             Self::Rack => "topology.sigma.io/rack",
-            Self::Host => "topology.sigma.io/nc",
+            Self::Machine => "topology.sigma.io/nc",
         }
     }
 

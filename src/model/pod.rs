@@ -22,9 +22,9 @@ pub enum TaintValue {
     /// This one: operator `Equal`.
     Equal(Box<str>),
     /// A whole number above this one: operator `Gt`.
-    Above(i64),
+    Gt(i64),
     /// A whole number below this one: operator `Lt`.
-    Below(i64),
+    Lt(i64),
     /// The toleration has an operator or an effect that this version does not know. It covers every value:
     /// a node that kube-scheduler has accepted is not refused for a word that only kube-scheduler knows. Of
     /// nodes that were not offered, such a pod [cannot be judged](super::CannotJudge::Unclear).
@@ -36,8 +36,8 @@ impl TaintValue {
         match self {
             Self::Any | Self::Unclear => true,
             Self::Equal(it) => **it == *value,
-            Self::Above(bound) => decimal(value).is_some_and(|it| it > *bound),
-            Self::Below(bound) => decimal(value).is_some_and(|it| it < *bound),
+            Self::Gt(bound) => decimal(value).is_some_and(|it| it > *bound),
+            Self::Lt(bound) => decimal(value).is_some_and(|it| it < *bound),
         }
     }
 }
@@ -271,8 +271,8 @@ mod tests {
             ("k", TaintValue::Unclear, Some(TaintEffect::NoSchedule), true),
             ("other", TaintValue::Unclear, None, false),
             // The taint's value is no number.
-            ("k", TaintValue::Above(0), None, false),
-            ("k", TaintValue::Below(9), None, false),
+            ("k", TaintValue::Gt(0), None, false),
+            ("k", TaintValue::Lt(9), None, false),
         ];
         for (key, value, effect, want) in cases {
             let toleration = Toleration { key: key.into(), value, effect };
@@ -283,19 +283,19 @@ mod tests {
     #[test]
     fn numbers_of_taints_are_compared_in_canonical_form() {
         let cases = [
-            (TaintValue::Above(5), "6", true),
-            (TaintValue::Above(5), "5", false),
-            (TaintValue::Above(-7), "-6", true),
-            (TaintValue::Below(5), "4", true),
-            (TaintValue::Below(5), "5", false),
-            (TaintValue::Below(i64::MAX), "-9223372036854775808", true),
+            (TaintValue::Gt(5), "6", true),
+            (TaintValue::Gt(5), "5", false),
+            (TaintValue::Gt(-7), "-6", true),
+            (TaintValue::Lt(5), "4", true),
+            (TaintValue::Lt(5), "5", false),
+            (TaintValue::Lt(i64::MAX), "-9223372036854775808", true),
             // Not what `IsDecimalInteger` calls a number.
-            (TaintValue::Above(5), "+6", false),
-            (TaintValue::Above(5), "06", false),
-            (TaintValue::Above(5), "6.0", false),
-            (TaintValue::Below(5), "-0", false),
-            (TaintValue::Below(5), "", false),
-            (TaintValue::Above(5), "9223372036854775808", false),
+            (TaintValue::Gt(5), "+6", false),
+            (TaintValue::Gt(5), "06", false),
+            (TaintValue::Gt(5), "6.0", false),
+            (TaintValue::Lt(5), "-0", false),
+            (TaintValue::Lt(5), "", false),
+            (TaintValue::Gt(5), "9223372036854775808", false),
         ];
         for (covers, value, want) in cases {
             assert_eq!(covers.covers(value), want, "{covers:?} {value:?}");

@@ -77,7 +77,7 @@ impl Nominator {
             sleep(Duration::from_millis(slice_ms)).await;
         }
         let waited = begun.elapsed();
-        self.metrics.ahead.waited_ms.inc_by(waited.as_millis() as u64);
+        self.metrics.ahead.filter_delay_seconds.inc_by(waited.as_secs_f64());
         waited
     }
 

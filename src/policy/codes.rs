@@ -101,6 +101,8 @@ codes! {
         "a pattern that no name matches, because of how it begins or ends";
     AMBIGUOUS_TEXT = "P0121" Warning since 2
         "text without quotes that other readers of YAML take for a number";
+    RETIRED_NAME = "P0122" Warning since 2 "a name of an earlier version";
+    RETIRED_TWICE = "P0123" Error since 2 "a name of an earlier version beside its name of now";
     // Pools.
     DUPLICATE_POOL = "P0201" Error "two pools of one name";
     CATCH_ALL_NOT_LAST = "P0202" Error "a pool without `match` before the last pool";

@@ -14,7 +14,7 @@ pub(super) const MAX_PODS: i64 = 10_000;
 /// A nomination may be so old, in seconds.
 pub(super) const TTL_SECONDS: (i64, i64) = (5, 3600);
 /// So long may kube-scheduler be kept waiting for each nomination, in milliseconds.
-pub(super) const HEAD_START_MS: (i64, i64) = (0, 20);
+pub(super) const FILTER_DELAY_MS: (i64, i64) = (0, 20);
 
 /// When pods that wait are nominated ahead, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(super) fn read(steering: &YamlNode, faults: &mut Faults) -> Option<NominateA
     let ttl_ms = number("ttlSeconds", TTL_SECONDS).and_then(|it| u64::try_from(it).ok());
     let ttl_ms = ttl_ms.map_or(usual.ttl_ms, |seconds| seconds * 1000);
     let filter_delay_ms =
-        number("filterDelayMs", HEAD_START_MS).and_then(|it| u64::try_from(it).ok());
+        number("filterDelayMs", FILTER_DELAY_MS).and_then(|it| u64::try_from(it).ok());
     let filter_delay_ms = filter_delay_ms.unwrap_or(usual.filter_delay_ms);
     Some(NominateAhead { min_backlog, batch, window, ttl_ms, filter_delay_ms })
 }

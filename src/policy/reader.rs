@@ -5,6 +5,7 @@ use super::codes;
 use super::diagnostic::{Faults, Place, closest, quoted};
 use super::objects::Object;
 use super::tree::{Entry, Value, YamlNode};
+use crate::retired::{self, Renamed};
 
 /// The most entries of any list or mapping: pools, classes, patterns, labels, weights.
 pub(super) const MAX_ENTRIES: usize = 64;
@@ -31,7 +32,11 @@ impl<'t> Fields<'t> {
             wrong_type(node, &format!("{} is a mapping of fields", object.what), faults);
             return None;
         };
-        let field = |key: &str| object.fields.iter().copied().find(|field| *field == key);
+        let field = |key: &str| {
+            let key = retired::current(object.retired, key);
+            object.fields.iter().copied().find(|field| *field == key)
+        };
+        warn_of_retired(entries, object.retired, faults);
         let known = entries.iter().filter_map(|it| Some((field(&it.key)?, it))).collect();
         let (what, garbled, empty) = (object.what, Vec::new(), entries.is_empty());
         let mut fields = Self { at: node.at, what, entries: known, garbled, empty };
@@ -97,6 +102,39 @@ impl<'t> Fields<'t> {
 
     fn entry(&self, name: &str) -> Option<&'t Entry> {
         self.entries.iter().find(|(field, _)| *field == name).map(|(_, entry)| *entry)
+    }
+}
+
+/// Warns of each name of an earlier version. Refuses it beside its name of now: one of the two would be without
+/// effect.
+pub(super) fn warn_of_retired(entries: &[Entry], table: &[Renamed], faults: &mut Faults) {
+    for entry in entries {
+        let Some((old, new)) = table.iter().find(|(old, _)| *old == entry.key) else {
+            continue;
+        };
+        match entries.iter().find(|it| it.key == *new) {
+            Some(other) => {
+                let Place { line, column } = other.at;
+                let message = format!(
+                    "`{old}` is an old name of `{new}`, which line {line}, column {column} has too"
+                );
+                faults.report_hint(
+                    &codes::RETIRED_TWICE,
+                    entry.at,
+                    message,
+                    format!("remove `{old}`"),
+                );
+            }
+            None => {
+                let message = format!("`{old}` is an old name of `{new}`");
+                faults.report_hint(
+                    &codes::RETIRED_NAME,
+                    entry.at,
+                    message,
+                    format!("write `{new}`"),
+                );
+            }
+        }
     }
 }
 

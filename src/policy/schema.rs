@@ -14,10 +14,11 @@ use serde_json::Value;
 
 use super::classes::domain_labels;
 use super::compile::{API_VERSION, KIND};
-use super::nominate_ahead::{HEAD_START_MS, MAX_PODS, TTL_SECONDS};
+use super::nominate_ahead::{FILTER_DELAY_MS, MAX_PODS, TTL_SECONDS};
 use super::quantities::{FAR_TOO_MANY, LEAST_MEMORY};
 use super::schema_examples;
 use super::steering::{MAX_SHORTLIST, MAX_STEERS, OFF};
+use crate::retired;
 use crate::rules::{CATALOGUE, MAX_WEIGHT};
 
 /// What the schema is called. Nothing is to be fetched from there: it has all of its definitions.
@@ -233,7 +234,10 @@ struct NominateAheadSection {
     ttl_seconds: Option<TtlSeconds>,
     /// kube-scheduler may be kept waiting for so many milliseconds for each pod that is chosen; 0: never.
     /// Default: 1.
-    filter_delay_ms: Option<HeadStartMs>,
+    filter_delay_ms: Option<FilterDelayMs>,
+    /// The old name of `filterDelayMs`.
+    #[schemars(extend("deprecated" = true))]
+    head_start_ms: Option<FilterDelayMs>,
 }
 
 /// How many of the nodes that may take a pod are named to kube-scheduler, the best ones; and when a pod
@@ -301,7 +305,15 @@ impl JsonSchema for Weights {
             });
             (spec.name.to_owned(), schema)
         });
-        let properties: serde_json::Map<_, _> = properties.collect();
+        let mut properties: serde_json::Map<_, _> = properties.collect();
+        for (old, new) in retired::RULES {
+            if let Some(schema) = properties.get(new) {
+                let mut schema = schema.clone();
+                schema["description"] = format!("The old name of `{new}`.").into();
+                schema["deprecated"] = true.into();
+                properties.insert(old.to_owned(), schema);
+            }
+        }
         json_schema!({
             "description": "Weights by scorer; 0 switches a scorer off.",
             "type": "object",
@@ -369,8 +381,8 @@ scalars! {
     TtlSeconds = json_schema!({
         "type": "integer", "minimum": TTL_SECONDS.0, "maximum": TTL_SECONDS.1
     });
-    HeadStartMs = json_schema!({
-        "type": "integer", "minimum": HEAD_START_MS.0, "maximum": HEAD_START_MS.1
+    FilterDelayMs = json_schema!({
+        "type": "integer", "minimum": FILTER_DELAY_MS.0, "maximum": FILTER_DELAY_MS.1
     });
     Domain = json_schema!({"type": "string", "enum": domain_labels()});
 }
@@ -445,7 +457,9 @@ mod tests {
             let described = if name.is_empty() { &schema } else { &schema["$defs"][name] };
             let properties = described["properties"].as_object().expect(name);
             let properties: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
-            assert_eq!(properties, object.fields.iter().copied().collect(), "{name}");
+            let retired = object.retired.iter().map(|(old, _)| *old);
+            let fields = object.fields.iter().copied().chain(retired).collect();
+            assert_eq!(properties, fields, "{name}");
             assert_eq!(described["additionalProperties"], false, "{name}");
         }
         let defs = schema["$defs"].as_object().expect("definitions").len();

@@ -54,11 +54,11 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("Better", "margin", r#""25%""#),
     ("Better", "perSecond", "10"),
     ("Better", "perApp", "10"),
-    ("NominateAhead", "minBacklog", "100"),
-    ("NominateAhead", "batch", "500"),
-    ("NominateAhead", "window", "1000"),
-    ("NominateAhead", "ttlSeconds", "120"),
-    ("NominateAhead", "filterDelayMs", "2"),
+    ("NominateAheadSection", "minBacklog", "100"),
+    ("NominateAheadSection", "batch", "500"),
+    ("NominateAheadSection", "window", "1000"),
+    ("NominateAheadSection", "ttlSeconds", "120"),
+    ("NominateAheadSection", "filterDelayMs", "2"),
 ];
 
 /// Writes examples and defaults into a schema.
@@ -100,11 +100,11 @@ fn defaults() -> Vec<(&'static str, &'static str, Value)> {
         ("PrioritySection", "max", i32::MAX.into()),
         ("SteerSection", "better", "off".into()),
         ("Better", "margin", percent(better.margin_permille)),
-        ("NominateAhead", "minBacklog", ahead.min_backlog.into()),
-        ("NominateAhead", "batch", ahead.batch.into()),
-        ("NominateAhead", "window", ahead.window.into()),
-        ("NominateAhead", "ttlSeconds", (ahead.ttl_ms / 1000).into()),
-        ("NominateAhead", "filterDelayMs", ahead.filter_delay_ms.into()),
+        ("NominateAheadSection", "minBacklog", ahead.min_backlog.into()),
+        ("NominateAheadSection", "batch", ahead.batch.into()),
+        ("NominateAheadSection", "window", ahead.window.into()),
+        ("NominateAheadSection", "ttlSeconds", (ahead.ttl_ms / 1000).into()),
+        ("NominateAheadSection", "filterDelayMs", ahead.filter_delay_ms.into()),
     ];
     all.extend(bounds("Elsewhere", Cause::Elsewhere.usual()));
     all.extend(bounds("Better", better));

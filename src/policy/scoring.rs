@@ -6,8 +6,9 @@ use super::diagnostic::{Faults, Place, did_you_mean, quoted};
 use super::names;
 use super::objects::LATER_SCORERS;
 use super::plan::ClassSettings;
-use super::reader::{integer, map, not_supported_yet};
+use super::reader::{integer, map, not_supported_yet, warn_of_retired};
 use super::tree::{Entry, YamlNode};
+use crate::retired;
 use crate::rules::{CATALOGUE, MAX_WEIGHT, RuleSpec};
 
 /// Reads the section into the classes that it names.
@@ -15,6 +16,7 @@ pub(super) fn read(node: &YamlNode, classes: &mut Classes, faults: &mut Faults) 
     for entry in map(node, "`scoring`", faults).unwrap_or_default() {
         let before = faults.errors();
         let weights = map(&entry.node, "the weights of a class", faults).unwrap_or_default();
+        warn_of_retired(weights, &retired::RULES, faults);
         let weights: Vec<_> = weights.iter().filter_map(|it| read_weight(it, faults)).collect();
         let understood = faults.errors() == before;
         if let Some(class) = class_of(entry, classes, &codes::UNKNOWN_CLASS, faults) {
@@ -75,7 +77,7 @@ pub(super) fn class_of<'c>(
 }
 
 fn read_weight(entry: &Entry, faults: &mut Faults) -> Option<(String, u16)> {
-    let name = entry.key.as_str();
+    let name = retired::current(&retired::RULES, &entry.key);
     let known = CATALOGUE.iter().find(|spec| spec.name == name);
     match known {
         Some(spec) if spec.scores => {}

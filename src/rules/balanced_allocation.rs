@@ -4,11 +4,11 @@
 //! which both run out together strands neither. (Kubernetes' BalancedAllocation has the same aim; at
 //! sampled sizes its few points drown, and it does not know what is held.)
 
-use super::{ClassParams, Cx, Fill, MAX_POINTS, Rule, RuleSpec, Scored, Scorer};
+use super::{ClassParams, Fill, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
-    name: "shapeMatch",
+    name: "balancedAllocation",
     summary: "prefer nodes whose CPU and memory would run out together",
     default_weight: 20,
     build,
@@ -23,7 +23,7 @@ fn build(_class: &ClassParams) -> Option<Rule> {
 }
 
 impl Scorer for BalancedAllocation {
-    fn score(&self, _cx: &Cx<'_>, scored: Scored<'_>) {
+    fn score(&self, _cx: &RuleContext<'_>, scored: Scored<'_>) {
         scored.points.extend(scored.fills.iter().map(|fill| match *fill {
             Fill::UNBOUNDED => 0,
             fill => MAX_POINTS - fill.cpu_permille.abs_diff(fill.memory_permille),

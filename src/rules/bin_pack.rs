@@ -4,7 +4,7 @@
 //! the resource that runs out first decides how full a node is. An elastic node counts as empty: its
 //! capacity is not real and must not be compared with a real one.
 
-use super::{ClassParams, Cx, Fill, MAX_POINTS, Rule, RuleSpec, Scored, Scorer};
+use super::{ClassParams, Fill, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer};
 
 /// The catalogue's entry for packing.
 pub(super) static PACK: RuleSpec = RuleSpec {
@@ -35,7 +35,7 @@ fn build(_class: &ClassParams, fuller_is_better: bool) -> Option<Rule> {
 }
 
 impl Scorer for Fullness {
-    fn score(&self, _cx: &Cx<'_>, scored: Scored<'_>) {
+    fn score(&self, _cx: &RuleContext<'_>, scored: Scored<'_>) {
         scored.points.extend(scored.fills.iter().map(|fill| {
             let fullness = fill.cpu_permille.max(fill.memory_permille);
             match self.fuller_is_better {

@@ -2,7 +2,7 @@
 //!
 //! A virtual node's own capacity is not real, so the sum over the pool is the only bound there is.
 
-use super::{Bound, BoundScope, ClassParams, Cx, Filter, Offer, Rule, RuleSpec, bound};
+use super::{Bound, BoundScope, ClassParams, Filter, Offer, Rule, RuleContext, RuleSpec, bound};
 use crate::model::{Amounts, NodeOrd, PoolOrd, Reason};
 
 /// The catalogue's entry.
@@ -27,7 +27,7 @@ fn build(class: &ClassParams) -> Option<Rule> {
 }
 
 impl Filter for ElasticLimit {
-    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+    fn judge(&self, cx: &RuleContext<'_>, offer: &mut Offer<'_>) {
         let pools = &cx.snapshot.columns.pool;
         for &(pool, limit) in &self.limits {
             let mut after = cx.pod.requests.base;
@@ -43,7 +43,7 @@ impl Filter for ElasticLimit {
         }
     }
 
-    fn bounds(&self, cx: &Cx<'_>, node: NodeOrd) -> Vec<Bound> {
+    fn bounds(&self, cx: &RuleContext<'_>, node: NodeOrd) -> Vec<Bound> {
         let pool = cx.snapshot.pool(node);
         let Some((_, limit)) = self.limits.iter().find(|it| it.0 == pool) else {
             return Vec::new();

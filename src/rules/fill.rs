@@ -1,6 +1,6 @@
 //! How full nodes would be with the pod on them: computed once for all scorers that look at it.
 
-use super::{Cx, MAX_POINTS};
+use super::{MAX_POINTS, RuleContext};
 use crate::model::{NodeOrd, PoolOrd};
 
 /// A node's CPU and memory in use with the pod on it, in thousandths of what it has, at most 1000.
@@ -17,7 +17,7 @@ impl Fill {
     pub const UNBOUNDED: Self = Self { cpu_permille: u16::MAX, memory_permille: u16::MAX };
 
     /// Puts the fill of each node into `fills`, by position.
-    pub fn of(cx: &Cx<'_>, nodes: &[NodeOrd], fills: &mut Vec<Self>) {
+    pub fn of(cx: &RuleContext<'_>, nodes: &[NodeOrd], fills: &mut Vec<Self>) {
         let mut elastic = [false; PoolOrd::MAX_POOLS + 1];
         for (slot, pool) in elastic.iter_mut().zip(&*cx.snapshot.pools) {
             *slot = pool.elastic;

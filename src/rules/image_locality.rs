@@ -4,7 +4,7 @@
 //! pulled an image does not draw all pods that need it. At the extender weight that we ask for, one
 //! point of ours outweighs that plugin, and of what a shortlist leaves out it hears nothing.
 
-use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer};
+use super::{ClassParams, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer};
 use crate::cluster::{Snapshot, is_in};
 use crate::model::ImageName;
 
@@ -30,7 +30,7 @@ fn build(_class: &ClassParams) -> Option<Rule> {
 }
 
 impl Scorer for ImageLocality {
-    fn score(&self, cx: &Cx<'_>, scored: Scored<'_>) {
+    fn score(&self, cx: &RuleContext<'_>, scored: Scored<'_>) {
         let images = &cx.pod.images;
         let most = most_kib(images);
         // Mostly so: what few nodes have is worth nothing on any.

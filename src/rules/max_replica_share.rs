@@ -5,13 +5,15 @@
 
 use std::borrow::Cow;
 
-use super::{Bound, BoundScope, ClassParams, Cx, Filter, Offer, Rule, RuleSpec, SpreadKey, bound};
+use super::{
+    Bound, BoundScope, ClassParams, Filter, Offer, Rule, RuleContext, RuleSpec, SpreadKey, bound,
+};
 use crate::cluster::{AppRow, Snapshot};
 use crate::model::{DomainOrd, NodeOrd, Reason};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
-    name: "domainShare",
+    name: "maxReplicaShare",
     summary: "no failure domain carries more than `maxShare` of an app's replicas",
     default_weight: 0,
     build,
@@ -31,7 +33,7 @@ fn build(class: &ClassParams) -> Option<Rule> {
 }
 
 impl Filter for MaxReplicaShare {
-    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+    fn judge(&self, cx: &RuleContext<'_>, offer: &mut Offer<'_>) {
         if cx.pod.app().is_none() {
             return;
         }
@@ -48,7 +50,7 @@ impl Filter for MaxReplicaShare {
         });
     }
 
-    fn bounds(&self, cx: &Cx<'_>, node: NodeOrd) -> Vec<Bound> {
+    fn bounds(&self, cx: &RuleContext<'_>, node: NodeOrd) -> Vec<Bound> {
         let domain = domain_of(cx.snapshot, self.key, node);
         let value = match self.key {
             SpreadKey::Level(level) => cx.snapshot.topology.name(level, domain),
@@ -97,7 +99,7 @@ pub(super) struct Replicas {
 impl Replicas {
     /// Counts placed replicas and those that are on their way. One that may still go to several
     /// domains counts in each of them.
-    pub(super) fn count(cx: &Cx<'_>, key: SpreadKey) -> Self {
+    pub(super) fn count(cx: &RuleContext<'_>, key: SpreadKey) -> Self {
         let row = cx.pod.app().and_then(|app| cx.snapshot.app(app));
         let mut replicas = Self {
             by_domain: row.map_or_else(Vec::new, |row| placed(cx.snapshot, row, key)),
@@ -120,7 +122,7 @@ impl Replicas {
     }
 
     /// Counts them by node, sorted; what is placed alone is not copied.
-    pub(super) fn by_node<'a>(cx: &Cx<'a>) -> Cow<'a, [(NodeOrd, u32)]> {
+    pub(super) fn by_node<'a>(cx: &RuleContext<'a>) -> Cow<'a, [(NodeOrd, u32)]> {
         if cx.uncommitted.replicas.is_empty() && cx.uncommitted.removed_replicas.is_empty() {
             let row = cx.pod.app().and_then(|app| cx.snapshot.app(app));
             return row.map_or(&[][..], AppRow::nodes).into();
@@ -205,7 +207,7 @@ mod tests {
                 removed_replicas: leaving,
                 ..Uncommitted::default()
             };
-            let cx = Cx { snapshot, uncommitted: &uncommitted, pod: &pod, extended: &[] };
+            let cx = RuleContext { snapshot, uncommitted: &uncommitted, pod: &pod, extended: &[] };
             assert_eq!(*Replicas::by_node(&cx), want);
             let by_domain = Replicas::count(&cx, SpreadKey::Node).by_domain;
             assert!(by_domain.iter().map(|it| (NodeOrd(it.0.0), it.1)).eq(want));

@@ -3,7 +3,7 @@
 //! A [`Filter`] refuses nodes and gives no points; a [`Scorer`] gives 0..=1000 points and refuses
 //! nothing. Both run over a whole offer at once: one dynamic call per rule and request, then a plain
 //! loop over columns. No rule holds state, a cache, a clock or a client: what it needs is a column,
-//! a parameter of the class ([`ClassParams`]), or a fact about the pod in [`Cx`].
+//! a parameter of the class ([`ClassParams`]), or a fact about the pod in [`RuleContext`].
 
 mod bound;
 mod fill;
@@ -31,7 +31,7 @@ pub use params::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
 
 /// What a rule looks at; always the first argument.
 #[derive(Clone, Copy)]
-pub struct Cx<'a> {
+pub struct RuleContext<'a> {
     /// The cluster.
     pub snapshot: &'a Snapshot,
     /// What is taken beside the snapshot's sums.
@@ -75,10 +75,10 @@ impl Offer<'_> {
 /// A hard rule.
 pub trait Filter: Send + Sync {
     /// Refuses nodes of the offer.
-    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>);
+    fn judge(&self, cx: &RuleContext<'_>, offer: &mut Offer<'_>);
 
     /// What the rule compares with a limit on a node, for `sigma why`. A rule that compares nothing has none.
-    fn bounds(&self, _cx: &Cx<'_>, _node: NodeOrd) -> Vec<Bound> {
+    fn bounds(&self, _cx: &RuleContext<'_>, _node: NodeOrd) -> Vec<Bound> {
         Vec::new()
     }
 }
@@ -98,7 +98,7 @@ pub struct Scored<'a> {
 /// A soft rule.
 pub trait Scorer: Send + Sync {
     /// Gives each node its points.
-    fn score(&self, cx: &Cx<'_>, scored: Scored<'_>);
+    fn score(&self, cx: &RuleContext<'_>, scored: Scored<'_>);
 }
 
 /// The most points a scorer gives. Points and weights are of 16 bits: of those every x86-64 processor

@@ -1,17 +1,17 @@
 //! Score: prefer the node that carries the fewest replicas of the pod's app.
 //!
 //! kube-scheduler does so by itself for what a ReplicaSet, a StatefulSet or a Service selects, and the
-//! same for zones (which `failureSpread` does here). At the extender weight that we ask for, one point
+//! same for zones (which `topologySpread` does here). At the extender weight that we ask for, one point
 //! of ours outweighs that, and of what a shortlist leaves out it hears nothing.
 
 use super::max_replica_share::Replicas;
-use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer};
+use super::{ClassParams, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer};
 use crate::cluster::{is_in, words_of};
 
 /// The catalogue's entry. The first replica on a node costs half of all points: at this weight as much
-/// as `shapeMatch` and `binPack` can give together at theirs.
+/// as `balancedAllocation` and `binPack` can give together at theirs.
 pub(super) static SPEC: RuleSpec = RuleSpec {
-    name: "hostSpread",
+    name: "nodeSpread",
     summary: "prefer the node with the fewest replicas of the app",
     default_weight: 60,
     build,
@@ -26,7 +26,7 @@ fn build(_class: &ClassParams) -> Option<Rule> {
 }
 
 impl Scorer for NodeSpread {
-    fn score(&self, cx: &Cx<'_>, scored: Scored<'_>) {
+    fn score(&self, cx: &RuleContext<'_>, scored: Scored<'_>) {
         if cx.pod.app().is_none() {
             return;
         }

@@ -3,7 +3,7 @@
 //! A condition is judged as the taint that Kubernetes derives from it, so a DaemonSet's tolerations
 //! work as its owner expects, and a node is refused even before the taint is written.
 
-use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec};
+use super::{ClassParams, Filter, Offer, Rule, RuleContext, RuleSpec};
 use crate::model::{Conditions, Pod, Reason, Taint, TaintEffect};
 
 /// The catalogue's entry.
@@ -42,7 +42,7 @@ const CONDITIONS: [(Conditions, &[&str], Reason); 6] = [
 ];
 
 impl Filter for NodeState {
-    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+    fn judge(&self, cx: &RuleContext<'_>, offer: &mut Offer<'_>) {
         let columns = &cx.snapshot.columns;
         let conditions = &columns.conditions;
         let minded = CONDITIONS.map(|(condition, taints, reason)| {

@@ -1,6 +1,6 @@
 //! Filter: a class goes only to the pools that its policy opens to it.
 
-use super::{ClassParams, Cx, Filter, Offer, Rule, RuleSpec};
+use super::{ClassParams, Filter, Offer, Rule, RuleContext, RuleSpec};
 use crate::model::{PoolOrd, Reason};
 
 /// The catalogue's entry.
@@ -28,7 +28,7 @@ fn build(class: &ClassParams) -> Option<Rule> {
 }
 
 impl Filter for PoolAdmission {
-    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+    fn judge(&self, cx: &RuleContext<'_>, offer: &mut Offer<'_>) {
         let pools = &cx.snapshot.columns.pool;
         offer
             .refuse(Reason::PoolClosed, |at| !self.open[pools[at].index().min(PoolOrd::MAX_POOLS)]);

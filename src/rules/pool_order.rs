@@ -1,6 +1,6 @@
 //! Score: the first pool of the class's list is worth most, the last one nothing.
 
-use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer};
+use super::{ClassParams, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer};
 use crate::model::{NodeOrd, PoolOrd};
 
 /// The catalogue's entry.
@@ -29,7 +29,7 @@ fn build(class: &ClassParams) -> Option<Rule> {
 }
 
 impl Scorer for PoolOrder {
-    fn score(&self, cx: &Cx<'_>, scored: Scored<'_>) {
+    fn score(&self, cx: &RuleContext<'_>, scored: Scored<'_>) {
         let pools = &cx.snapshot.columns.pool;
         let of = |ord: &NodeOrd| self.points[pools[ord.index()].index().min(PoolOrd::MAX_POOLS)];
         scored.points.extend(scored.nodes.iter().map(of));

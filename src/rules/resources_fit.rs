@@ -6,7 +6,9 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Bound, BoundScope, ClassParams, Cx, Filter, Offer, Rule, RuleSpec, Share, bound};
+use super::{
+    Bound, BoundScope, ClassParams, Filter, Offer, Rule, RuleContext, RuleSpec, Share, bound,
+};
 use crate::cluster::ResourceOrd;
 use crate::model::{NodeOrd, PoolOrd, Reason};
 
@@ -42,7 +44,7 @@ fn build(class: &ClassParams) -> Option<Rule> {
 }
 
 impl Filter for ResourcesFit {
-    fn judge(&self, cx: &Cx<'_>, offer: &mut Offer<'_>) {
+    fn judge(&self, cx: &RuleContext<'_>, offer: &mut Offer<'_>) {
         for &(resource, amount) in cx.extended {
             fits_extended(cx, offer, resource, amount);
         }
@@ -103,7 +105,7 @@ impl Filter for ResourcesFit {
         });
     }
 
-    fn bounds(&self, cx: &Cx<'_>, node: NodeOrd) -> Vec<Bound> {
+    fn bounds(&self, cx: &RuleContext<'_>, node: NodeOrd) -> Vec<Bound> {
         let mut bounds = extended_bounds(cx, node);
         let slot = slot(cx.snapshot.pool(node));
         if self.elastic[slot] {
@@ -131,7 +133,7 @@ impl Filter for ResourcesFit {
     }
 }
 
-fn extended_bounds(cx: &Cx<'_>, node: NodeOrd) -> Vec<Bound> {
+fn extended_bounds(cx: &RuleContext<'_>, node: NodeOrd) -> Vec<Bound> {
     let bound = |&(resource, asked): &(ResourceOrd, i64)| {
         let column = cx.snapshot.extended.get(usize::from(resource.0))?;
         let limit = column.allocatable.get(node.index()).copied().filter(|it| *it > 0)?;
@@ -181,7 +183,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn fits_extended(cx: &Cx<'_>, offer: &mut Offer<'_>, resource: ResourceOrd, amount: i64) {
+fn fits_extended(cx: &RuleContext<'_>, offer: &mut Offer<'_>, resource: ResourceOrd, amount: i64) {
     let Some(column) = cx.snapshot.extended.get(usize::from(resource.0)) else {
         return;
     };

@@ -1,12 +1,12 @@
 //! Score: prefer the failure domain that carries the fewest replicas of the pod's app.
 
 use super::max_replica_share::{Replicas, num_domains};
-use super::{ClassParams, Cx, MAX_POINTS, Rule, RuleSpec, Scored, Scorer, SpreadKey};
+use super::{ClassParams, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer, SpreadKey};
 use crate::model::{DomainLevel, DomainOrd};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
-    name: "failureSpread",
+    name: "topologySpread",
     summary: "prefer the failure domain with the fewest replicas of the app",
     default_weight: 40,
     build,
@@ -25,7 +25,7 @@ fn build(class: &ClassParams) -> Option<Rule> {
 }
 
 impl Scorer for TopologySpread {
-    fn score(&self, cx: &Cx<'_>, scored: Scored<'_>) {
+    fn score(&self, cx: &RuleContext<'_>, scored: Scored<'_>) {
         if cx.pod.app().is_none() {
             return;
         }

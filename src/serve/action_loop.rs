@@ -77,8 +77,8 @@ impl ActionLoop {
         });
         let writes = PodWrites::new(client.clone());
         let actor = Actor::new(writes, metrics.clone(), clock, leadership.clone());
-        let actor = Arc::new(actor.paced(ActionKind::NominateAhead, config.qps));
-        actor.switch(ActionKind::Doorbell, config.requeue);
+        let actor = Arc::new(actor.paced(ActionKind::NominateAhead, config.nominations_per_second));
+        actor.switch(ActionKind::Requeue, config.requeue);
         Self { actor, leadership, preempt_verb }
     }
 
@@ -86,7 +86,7 @@ impl ActionLoop {
     pub(super) fn steering(&self, decider: &Decider) -> SteeringState {
         SteeringState {
             steer: self.actor.why_off(ActionKind::Steer),
-            requeue: self.actor.why_off(ActionKind::Doorbell),
+            requeue: self.actor.why_off(ActionKind::Requeue),
             preempt_verb: self.preempt_verb,
             asked_to_preempt: decider.steers().was_asked_to_preempt(),
         }

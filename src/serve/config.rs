@@ -12,7 +12,7 @@ use super::extender_url::ExtenderUrl;
 use super::other_extenders::{self, OwnEntries, SchedulerFacts};
 use super::tls_files::TlsSource;
 use crate::engine::OtherExtenders;
-use crate::http::{FastPaths, NotReady};
+use crate::http::NotReady;
 use crate::k8s::client::KubeconfigSource;
 use crate::policy;
 
@@ -40,13 +40,11 @@ pub struct ServeConfig {
     /// The `schedulerName` of pods that may be nominated ahead.
     pub schedulers: Vec<String>,
     /// Nominations ahead a second, at most.
-    pub qps: u32,
+    pub nominations_per_second: u32,
     /// Whether the bind verb writes bindings.
     pub bind: bool,
     /// From a request's first byte to the moment of decision.
     pub deadline: Duration,
-    /// Shortcuts that filter and prioritize take.
-    pub fast_paths: FastPaths,
     /// Whether other extenders judge what we name.
     pub other_extenders: OtherExtendersSource,
     /// How often sums are recounted and lists compared.

@@ -49,7 +49,9 @@ use self::thread_priority::{ThreadPriority, stand_back};
 use self::tls_files::TlsFiles;
 use crate::actions::ActionKind;
 use crate::engine::Decider;
-use crate::http::{self, Admin, Binder, ConnLimits, Extender, ExtenderOptions, SteerOptions};
+use crate::http::{
+    self, Admin, Binder, ConnLimits, Extender, ExtenderOptions, FastPaths, SteerOptions,
+};
 use crate::k8s::events::Events;
 use crate::k8s::writes::PodWrites;
 use crate::k8s::{self, WatchHealth};
@@ -107,7 +109,7 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let tls = config.tls.clone().map(|it| TlsFiles::load_first(it, metrics.clone()));
     let tls = tls.transpose()?.map(Arc::new);
     let scheduler = config.other_extenders.load(listen)?;
-    let decider = config.fast_paths.on_desk(Decider::default().beside(scheduler.other_extenders));
+    let decider = Decider::default().beside(scheduler.other_extenders);
     let shared = Arc::new(profiles::shared(&config.other_extenders, first.plan.clone(), decider)?);
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = writer::spawn(shared.clone(), metrics.clone());
@@ -273,7 +275,7 @@ impl ServeParts {
             bind_within: BIND_WITHIN,
             steer_options: Some(SteerOptions { actor, preempt_verb }),
             ahead: Some(self.ahead.clone()),
-            fast_paths: config.fast_paths,
+            fast_paths: FastPaths::ALL,
         };
         let app = Extender::new(self.shared.clone(), self.metrics.clone(), options);
         let runtime = http::runtime().context("cannot start the verbs' runtime")?;

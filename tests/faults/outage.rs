@@ -19,7 +19,7 @@ const NOT_SYNCED: &str = "sigma: cluster state not complete yet";
 fn r01_down_at_the_start() {
     let mut it = Spoiled::new();
     it.proxy.down();
-    let sigma = it.start(&["--not-ready=degraded"]);
+    let sigma = it.start(&["--before-sync=degraded"]);
     let mut batch = pod("batch", "1");
     batch["spec"]["priorityClassName"] = "batch".into();
     wait("it has tried", || sigma.logged("cannot watch pods") > 0);
@@ -121,18 +121,18 @@ fn r04_a_silent_watch() {
     for at in 0..UNHEARD {
         it.site.api.put("pods", placed(&format!("unheard-{at}"), "1m", "n1"));
     }
-    pods.until("it is silent", |it| it.snapshot().pods_watch == Watch::Silent);
+    pods.until("it is silent", |it| it.snapshot().pods_watch == Watch::Stale);
     pods.until("it is given up", |it| it.health.kind(Kind::Pods).num_failures > 0);
     let error = pods.health.kind(Kind::Pods).error.unwrap_or_default();
     assert!(error.contains("silent for ") || error.contains("no answer within "), "{error}");
-    pods.until("it is lost", |it| it.snapshot().pods_watch == Watch::Lost);
+    pods.until("it is lost", |it| it.snapshot().pods_watch == Watch::Disconnected);
     assert_eq!(pods.snapshot().num_pods, 1);
     it.proxy.freeze(false);
     let mut early = false;
     pods.until("it tells again", |it| {
         let snapshot = it.snapshot();
-        early |= snapshot.pods_watch == Watch::Telling && snapshot.num_pods <= UNHEARD;
-        snapshot.pods_watch == Watch::Telling
+        early |= snapshot.pods_watch == Watch::Fresh && snapshot.num_pods <= UNHEARD;
+        snapshot.pods_watch == Watch::Fresh
     });
     assert!(!early, "holds end before it is known what was bound");
     assert_eq!(pods.health.kind(Kind::Pods).num_relists, 0);

@@ -73,7 +73,7 @@ fn r51_doorbells_that_fail() {
     faults.into_iter().for_each(|fault| it.proxy.spoil("PATCH ", 1, fault));
     it.site.api.delete("pods", "shop/full");
     wait("all are requeued", || requeued(&it) == waiting);
-    sigma.wait_metric("sigma_doorbells_total{outcome=\"failed\"}", 5.0);
+    sigma.wait_metric("sigma_requeues_total{outcome=\"failed\"}", 5.0);
     assert_eq!(sigma.logged("cannot ring: "), 5, "{:?}", sigma.lines());
 }
 

@@ -220,7 +220,7 @@ fn level(name: &str) -> Option<DomainLevel> {
         "region" => DomainLevel::Region,
         "zone" => DomainLevel::Zone,
         "rack" => DomainLevel::Rack,
-        "host" => DomainLevel::Host,
+        "host" => DomainLevel::Machine,
         _ => return None,
     })
 }

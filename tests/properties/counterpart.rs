@@ -39,10 +39,10 @@ impl Model {
         match change {
             Change::RelistBegin(kind) => self.mark(*kind),
             Change::RelistEnd(kind) => self.sweep(*kind),
-            Change::WatchSilent(Kind::Pods) if self.pods_watch == Watch::Lost => {}
-            Change::WatchSilent(Kind::Pods) => self.pods_watch = Watch::Silent,
-            Change::WatchLost(Kind::Pods) => self.pods_watch = Watch::Lost,
-            Change::WatchBack(Kind::Pods) => self.pods_watch = Watch::Telling,
+            Change::WatchSilent(Kind::Pods) if self.pods_watch == Watch::Disconnected => {}
+            Change::WatchSilent(Kind::Pods) => self.pods_watch = Watch::Stale,
+            Change::WatchLost(Kind::Pods) => self.pods_watch = Watch::Disconnected,
+            Change::WatchBack(Kind::Pods) => self.pods_watch = Watch::Fresh,
             Change::WatchSilent(_) | Change::WatchLost(_) | Change::WatchBack(_) => {}
             Change::NodeSeen(node) => self.node_seen(node),
             Change::NodeGone { name } => {
@@ -183,8 +183,8 @@ impl Model {
     }
 
     /// Counts everything.
-    pub(crate) fn snapshot(&self) -> Picture {
-        let mut out = Picture { pods_watch: self.pods_watch, ..Picture::default() };
+    pub(crate) fn facts(&self) -> Facts {
+        let mut out = Facts { pods_watch: self.pods_watch, ..Facts::default() };
         for pool in &self.pools {
             out.pools.push((pool.name.clone(), PoolUse::default()));
         }
@@ -210,7 +210,7 @@ impl Model {
         out
     }
 
-    fn place(&self, pod: &Pod, node: &str, out: &mut Picture) {
+    fn place(&self, pod: &Pod, node: &str, out: &mut Facts) {
         let record = Record {
             app: pod.app().map_or(0, |app| app.0),
             requests: bounded(pod.requests.base),
@@ -250,7 +250,7 @@ impl Model {
         row.pods.insert(pod.uid.0, record);
     }
 
-    fn wait(&self, pod: &Pod, out: &mut Picture) {
+    fn wait(&self, pod: &Pod, out: &mut Facts) {
         if let Some(node) = pod.nominated.as_deref().filter(|_| pod.is_pending()) {
             let (uid, priority, requests) = (pod.uid, pod.priority, pod.requests.clone());
             let claim = Nomination { uid, priority, requests, app: pod.app() };
@@ -262,7 +262,7 @@ impl Model {
 
 /// A state by names and in order, without ordinals and without rows that say nothing.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Picture {
+pub(crate) struct Facts {
     nodes: BTreeMap<String, Row>,
     pending: BTreeMap<u128, Pod>,
     nominees: BTreeMap<u128, (String, Nomination)>,
@@ -346,7 +346,7 @@ fn images(passes: impl Fn(&NodeImage) -> bool) -> Vec<usize> {
 }
 
 /// The same of what was published.
-pub(crate) fn snapshot(snapshot: &Snapshot) -> Picture {
+pub(crate) fn facts(snapshot: &Snapshot) -> Facts {
     let name = |ord: NodeOrd| snapshot.names.name(ord).to_owned();
     let rows = (0..snapshot.capacity() as u32).map(NodeOrd);
     let nodes = rows.filter_map(|ord| {
@@ -377,7 +377,7 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Picture {
     let names = |kind| (0..NUM_STORED).map(move |at| object_name(kind, at));
     let claims = names(Kind::Claims).filter_map(|name| Some((name, stored.claim(name)?)));
     let volumes = names(Kind::Volumes).filter_map(|it| Some((it, stored.reach(it)?.clone())));
-    Picture {
+    Facts {
         nodes: nodes.collect(),
         pending: snapshot.pending.iter().map(|(uid, pod)| (uid, (**pod).clone())).collect(),
         nominees: nominees.collect(),

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use sigma::cluster::Uncommitted;
-use sigma::rules::{CATALOGUE, ClassParams, Cx, Rule, Scored};
+use sigma::rules::{CATALOGUE, ClassParams, Rule, RuleContext, Scored};
 use sigma::sim::plugins::{Plugin, ScoredCluster, ScoredNode, ScoredPod};
 
 use crate::cluster::ClusterState;
@@ -42,7 +42,7 @@ proptest! {
         let ords: Vec<_> = snapshot.live_nodes().collect();
         let (mut points, uncommitted) = (Vec::new(), Uncommitted::default());
         let mut buffers = [vec![7; 9], vec![8; 5]];
-        let cx = Cx { snapshot: &snapshot, uncommitted: &uncommitted, pod: &pod, extended: &[] };
+        let cx = RuleContext { snapshot: &snapshot, uncommitted: &uncommitted, pod: &pod, extended: &[] };
         let scored = Scored { nodes: &ords, fills: &[], points: &mut points, buffers: &mut buffers };
         scorer.score(&cx, scored);
         points.resize(ords.len(), 0);

@@ -9,7 +9,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::cluster::{ClusterState, Confirmed, Snapshot};
 use crate::config;
-use crate::counterpart::{Model, Picture, snapshot};
+use crate::counterpart::{Facts, Model, facts};
 use crate::model::Change;
 use crate::server::{Op, Server, ops};
 
@@ -30,11 +30,11 @@ impl Pair {
     }
 
     /// What is published is what the model counts, and whoever holds a place hears what it hears.
-    fn publish(&mut self) -> Result<(Arc<Snapshot>, Picture), TestCaseError> {
+    fn publish(&mut self) -> Result<(Arc<Snapshot>, Facts), TestCaseError> {
         let (snapshot, mut confirmed) = self.state.publish();
         confirmed.retain(|it| !matches!(it, Confirmed::Recycled(_)));
         prop_assert_eq!(confirmed, self.model.take_told());
-        let (found, want) = (snapshot(&snapshot), self.model.snapshot());
+        let (found, want) = (facts(&snapshot), self.model.facts());
         prop_assert_eq!(&found, &want);
         Ok((snapshot, found))
     }
@@ -59,10 +59,10 @@ fn run(ops: &[Op]) -> Result<u64, TestCaseError> {
     let (_, found) = pair.publish()?;
     let mut truth = Model::default();
     server.list(None).iter().chain([&server.policy()]).for_each(|change| truth.apply(change));
-    prop_assert_eq!(found, truth.snapshot());
+    prop_assert_eq!(found, truth.facts());
     // What was published is what it was, whatever became of its ordinals.
     for (snapshot, then) in &published {
-        prop_assert_eq!(&snapshot(snapshot), then);
+        prop_assert_eq!(&facts(snapshot), then);
     }
     Ok(count)
 }
@@ -100,6 +100,6 @@ proptest! {
             }
         }
         prop_assert_eq!(twice.audit(), []);
-        prop_assert_eq!(snapshot(&once.publish().0), snapshot(&twice.publish().0));
+        prop_assert_eq!(facts(&once.publish().0), facts(&twice.publish().0));
     }
 }

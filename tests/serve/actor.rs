@@ -23,7 +23,7 @@ fn a_steer_is_written_told_and_recorded() {
     assert_eq!(stage.outcome(order), ActionOutcome::Written);
     let seen = stage.object("cart");
     assert_eq!(seen["status"]["nominatedNodeName"], "n7");
-    assert!(seen["metadata"]["annotations"]["sigma.io/ring"].is_string(), "it is woken: {seen}");
+    assert!(seen["metadata"]["annotations"]["sigma.io/requeue"].is_string(), "it is woken: {seen}");
     let record = stage.last(ActionKind::Steer);
     assert_eq!((record.cause, record.attempts, record.write.node()), ("home", 1, Some("n7")));
 
@@ -99,7 +99,7 @@ fn a_means_that_keeps_failing_is_left_alone_until_a_write_works() {
         (stage.outcome(order("third")), stage.actor.room(ActionKind::Steer)),
         (ActionOutcome::Off, 0)
     );
-    let ring = Action::ring(stage.pod("requeued"), "AllocationLimit");
+    let ring = Action::requeue(stage.pod("requeued"), "AllocationLimit");
     assert_eq!(stage.outcome(ring), ActionOutcome::Written, "another means is another matter");
     wait("it is half open", || breaker() == BreakerState::HalfOpen);
     assert_eq!(stage.actor.room(ActionKind::Steer), 1);
@@ -165,7 +165,7 @@ fn a_means_that_is_off_takes_no_orders_and_a_throttled_one_waits() {
     assert_eq!(stage.outcome(order("waits")), ActionOutcome::Expired);
     assert_eq!(stage.proxy.asked("PATCH "), sent, "the server asked for a minute of silence");
     // Another means has another queue, and nobody has asked that one to be silent.
-    let ring = Action::ring(stage.pod("requeued"), "AllocationLimit");
+    let ring = Action::requeue(stage.pod("requeued"), "AllocationLimit");
     assert_eq!(stage.outcome(ring), ActionOutcome::Written);
 }
 
@@ -204,10 +204,10 @@ fn where_nobody_tells_of_rights_a_refusal_does_not_end_the_doorbell() {
     let stage = Stage::new();
     stage.proxy.spoil("selfsubjectaccessreviews", usize::MAX, Fault::Refused(403, 0));
     stage.proxy.spoil("PATCH ", 1, Fault::Refused(403, 0));
-    let ring = |name| Action::ring(stage.pod(name), "AllocationLimit");
+    let ring = |name| Action::requeue(stage.pod(name), "AllocationLimit");
     let outcome = stage.outcome(ring("webhook"));
     assert!(matches!(outcome, ActionOutcome::Forbidden(_)), "{outcome:?}");
-    wait("it goes on", || stage.why_off(ActionKind::Doorbell).is_none());
+    wait("it goes on", || stage.why_off(ActionKind::Requeue).is_none());
     assert_eq!(stage.outcome(ring("next")), ActionOutcome::Written);
     assert_eq!(stage.why_off(ActionKind::Steer), Some(WhyOff::RightUnknown), "that needs a proof");
 }
@@ -215,13 +215,13 @@ fn where_nobody_tells_of_rights_a_refusal_does_not_end_the_doorbell() {
 #[test]
 fn before_its_right_is_proven_a_means_does_not_begin_but_the_doorbell_does() {
     let stage = Stage::silent(Arc::new(ApiServer::start()));
-    for means in [ActionKind::Doorbell, ActionKind::Steer] {
+    for means in [ActionKind::Requeue, ActionKind::Steer] {
         stage.actor.switch(means, true);
     }
     let order = Action::nominate(ActionKind::Steer, stage.pod("cart"), "n1", "home");
     assert_eq!(stage.outcome(order), ActionOutcome::Off);
     assert_eq!(stage.why_off(ActionKind::Steer), Some(WhyOff::RightUnknown));
-    let ring = Action::ring(stage.pod("requeued"), "AllocationLimit");
+    let ring = Action::requeue(stage.pod("requeued"), "AllocationLimit");
     assert_eq!(stage.outcome(ring), ActionOutcome::Written);
 }
 

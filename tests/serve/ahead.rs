@@ -50,7 +50,7 @@ fn standing(sigma: &Sigma, name: &str) -> Value {
 }
 
 fn ended(sigma: &Sigma, end: &str) -> f64 {
-    sigma.metric(&format!("sigma_ahead_targets_ended_total{{end=\"{end}\"}}"))
+    sigma.metric(&format!("sigma_nominator_targets_ended_total{{end=\"{end}\"}}"))
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_backlog_is_nominated_within_what_there_is_and_who_cannot_be_judged_is_not()
     let num_nominated = || names.iter().filter(|name| nominated(&site, name).is_some()).count();
     wait("all that fit are nominated", || num_nominated() == 6);
     wait("none is open as an order", || {
-        sigma.metric("sigma_actions_open{means=\"nominate_ahead\",stage=\"in_flight\"}") == 0.0
+        sigma.metric("sigma_actions_open{kind=\"nominate_ahead\",stage=\"in_flight\"}") == 0.0
     });
     let mut on_node: BTreeMap<String, usize> = BTreeMap::new();
     for name in names.iter().map(String::as_str).chain(["first", "taken"]) {
@@ -98,8 +98,8 @@ fn a_backlog_is_nominated_within_what_there_is_and_who_cannot_be_judged_is_not()
     assert_eq!(why("first")["nodes_left"], json!(null));
     let target = nominated(&site, "first");
     assert_eq!(standing(&sigma, "first"), json!({"standing": "target", "target": target}));
-    assert_eq!(sigma.metric("sigma_ahead_unplanned_pods{reason=\"gated\"}"), 1.0);
-    assert_eq!(sigma.metric("sigma_ahead_targets_open"), 8.0);
+    assert_eq!(sigma.metric("sigma_nominator_unplanned_pods{reason=\"gated\"}"), 1.0);
+    assert_eq!(sigma.metric("sigma_nominator_targets_open"), 8.0);
 
     // Its own nomination does not keep a pod off its target, and keeps others off.
     let target = target.expect("it is nominated");
@@ -160,19 +160,19 @@ fn nobody_is_nominated_while_few_wait_without_a_lease_or_against_the_policy() {
     let without = site.serve(&[]);
     let sigma = site.serve(&[LEASE]);
     wait("it leads", || sigma.json("/api/v1/status")["lease"]["is_leader"] == true);
-    wait("it is on", || sigma.metric("sigma_means_on{means=\"nominate_ahead\"}") == 1.0);
+    wait("it is on", || sigma.metric("sigma_action_enabled{kind=\"nominate_ahead\"}") == 1.0);
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(nominated(&site, "one"), None);
     assert_eq!(standing(&sigma, "one"), json!({"standing": "waits", "target": null}));
     site.write_policy(policy("off"));
-    wait("it is off", || sigma.metric("sigma_means_on{means=\"nominate_ahead\"}") == 0.0);
+    wait("it is off", || sigma.metric("sigma_action_enabled{kind=\"nominate_ahead\"}") == 0.0);
     assert_eq!(standing(&sigma, "one"), Value::Null);
     put(&site, "three", "1", |_| {});
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(nominated(&site, "three"), None);
     site.write_policy(policy("{minBacklog: 3}"));
     wait("it is on again", || nominated(&site, "three").is_some());
-    assert_eq!(without.metric("sigma_ahead_targets_total"), 0.0);
+    assert_eq!(without.metric("sigma_nominator_targets_total"), 0.0);
     assert_eq!(http::get(sigma.admin, "/readyz").status, 200);
 }
 
@@ -182,29 +182,29 @@ fn whom_kube_scheduler_comes_to_first_no_nomination_is_written() {
     let names: Vec<String> = (0..12).map(|at| format!("pod-{at}")).collect();
     names.iter().for_each(|name| put(&site, name, "1", |_| {}));
     // One a second: the last has its turn long after it is asked about.
-    let sigma = site.serve(&[LEASE, "--qps=1"]);
-    wait("all have targets", || sigma.metric("sigma_ahead_targets_total") == 12.0);
+    let sigma = site.serve(&[LEASE, "--nominations-per-second=1"]);
+    wait("all have targets", || sigma.metric("sigma_nominator_targets_total") == 12.0);
     wait("one is nominated", || names.iter().any(|name| nominated(&site, name).is_some()));
     let last = site.api.object("pods", "shop/pod-11").expect("a pod");
     assert!(sigma.filter(&last, &["n1"])["NodeNames"] != json!([]));
     wait("its target is given up", || ended(&sigma, "missed") == 1.0);
     assert_eq!(nominated(&site, "pod-11"), None);
     assert_eq!(ended(&sigma, "unwritten"), 0.0);
-    assert!(sigma.metric("sigma_ahead_targets_open") >= 11.0, "the others have theirs");
+    assert!(sigma.metric("sigma_nominator_targets_open") >= 11.0, "the others have theirs");
 }
 
 #[test]
 fn whom_kube_scheduler_comes_to_while_the_order_waits_no_nomination_is_written() {
     let site = site("{minBacklog: 1}");
     ["first", "second"].iter().for_each(|name| put(&site, name, "1", |_| {}));
-    let sigma = site.serve(&[LEASE, "--qps=1"]);
+    let sigma = site.serve(&[LEASE, "--nominations-per-second=1"]);
     wait("the second one waits for its turn", || {
         nominated(&site, "first").is_some()
-            && sigma.metric("sigma_actions_open{means=\"nominate_ahead\",stage=\"waiting\"}") == 1.0
+            && sigma.metric("sigma_actions_open{kind=\"nominate_ahead\",stage=\"waiting\"}") == 1.0
     });
     let second = site.api.object("pods", "shop/second").expect("a pod");
     assert!(sigma.filter(&second, &["n1"])["NodeNames"] != json!([]));
-    sigma.wait_metric("sigma_actions_total{means=\"nominate_ahead\",outcome=\"overtaken\"}", 1.0);
+    sigma.wait_metric("sigma_actions_total{kind=\"nominate_ahead\",outcome=\"overtaken\"}", 1.0);
     wait("its target is given up", || ended(&sigma, "missed") == 1.0);
     assert_eq!(nominated(&site, "second"), None);
 }
@@ -217,9 +217,9 @@ fn whom_somebody_else_nominates_meanwhile_is_left_alone() {
         let names: Vec<String> = (0..num_pods).map(|at| format!("pod-{at}")).collect();
         names.iter().for_each(|name| put(&site, name, "1", |_| {}));
         // One a second, in the order in which they were made.
-        let sigma = site.serve(&[LEASE, "--qps=1"]);
+        let sigma = site.serve(&[LEASE, "--nominations-per-second=1"]);
         wait("all have targets", || {
-            sigma.metric("sigma_ahead_targets_total") == f64::from(num_pods)
+            sigma.metric("sigma_nominator_targets_total") == f64::from(num_pods)
         });
         wait("one is nominated", || nominated(&site, "pod-0").is_some());
         let mut last =
@@ -251,16 +251,16 @@ fn the_next_leader_goes_on_where_the_last_one_was() {
     first.wait_exit();
     // Its lease must run out first.
     wait("the next one leads", || second.metric("sigma_leader") == 1.0);
-    wait("it follows what it found", || second.metric("sigma_ahead_targets_open") == 2.0);
+    wait("it follows what it found", || second.metric("sigma_nominator_targets_open") == 2.0);
     wait("what is old is taken back", || ended(&second, "stale") == 2.0);
     wait("others are nominated", || {
-        all().len() == 2 && second.metric("sigma_ahead_targets_total") > 1.0
+        all().len() == 2 && second.metric("sigma_nominator_targets_total") > 1.0
     });
 }
 
 /// A filter call about each of these pods; gives how long their answers have waited, each.
 fn waits(site: &Site, sigma: &Sigma, names: &[String]) -> Vec<f64> {
-    let waited = || sigma.metric("sigma_ahead_head_start_milliseconds_total");
+    let waited = || sigma.metric("sigma_nominator_filter_delay_seconds_total");
     let ask = |name: &String| {
         let before = waited();
         let pod = site.api.object("pods", &format!("shop/{name}")).expect("a pod");
@@ -276,10 +276,10 @@ fn answers_wait_while_others_are_nominated_and_are_no_later_for_it() {
     let names: Vec<String> = (0..60).map(|at| format!("pod-{at:02}")).collect();
     names.iter().for_each(|name| put(&site, name, "10m", |_| {}));
     put(&site, "foreign", "10m", |pod| pod["spec"]["schedulerName"] = "other".into());
-    let sigma = site.serve(&[LEASE, "--qps", "1", "--deadline", "90ms"]);
+    let sigma = site.serve(&[LEASE, "--nominations-per-second", "1", "--deadline", "90ms"]);
     let ok = || sigma.metric("sigma_verb_results_total{result=\"ok\",verb=\"filter\"}");
     let took = || sigma.metric("sigma_verb_duration_seconds_sum{verb=\"filter\"}");
-    wait("all have a target", || sigma.metric("sigma_ahead_targets_open") == 60.0);
+    wait("all have a target", || sigma.metric("sigma_nominator_targets_open") == 60.0);
     assert_eq!(waits(&site, &sigma, &["foreign".to_owned()]), [0.0]);
     // The clock of a busy machine may be later than the deadline once, not always.
     let is_in_time = |name: &String| {
@@ -298,7 +298,7 @@ fn without_a_head_start_nobody_waits() {
     let site = site("{minBacklog: 10, filterDelayMs: 0}");
     let names: Vec<String> = (0..30).map(|at| format!("pod-{at:02}")).collect();
     names.iter().for_each(|name| put(&site, name, "10m", |_| {}));
-    let sigma = site.serve(&[LEASE, "--qps", "1"]);
-    wait("all have a target", || sigma.metric("sigma_ahead_targets_open") == 30.0);
+    let sigma = site.serve(&[LEASE, "--nominations-per-second", "1"]);
+    wait("all have a target", || sigma.metric("sigma_nominator_targets_open") == 30.0);
     assert!(waits(&site, &sigma, &names).iter().all(|waited| *waited == 0.0));
 }

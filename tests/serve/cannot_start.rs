@@ -89,10 +89,10 @@ fn flags_that_are_not_understood() {
     for (flag, value) in [
         ("--deadline", "50"),
         ("--listen", "here"),
-        ("--not-ready", "perhaps"),
+        ("--before-sync", "perhaps"),
         ("--requeue", "loud"),
         ("--audit-interval", "0s"),
-        ("--siblings", "perhaps"),
+        ("--other-extenders", "perhaps"),
     ] {
         ends(command(&["serve", "--policy", "x", flag, value]), 2, &[flag, value]);
     }

@@ -28,7 +28,7 @@ fn after_some_traffic_everything_is_counted_and_nothing_without_bound() {
     assert_eq!(http::post(sigma.verbs, "/bind", b"{}").status, 200);
     assert_eq!(http::post(sigma.verbs, "/bind", b"{").status, 400);
     wait("an audit", || sigma.metric("sigma_audits_total") >= 1.0);
-    wait("the gauges follow", || sigma.metric("sigma_refused_pods") == 1.0);
+    wait("the gauges follow", || sigma.metric("sigma_unschedulable_pods") == 1.0);
     let all = sigma.metrics();
     for (series, at_least) in [
         ("sigma_verb_duration_seconds_count{verb=\"filter\"}", 61.0),
@@ -40,9 +40,9 @@ fn after_some_traffic_everything_is_counted_and_nothing_without_bound() {
         ("sigma_bad_requests_total{verb=\"bind\"}", 1.0),
         ("sigma_names_offered_total{verb=\"filter\"}", 181.0),
         ("sigma_names_returned_total{verb=\"prioritize\"}", 60.0),
-        ("sigma_rejections_total{reason=\"UnknownNode\"}", 60.0),
-        ("sigma_rejections_total{reason=\"AllocationLimit\"}", 1.0),
-        ("sigma_refusals_total{reason=\"AllocationLimit\"}", 1.0),
+        ("sigma_node_rejections_total{reason=\"UnknownNode\"}", 60.0),
+        ("sigma_node_rejections_total{reason=\"AllocationLimit\"}", 1.0),
+        ("sigma_unschedulable_answers_total{reason=\"AllocationLimit\"}", 1.0),
         ("sigma_watch_age_seconds{resource=\"pods\"}", 0.0),
         ("sigma_watch_synced{resource=\"nodes\"}", 1.0),
         ("sigma_watch_relists_total{resource=\"pods\"}", 0.0),
@@ -56,12 +56,12 @@ fn after_some_traffic_everything_is_counted_and_nothing_without_bound() {
         ("sigma_policy_generation", 1.0),
         ("sigma_policy_load_errors_total", 0.0),
         ("sigma_policy_stale", 0.0),
-        ("sigma_assumed_pods", 1.0),
+        ("sigma_holds", 1.0),
         ("sigma_holds_expired_total", 0.0),
         ("sigma_audits_total", 1.0),
         ("sigma_audit_differences_total{sum=\"node\"}", 0.0),
         ("sigma_lost_deletes_total{resource=\"pods\"}", 0.0),
-        ("sigma_doorbells_total{outcome=\"requeued\"}", 0.0),
+        ("sigma_requeues_total{outcome=\"requeued\"}", 0.0),
         ("sigma_panics_total", 0.0),
         ("process_resident_memory_bytes", 1.0),
     ] {

@@ -141,7 +141,7 @@ fn all_are_named_where_somebody_after_us_must_have_the_choice() {
     assert_eq!(num_named(&sigma, &spread("ScheduleAnyway")), NUM_NODES);
     assert_eq!((off(&sigma, "soft_spread"), off(&sigma, "other_extender")), (1.0, 0.0));
 
-    let sigma = site.serve(&["--siblings=on"]);
+    let sigma = site.serve(&["--other-extenders=on"]);
     assert_eq!(num_named(&sigma, &pod("cart", "1")), NUM_NODES);
     assert_eq!(off(&sigma, "other_extender"), 1.0);
 

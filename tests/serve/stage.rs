@@ -129,7 +129,7 @@ impl Stage {
     }
 
     pub(crate) fn state(&self, means: ActionKind) -> ActionKindState {
-        self.actor.state().into_iter().find(|it| it.means == means).expect("all are shown")
+        self.actor.state().into_iter().find(|it| it.kind == means).expect("all are shown")
     }
 
     pub(crate) fn why_off(&self, means: ActionKind) -> Option<WhyOff> {

@@ -74,7 +74,7 @@ fn batch_pod() -> Value {
 fn before_it_is_ready_verdicts_are_degraded() {
     let site = Site::new();
     site.api.withhold("pods", true);
-    let sigma = site.start(&["--not-ready=degraded"]);
+    let sigma = site.start(&["--before-sync=degraded"]);
     let reply = sigma.filter(&pod("cart", "1000"), &["n1", "n2", "n9"]);
     assert_eq!(accepted(&reply), ["n1", "n2", "n9"]);
     assert_eq!(reply["Error"], "");
@@ -95,7 +95,7 @@ fn before_it_is_ready_verdicts_are_degraded() {
 fn before_it_is_ready_everything_can_be_rejected() {
     let site = Site::new();
     site.api.withhold("pods", true);
-    let sigma = site.start(&["--not-ready=reject"]);
+    let sigma = site.start(&["--before-sync=reject"]);
     let (one, two) = (sigma.filter(&pod("a", "1"), &["n1"]), sigma.filter(&batch_pod(), &["n2"]));
     assert_eq!(one["Error"], "sigma: cluster state not complete yet");
     assert_eq!(one, two);

@@ -44,7 +44,7 @@ fn mild(site: &Site, name: &str, cpu: &str) -> Value {
 }
 
 fn wait_on(sigma: &Sigma) {
-    sigma.wait_metric("sigma_means_on{means=\"steer\"}", 1.0);
+    sigma.wait_metric("sigma_action_enabled{kind=\"steer\"}", 1.0);
 }
 
 fn outcome(name: &str) -> String {
@@ -58,11 +58,11 @@ fn a_pod_is_nominated_where_it_was_not_offered_and_accepted_there() {
     wait_on(&sigma);
     let cart = mild(&site, "cart", "1");
     assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), STEERED);
-    assert_eq!(sigma.metric("sigma_refusals_total{reason=\"Steered\"}"), 1.0);
+    assert_eq!(sigma.metric("sigma_unschedulable_answers_total{reason=\"Steered\"}"), 1.0);
     let key = "shop/cart";
     let nominated = || site.api.object("pods", key).expect("it is there");
     wait("the nomination", || nominated()["status"]["nominatedNodeName"] == "t");
-    assert!(nominated()["metadata"]["annotations"]["sigma.io/ring"].is_string());
+    assert!(nominated()["metadata"]["annotations"]["sigma.io/requeue"].is_string());
     assert_eq!(accepted(&sigma.filter(&nominated(), &["t"])), ["t"]);
     sigma.wait_metric(&outcome("honoured"), 1.0);
     assert_eq!(sigma.metric("sigma_steer_duration_seconds_count"), 1.0);
@@ -70,7 +70,7 @@ fn a_pod_is_nominated_where_it_was_not_offered_and_accepted_there() {
     let mut bound = nominated();
     bound["spec"]["nodeName"] = "t".into();
     site.api.put("pods", bound);
-    wait("nothing is held", || sigma.metric("sigma_assumed_pods") == 0.0);
+    wait("nothing is held", || sigma.metric("sigma_holds") == 0.0);
     let mut steer = sigma.json("/api/v1/explain?namespace=shop&pod=cart")["steer"].take();
     for step in ["began_ms_ago", "written_ms", "accepted_ms", "bound_ms"] {
         assert!(steer[step].take().is_u64(), "{step}");
@@ -150,9 +150,9 @@ fn a_pod_that_would_sleep_is_requeued_with_a_nomination_in_one_write() {
     }
     assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), CLOSED, "it is lost");
     written();
-    assert!(seen()["metadata"]["annotations"]["sigma.io/ring"].is_string());
+    assert!(seen()["metadata"]["annotations"]["sigma.io/requeue"].is_string());
     assert_eq!(site.api.writes("pods/status").len(), 4, "one write does both");
-    sigma.wait_metric("sigma_doorbells_total{outcome=\"nominated\"}", 1.0);
+    sigma.wait_metric("sigma_requeues_total{outcome=\"nominated\"}", 1.0);
     let why = sigma.json("/api/v1/explain?namespace=shop&pod=cart");
     assert_eq!((&why["steer"]["requeue"], &why["steer"]["target"]), (&json!(true), &json!("t")));
     assert_eq!(accepted(&sigma.filter(&seen(), &["t"])), ["t"]);
@@ -172,7 +172,7 @@ fn nothing_is_written_over_anothers_nomination() {
     site.api.put("pods", foreign.clone());
     sigma.wait_metric(&outcome("overruled"), 1.0);
     // It is woken, since nobody knows what else would; and only that.
-    wait("it is woken", || sigma.metric("sigma_doorbells_total{outcome=\"requeued\"}") >= 1.0);
+    wait("it is woken", || sigma.metric("sigma_requeues_total{outcome=\"requeued\"}") >= 1.0);
     let seen = site.api.object("pods", "shop/cart").expect("it is there");
     assert_eq!(seen["status"]["nominatedNodeName"], "n2");
     assert_eq!(refused(&sigma.filter(&seen, &WINDOW)), CLOSED);
@@ -232,7 +232,7 @@ fn steering_is_switched_by_the_policy_with_pods_under_way() {
     let cart = mild(&site, "cart", "1");
     assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), STEERED);
     site.write_policy(policy("steering: off\n"));
-    sigma.wait_metric("sigma_means_on{means=\"steer\"}", 0.0);
+    sigma.wait_metric("sigma_action_enabled{kind=\"steer\"}", 0.0);
     sigma.wait_metric(&outcome("off"), 1.0);
     assert_eq!(refused(&sigma.filter(&mild(&site, "book", "1"), &WINDOW)), CLOSED);
     site.write_policy(policy(""));
@@ -314,7 +314,7 @@ fn check_fault(fault: Fault) {
             num_steered += 1;
             // As kube-scheduler's own patch brings it back, whether the write is open or has failed.
             assert_eq!(refused(&sigma.filter(&cart, &WINDOW)), CLOSED);
-        } else if sigma.metric("sigma_breaker_open{means=\"steer\"}") == 1.0 {
+        } else if sigma.metric("sigma_breaker_open{kind=\"steer\"}") == 1.0 {
             break;
         }
         // Else the rights are being looked at.
@@ -322,13 +322,13 @@ fn check_fault(fault: Fault) {
     }
     assert!((2..100).contains(&num_steered), "{fault:?}: {num_steered}");
     assert!(sigma.metric("sigma_not_steered_total{reason=\"off\"}") >= 1.0);
-    assert_eq!(sigma.metric("sigma_means_on{means=\"steer\"}"), 0.0);
+    assert_eq!(sigma.metric("sigma_action_enabled{kind=\"steer\"}"), 0.0);
     let ended = |how| sigma.metric(&outcome(how));
     // The breaker may open between the two calls of one pod: its second finds the means off. And a pod may
     // have been requeued with a nomination since, which is a steer as well.
     wait("all have ended", || ended("failed") + ended("off") >= f64::from(num_steered));
     assert!(ended("failed") >= 1.0, "{fault:?}: {num_steered}");
-    wait("nothing is held", || sigma.metric("sigma_assumed_pods") == 0.0);
+    wait("nothing is held", || sigma.metric("sigma_holds") == 0.0);
 }
 
 /// Row 61, kube-scheduler does not want a node that a pod was sent to: the pod is answered as usual at
@@ -362,12 +362,12 @@ fn what_kube_scheduler_does_not_want_is_held_against_the_template_first() {
     let carts: Vec<bool> = (0..8).map(|at| is_steered(&format!("cart-{at}"), "10m")).collect();
     assert_eq!(carts, [true, true, true, false, false, false, false, false]);
     assert_eq!(sigma.metric("sigma_not_steered_total{reason=\"paused\"}"), 5.0);
-    assert_eq!(sigma.metric("sigma_breaker_open{means=\"steer\"}"), 0.0);
+    assert_eq!(sigma.metric("sigma_breaker_open{kind=\"steer\"}"), 0.0);
     let actions = sigma.json("/api/v1/actions");
     assert_eq!((&actions[1]["on"], &actions[1]["paused_classes"]), (&json!(true), &json!(1)));
     // … is not that of others, until several have it.
     assert!(is_steered("song", "20m") && is_steered("film", "30m"));
-    sigma.wait_metric("sigma_breaker_open{means=\"steer\"}", 1.0);
+    sigma.wait_metric("sigma_breaker_open{kind=\"steer\"}", 1.0);
     assert!(!is_steered("book", "40m"));
     assert_eq!(sigma.json("/api/v1/actions")[1]["on"], false);
 }

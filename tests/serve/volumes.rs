@@ -84,7 +84,7 @@ fn a_pod_is_nominated_where_its_volume_is_once_that_is_known() {
     wait("it is where its volume is", || nominated(&site, "early").as_deref() == Some("b"));
     let why = explained(&sigma, "early");
     assert_eq!((&why["nodes_left"], &why["cannot_judge"]), (&json!(1), &Value::Null));
-    assert_eq!(sigma.metric("sigma_ahead_unplanned_pods{reason=\"volumes\"}"), 1.0);
+    assert_eq!(sigma.metric("sigma_nominator_unplanned_pods{reason=\"volumes\"}"), 1.0);
     let why = explained(&sigma, "late");
     assert_eq!((&why["nodes_left"], &why["cannot_judge"]), (&json!(4), &json!("volumes")));
     assert_eq!(why["ahead"]["standing"], "volumes");

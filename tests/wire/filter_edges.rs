@@ -12,7 +12,7 @@ use sigma::cluster::Snapshot;
 use sigma::http::{ConnLimits, NotReady};
 use sigma::model::{Amounts, Node, PodUid, Reason};
 use sigma::policy::{FilterRule, Plan, Settings};
-use sigma::rules::{Cx, Filter, Offer};
+use sigma::rules::{Filter, Offer, RuleContext};
 
 use crate::client::{Client, Server};
 use crate::site::{
@@ -281,7 +281,7 @@ async fn f33_an_absurd_node_spoils_no_other() {
 struct Fragile;
 
 impl Filter for Fragile {
-    fn judge(&self, cx: &Cx<'_>, _: &mut Offer<'_>) {
+    fn judge(&self, cx: &RuleContext<'_>, _: &mut Offer<'_>) {
         let _: &Snapshot = cx.snapshot;
         assert_ne!(cx.pod.priority, 9999, "as the test wants it");
     }

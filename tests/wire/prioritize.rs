@@ -70,7 +70,7 @@ fn p02_scores_are_small_integers_whatever_the_weights() {
             node_seen(Node { allocatable, resource_version: version, ..node(name, pool) })
         });
         let mut settings = settings();
-        let scorers = ["poolOrder", "binPack", "failureSpread", "shapeMatch", "none"];
+        let scorers = ["poolOrder", "binPack", "topologySpread", "balancedAllocation", "none"];
         let weights: Vec<_> = scorers.iter().map(|it| (*it).to_owned()).zip(weights).collect();
         settings.classes[1].weights = weights;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -24,12 +24,11 @@ use http::Uri;
 use super::apiserver::ApiServer;
 use super::cpus::ReservedCpus;
 use crate::cli::loopback::client::Client;
-use crate::cli::serve::FastPath;
 use crate::cli::table::Output;
 use crate::cli::{Failure, print, progress_bar};
 use churn::Churn;
-use extender::ExtenderProcess;
 pub(super) use extender::{ExtenderArgs, serve};
+use extender::{ExtenderProcess, FastPath};
 use report::{Own, RunConditions, WireRow};
 use rounds::Sides;
 use setting::{OfferedPods, Setting, WireCase};
@@ -112,7 +111,7 @@ pub(super) struct WireArgs {
     /// End after this time, with the blocks done so far [default: no bound].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: Option<u32>,
-    /// Shortcuts that sigma does without (see `sigma serve --help`).
+    /// Shortcuts that sigma does without.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FAST_PATH")]
     without: Vec<FastPath>,
     /// Let sigma name only the best of the nodes that it accepts, as by default policy.

@@ -136,11 +136,11 @@ fn toleration(out: &mut String, it: &Toleration) {
             text_field(out, "operator", "Equal");
             text_field(out, "value", value);
         }
-        TaintValue::Above(value) => {
+        TaintValue::Gt(value) => {
             text_field(out, "operator", "Gt");
             text_field(out, "value", &value.to_string());
         }
-        TaintValue::Below(value) => {
+        TaintValue::Lt(value) => {
             text_field(out, "operator", "Lt");
             text_field(out, "value", &value.to_string());
         }

@@ -177,7 +177,7 @@ fn a_batch_never_takes_more_than_there_is() {
 /// Where neither spreads it, a replica's node is as good as any: the tie decides, for a batch as for one.
 #[test]
 fn a_node_with_a_replica_may_win_by_the_tie() {
-    let weights = ["failureSpread", "hostSpread", "binPack", "leastAllocated"];
+    let weights = ["topologySpread", "nodeSpread", "binPack", "leastAllocated"];
     let weights = weights.map(|name| (name.to_owned(), 0)).to_vec();
     let class = ClassSettings { weights, ..default_class() };
     let mut site = TestReplica::new(&Settings { classes: vec![class], ..Settings::default() });

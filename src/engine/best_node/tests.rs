@@ -26,7 +26,7 @@ fn settings(order: Option<u8>) -> Settings {
     };
     let pools = order.map(|first| [PoolOrd(first), PoolOrd(1 - first)].into());
     let local = if order.is_some() { "binPack" } else { "leastAllocated" };
-    let scorers = [("failureSpread", 40), ("hostSpread", 80), ("imageLocality", 30), (local, 60)];
+    let scorers = [("topologySpread", 40), ("nodeSpread", 80), ("imageLocality", 30), (local, 60)];
     let ordered = order.map(|_| ("poolOrder", 100));
     let weights = scorers.into_iter().chain(ordered).map(|(name, it)| (name.to_owned(), it));
     let classes = vec![ClassSettings { pools, weights: weights.collect(), ..default_class() }];

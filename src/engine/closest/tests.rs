@@ -67,8 +67,8 @@ fn fill(site: &mut TestReplica, uid: u128, cores: i64, name: &str) {
 #[test]
 fn reasons_are_in_the_order_of_evaluation() {
     let filters: Vec<_> = CATALOGUE.iter().filter(|it| !it.scores).map(|it| it.name).collect();
-    let rules =
-        ["nodeState", "poolAdmission", "resourcesFit", "elasticLimit", "domainShare"].as_slice();
+    let rules = ["nodeState", "poolAdmission", "resourcesFit", "elasticLimit", "maxReplicaShare"]
+        .as_slice();
     assert_eq!(filters, rules, "a new filter has its reasons in `Reason::ALL` by its place");
     let reasons = [
         Reason::UnknownNode,

@@ -194,7 +194,7 @@ impl Decider {
             && !pod.gated
             && !pod.grouped
             && !is_nominated
-            && view.snapshot.pods_watch != Watch::Lost
+            && view.snapshot.pods_watch != Watch::Disconnected
             && view.snapshot.cannot_judge(pod).is_none();
         let class = view.class(view.classify(pod).class);
         class.steering.bounds(Cause::Elsewhere).filter(|_| may)

@@ -203,8 +203,8 @@ impl Decider {
         let is_leaving = |pod: &Pod| pod.gated || !pod.is_pending();
         // What it would be nominated for is not known to suit it.
         let is_constrained = view.snapshot.cannot_judge(pod).is_some();
-        let is_behind =
-            view.snapshot.pods_watch == Watch::Lost || answer.tally.count(Reason::UnknownNode) > 0;
+        let is_behind = view.snapshot.pods_watch == Watch::Disconnected
+            || answer.tally.count(Reason::UnknownNode) > 0;
         // Whom no offered node would take is refused anyway, and kube-scheduler may preempt for it anyway.
         let spares = cause == Cause::Elsewhere
             || context.preempt_verb == PreemptVerb::Configured

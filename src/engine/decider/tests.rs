@@ -146,8 +146,8 @@ fn words_that_are_not_known_refuse_no_offered_node() {
     for (value, want) in [
         (None, Ok(vec!["unclear"])),
         (Some(TaintValue::Unclear), Ok(vec!["hard", "five", "unclear"])),
-        (Some(TaintValue::Above(4)), Ok(vec!["five", "unclear"])),
-        (Some(TaintValue::Below(5)), Ok(vec!["unclear"])),
+        (Some(TaintValue::Gt(4)), Ok(vec!["five", "unclear"])),
+        (Some(TaintValue::Lt(5)), Ok(vec!["unclear"])),
     ] {
         let toleration = value.map(|value| Toleration { key: "k".into(), value, effect: None });
         let it = Pod { tolerations: toleration.into_iter().collect(), ..pod(1, 1) };

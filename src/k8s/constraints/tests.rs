@@ -68,7 +68,7 @@ fn node_affinity_is_read() {
                 NodeTerm::default(),
                 NodeTerm {
                     labels: [
-                        text("size", LabelOperator::Above(7)),
+                        text("size", LabelOperator::Gt(7)),
                         text("zone", LabelOperator::NotIn(["a".into(), "".into()].into())),
                         text("old", LabelOperator::DoesNotExist),
                     ]

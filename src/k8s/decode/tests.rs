@@ -302,10 +302,10 @@ fn tolerations_are_read_and_what_is_not_understood_is_marked() {
             r#"{"key":"a","operator":"Equal","value":"c","effect":"NoSchedule","tolerationSeconds":3}"#,
             Some(("a", equal("c"), hard)),
         ),
-        (r#"{"key":"a","operator":"Gt","value":"5"}"#, Some(("a", TaintValue::Above(5), None))),
+        (r#"{"key":"a","operator":"Gt","value":"5"}"#, Some(("a", TaintValue::Gt(5), None))),
         (
             r#"{"key":"a","operator":"Lt","value":"-5","effect":"PreferNoSchedule"}"#,
-            Some(("a", TaintValue::Below(-5), soft)),
+            Some(("a", TaintValue::Lt(-5), soft)),
         ),
         // Compared with what is no number, nothing is tolerated.
         (r#"{"key":"a","operator":"Gt","value":"much"}"#, None),

@@ -54,7 +54,7 @@ pub(crate) struct BenchArgs {
     /// kube-scheduler's percentageOfNodesToScore [default: kube-scheduler's own].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     percentage: Option<u32>,
-    /// sigma's --qps: nominations a second, at most [default: sigma's own].
+    /// sigma's --nominations-per-second: nominations a second, at most [default: sigma's own].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     qps: Option<u32>,
     /// The most nodes that sigma names for a pod; 0: all [default: sigma's own].

@@ -169,7 +169,7 @@ impl Site {
             (ActionKind::SigmaNominated, Extender::Sigma(sigma)) => {
                 self.start.sigma().await?;
                 let nominated = async || {
-                    let backlog = sigma.metric("sigma_ahead_backlog_pods", "").await? as usize;
+                    let backlog = sigma.metric("sigma_nominator_backlog_pods", "").await? as usize;
                     let planned = recorder.record().num_planned();
                     Ok((backlog > 0 && planned == backlog).then_some(()))
                 };
@@ -189,7 +189,7 @@ impl Site {
                 options.more = ["--lease-namespace=kube-system", "--scheduler-name=sigma"]
                     .map(str::to_owned)
                     .into();
-                options.more.extend(self.qps.map(|it| format!("--qps={it}")));
+                options.more.extend(self.qps.map(|it| format!("--nominations-per-second={it}")));
             }
             return Ok(Extender::Sigma(Box::new(
                 Sigma::start(&self.control_plane, options).await?,
@@ -246,7 +246,7 @@ impl Extender {
     /// How many nodes sigma has chosen ahead.
     async fn targets(&self) -> Result<u64> {
         match self {
-            Self::Sigma(sigma) => sigma.metric("sigma_ahead_targets_total", "").await,
+            Self::Sigma(sigma) => sigma.metric("sigma_nominator_targets_total", "").await,
             _ => Ok(0),
         }
     }

@@ -67,8 +67,8 @@ pub(super) async fn backlog() -> Result<Facts> {
     let begun = Instant::now();
     let look = async || {
         // Whoever is looked at before the lists of volumes are in is looked at again.
-        let unjudged = sigma.metric("sigma_ahead_unplanned_pods", "reason=\"volumes\"").await?;
-        let chosen = sigma.metric("sigma_ahead_targets_total", "").await?;
+        let unjudged = sigma.metric("sigma_nominator_unplanned_pods", "reason=\"volumes\"").await?;
+        let chosen = sigma.metric("sigma_nominator_targets_total", "").await?;
         Ok((chosen > 0 && unjudged == 0).then_some(()))
     };
     until("the first are chosen", Duration::from_secs(10), look).await?;
@@ -81,7 +81,7 @@ pub(super) async fn backlog() -> Result<Facts> {
     until("all are bound", Duration::from_secs(60), bound).await?;
     let took = begun.elapsed();
     let ended = async || {
-        let open = sigma.metric("sigma_ahead_targets_open", "").await?;
+        let open = sigma.metric("sigma_nominator_targets_open", "").await?;
         Ok((open == 0).then_some(()))
     };
     until("every target has ended", Duration::from_secs(5), ended).await?;
@@ -99,11 +99,11 @@ pub(super) async fn backlog() -> Result<Facts> {
 
 /// Each pod was bound on its target, or is counted with a reason.
 async fn targets(sigma: &Sigma) -> Result<Facts> {
-    let chosen = sigma.metric("sigma_ahead_targets_total", "").await?;
+    let chosen = sigma.metric("sigma_nominator_targets_total", "").await?;
     let mut ends = BTreeMap::new();
     for end in ["honoured", "missed", "unwritten", "overruled", "stale", "lost"] {
         let label = format!("end=\"{end}\"");
-        ends.insert(end, sigma.metric("sigma_ahead_targets_ended_total", &label).await?);
+        ends.insert(end, sigma.metric("sigma_nominator_targets_ended_total", &label).await?);
     }
     ensure!(ends.values().sum::<u64>() == chosen, "{chosen} targets, ended: {ends:?}");
     ensure!(
@@ -112,8 +112,8 @@ async fn targets(sigma: &Sigma) -> Result<Facts> {
     );
     ensure!(ends["honoured"] * 100 >= chosen * 90, "{chosen} targets, ended: {ends:?}");
     let written =
-        sigma.metric("sigma_actions_total", "means=\"nominate_ahead\",outcome=\"written\"").await?;
-    let seconds = sigma.metric("sigma_ahead_planning_duration_seconds_count", "").await?;
+        sigma.metric("sigma_actions_total", "kind=\"nominate_ahead\",outcome=\"written\"").await?;
+    let seconds = sigma.metric("sigma_nominator_planning_duration_seconds_count", "").await?;
     Ok(vec![format!("{chosen} targets in {seconds} batches, {written} written, ended: {ends:?}")])
 }
 

@@ -175,7 +175,7 @@ async fn open(api: &Api, pair: &mut Pair) -> Result<String> {
     let loading = pair.sigma.set_policy(&one_pool("100%", "ecs")).await?;
     let took = pair.bound(api, Instant::now()).await?;
     ensure!(took < Duration::from_secs(2), "{}: bound after {took:?}", pair.name);
-    let requeued = pair.sigma.metric("sigma_doorbells_total", "outcome=\"requeued\"").await?;
+    let requeued = pair.sigma.metric("sigma_requeues_total", "outcome=\"requeued\"").await?;
     Ok(format!(
         "{} opens: in force {:.2} s after the file changed, all {} pods bound {:.2} s later, {requeued} \
          requeues",

@@ -53,7 +53,7 @@ pub(super) async fn published_by_some() -> Result<Facts> {
     };
     let sigma = Sigma::start(&control_plane, options).await?;
     let chosen = async || {
-        let chosen = sigma.metric("sigma_ahead_targets_total", "").await?;
+        let chosen = sigma.metric("sigma_nominator_targets_total", "").await?;
         Ok((chosen > 0).then_some(()))
     };
     until("the first are chosen", Duration::from_secs(10), chosen).await?;

@@ -144,7 +144,7 @@ async fn fill(percentage: Option<u32>) -> Result<Facts> {
          most {most} MB, {:.1} s CPU",
         bound as f64 / seconds,
         sigma.filter_calls().await?,
-        sigma.metric("sigma_doorbells_total", "outcome=\"requeued\"").await?,
+        sigma.metric("sigma_requeues_total", "outcome=\"requeued\"").await?,
         sigma.process.cpu()?.as_secs_f64(),
     ));
     Ok(facts)

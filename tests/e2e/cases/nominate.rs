@@ -48,7 +48,7 @@ impl Subject {
             return Ok(());
         }
         ensure!(after["status"]["nominatedNodeName"] == node, "{after}");
-        ensure!(after["metadata"]["annotations"]["sigma.io/ring"] == value.as_str(), "{after}");
+        ensure!(after["metadata"]["annotations"]["sigma.io/requeue"] == value.as_str(), "{after}");
         Ok(())
     }
 

@@ -194,12 +194,12 @@ impl Site {
         let pods = (0..BACKLOG).map(|at| pod(&format!("b-{at:03}"), &shape));
         self.api.post_all(pods.collect()).await?;
         let written = async || {
-            let label = "means=\"nominate_ahead\",outcome=\"written\"";
+            let label = "kind=\"nominate_ahead\",outcome=\"written\"";
             let written = self.sigma.metric("sigma_actions_total", label).await?;
             Ok((written >= BACKLOG as u64 / 2).then_some(()))
         };
         until("half of the backlog is nominated", WITHIN, written).await?;
-        let spared = self.sigma.metric("sigma_ahead_unplanned_pods", "reason=\"nominated\"");
+        let spared = self.sigma.metric("sigma_nominator_unplanned_pods", "reason=\"nominated\"");
         let spared = spared.await?;
         self.to_scheduler.freeze(false);
         let bound = async || {
@@ -208,7 +208,7 @@ impl Site {
         };
         until("the backlog is bound", WITHIN, bound).await?;
         ensure!(spared == 1, "{spared} pods are not planned since they are nominated");
-        self.sigma.metric("sigma_ahead_targets_total", "").await
+        self.sigma.metric("sigma_nominator_targets_total", "").await
     }
 
     /// Pods with one node each come one after the other; gives how many were steered.

@@ -35,7 +35,7 @@ pub(super) async fn two() -> Result<Facts> {
     let policy = format!("{THREE_POOLS}steering:\n  nominateAhead: {{minBacklog: 50}}\n");
     let mut replicas = Vec::new();
     for name in NAMES {
-        let more = ["--lease-namespace=kube-system", "--not-ready=reject"].map(str::to_owned);
+        let more = ["--lease-namespace=kube-system", "--before-sync=reject"].map(str::to_owned);
         let schedulers = NAMES.map(|name| format!("--scheduler-name={name}"));
         let options = SigmaOptions {
             knows_scheduler: true,
@@ -57,7 +57,7 @@ pub(super) async fn two() -> Result<Facts> {
     }
     let bound = || recorder.record().bindings.len();
     let leader = leader(&replicas).await?;
-    let planned = async |replica: &Sigma| replica.metric("sigma_ahead_targets_total", "").await;
+    let planned = async |replica: &Sigma| replica.metric("sigma_nominator_targets_total", "").await;
     let look = async || Ok((bound() >= 300 && planned(&replicas[leader]).await? > 0).then_some(()));
     until("the leader has nominated some", Duration::from_secs(60), look).await?;
     let by_first = planned(&replicas[leader]).await?;
@@ -112,7 +112,7 @@ async fn steered_twice(replicas: &[Sigma]) -> Result<Vec<String>> {
     for replica in replicas {
         let page = replica.page("/api/v1/actions").await?;
         let mut means = page.as_array().context("actions are a list")?.iter();
-        let steer = means.find(|it| it["means"] == "steer").context("no steer")?;
+        let steer = means.find(|it| it["kind"] == "steer").context("no steer")?;
         let actions = steer["actions"].as_array().context("no actions")?;
         for it in actions.iter().filter(|it| it["what"] == "nominate" && it["outcome"] == "written")
         {

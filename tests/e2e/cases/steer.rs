@@ -253,7 +253,7 @@ pub(super) fn homes(count: usize, more: &str) -> String {
 
 pub(super) async fn steers(sigma: &Sigma) -> Result<()> {
     let look = async || {
-        let on = sigma.metric("sigma_means_on", "means=\"steer\"").await?;
+        let on = sigma.metric("sigma_action_enabled", "kind=\"steer\"").await?;
         Ok((on == 1).then_some(()))
     };
     until("the steer is on", Duration::from_secs(10), look).await.map(drop)
@@ -339,7 +339,7 @@ async fn suffer(sigma: &Sigma, api: &Api, what: &str) -> Result<String> {
             }
             Err(error) => return Err(error),
         }
-        if sigma.metric("sigma_breaker_open", "means=\"steer\"").await? == 1 {
+        if sigma.metric("sigma_breaker_open", "kind=\"steer\"").await? == 1 {
             let steered = sigma.metric("sigma_steers_total", "").await?;
             return Ok(format!(
                 "{count} pods, {steered} steered in vain, {slept} had to be woken, each other bound within \

@@ -132,7 +132,7 @@ impl Site {
             kubeconfig: by("sigma", &to_sigma)?,
             knows_scheduler: true,
             // Its answer before it has the whole snapshot would be one without any limit.
-            more: vec!["--not-ready=reject".to_owned()],
+            more: vec!["--before-sync=reject".to_owned()],
             ..SigmaOptions::new(&control_plane, "sigma", policy)
         };
         let sigma = Sigma::start(&control_plane, options).await?;
@@ -292,7 +292,7 @@ impl Site {
     }
 
     async fn written(&self) -> Result<u64> {
-        self.sigma.metric("sigma_actions_total", "means=\"steer\",outcome=\"written\"").await
+        self.sigma.metric("sigma_actions_total", "kind=\"steer\",outcome=\"written\"").await
     }
 
     /// Brings a steer to a step, and kills sigma there.

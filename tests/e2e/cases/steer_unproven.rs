@@ -52,7 +52,7 @@ pub(super) async fn without_the_flag() -> Result<Facts> {
     ensure!(asked > 0, "kube-scheduler has never thought of preemption");
     let steered = sigma.metric("sigma_steers_total", "").await?;
     let honoured = sigma.metric("sigma_steers_total", "outcome=\"honoured\"").await?;
-    let nominated = sigma.metric("sigma_doorbells_total", "outcome=\"nominated\"").await?;
+    let nominated = sigma.metric("sigma_requeues_total", "outcome=\"nominated\"").await?;
     sigma.process.check()?;
     scheduler.process.check()?;
     facts.push(format!(

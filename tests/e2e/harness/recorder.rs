@@ -346,7 +346,7 @@ impl Limits {
 /// The pod's nomination, where the annotation that sigma writes with one ahead names the same node.
 fn nominated_ahead(pod: &Value) -> Option<&str> {
     let node = pod["status"]["nominatedNodeName"].as_str().filter(|it| !it.is_empty())?;
-    let mark = pod["metadata"]["annotations"]["sigma.io/ring"].as_str()?;
+    let mark = pod["metadata"]["annotations"]["sigma.io/requeue"].as_str()?;
     mark.starts_with(&format!("ahead/{node}/")).then_some(node)
 }
 

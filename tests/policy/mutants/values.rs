@@ -23,7 +23,7 @@ pub(super) fn types(mutants: &mut Mutants) {
         "{domain: topology.kubernetes.io/zone, maxShare: 50%}",
         "topology.kubernetes.io/zone",
         "[\"batch-*\"]",
-        "{poolOrder: 100, binPack: 40, hostSpread: 0, failureSpread: 0}",
+        "{poolOrder: 100, binPack: 40, nodeSpread: 0, topologySpread: 0}",
     ];
     let others =
         ["", "null", "~", "[]", "{}", "true", "7", "text", "[7]", "{a: b}", "[[a]]", "- a"];
@@ -141,8 +141,8 @@ pub(super) fn steering(mutants: &mut Mutants) {
             must,
         );
     }
-    let zero = "{poolOrder: 0, binPack: 0, hostSpread: 0, failureSpread: 0, imageLocality: 0, \
-                shapeMatch: 0}";
-    mutants.swap("{poolOrder: 100, binPack: 40, hostSpread: 0, failureSpread: 0}", zero, Warn);
+    let zero = "{poolOrder: 0, binPack: 0, nodeSpread: 0, topologySpread: 0, imageLocality: 0, \
+                balancedAllocation: 0}";
+    mutants.swap("{poolOrder: 100, binPack: 40, nodeSpread: 0, topologySpread: 0}", zero, Warn);
     mutants.swap("binPack: 40", "binPack: 40, leastAllocated: 40", Warn);
 }

@@ -7,17 +7,45 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum as _};
+use clap::{Args, ValueEnum};
 use prometheus::Histogram;
 
 use super::setting::{Setting, WireCase};
 use super::side::VERBS;
 use crate::cli::bench::cpus::on_cpu;
 use crate::cli::loopback::extender::LoopbackExtender;
-use crate::cli::serve::FastPath;
 use crate::cli::{Failure, plans, print};
+use crate::http::FastPaths;
 use crate::metrics::Metrics;
 use crate::policy::{Plan, Shortlist};
+
+/// A shortcut that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli::bench) enum FastPath {
+    /// Cutting the list of names at its quotes; else it is read as JSON.
+    Cut,
+    /// Guessing which name comes next; else each is searched and looked up.
+    Guess,
+    /// Copying names side by side in one piece; else one by one.
+    Blocks,
+    /// Answering prioritize with what the pod's filter found; else everything is done again.
+    Memo,
+    /// Keeping what local rules find on every node; else each offered node is looked at again.
+    Scan,
+}
+
+impl FastPath {
+    /// What `--without` leaves on.
+    pub(super) fn all_but(without: &[Self]) -> FastPaths {
+        FastPaths {
+            cut: !without.contains(&Self::Cut),
+            guess: !without.contains(&Self::Guess),
+            blocks: !without.contains(&Self::Blocks),
+            memo: !without.contains(&Self::Memo),
+            scan: !without.contains(&Self::Scan),
+        }
+    }
+}
 
 /// The policy in force.
 pub(super) const POLICY: &str = include_str!("policy.yaml");

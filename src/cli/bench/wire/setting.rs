@@ -233,7 +233,7 @@ impl<'a> WirePlacement<'a> {
     }
 
     /// One replica of each online app that may go anywhere: it asks for [`ROOM`], tolerates virtual
-    /// nodes, and no zone has so many of its replicas that one more would be too many (`domainShare`).
+    /// nodes, and no zone has so many of its replicas that one more would be too many (`maxReplicaShare`).
     fn templates(&self) -> Vec<Pod> {
         let apps = self.apps.values().filter(|(zones, pod)| {
             let fullest =

@@ -133,7 +133,7 @@ impl Site {
         options.deadline = DEADLINE;
         if variant == Variant::SigmaKilled {
             // Where a limit matters more than an answer: before sigma has its lists, nobody is placed.
-            options.more.push("--not-ready=reject".to_owned());
+            options.more.push("--before-sync=reject".to_owned());
         }
         let sigma = Sigma::start(&control_plane, options).await?;
         let recorder = Recorder::start(api, limits).await?;

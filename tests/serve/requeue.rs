@@ -32,9 +32,9 @@ fn wait_ring(site: &Site, count: usize) -> Write {
 fn check_ring(ring: &Write, pod: &Value) -> String {
     assert_eq!((&*ring.verb, &*ring.key, ring.code), ("patch", "shop/waiting", 200));
     assert_eq!(ring.content_type, "application/strategic-merge-patch+json");
-    let value = ring.body["metadata"]["annotations"]["sigma.io/ring"].as_str().expect("a text");
+    let value = ring.body["metadata"]["annotations"]["sigma.io/requeue"].as_str().expect("a text");
     let uid = &pod["metadata"]["uid"];
-    let want = json!({"metadata": {"uid": uid, "annotations": {"sigma.io/ring": value}}});
+    let want = json!({"metadata": {"uid": uid, "annotations": {"sigma.io/requeue": value}}});
     assert_eq!(ring.body, want);
     value.to_owned()
 }
@@ -44,20 +44,20 @@ fn a_deletion_rings_who_waited_for_it() {
     let (site, waiting) = full();
     let sigma = site.serve(&[]);
     refuse(&sigma, &waiting);
-    wait("it is counted", || sigma.metric("sigma_refused_pods") == 1.0);
+    wait("it is counted", || sigma.metric("sigma_unschedulable_pods") == 1.0);
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(site.api.writes("pods/status"), []);
     site.api.delete("pods", "shop/full");
     check_ring(&wait_ring(&site, 1), &waiting);
     assert_eq!(accepted(&sigma.filter(&waiting, &["n1"])), ["n1"]);
-    sigma.wait_metric("sigma_doorbells_total{outcome=\"requeued\"}", 1.0);
+    sigma.wait_metric("sigma_requeues_total{outcome=\"requeued\"}", 1.0);
     check_shown(&sigma, &waiting);
 }
 
 /// The ring is among the actions, and among the metrics.
 fn check_shown(sigma: &Sigma, pod: &Value) {
     let requeue = sigma.json("/api/v1/actions")[0].take();
-    let state = json!({"means": requeue["means"], "on": requeue["on"],
+    let state = json!({"means": requeue["kind"], "on": requeue["on"],
         "waiting": requeue["waiting"], "in_flight": requeue["in_flight"]});
     assert_eq!(state, json!({"means": "requeue", "on": true, "waiting": 0, "in_flight": 0}));
     let mut ring = requeue["actions"][0].clone();
@@ -68,8 +68,8 @@ fn check_shown(sigma: &Sigma, pod: &Value) {
         "what": "ring", "node": null, "cause": "AllocationLimit", "outcome": "written", "why": null, "attempts": 1,
         "took_ms": null});
     assert_eq!(ring, want);
-    assert_eq!(sigma.metric("sigma_actions_total{means=\"requeue\",outcome=\"written\"}"), 1.0);
-    assert_eq!(sigma.metric("sigma_actions_open{means=\"requeue\",stage=\"in_flight\"}"), 0.0);
+    assert_eq!(sigma.metric("sigma_actions_total{kind=\"requeue\",outcome=\"written\"}"), 1.0);
+    assert_eq!(sigma.metric("sigma_actions_open{kind=\"requeue\",stage=\"in_flight\"}"), 0.0);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn check_silent(sigma: &Sigma) {
     assert_eq!(sigma.json("/api/v1/actions")[0]["on"], false);
     sigma.wait_metric("sigma_right_missing{resource=\"pods\"}", 1.0);
     wait("it is said", || sigma.logged("sigma may not patch pods/status") == 1);
-    sigma.wait_metric("sigma_means_on{means=\"requeue\"}", 0.0);
+    sigma.wait_metric("sigma_action_enabled{kind=\"requeue\"}", 0.0);
     assert_eq!(sigma.get("/readyz").status, 200);
 }
 
@@ -184,7 +184,7 @@ fn a_right_that_is_taken_away_is_noticed_by_the_first_refusal() {
     let asked = site.api.asked("patch", "pods/status");
     assert!((1..=6).contains(&asked), "{asked}");
     assert_eq!(site.api.asked("create", "selfsubjectaccessreviews"), 2);
-    sigma.wait_metric("sigma_doorbells_total{outcome=\"forbidden\"}", asked as f64);
+    sigma.wait_metric("sigma_requeues_total{outcome=\"forbidden\"}", asked as f64);
     assert_eq!(accepted(&sigma.filter(&waiting, &["n1"])), ["n1"]);
 }
 

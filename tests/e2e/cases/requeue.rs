@@ -106,12 +106,12 @@ async fn with_bell(control_plane: &ControlPlane, sigma: &Sigma) -> Result<String
     bound("w-off").await?;
     let adopted = begun.elapsed();
     refused_pod(api, "w-on", "off").await?;
-    let before = sigma.metric("sigma_doorbells_total", "outcome=\"requeued\"").await?;
+    let before = sigma.metric("sigma_requeues_total", "outcome=\"requeued\"").await?;
     let begun = Instant::now();
     api.delete_pod("plain", "r-01").await?;
     bound("w-on").await?;
     let took = begun.elapsed();
-    let requeued = sigma.metric("sigma_doorbells_total", "outcome=\"requeued\"").await? - before;
+    let requeued = sigma.metric("sigma_requeues_total", "outcome=\"requeued\"").await? - before;
     ensure!(took < Duration::from_secs(2), "bound {took:?} after the deletion");
     ensure!(requeued >= 1, "bound without a bell: nothing was tested");
     Ok(format!(
