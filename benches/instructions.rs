@@ -192,7 +192,7 @@ fn all_kinds(pod: &Pod) -> Constraints {
     let zone = "topology.kubernetes.io/zone";
     Constraints {
         node_selector: [Requirement { key: zone.into(), is: LabelOperator::Exists }].into(),
-        apart: [PodAffinityTerm {
+        pod_anti_affinity: [PodAffinityTerm {
             key: "kubernetes.io/hostname".into(),
             selector: Some(
                 [Requirement { key: app, is: LabelOperator::In([value].into()) }].into(),

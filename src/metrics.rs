@@ -240,7 +240,8 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some(PREFIX.to_owned()), None)?;
         let of = Registrar { registry: &registry, described: RefCell::default() };
-        let (resource, path, why, sum) = (&["resource"], &["path", "result"], &["why"], &["sum"]);
+        let (resource, reason, why, sum) = (&["resource"], &["reason"], &["why"], &["sum"]);
+        let path = &["path", "result"];
         let metrics = Self {
             verb_seconds: of.seconds("verb_duration_seconds", "Handler time.", &["verb"])?,
             verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
@@ -249,15 +250,11 @@ impl Metrics {
             names_returned: of.counters("names_returned_total", "Names returned.", &["verb"])?,
             shortlist_nodes: of.sizes("shortlist_nodes", "Nodes named by a shortlist.")?,
             shortlist_off: of.counters("shortlist_off_total", "Shortlists off.", &["reason"])?,
-            rejections: of.counters(
-                "node_rejections_total",
-                "Nodes that a filter call rejected.",
-                &["reason"],
-            )?,
+            rejections: of.counters("node_rejections_total", "Rejected nodes.", reason)?,
             unschedulable: of.counters(
                 "unschedulable_answers_total",
                 "Filter answers without a node.",
-                &["reason"],
+                reason,
             )?,
             claimed_not_granted: of
                 .counter("claimed_not_granted_total", "Pods that claimed more than granted.")?,

@@ -9,8 +9,8 @@ mod holds;
 #[path = "properties/image_locality.rs"]
 mod image_locality;
 #[cfg(feature = "live")]
-#[path = "properties/in_tree.rs"]
-mod in_tree;
+#[path = "properties/constraints.rs"]
+mod constraints;
 #[path = "properties/scans.rs"]
 mod scans;
 #[path = "properties/server.rs"]

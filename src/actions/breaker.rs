@@ -36,6 +36,17 @@ pub(super) enum Sign {
     None,
 }
 
+impl Sign {
+    /// Whether something was of use; `None` where that is not known.
+    pub(super) fn of(of_use: Option<bool>) -> Self {
+        match of_use {
+            Some(true) => Self::Good,
+            Some(false) => Self::Bad,
+            None => Self::None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BreakerPhase {
     Closed { since: Tick },

@@ -84,7 +84,7 @@ struct Queue {
 struct QueueState {
     queue: WorkQueue<Action>,
     breaker: Breaker,
-    in_vain: NotHonoured,
+    not_honoured: NotHonoured,
     switched_on: bool,
     /// Newest first.
     records: VecDeque<Record>,
@@ -120,8 +120,9 @@ impl Actor {
         let queue = |kind: ActionKind| {
             let queue = WorkQueue::new(kind.limits(), clock.now());
             let breaker = Breaker::new(kind.breaker_limits(), clock.now());
-            let (in_vain, records) = (NotHonoured::new(kind.breaker_limits()), VecDeque::new());
-            let state = QueueState { queue, breaker, in_vain, switched_on: false, records };
+            let (not_honoured, records) =
+                (NotHonoured::new(kind.breaker_limits()), VecDeque::new());
+            let state = QueueState { queue, breaker, not_honoured, switched_on: false, records };
             Queue { kind, state: Mutex::new(state), changed: Notify::new() }
         };
         for (kind, outcome) in
@@ -215,17 +216,11 @@ impl Actor {
         (class, uid): (EquivalenceClass, PodUid),
         of_use: Option<bool>,
     ) {
-        let sign = match of_use {
-            Some(true) => Sign::Good,
-            Some(false) => Sign::Bad,
-            None => Sign::None,
-        };
-        let now = self.clock.now();
-        let queue = self.queue(kind);
-        let mut state = queue.lock();
-        let before = state.in_vain.num_paused(now);
-        let is_general = state.in_vain.end(&class, uid, sign, now);
-        if state.in_vain.num_paused(now) > before {
+        let (sign, now) = (Sign::of(of_use), self.clock.now());
+        let mut state = self.queue(kind).lock();
+        let before = state.not_honoured.num_paused(now);
+        let is_general = state.not_honoured.end(&class, uid, sign, now);
+        if state.not_honoured.num_paused(now) > before {
             let kind = kind.name();
             tracing::warn!(kind, "nominations of a class of pods are not honoured: it is paused");
         }
@@ -237,15 +232,15 @@ impl Actor {
     /// Nothing is to be begun for pods of this class for a while. Costs a lock where nothing has failed lately.
     pub fn is_paused(&self, kind: ActionKind, pod: &Pod) -> bool {
         let mut state = self.queue(kind).lock();
-        !state.in_vain.is_empty()
-            && state.in_vain.is_paused(&EquivalenceClass::of(pod), self.clock.now())
+        !state.not_honoured.is_empty()
+            && state.not_honoured.is_paused(&EquivalenceClass::of(pod), self.clock.now())
     }
 
     /// Something is begun for a pod.
     pub fn began(&self, kind: ActionKind, pod: &Pod) {
         let mut state = self.queue(kind).lock();
-        if !state.in_vain.is_empty() {
-            state.in_vain.begin(&EquivalenceClass::of(pod), pod.uid, self.clock.now());
+        if !state.not_honoured.is_empty() {
+            state.not_honoured.begin(&EquivalenceClass::of(pod), pod.uid, self.clock.now());
         }
     }
 
@@ -257,7 +252,7 @@ impl Actor {
                 kind: queue.kind,
                 why_off: self.why_closed(queue, &state),
                 breaker: state.breaker.state(self.clock.now()),
-                paused_classes: state.in_vain.num_paused(self.clock.now()),
+                paused_classes: state.not_honoured.num_paused(self.clock.now()),
                 waiting: state.queue.num_waiting(),
                 in_flight: state.queue.num_in_flight(),
                 records: state.records.iter().cloned().collect(),

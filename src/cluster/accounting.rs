@@ -164,7 +164,7 @@ impl ClusterState {
         if let Some(app) = record.spreading_app() {
             self.count_replica(app, ord, sign as i32);
         }
-        self.now.apart.count(record.apart_terms(), ord, sign as i32);
+        self.now.existing_anti_affinity.count(record.anti_affinity_terms(), ord, sign as i32);
         for port in &record.host_ports {
             let key = ports::key(port);
             if let Some(row) = self.now.host_ports.entry(key, Arc::<PortRow>::default) {

@@ -28,8 +28,19 @@ pub struct Difference {
 impl Difference {
     /// Every sum that is recounted.
     pub const SUMS: [&'static str; 13] = [
-        "node", "extended", "pool", "app", "place", "pods", "nominee", "name", "image", "port",
-        "apart", "claim", "volume",
+        "node",
+        "extended",
+        "pool",
+        "app",
+        "place",
+        "pods",
+        "nominee",
+        "name",
+        "image",
+        "port",
+        "existing_anti_affinity",
+        "claim",
+        "volume",
     ];
 }
 
@@ -40,7 +51,7 @@ struct Recount {
     pools: Vec<PoolUse>,
     apps: BTreeMap<u128, AppRow>,
     host_ports: BTreeMap<u128, PortRow>,
-    apart: ExistingAntiAffinity,
+    existing_anti_affinity: ExistingAntiAffinity,
     /// Pods that the writer does not know where they are, or not at all.
     misplaced: usize,
     nominees: BTreeMap<u128, Arc<Nominee>>,
@@ -80,10 +91,22 @@ impl ClusterState {
         let uncommitted =
             self.now.host_ports.iter().filter(|it| !recount.host_ports.contains_key(&it.0));
         let port = port.count() + uncommitted.count();
-        let apart = self.now.apart.differences(&recount.apart);
+        let existing_anti_affinity =
+            self.now.existing_anti_affinity.differences(&recount.existing_anti_affinity);
         let (claim, volume) = self.volume_lists.differences(&self.now.volumes);
         let rows = [
-            node, extended, pool, app, place, pods, nominee, name, image, port, apart, claim,
+            node,
+            extended,
+            pool,
+            app,
+            place,
+            pods,
+            nominee,
+            name,
+            image,
+            port,
+            existing_anti_affinity,
+            claim,
             volume,
         ];
         Difference::SUMS
@@ -121,7 +144,7 @@ impl ClusterState {
         for (port, row) in recount.host_ports {
             self.now.host_ports.insert(port, Arc::new(row));
         }
-        self.now.apart = recount.apart;
+        self.now.existing_anti_affinity = recount.existing_anti_affinity;
         self.know_all();
         self.now.num_nodes = self.now.live_nodes().count();
         self.now.num_pods = recount.num_pods;
@@ -175,7 +198,7 @@ impl ClusterState {
             pools: vec![PoolUse::default(); self.now.pools.len()],
             apps: BTreeMap::new(),
             host_ports: BTreeMap::new(),
-            apart: ExistingAntiAffinity::default(),
+            existing_anti_affinity: ExistingAntiAffinity::default(),
             misplaced: 0,
             nominees: BTreeMap::new(),
             num_pods: 0,
@@ -193,7 +216,7 @@ impl ClusterState {
                 if let Some(app) = record.spreading_app() {
                     recount.apps.entry(app).or_default().count(ord, self.now.path(ord), 1);
                 }
-                recount.apart.count(record.apart_terms(), ord, 1);
+                recount.existing_anti_affinity.count(record.anti_affinity_terms(), ord, 1);
                 for port in &record.host_ports {
                     recount.host_ports.entry(ports::key(port)).or_default().count(ord, *port, 1);
                 }

@@ -122,33 +122,50 @@ mod tests {
     #[test]
     fn a_pod_is_kept_off_while_somebody_is_there_who_must_be_apart_from_it() {
         let terms = [term(&["cart"]), term(&["cart", "song"]), term(&[])];
-        let mut apart = ExistingAntiAffinity::default();
+        let mut existing_anti_affinity = ExistingAntiAffinity::default();
         let nobody = BTreeMap::new();
-        let against = |apart: &ExistingAntiAffinity, app| {
+        let against = |existing_anti_affinity: &ExistingAntiAffinity, app| {
             let pod = of(app);
-            let mut all: Places =
-                apart.against(&pod, &nobody).flat_map(|it| it.1.to_vec()).collect();
+            let mut all: Places = existing_anti_affinity
+                .against(&pod, &nobody)
+                .flat_map(|it| it.1.to_vec())
+                .collect();
             all.sort_unstable();
             all
         };
         for (at, ord) in [(0, 3), (0, 1), (0, 3), (1, 2), (2, 5)] {
-            apart.count(&terms[at..=at], NodeOrd(ord), 1);
+            existing_anti_affinity.count(&terms[at..=at], NodeOrd(ord), 1);
         }
         let on = |all: &[(u32, u32)]| -> Places {
             all.iter().map(|(ord, pods)| (NodeOrd(*ord), *pods)).collect()
         };
-        assert_eq!(against(&apart, "cart"), on(&[(1, 1), (2, 1), (3, 2), (5, 1)]));
-        assert_eq!(against(&apart, "song"), on(&[(2, 1), (5, 1)]));
-        assert_eq!(against(&apart, "mail"), on(&[(5, 1)]));
-        let published = apart.clone();
+        assert_eq!(against(&existing_anti_affinity, "cart"), on(&[(1, 1), (2, 1), (3, 2), (5, 1)]));
+        assert_eq!(against(&existing_anti_affinity, "song"), on(&[(2, 1), (5, 1)]));
+        assert_eq!(against(&existing_anti_affinity, "mail"), on(&[(5, 1)]));
+        let published = existing_anti_affinity.clone();
         for (at, ord) in [(0, 3), (0, 9), (1, 2), (1, 2), (2, 5), (0, 1)] {
-            apart.count(&terms[at..=at], NodeOrd(ord), -1);
+            existing_anti_affinity.count(&terms[at..=at], NodeOrd(ord), -1);
         }
-        assert_eq!((against(&apart, "cart"), against(&apart, "song")), (on(&[(3, 1)]), on(&[])));
-        assert_eq!((apart.differences(&published), published.differences(&apart)), (2, 2));
-        apart.count(&terms[..1], NodeOrd(3), -1);
-        assert!(apart.is_empty() && !published.is_empty());
+        assert_eq!(
+            (against(&existing_anti_affinity, "cart"), against(&existing_anti_affinity, "song")),
+            (on(&[(3, 1)]), on(&[]))
+        );
+        assert_eq!(
+            (
+                existing_anti_affinity.differences(&published),
+                published.differences(&existing_anti_affinity)
+            ),
+            (2, 2)
+        );
+        existing_anti_affinity.count(&terms[..1], NodeOrd(3), -1);
+        assert!(existing_anti_affinity.is_empty() && !published.is_empty());
         assert_eq!(against(&published, "mail"), on(&[(5, 1)]));
-        assert_eq!((apart.differences(&published), published.differences(&apart)), (2, 2));
+        assert_eq!(
+            (
+                existing_anti_affinity.differences(&published),
+                published.differences(&existing_anti_affinity)
+            ),
+            (2, 2)
+        );
     }
 }

@@ -156,7 +156,7 @@ pub struct Holds {
     /// Who holds something, by app: a request looks at its own app's holds only.
     by_app: BTreeSet<(AppKey, PodUid)>,
     /// Those of them that must be apart from somebody.
-    apart: BTreeMap<PodUid, Arc<Constraints>>,
+    existing_anti_affinity: BTreeMap<PodUid, Arc<Constraints>>,
     sums: Uncommitted,
     changes: ChangeLog,
 }
@@ -216,7 +216,7 @@ impl Holds {
         self.count(&hold, 1);
         self.by_name.insert(hold.name_hash, pod.uid);
         self.by_app.extend(hold.claim.app.map(|app| (app, pod.uid)));
-        self.apart.extend(pod.apart().map(|it| (pod.uid, it.clone())));
+        self.existing_anti_affinity.extend(pod.pod_anti_affinity().map(|it| (pod.uid, it.clone())));
         self.by_uid.insert(pod.uid, hold);
     }
 
@@ -250,7 +250,7 @@ impl Holds {
         if let Some(app) = hold.claim.app {
             self.by_app.remove(&(app, uid));
         }
-        self.apart.remove(&uid);
+        self.existing_anti_affinity.remove(&uid);
         true
     }
 
@@ -396,19 +396,32 @@ impl Holds {
 
     /// From whom pods must be apart, placed or on their way: those that hold something wherever they may come
     /// to, and nominated ones. All of them, or those that `pod` must respect.
-    pub fn apart_with(&self, snapshot: &Snapshot, pod: Option<&Pod>) -> ExistingAntiAffinity {
-        let mut all = snapshot.apart.clone();
-        let others = self.apart.iter().filter(|(uid, _)| pod.is_none_or(|pod| pod.uid != **uid));
-        for (hold, apart) in others.filter_map(|(uid, it)| Some((self.by_uid.get(uid)?, it))) {
-            hold.nodes.iter().for_each(|ord| all.count(&apart.apart, *ord, 1));
+    pub fn existing_anti_affinity(
+        &self,
+        snapshot: &Snapshot,
+        pod: Option<&Pod>,
+    ) -> ExistingAntiAffinity {
+        let mut all = snapshot.existing_anti_affinity.clone();
+        let others = self
+            .existing_anti_affinity
+            .iter()
+            .filter(|(uid, _)| pod.is_none_or(|pod| pod.uid != **uid));
+        for (hold, existing_anti_affinity) in
+            others.filter_map(|(uid, it)| Some((self.by_uid.get(uid)?, it)))
+        {
+            hold.nodes
+                .iter()
+                .for_each(|ord| all.count(&existing_anti_affinity.pod_anti_affinity, *ord, 1));
         }
         if snapshot.nominees.is_empty() {
             return all;
         }
         for (_, nominee) in snapshot.nominees.iter() {
             let counts = |pod: &Pod| respects(pod, &nominee.claim);
-            if let Some(apart) = nominee.apart.as_ref().filter(|_| pod.is_none_or(counts)) {
-                all.count(&apart.apart, nominee.node, 1);
+            if let Some(existing_anti_affinity) =
+                nominee.existing_anti_affinity.as_ref().filter(|_| pod.is_none_or(counts))
+            {
+                all.count(&existing_anti_affinity.pod_anti_affinity, nominee.node, 1);
             }
         }
         all

@@ -38,7 +38,7 @@ pub struct PodShape {
     /// The ports that it takes of its node.
     pub host_ports: Box<[HostPort]>,
     /// From whom it must be apart, on its way out or not; `None` for most.
-    pub apart: Option<Arc<Constraints>>,
+    pub existing_anti_affinity: Option<Arc<Constraints>>,
 }
 
 impl PodShape {
@@ -48,8 +48,8 @@ impl PodShape {
     }
 
     /// Its terms of required anti-affinity.
-    pub fn apart_terms(&self) -> &[PodAffinityTerm] {
-        self.apart.as_ref().map_or(&[], |it| &it.apart)
+    pub fn anti_affinity_terms(&self) -> &[PodAffinityTerm] {
+        self.existing_anti_affinity.as_ref().map_or(&[], |it| &it.pod_anti_affinity)
     }
 }
 
@@ -83,13 +83,17 @@ pub struct Nominee {
     /// The claim.
     pub claim: Nomination,
     /// From whom the pod must be apart; `None` for most.
-    pub apart: Option<Arc<Constraints>>,
+    pub existing_anti_affinity: Option<Arc<Constraints>>,
 }
 
 impl Nominee {
     /// A pending pod, nominated to this node.
     pub(super) fn new(pod: &Pod, node: NodeOrd) -> Self {
-        Self { node, claim: claim_of(pod), apart: pod.apart().cloned() }
+        Self {
+            node,
+            claim: claim_of(pod),
+            existing_anti_affinity: pod.pod_anti_affinity().cloned(),
+        }
     }
 }
 

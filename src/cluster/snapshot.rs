@@ -107,7 +107,7 @@ pub struct Snapshot {
     /// Which nodes have which ports taken, by port and protocol.
     pub host_ports: Sharded<Arc<PortRow>>,
     /// From whom placed pods must be apart.
-    pub apart: ExistingAntiAffinity,
+    pub existing_anti_affinity: ExistingAntiAffinity,
     /// Which nodes have which images.
     pub images: Images,
     /// What claims are bound to, and where volumes can be used.

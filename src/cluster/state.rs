@@ -349,7 +349,7 @@ impl ClusterState {
             qos_claim: pod.qos_claim,
             terminating: pod.terminating,
             host_ports: pod.host_ports.clone(),
-            apart: pod.apart().cloned(),
+            existing_anti_affinity: pod.pod_anti_affinity().cloned(),
         };
         PodRecord {
             uid: pod.uid.0,

@@ -69,7 +69,7 @@ impl NoTarget {
         Self::Choice(ShortlistOff::SoftSpread),
         Self::Choice(ShortlistOff::PodAffinity),
         Self::Choice(ShortlistOff::NodeAffinity),
-        Self::Choice(ShortlistOff::Sibling),
+        Self::Choice(ShortlistOff::OtherExtender),
         Self::Answered,
         Self::NoNode,
         Self::Choice(ShortlistOff::SoftTaints),
@@ -106,7 +106,7 @@ impl NoTarget {
             Self::Choice(ShortlistOff::SoftSpread) => has(Preferences::SPREAD),
             Self::Choice(ShortlistOff::PodAffinity) => has(Preferences::POD_AFFINITY),
             Self::Choice(ShortlistOff::NodeAffinity) => has(Preferences::NODE_AFFINITY),
-            Self::Choice(ShortlistOff::Sibling) => other_extenders.judge(pod),
+            Self::Choice(ShortlistOff::OtherExtender) => other_extenders.judge(pod),
             Self::Answered | Self::NoNode | Self::Choice(ShortlistOff::SoftTaints) => false,
         };
         Self::ALL.into_iter().find(holds)
@@ -163,8 +163,9 @@ impl Decider {
         let mut ahead = PlannedView::of(view);
         // Which nominations count depends on the priority alone: none of these pods has its own.
         for run in judged.chunk_by(|a, b| pods[*a].priority == pods[*b].priority) {
-            let apart = self.holds.apart_with(&view.snapshot, Some(&pods[run[0]]));
-            ahead.constrained.see(apart, judged.iter().map(|at| &pods[*at]));
+            let existing_anti_affinity =
+                self.holds.existing_anti_affinity(&view.snapshot, Some(&pods[run[0]]));
+            ahead.constrained.see(existing_anti_affinity, judged.iter().map(|at| &pods[*at]));
             let replicas = self.replicas_of(&view.snapshot, run.iter().map(|at| &*pods[*at]));
             if !view.snapshot.nominees.is_empty() {
                 ahead.templates.clear();
@@ -249,8 +250,8 @@ impl PlannedView {
         let Self { taken, takers, candidates, verdicts, ranker, .. } = self;
         let class_ord = view.classify(pod).class;
         let case = DecisionContext { view, class: view.class(class_ord), pod, uncommitted };
-        let in_tree = constrained.of(before, pod, uncommitted, takers, taken)?;
-        let rows = templates.candidates(class_ord, case, taken, in_tree, candidates)?;
+        let constraints = constrained.of(before, pod, uncommitted, takers, taken)?;
+        let rows = templates.candidates(class_ord, case, taken, constraints, candidates)?;
         judge(case, Some(rows), candidates, verdicts);
         let mut kept = verdicts.iter().map(|verdict| *verdict == Reason::Kept);
         candidates.retain(|_| kept.next() == Some(true));

@@ -112,7 +112,7 @@ impl BestNodes {
         &mut self,
         at: usize,
         case: DecisionContext<'_>,
-        in_tree: Option<&RequiredConstraints>,
+        constraints: Option<&RequiredConstraints>,
         into: &mut Vec<NodeOrd>,
     ) {
         let Self { kept, replicas, differ, .. } = self;
@@ -123,7 +123,7 @@ impl BestNodes {
         differ.sort_unstable();
         differ.dedup();
         let unlike = Unlike { replicas, differ };
-        kept[at].index.gather(case, &unlike, &UnofferedNodes::new(case, in_tree), into);
+        kept[at].index.gather(case, &unlike, &UnofferedNodes::new(case, constraints), into);
     }
 
     fn find(&mut self, class: ClassOrd, pod: &Pod) -> usize {
@@ -162,13 +162,18 @@ impl Decider {
             return self.best_of_all(view, pod);
         };
         let Self { holds, best_nodes, buffers, .. } = self;
-        let apart = holds.apart_with(snapshot, Some(pod));
+        let existing_anti_affinity = holds.existing_anti_affinity(snapshot, Some(pod));
         let DecisionBuffers { ranker, verdicts, kept, keys, .. } = buffers;
         holds.seen_by(snapshot, pod, |uncommitted| {
             let case = DecisionContext { view, class, pod, uncommitted };
-            let in_tree =
-                RequiredConstraints::of(snapshot, &apart, pod, &uncommitted.replicas, keys);
-            best_nodes.gather(at, case, in_tree.as_ref(), kept);
+            let constraints = RequiredConstraints::of(
+                snapshot,
+                &existing_anti_affinity,
+                pod,
+                &uncommitted.replicas,
+                keys,
+            );
+            best_nodes.gather(at, case, constraints.as_ref(), kept);
             judge(case, None, kept, verdicts);
             let mut is_kept = verdicts.iter().map(|it| *it == Reason::Kept);
             kept.retain(|_| is_kept.next() == Some(true));
@@ -180,14 +185,20 @@ impl Decider {
     pub fn best_of(&mut self, view: &View, pod: &Pod, nodes: &[NodeOrd]) -> Option<BestNode> {
         self.follow(view);
         let class = view.classify(pod).class;
-        let apart = self.holds.apart_with(&view.snapshot, Some(pod));
+        let existing_anti_affinity = self.holds.existing_anti_affinity(&view.snapshot, Some(pod));
         self.seen_with(view, pod, class, nodes.len(), |case, rows, buffers| {
             judge(case, rows, nodes, &mut buffers.verdicts);
             let DecisionBuffers { ranker, verdicts, kept, keys, .. } = buffers;
             let replicas = &case.uncommitted.replicas;
-            let in_tree = RequiredConstraints::of(&case.view.snapshot, &apart, pod, replicas, keys);
+            let constraints = RequiredConstraints::of(
+                &case.view.snapshot,
+                &existing_anti_affinity,
+                pod,
+                replicas,
+                keys,
+            );
             copy_kept(nodes, verdicts, kept);
-            UnofferedNodes::new(case, in_tree.as_ref()).retain(kept);
+            UnofferedNodes::new(case, constraints.as_ref()).retain(kept);
             best_kept(case, rows, kept, ranker)
         })
     }

@@ -28,27 +28,29 @@ pub(super) struct RequiredConstraints {
     /// By node: out whatever becomes of pods with other ports.
     is_out: Vec<bool>,
     host_ports: Box<[HostPort]>,
-    apart: Vec<(TermSelector, CountedPods)>,
-    repelled: ExistingTerms,
-    together: Option<RequiredAffinity>,
+    existing_anti_affinity: Vec<(TermSelector, CountedPods)>,
+    existing_terms: ExistingTerms,
+    pod_affinity: Option<RequiredAffinity>,
     spread: Vec<CountedSpread>,
 }
 
 impl RequiredConstraints {
-    /// `None` for a pod that may go anywhere. `apart` is from whom placed pods, and those on their way, must
+    /// `None` for a pod that may go anywhere. `existing_anti_affinity` is from whom placed pods, and those on their way, must
     /// be apart; `replicas` are possible places of its app's replicas that no watch has confirmed, as in
     /// [`crate::cluster::Uncommitted`].
     pub(super) fn of(
         snapshot: &Snapshot,
-        apart: &ExistingAntiAffinity,
+        existing_anti_affinity: &ExistingAntiAffinity,
         pod: &Pod,
         replicas: &[(u32, NodeOrd)],
         keys: &mut TopologyDomains,
     ) -> Option<Self> {
-        if !pod.is_constrained() && apart.against(pod, &snapshot.namespaces).next().is_none() {
+        if !pod.is_constrained()
+            && existing_anti_affinity.against(pod, &snapshot.namespaces).next().is_none()
+        {
             return None;
         }
-        let repelled = ExistingTerms::of(snapshot, apart, pod, keys);
+        let existing_terms = ExistingTerms::of(snapshot, existing_anti_affinity, pod, keys);
         let constraints = pod.constraints.clone().unwrap_or_default();
         let admitted = admitted(snapshot, &constraints);
         let spread = CountedSpread::all(snapshot, pod, &constraints.spread, &admitted, keys);
@@ -59,27 +61,37 @@ impl RequiredConstraints {
                 set(&mut is_out, ord);
             }
         }
-        let mut own_apart = Vec::new();
-        for term in &constraints.apart {
+        let mut pod_anti_affinity = Vec::new();
+        for term in &constraints.pod_anti_affinity {
             let selects = TermSelector::of(snapshot, term);
             let mut counted = CountedPods::new(keys.domains(snapshot, &term.key));
             term_selector::placed(snapshot, &[&selects], |ord, pods| counted.add(ord, pods));
-            own_apart.push((selects, counted));
+            pod_anti_affinity.push((selects, counted));
         }
-        let together = RequiredAffinity::of(snapshot, pod, &constraints.together, keys);
+        let pod_affinity = RequiredAffinity::of(snapshot, pod, &constraints.pod_affinity, keys);
         let host_ports = pod.host_ports.clone();
-        let mut in_tree = Self { is_out, host_ports, apart: own_apart, repelled, together, spread };
-        in_tree.expect(pod, replicas);
-        in_tree.respect(snapshot, pod);
-        Some(in_tree)
+        let mut constraints = Self {
+            is_out,
+            host_ports,
+            existing_anti_affinity: pod_anti_affinity,
+            existing_terms,
+            pod_affinity,
+            spread,
+        };
+        constraints.expect(pod, replicas);
+        constraints.respect(snapshot, pod);
+        Some(constraints)
     }
 
     /// True when the constraints leave this node.
     pub(super) fn admits(&self, ord: NodeOrd) -> bool {
         self.is_out.get(ord.index()) == Some(&false)
-            && self.apart.iter().all(|(_, counted)| counted.at(ord).is_none_or(|pods| pods == 0))
-            && self.repelled.admits(ord)
-            && self.together.as_ref().is_none_or(|it| it.admits(ord))
+            && self
+                .existing_anti_affinity
+                .iter()
+                .all(|(_, counted)| counted.at(ord).is_none_or(|pods| pods == 0))
+            && self.existing_terms.admits(ord)
+            && self.pod_affinity.as_ref().is_none_or(|it| it.admits(ord))
             && self.spread.iter().all(|it| it.admits(ord))
     }
 
@@ -91,10 +103,10 @@ impl RequiredConstraints {
         ord: NodeOrd,
         keys: &mut TopologyDomains,
     ) {
-        self.repelled.placed(snapshot, pod, ord, keys);
+        self.existing_terms.placed(snapshot, pod, ord, keys);
         self.nominated(pod, ord);
-        if let Some(together) = &mut self.together {
-            together.placed(pod, ord);
+        if let Some(pod_affinity) = &mut self.pod_affinity {
+            pod_affinity.placed(pod, ord);
         }
     }
 
@@ -136,7 +148,7 @@ impl RequiredConstraints {
     }
 
     fn count_apart(&mut self, pod: &Pod, ord: NodeOrd) {
-        for (selects, counted) in &mut self.apart {
+        for (selects, counted) in &mut self.existing_anti_affinity {
             if selects.holds(&pod.labels) {
                 counted.add(ord, 1);
             }

@@ -78,15 +78,21 @@ pub fn explain(
     let granted = view.classify(pod);
     let class = view.class(granted.class);
     let snapshot = &*view.snapshot;
-    let apart = decider.holds.apart_with(snapshot, Some(pod));
+    let existing_anti_affinity = decider.holds.existing_anti_affinity(snapshot, Some(pod));
     let nominated = decider.holds.nominated_seen_by(snapshot, pod);
     decider.seen_by(view, pod, |uncommitted| {
         let mut verdicts = Vec::new();
         let case = DecisionContext { view, class, pod, uncommitted };
         judge(case, None, nodes, &mut verdicts);
         let keys = &mut TopologyDomains::default();
-        let in_tree = RequiredConstraints::of(snapshot, &apart, pod, &uncommitted.replicas, keys);
-        let judge_nodes = UnofferedNodes::new(case, in_tree.as_ref());
+        let constraints = RequiredConstraints::of(
+            snapshot,
+            &existing_anti_affinity,
+            pod,
+            &uncommitted.replicas,
+            keys,
+        );
+        let judge_nodes = UnofferedNodes::new(case, constraints.as_ref());
         for (ord, verdict) in nodes.iter().zip(&mut verdicts).filter(|it| *it.1 == Reason::Kept) {
             *verdict = judge_nodes.lacks(*ord).unwrap_or(Reason::Kept);
         }
@@ -95,13 +101,13 @@ pub fn explain(
         let num_kept = kept.len();
         let has_unclear = kept.iter().any(|ord| judge_nodes.is_unclear(*ord));
         let ruled_out = judge_nodes.rule_out(&mut kept);
-        let says_something = in_tree.is_some() || kept.len() < num_kept;
+        let says_something = constraints.is_some() || kept.len() < num_kept;
         let shown = Shown { case, nominated: &nominated };
         let mut explained = shown.best(&kept, most);
         explained.extend(Reason::ALL.into_iter().filter_map(|reason| {
             let refused = || nodes.iter().zip(&verdicts).filter(|it| *it.1 == reason);
             // An example that the pod could have, if there is one.
-            let admitted = |ord: &NodeOrd| in_tree.as_ref().is_none_or(|it| it.admits(*ord));
+            let admitted = |ord: &NodeOrd| constraints.as_ref().is_none_or(|it| it.admits(*ord));
             let example = refused().find(|(ord, _)| admitted(ord)).or_else(|| refused().next())?;
             Some(shown.refused(*example.0, reason))
         }));

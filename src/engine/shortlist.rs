@@ -35,13 +35,18 @@ pub enum ShortlistOff {
     /// Too many of the nodes have a `PreferNoSchedule` taint that the pod does not tolerate.
     SoftTaints,
     /// Another extender filters after us, or scores.
-    Sibling,
+    OtherExtender,
 }
 
 impl ShortlistOff {
     /// All of them, in the order in which they are looked for.
-    pub const ALL: [Self; 5] =
-        [Self::SoftSpread, Self::PodAffinity, Self::NodeAffinity, Self::Sibling, Self::SoftTaints];
+    pub const ALL: [Self; 5] = [
+        Self::SoftSpread,
+        Self::PodAffinity,
+        Self::NodeAffinity,
+        Self::OtherExtender,
+        Self::SoftTaints,
+    ];
 
     /// As a metric's label.
     pub fn name(self) -> &'static str {
@@ -50,7 +55,7 @@ impl ShortlistOff {
             Self::PodAffinity => "pod_affinity",
             Self::NodeAffinity => "node_affinity",
             Self::SoftTaints => "soft_taints",
-            Self::Sibling => "other_extender",
+            Self::OtherExtender => "other_extender",
         }
     }
 }
@@ -302,7 +307,7 @@ fn naming(kept: &KeptNodes<'_>, bands: &Bands, other_extenders: &OtherExtenders)
         ShortlistOff::SoftSpread => pod.preferences.intersects(Preferences::SPREAD),
         ShortlistOff::PodAffinity => pod.preferences.intersects(Preferences::POD_AFFINITY),
         ShortlistOff::NodeAffinity => pod.preferences.intersects(Preferences::NODE_AFFINITY),
-        ShortlistOff::Sibling => other_extenders.judge(pod),
+        ShortlistOff::OtherExtender => other_extenders.judge(pod),
         ShortlistOff::SoftTaints => bands.could_miss_liked(listed),
     };
     ShortlistOff::ALL.into_iter().find(is_off).map_or(Naming::Best, Naming::Off)

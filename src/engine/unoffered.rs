@@ -17,7 +17,7 @@ use crate::model::{NodeOrd, NodeTerm, Pod, Reason, Taint, TaintEffect};
 /// What is judged of nodes that were not offered to one pod.
 pub(super) struct UnofferedNodes<'a> {
     case: DecisionContext<'a>,
-    in_tree: Option<&'a RequiredConstraints>,
+    constraints: Option<&'a RequiredConstraints>,
     /// The extended resources that nodes must publish; `None` for one that no node does.
     publish: Vec<Option<ResourceOrd>>,
     /// What the profile adds to node affinity.
@@ -29,7 +29,10 @@ pub(super) struct UnofferedNodes<'a> {
 }
 
 impl<'a> UnofferedNodes<'a> {
-    pub(super) fn new(case: DecisionContext<'a>, in_tree: Option<&'a RequiredConstraints>) -> Self {
+    pub(super) fn new(
+        case: DecisionContext<'a>,
+        constraints: Option<&'a RequiredConstraints>,
+    ) -> Self {
         let (snapshot, pod) = (&case.view.snapshot, case.pod);
         let profiles = &snapshot.profiles;
         let asked = pod.requests.extended.iter().filter(|it| it.amount > 0);
@@ -44,14 +47,14 @@ impl<'a> UnofferedNodes<'a> {
         let pools = &case.class.params.pools;
         let has_elastic = pools.iter().any(|pool| pool.elastic);
         let elastic = pools.iter().filter(|_| has_elastic).map(|pool| pool.elastic).collect();
-        Self { case, in_tree, publish, added, has_unclear, elastic }
+        Self { case, constraints, publish, added, has_unclear, elastic }
     }
 
     /// Keeps the nodes that kube-scheduler would take, as far as can be judged.
     ///
     /// The most common pod asks for nothing that is judged here: only nodes of elastic pools are looked at then.
     pub(super) fn retain(&self, nodes: &mut Vec<NodeOrd>) {
-        let is_plain = self.in_tree.is_none()
+        let is_plain = self.constraints.is_none()
             && self.publish.is_empty()
             && self.added.is_none()
             && !self.has_unclear;
@@ -64,7 +67,7 @@ impl<'a> UnofferedNodes<'a> {
 
     /// True when kube-scheduler would take the node, as far as can be judged.
     pub(super) fn admits(&self, ord: NodeOrd) -> bool {
-        self.in_tree.is_none_or(|it| it.admits(ord)) && self.admits_by_itself(ord)
+        self.constraints.is_none_or(|it| it.admits(ord)) && self.admits_by_itself(ord)
     }
 
     /// The same without what other pods have to do with it.
@@ -118,7 +121,7 @@ impl<'a> UnofferedNodes<'a> {
         let DecisionContext { view, pod, .. } = self.case;
         let mut counts = [0; ConstraintKind::ALL.len()];
         nodes.retain(|ord| {
-            let by_pod = self.in_tree.and_then(|it| it.objection(&view.snapshot, pod, *ord));
+            let by_pod = self.constraints.and_then(|it| it.objection(&view.snapshot, pod, *ord));
             let by_profile = || (!self.affords(*ord)).then_some(ConstraintKind::NodeAffinity);
             if let Some(kind) = by_pod.or_else(by_profile) {
                 counts[kind as usize] += 1;

@@ -62,13 +62,7 @@ impl Extender {
         };
         self.count_offered(Verb::Filter, &names);
         if !(self.options.ready)() {
-            return match self.options.not_ready {
-                NotReady::Degraded => self.filter_degraded(&pod, &names, Reason::NotSynced),
-                NotReady::Reject => {
-                    let text = Reason::NotSynced.text();
-                    VerbOutcome::reply(Quality::Error, reply::filter_error(text))
-                }
-            };
+            return self.filter_before_sync(&pod, &names);
         }
         let by = arrived + self.options.deadline;
         let context = self.options.steer_options.as_ref().map(|it| it.context(&pod));
@@ -110,6 +104,17 @@ impl Extender {
             memo.keep(kept, (offered, &answer.accepted), &mut answer.scores);
         }
         outcome
+    }
+
+    /// The answer while the first lists are not complete.
+    fn filter_before_sync(&self, pod: &Arc<Pod>, names: &NameList<'_>) -> VerbOutcome {
+        match self.options.not_ready {
+            NotReady::Degraded => self.filter_degraded(pod, names, Reason::NotSynced),
+            NotReady::Reject => {
+                let text = Reason::NotSynced.text();
+                VerbOutcome::reply(Quality::Error, reply::filter_error(text))
+            }
+        }
     }
 
     pub(super) fn prioritize(&self, body: &Bytes, arrived: Instant) -> VerbOutcome {

@@ -289,9 +289,10 @@ pub(super) fn of(
 ) -> Option<Arc<Constraints>> {
     if !spec.node_name.is_empty() {
         // As kube-scheduler has it: terms of which one makes no sense keep nobody off.
-        let apart = pod_terms(&spec.affinity.pod_anti_affinity.required, labels).ok()?;
-        let constraints = Constraints { apart, ..Constraints::default() };
-        return (!constraints.apart.is_empty()).then(|| Arc::new(constraints));
+        let pod_anti_affinity =
+            pod_terms(&spec.affinity.pod_anti_affinity.required, labels).ok()?;
+        let constraints = Constraints { pod_anti_affinity, ..Constraints::default() };
+        return (!constraints.pod_anti_affinity.is_empty()).then(|| Arc::new(constraints));
     }
     let mut constraints = read(spec, labels).unwrap_or_else(|Unclear| Constraints {
         cannot_judge: Some(CannotJudge::Unclear),
@@ -329,8 +330,8 @@ fn read(spec: &SlimPodSpec, labels: &LabelSet) -> Result<Constraints, Unclear> {
     Ok(Constraints {
         node_selector: are(&spec.node_selector).collect(),
         node_terms: required(node_affinity)?,
-        together: pod_terms(&pod_affinity.required, labels)?,
-        apart: pod_terms(&pod_anti_affinity.required, labels)?,
+        pod_affinity: pod_terms(&pod_affinity.required, labels)?,
+        pod_anti_affinity: pod_terms(&pod_anti_affinity.required, labels)?,
         spread: hard.map(|it| spread_term(it, labels)).collect::<Result<_, _>>()?,
         cannot_judge: None,
     })

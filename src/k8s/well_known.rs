@@ -140,6 +140,11 @@ mod tests {
 
     #[test]
     fn a_nomination_that_was_written_ahead_is_known_again() {
+        let old = retired::REQUEUE_ANNOTATION;
+        let before = |node: &str| format!(r#"{{"{old}":"ahead/{node}/0f-7"}}"#);
+        let both = |then: &str, now: &str| {
+            format!(r#"{{"{old}":"ahead/{then}/0f-7","sigma.io/requeue":"ahead/{now}/1a-1"}}"#)
+        };
         let ours = format!("{{\"sigma.io/requeue\":\"{}\"}}", ahead("n1", "0f-7"));
         for (annotations, nominated, want) in [
             (&*ours, "n1", true),
@@ -150,10 +155,10 @@ mod tests {
             (r#"{"sigma.io/requeue":"0f-7"}"#, "n1", false),
             (r#"{"other":"ahead/n1/7"}"#, "n1", false),
             // A pod that sigma 0.1 left behind, and one that has been nominated by a replica of each version.
-            (r#"{"sigma.io/ring":"ahead/n1/0f-7"}"#, "n1", true),
-            (r#"{"sigma.io/ring":"ahead/n1/0f-7"}"#, "n2", false),
-            (r#"{"sigma.io/ring":"ahead/n1/0f-7","sigma.io/requeue":"ahead/n2/1a-1"}"#, "n2", true),
-            (r#"{"sigma.io/ring":"ahead/n2/0f-8","sigma.io/requeue":"ahead/n1/1a-1"}"#, "n2", true),
+            (&*before("n1"), "n1", true),
+            (&before("n1"), "n2", false),
+            (&both("n1", "n2"), "n2", true),
+            (&both("n2", "n1"), "n2", true),
             (r#"{"sigma.io/requeue":null}"#, "n1", false),
             ("null", "n1", false),
         ] {

@@ -224,9 +224,9 @@ pub struct Constraints {
     /// `nodeSelectorTerms`, of which one must hold; `None` where any node will do.
     pub node_terms: Option<Box<[NodeTerm]>>,
     /// Pod affinity: some pod that all of these select must be in the domain.
-    pub together: Box<[PodAffinityTerm]>,
+    pub pod_affinity: Box<[PodAffinityTerm]>,
     /// Pod anti-affinity: no pod that one of these selects may be in the domain.
-    pub apart: Box<[PodAffinityTerm]>,
+    pub pod_anti_affinity: Box<[PodAffinityTerm]>,
     /// Hard spread.
     pub spread: Box<[SpreadTerm]>,
     /// What is not told by the rest; of volumes, that depends on what their claims are bound to.

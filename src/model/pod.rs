@@ -224,8 +224,8 @@ impl Pod {
     }
 
     /// What it requires, if it must be apart from somebody: who must then be apart from it.
-    pub fn apart(&self) -> Option<&Arc<Constraints>> {
-        self.constraints.as_ref().filter(|it| !it.apart.is_empty())
+    pub fn pod_anti_affinity(&self) -> Option<&Arc<Constraints>> {
+        self.constraints.as_ref().filter(|it| !it.pod_anti_affinity.is_empty())
     }
 
     /// Mounts a PersistentVolumeClaim, whose binding may delay the pod's for minutes.

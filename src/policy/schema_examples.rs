@@ -59,6 +59,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("NominateAheadSection", "window", "1000"),
     ("NominateAheadSection", "ttlSeconds", "120"),
     ("NominateAheadSection", "filterDelayMs", "2"),
+    ("NominateAheadSection", "headStartMs", "2"),
 ];
 
 /// Writes examples and defaults into a schema.

@@ -119,13 +119,8 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let told = (shared.clock, scheduler.preempt_verb);
     let acting = ActionLoop::new(&config, &client, &metrics, told, &health);
     acting.actor.switch(ActionKind::Steer, shared.view().plan.steers());
-    let ahead = Nominator::new(
-        shared.clone(),
-        acting.actor.clone(),
-        metrics.clone(),
-        config.schedulers.clone(),
-    );
-    let ahead = Arc::new(ahead);
+    let (actor, schedulers) = (acting.actor.clone(), config.schedulers.clone());
+    let ahead = Arc::new(Nominator::new(shared.clone(), actor, metrics.clone(), schedulers));
     let known = (shared.clone(), health.clone());
     let page = status::sources(known, policy.clone(), tls.clone(), (acting.clone(), ahead.clone()));
     spawn_admin(Admin::new(shared.clone(), metrics.clone(), page), admin, stopped(&stop))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A file.
-pub(crate) struct KubeconfigSource {
+pub(crate) struct Source {
     /// Relative to the folder that was read.
     pub(crate) path: String,
     pub(crate) text: String,
@@ -12,7 +12,7 @@ pub(crate) struct KubeconfigSource {
     pub(crate) test: bool,
 }
 
-impl KubeconfigSource {
+impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         Self { path: path.to_owned(), text: text.to_owned(), test: false }
     }
@@ -35,7 +35,7 @@ impl KubeconfigSource {
 }
 
 /// All of a folder, in the order of paths.
-pub(crate) fn sources(folder: &str) -> Vec<KubeconfigSource> {
+pub(crate) fn sources(folder: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut paths = Vec::new();
     walk(&root, &mut paths);
@@ -43,7 +43,7 @@ pub(crate) fn sources(folder: &str) -> Vec<KubeconfigSource> {
     let read = |path: &PathBuf| {
         let text = std::fs::read_to_string(path).expect("a readable source");
         let path = path.strip_prefix(&root).expect("a path below it").to_string_lossy();
-        KubeconfigSource::new(&path.replace('\\', "/"), &text)
+        Source::new(&path.replace('\\', "/"), &text)
     };
     mark_tests(paths.iter().map(read).collect())
 }
@@ -60,7 +60,7 @@ fn walk(folder: &Path, out: &mut Vec<PathBuf>) {
 }
 
 /// Finds the files that are only declared behind `#[cfg(test)]`, and what is below them.
-pub(crate) fn mark_tests(mut sources: Vec<KubeconfigSource>) -> Vec<KubeconfigSource> {
+pub(crate) fn mark_tests(mut sources: Vec<Source>) -> Vec<Source> {
     let mut tests = BTreeSet::new();
     for source in &sources {
         let folder = match source.path.rsplit_once('/') {

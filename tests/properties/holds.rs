@@ -77,7 +77,7 @@ fn keeps_off(
             want.count(&constraints.apart, *ord, 1);
         }
     }
-    let found = holds.apart_with(snapshot, None);
+    let found = holds.existing_anti_affinity(snapshot, None);
     one_of_each().iter().all(|probe| {
         let [found, want] = [&found, &want].map(|it| it.against(probe, &snapshot.namespaces));
         found.eq(want)

@@ -26,7 +26,7 @@ that makes up nodes and pods as it writes them.
   visible       events come at the given pace; besides, one pod grows and shrinks now and then, and
                 another one is asked about again and again: from the moment the event happens to the
                 first filter answer that knows it
-  publishing    applying a batch of changes and publishing the snapshot that has them, by the metrics
+  publishing    applying a batch of changes and publishing the snapshot, by the metrics
                 sigma_publish_duration_seconds and sigma_changes_total
 
 Unless told otherwise, the server writes as fast as memory allows, and ready ÷ send is sigma's

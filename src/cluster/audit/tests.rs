@@ -12,7 +12,7 @@ const PORT: HostPort = HostPort { port: 80, protocol: Protocol::Tcp, ip: None };
 fn shy() -> Constraints {
     let term =
         PodAffinityTerm { key: "host".into(), selector: None, namespaces: Namespaces::default() };
-    Constraints { apart: [term].into(), ..Constraints::default() }
+    Constraints { pod_anti_affinity: [term].into(), ..Constraints::default() }
 }
 
 fn busy() -> ClusterState {
@@ -86,8 +86,12 @@ fn every_corrupted_sum_is_reported_and_repaired() {
     check("port", |it| {
         it.now.host_ports.insert(7, Arc::default());
     });
-    check("apart", |it| it.now.apart = ExistingAntiAffinity::default());
-    check("apart", |it| it.now.apart.count(&shy().apart, NodeOrd(0), 1));
+    check("existing_anti_affinity", |it| {
+        it.now.existing_anti_affinity = ExistingAntiAffinity::default()
+    });
+    check("existing_anti_affinity", |it| {
+        it.now.existing_anti_affinity.count(&shy().pod_anti_affinity, NodeOrd(0), 1)
+    });
     check("claim", |it| it.volume_lists.forget(CLAIM));
     check("volume", |it| it.volume_lists.forget(VOLUME));
     check("image", |it| it.now.images.lose(ImageName::of("web:1")));

@@ -36,13 +36,13 @@ impl BatchClasses {
 
     /// Puts the nodes among which the best is into `candidates`, and gives what local rules found;
     /// `None` when the template is new and there were enough. `taken` are the nodes that the batch has
-    /// taken so far; `in_tree` leaves some.
+    /// taken so far; `constraints` leaves some.
     pub(super) fn candidates(
         &mut self,
         class: ClassOrd,
         case: DecisionContext<'_>,
         taken: &[NodeOrd],
-        in_tree: Option<&RequiredConstraints>,
+        constraints: Option<&RequiredConstraints>,
         candidates: &mut Vec<NodeOrd>,
     ) -> Option<&Rows> {
         let at = self.position(class, case, taken.len())?;
@@ -51,7 +51,7 @@ impl BatchClasses {
         template.follow(case, taken, buffers);
         replicas_of(&case.view.snapshot, case.pod, case.uncommitted, replicas);
         let unlike = Unlike { replicas, differ: &[] };
-        template.index.gather(case, &unlike, &UnofferedNodes::new(case, in_tree), candidates);
+        template.index.gather(case, &unlike, &UnofferedNodes::new(case, constraints), candidates);
         Some(template.index.rows())
     }
 

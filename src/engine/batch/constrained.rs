@@ -13,7 +13,7 @@ const MAX_KINDS: usize = 256;
 #[derive(Default)]
 pub(super) struct Constrained {
     /// From whom pods must be apart: those of the batch, wherever they will be, and others.
-    apart: ExistingAntiAffinity,
+    existing_anti_affinity: ExistingAntiAffinity,
     kinds: Vec<ConstrainedGroup>,
     keys: TopologyDomains,
 }
@@ -24,22 +24,22 @@ struct ConstrainedGroup {
     pod: Arc<Pod>,
     volumes: Option<Vec<PodVolume>>,
     repelled_by: Vec<Arc<PodAffinityTerm>>,
-    in_tree: RequiredConstraints,
+    constraints: RequiredConstraints,
     /// How many of the batch's pods are counted.
     num_followed: usize,
 }
 
 impl Constrained {
-    /// From now on pods come that see these others as `apart` has it; `batch` are all of the batch.
+    /// From now on pods come that see these others as `existing_anti_affinity` has it; `batch` are all of the batch.
     pub(super) fn see<'a>(
         &mut self,
-        mut apart: ExistingAntiAffinity,
+        mut existing_anti_affinity: ExistingAntiAffinity,
         batch: impl Iterator<Item = &'a Arc<Pod>>,
     ) {
-        for constraints in batch.filter_map(|pod| pod.apart()) {
-            apart.count(&constraints.apart, NodeOrd::UNKNOWN, 1);
+        for constraints in batch.filter_map(|pod| pod.pod_anti_affinity()) {
+            existing_anti_affinity.count(&constraints.pod_anti_affinity, NodeOrd::UNKNOWN, 1);
         }
-        self.apart = apart;
+        self.existing_anti_affinity = existing_anti_affinity;
     }
 
     /// What is left to the pod when these pods of the batch have taken these nodes; `before` is without
@@ -53,7 +53,8 @@ impl Constrained {
         takers: &[Arc<Pod>],
         taken: &[NodeOrd],
     ) -> Option<Option<&RequiredConstraints>> {
-        let repelled_by = self.apart.against(pod, &before.namespaces).map(|it| it.0.clone());
+        let repelled_by =
+            self.existing_anti_affinity.against(pod, &before.namespaces).map(|it| it.0.clone());
         let repelled_by: Vec<_> = repelled_by.collect();
         if !pod.is_constrained() && repelled_by.is_empty() {
             return Some(None);
@@ -71,13 +72,19 @@ impl Constrained {
             None if self.kinds.len() >= MAX_KINDS => return None,
             None => {
                 let (replicas, keys) = (&uncommitted.replicas, &mut self.keys);
-                let in_tree = RequiredConstraints::of(before, &self.apart, pod, replicas, keys)?;
+                let constraints = RequiredConstraints::of(
+                    before,
+                    &self.existing_anti_affinity,
+                    pod,
+                    replicas,
+                    keys,
+                )?;
                 let (pod, num_followed) = (pod.clone(), 0);
                 self.kinds.push(ConstrainedGroup {
                     pod,
                     volumes,
                     repelled_by,
-                    in_tree,
+                    constraints,
                     num_followed,
                 });
                 self.kinds.len() - 1
@@ -85,9 +92,9 @@ impl Constrained {
         };
         let kind = &mut self.kinds[at];
         for (pod, node) in takers.iter().zip(taken).skip(kind.num_followed) {
-            kind.in_tree.placed(before, pod, *node, &mut self.keys);
+            kind.constraints.placed(before, pod, *node, &mut self.keys);
         }
         kind.num_followed = taken.len();
-        Some(Some(&kind.in_tree))
+        Some(Some(&kind.constraints))
     }
 }

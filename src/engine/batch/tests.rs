@@ -71,7 +71,7 @@ fn whoever_cannot_be_judged_is_given_no_target() {
         (Some(NoTarget::Choice(ShortlistOff::SoftSpread)), of(Preferences::SPREAD)),
         (Some(NoTarget::Choice(ShortlistOff::PodAffinity)), of(Preferences::POD_AFFINITY)),
         (Some(NoTarget::Choice(ShortlistOff::NodeAffinity)), of(Preferences::NODE_AFFINITY)),
-        (Some(NoTarget::Choice(ShortlistOff::Sibling)), shared),
+        (Some(NoTarget::Choice(ShortlistOff::OtherExtender)), shared),
         (Some(NoTarget::NoNode), pod(1, 5)),
     ];
     for (want, pod) in cases {

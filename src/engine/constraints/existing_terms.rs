@@ -17,17 +17,17 @@ impl ExistingTerms {
     /// By those that are there, or on their way, already.
     pub(super) fn of(
         snapshot: &Snapshot,
-        apart: &ExistingAntiAffinity,
+        existing_anti_affinity: &ExistingAntiAffinity,
         pod: &Pod,
         keys: &mut TopologyDomains,
     ) -> Self {
         let home = snapshot.namespaces.get(&pod.namespace).cloned();
-        let mut repelled = Self { labels: pod.labels.clone(), home, counted: Vec::new() };
-        for (term, places) in apart.against(pod, &snapshot.namespaces) {
-            let counted = repelled.counted(snapshot, &term.key, keys);
+        let mut existing_terms = Self { labels: pod.labels.clone(), home, counted: Vec::new() };
+        for (term, places) in existing_anti_affinity.against(pod, &snapshot.namespaces) {
+            let counted = existing_terms.counted(snapshot, &term.key, keys);
             places.iter().for_each(|(ord, pods)| counted.add(*ord, *pods));
         }
-        repelled
+        existing_terms
     }
 
     /// True when nobody in the node's domains must be apart from the pod.
@@ -43,7 +43,7 @@ impl ExistingTerms {
         ord: NodeOrd,
         keys: &mut TopologyDomains,
     ) {
-        for term in other.apart().into_iter().flat_map(|it| &it.apart) {
+        for term in other.pod_anti_affinity().into_iter().flat_map(|it| &it.pod_anti_affinity) {
             if term.means(&self.labels, self.home.as_ref()) {
                 self.counted(snapshot, &term.key, keys).add(ord, 1);
             }

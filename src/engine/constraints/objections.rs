@@ -78,11 +78,14 @@ impl RequiredConstraints {
                     && node.is_some_and(|it| suits(it) && has_volumes(it))
             }
             ConstraintKind::TopologySpread => self.spread.iter().any(|it| !it.admits(ord)),
-            ConstraintKind::PodAffinity => self.together.as_ref().is_some_and(|it| !it.admits(ord)),
-            ConstraintKind::PodAntiAffinity => {
-                self.apart.iter().any(|(_, counted)| counted.at(ord).is_some_and(|it| it > 0))
+            ConstraintKind::PodAffinity => {
+                self.pod_affinity.as_ref().is_some_and(|it| !it.admits(ord))
             }
-            ConstraintKind::ExistingAntiAffinity => !self.repelled.admits(ord),
+            ConstraintKind::PodAntiAffinity => self
+                .existing_anti_affinity
+                .iter()
+                .any(|(_, counted)| counted.at(ord).is_some_and(|it| it > 0)),
+            ConstraintKind::ExistingAntiAffinity => !self.existing_terms.admits(ord),
         };
         ConstraintKind::ALL.into_iter().find(is_out)
     }

@@ -81,9 +81,9 @@ impl Decider {
             return requeues;
         }
         let (mut spent, mut exhausted) = (0, false);
-        let mut in_vain: Vec<Arc<Pod>> = Vec::new();
+        let mut unplaceable: Vec<Arc<Pod>> = Vec::new();
         let all: Vec<NodeOrd> = view.snapshot.live_nodes().collect();
-        let apart = self.holds.apart_with(&view.snapshot, None);
+        let existing_anti_affinity = self.holds.existing_anti_affinity(&view.snapshot, None);
         for uid in due {
             let Some(refused) = self.unschedulable.get(uid) else {
                 continue;
@@ -94,14 +94,16 @@ impl Decider {
                 continue;
             };
             // What a pod itself holds would not count for it, and does for the others.
-            if !self.is_held(uid) && in_vain.iter().any(|it| is_like(view, &apart, it, &pod)) {
+            if !self.is_held(uid)
+                && unplaceable.iter().any(|it| is_like(view, &existing_anti_affinity, it, &pod))
+            {
                 self.unschedulable.looked(uid);
                 continue;
             }
             let num_offered = refused.nodes.as_ref().map_or(all.len(), |nodes| nodes.len());
             let num_looks = num_offered + if refused.elsewhere { all.len() } else { 0 };
             exhausted |= spent > 0 && spent + num_looks > budget;
-            if requeues.len() >= most || exhausted && in_vain.is_empty() {
+            if requeues.len() >= most || exhausted && unplaceable.is_empty() {
                 break;
             }
             if exhausted {
@@ -112,7 +114,7 @@ impl Decider {
             let steer = match self.passes(view, &pod, &all) {
                 Passes::Nowhere => {
                     self.unschedulable.looked(uid);
-                    in_vain.extend(elsewhere.then_some(pod));
+                    unplaceable.extend(elsewhere.then_some(pod));
                     continue;
                 }
                 Passes::Elsewhere(best) if !(nominates.is_paused)(&pod) => {
@@ -210,8 +212,14 @@ impl Decider {
 }
 
 /// No rule tells these pods apart: where one passes nowhere, nor does the other.
-fn is_like(view: &View, apart: &ExistingAntiAffinity, one: &Pod, other: &Pod) -> bool {
-    let against = |pod| apart.against(pod, &view.snapshot.namespaces).map(|it| it.0);
+fn is_like(
+    view: &View,
+    existing_anti_affinity: &ExistingAntiAffinity,
+    one: &Pod,
+    other: &Pod,
+) -> bool {
+    let against =
+        |pod| existing_anti_affinity.against(pod, &view.snapshot.namespaces).map(|it| it.0);
     let class = |pod| view.classify(pod).class;
     one.requests == other.requests
         && one.priority == other.priority

@@ -208,15 +208,16 @@ fn constrained(kind: ConstraintKind, site: &mut TestReplica) -> Pod {
             let songs =
                 [Requirement { key: app, is: LabelOperator::In([HashedText::of("song")].into()) }];
             let term = PodAffinityTerm { selector: Some(songs.into()), ..term(ZONE) };
-            with(Constraints { together: [term].into(), ..Constraints::default() })
+            with(Constraints { pod_affinity: [term].into(), ..Constraints::default() })
         }
         ConstraintKind::PodAntiAffinity => {
             place(site, &other);
-            with(Constraints { apart: [term(ZONE)].into(), ..Constraints::default() })
+            with(Constraints { pod_anti_affinity: [term(ZONE)].into(), ..Constraints::default() })
         }
         ConstraintKind::ExistingAntiAffinity => {
-            let apart = Constraints { apart: [term(ZONE)].into(), ..Constraints::default() };
-            place(site, &Pod { constraints: Some(Arc::new(apart)), ..other });
+            let pod_anti_affinity =
+                Constraints { pod_anti_affinity: [term(ZONE)].into(), ..Constraints::default() };
+            place(site, &Pod { constraints: Some(Arc::new(pod_anti_affinity)), ..other });
             Pod { labels, ..it }
         }
     }

@@ -146,11 +146,11 @@ fn a_shortlist_is_off_where_all_nodes_are_named_and_not_where_holds_name_fewer()
             (ShortlistOff::SoftSpread, Preferences::SPREAD),
             (ShortlistOff::PodAffinity, Preferences::POD_AFFINITY),
             (ShortlistOff::NodeAffinity, Preferences::NODE_AFFINITY),
-            (ShortlistOff::Sibling, Preferences::default()),
+            (ShortlistOff::OtherExtender, Preferences::default()),
             (ShortlistOff::SoftTaints, Preferences::default()),
         ] {
             let mut site = site(Shortlist::of(listed), allocation);
-            if why == ShortlistOff::Sibling {
+            if why == ShortlistOff::OtherExtender {
                 site.decider = Decider::default().beside(OtherExtenders::Judging);
             }
             if why == ShortlistOff::SoftTaints {
@@ -196,7 +196,7 @@ fn whoever_judges_after_us_has_the_whole_choice() {
         Pod { requests: Requests { extended, ..pod(1, 1).requests }, ..pod(1, 1) }
     };
     let managing = OtherExtenders::Managing(vec!["example.com/gpu".into()]);
-    let off = Naming::Off(ShortlistOff::Sibling);
+    let off = Naming::Off(ShortlistOff::OtherExtender);
     let cases = [
         (OtherExtenders::None, gpu(1), Naming::Best),
         (OtherExtenders::Judging, pod(1, 1), off),

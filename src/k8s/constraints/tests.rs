@@ -103,12 +103,12 @@ fn pod_terms_are_read_with_what_their_label_keys_add() {
         asks("version", LabelOperator::In(hashed(["v1"]))),
         asks("odd", LabelOperator::NotIn(hashed([""]))),
     ];
-    let [one, other] = &*read.apart else { unreachable!("{read:?}") };
+    let [one, other] = &*read.pod_anti_affinity else { unreachable!("{read:?}") };
     assert_eq!((&*one.key, one.selector.as_deref()), ("zone", Some(&own[..])));
     assert_eq!(one.namespaces, Namespaces { named: hashed(["n"]), selected: None });
     let everywhere = Namespaces { named: hashed(["x"]), selected: Some(Box::default()) };
     assert_eq!((&other.selector, &other.namespaces), (&None, &everywhere));
-    let [with] = &*read.together else { unreachable!("{read:?}") };
+    let [with] = &*read.pod_affinity else { unreachable!("{read:?}") };
     assert_eq!(with.selector.as_deref(), Some(&[asks("tier", LabelOperator::Exists)][..]));
     let rich = Requirement { key: "rich".into(), is: LabelOperator::In(["yes".into()].into()) };
     assert_eq!(with.namespaces.selected.as_deref(), Some(&[rich][..]));
@@ -134,8 +134,11 @@ fn of_a_pod_that_has_its_node_only_anti_affinity_is_of_weight() {
         namespaces: Namespaces { named: hashed(["n"]), selected: None },
     };
     let cart = term("zone", asks("app", LabelOperator::In(hashed(["cart"]))));
-    let apart = [cart, term("host", asks("tier", LabelOperator::Exists))].into();
-    assert_eq!(constraints(&spec("Exists")), Constraints { apart, ..Constraints::default() });
+    let pod_anti_affinity = [cart, term("host", asks("tier", LabelOperator::Exists))].into();
+    assert_eq!(
+        constraints(&spec("Exists")),
+        Constraints { pod_anti_affinity, ..Constraints::default() }
+    );
     let unclear = pod(&spec("Near")).expect("a pod");
     assert_eq!(unclear.constraints, None);
 }

@@ -1,9 +1,9 @@
 //! What sigma holds kube-scheduler's own constraints to leave of all nodes is what kube-scheduler, without an
 //! extender, finds feasible: at `-v=10` it names every node that it scores.
 
-#[path = "../../properties/in_tree/documented.rs"]
+#[path = "../../properties/constraints/documented.rs"]
 mod documented;
-#[path = "../../properties/in_tree/objects.rs"]
+#[path = "../../properties/constraints/objects.rs"]
 mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};

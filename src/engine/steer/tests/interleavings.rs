@@ -30,7 +30,7 @@ enum SteerStep {
     /// Somebody else nominates a node for the pod.
     Nominated,
     /// kube-scheduler's own plugins change their mind about the target.
-    InTree(bool),
+    PassesInTree(bool),
     /// So does a cordon, for us.
     Cordon(bool),
     /// The means is on, or not.
@@ -49,7 +49,7 @@ fn steps() -> impl Strategy<Value = Vec<SteerStep>> {
         4 => Just(SteerStep::Told),
         2 => Just(SteerStep::Watched),
         1 => Just(SteerStep::Nominated),
-        1 => any::<bool>().prop_map(SteerStep::InTree),
+        1 => any::<bool>().prop_map(SteerStep::PassesInTree),
         1 => any::<bool>().prop_map(SteerStep::Cordon),
         1 => any::<bool>().prop_map(SteerStep::Acts),
         2 => prop_oneof![1..100_u64, 1000..20_000_u64].prop_map(SteerStep::Wait),
@@ -122,7 +122,7 @@ impl SteerRig {
                 self.changed();
                 self.awake = true;
             }
-            SteerStep::InTree(fits) => self.fits_in_tree = fits,
+            SteerStep::PassesInTree(fits) => self.fits_in_tree = fits,
             SteerStep::Cordon(cordoned) => {
                 use crate::model::Conditions;
                 self.cordoned = cordoned;
@@ -301,7 +301,8 @@ impl SteerRig {
 
     /// Nothing goes wrong any more. The window has the target only if it is a window of `home` nodes.
     fn comes_to_rest(&mut self, window: &[&str]) {
-        for step in [SteerStep::InTree(true), SteerStep::Cordon(false), SteerStep::Acts(true)] {
+        for step in [SteerStep::PassesInTree(true), SteerStep::Cordon(false), SteerStep::Acts(true)]
+        {
             self.take(step);
         }
         for _ in 0..120 {

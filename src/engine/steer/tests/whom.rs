@@ -315,7 +315,7 @@ fn shy_of(pod: Pod, app: &str) -> Pod {
         selector: Some([asked].into()),
         namespaces: Namespaces { named, selected: None },
     };
-    let constraints = Constraints { apart: [term].into(), ..Constraints::default() };
+    let constraints = Constraints { pod_anti_affinity: [term].into(), ..Constraints::default() };
     Pod { constraints: Some(Arc::new(constraints)), ..pod }
 }
 

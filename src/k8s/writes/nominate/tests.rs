@@ -68,7 +68,7 @@ async fn a_nomination_is_one_write_behind_fences_that_wakes() {
         {"op": "test", "path": "/metadata/uid", "value": "u1"},
         {"op": "test", "path": "/spec/nodeName", "value": null},
         {"op": "test", "path": "/status/nominatedNodeName", "value": null},
-        {"op": "add", "path": "/metadata/annotations/sigma.io~1ring", "value": "7"},
+        {"op": "add", "path": "/metadata/annotations/sigma.io~1requeue", "value": "7"},
         {"op": "add", "path": "/status/nominatedNodeName", "value": "n1"},
     ]);
     assert_eq!(patch_of(&seen[0]), want);
@@ -123,7 +123,7 @@ async fn a_pod_that_has_our_nomination_already_is_only_woken() {
             {"op": "test", "path": "/metadata/uid", "value": "u1"},
             {"op": "test", "path": "/spec/nodeName", "value": null},
             {"op": "test", "path": "/status/nominatedNodeName", "value": "n1"},
-            {"op": "add", "path": "/metadata/annotations/sigma.io~1ring", "value": "7"},
+            {"op": "add", "path": "/metadata/annotations/sigma.io~1requeue", "value": "7"},
         ]);
         assert_eq!(patch_of(&seen[2]), want);
     }

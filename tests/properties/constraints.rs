@@ -1,9 +1,9 @@
 //! A node that was not offered is judged as kube-scheduler's own plugins would: compared, from the JSON of
 //! nodes and pods on, with what the Kubernetes documentation says, written as naively as possible.
 
-#[path = "in_tree/documented.rs"]
+#[path = "constraints/documented.rs"]
 mod documented;
-#[path = "in_tree/objects.rs"]
+#[path = "constraints/objects.rs"]
 mod objects;
 
 use std::collections::BTreeMap;
