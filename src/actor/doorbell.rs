@@ -80,8 +80,15 @@ pub async fn answer(board: Arc<Board>, metrics: Arc<Metrics>, actor: Arc<Actor>)
                 Some(steer) => steers::order(&board, steer, move |outcome| {
                     count(&metrics, "nominated", outcome);
                 }),
-                None => Order::ring(pod, reason.name())
-                    .telling(move |outcome| count(&metrics, "rung", outcome)),
+                None => {
+                    let (board, uid) = (board.clone(), pod.uid);
+                    Order::ring(pod, reason.name()).telling(move |outcome| {
+                        if !matches!(outcome, Outcome::Written | Outcome::Gone) {
+                            board.decide(|desk, _, now| desk.not_rung(uid, now));
+                        }
+                        count(&metrics, "rung", outcome);
+                    })
+                }
             };
             actor.submit(order);
         }

@@ -45,6 +45,8 @@ pub(super) struct Refused {
     last_call: Tick,
     rings: u32,
     next_ring: Tick,
+    /// The pod may be one that another sigma is asked about.
+    pub(super) is_doubtful: bool,
     /// The pod is on its way: it is not rung until it is refused again.
     paused: bool,
     /// The round of looking in which it was looked at last.
@@ -151,7 +153,8 @@ impl Refusals {
             text_since: same_text.map_or(now, |it| it.text_since),
             last_call: now,
             rings: before.map_or(0, |it| it.rings),
-            next_ring: before.map_or(now, |it| it.next_ring),
+            next_ring: before.filter(|it| !it.is_doubtful).map_or(now, |it| it.next_ring),
+            is_doubtful: false,
             paused: false,
             looked: before.map_or(0, |it| it.looked),
         };
@@ -177,6 +180,28 @@ impl Refusals {
     pub(super) fn widen_all(&mut self) {
         let known = self.by_uid.values_mut().filter(|refused| refused.nodes.is_some());
         known.for_each(|refused| refused.elsewhere = true);
+    }
+
+    /// The pod may be one that another sigma is asked about: it is rung once.
+    pub(super) fn doubt(&mut self, uid: PodUid) {
+        if let Some(refused) = self.by_uid.get_mut(&uid) {
+            refused.is_doubtful = true;
+        }
+    }
+
+    /// Pods whose scheduler is known to ask this sigma by now are like all others.
+    pub(super) fn trust(&mut self, asks: impl Fn(&Pod) -> bool, now: Tick) {
+        let doubtful = self.by_uid.values_mut().filter(|it| it.is_doubtful);
+        for refused in doubtful.filter(|it| asks(&it.pod)) {
+            (refused.is_doubtful, refused.next_ring) = (false, now);
+        }
+    }
+
+    /// The pod was not rung after all.
+    pub(super) fn not_rung(&mut self, uid: PodUid, now: Tick) {
+        if let Some(refused) = self.by_uid.get_mut(&uid).filter(|it| it.is_doubtful) {
+            refused.next_ring = now.plus_ms(self.limits.max_gap_ms);
+        }
     }
 
     /// Forgets a pod that is accepted, placed or gone.
@@ -227,7 +252,10 @@ impl Refusals {
         if let Some(refused) = self.by_uid.get_mut(&uid) {
             let gap = self.limits.min_gap_ms.saturating_mul(1 << refused.rings.min(16));
             refused.rings = refused.rings.saturating_add(1);
-            refused.next_ring = now.plus_ms(gap.min(self.limits.max_gap_ms));
+            refused.next_ring = match refused.is_doubtful {
+                true => Tick(u64::MAX),
+                false => now.plus_ms(gap.min(self.limits.max_gap_ms)),
+            };
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::cmp::Reverse;
 
+use rustc_hash::FxHashSet;
+
 use super::Desk;
 use crate::engine::World;
-use crate::model::{Reason, Tick};
+use crate::model::{PodUid, Reason, Tick};
 
 /// Most schedulers that are remembered.
 const MAX_SCHEDULERS: usize = 16;
@@ -12,24 +14,24 @@ const MAX_SCHEDULERS: usize = 16;
 /// The `schedulerName`s of pods that this process was asked about. Pods of other schedulers may have been
 /// refused by another sigma with another policy.
 #[derive(Debug, Default)]
-pub(super) struct Schedulers(Vec<Box<str>>);
+pub(super) struct Schedulers {
+    names: Vec<Box<str>>,
+    /// The pods that were pending at the first look. A pod that came later has had no answer of an earlier life.
+    at_start: Option<FxHashSet<PodUid>>,
+}
 
 impl Schedulers {
     /// A pod with this `schedulerName` is asked about.
     pub(super) fn note(&mut self, name: &str) {
-        if !self.0.iter().any(|it| **it == *name) && self.0.len() < MAX_SCHEDULERS {
-            self.0.push(name.into());
+        if !self.names.iter().any(|it| **it == *name) && self.names.len() < MAX_SCHEDULERS {
+            self.names.push(name.into());
         }
     }
 
-    /// Pods with this `schedulerName` may be asked about here: kube-scheduler's configuration has such a
-    /// profile, or, where that is not known, such a pod was asked about, or none was asked about yet.
-    fn may_ask(&self, world: &World, name: &str) -> bool {
-        let profiles = &world.snapshot.profiles;
-        match profiles.by_scheduler.is_empty() {
-            true => self.0.is_empty() || self.0.iter().any(|it| **it == *name),
-            false => profiles.of(name).is_some(),
-        }
+    /// Pods with this `schedulerName` are asked about here: such a pod was, or kube-scheduler's configuration
+    /// has such a profile. Otherwise they may be asked about here, or somewhere else.
+    fn asks(&self, world: &World, name: &str) -> bool {
+        self.names.iter().any(|it| **it == *name) || world.snapshot.profiles.of(name).is_some()
     }
 }
 
@@ -39,11 +41,20 @@ impl Desk {
     ///
     /// The message may be of an earlier attempt than the last. A pod that holds something or is being
     /// steered has had an answer of ours since, so it is left out. A condition may also come late, so this
-    /// is called for some time after a start. Pods that another scheduler asks another sigma about are left out.
+    /// is called for some time after a start.
+    ///
+    /// A pod whose scheduler is not known to ask this sigma is rung once and not nominated. If it is asked about
+    /// here, it is a pod like any other from then on. If it is not, another sigma has answered it.
     pub fn adopt_refusals(&mut self, world: &World, now: Tick) -> usize {
-        let pending = world.snapshot.pending.iter().map(|(_, pod)| pod);
+        self.refusals.trust(|pod| self.schedulers.asks(world, &pod.scheduler), now);
+        let pending = || world.snapshot.pending.iter().map(|(_, pod)| pod);
+        if self.schedulers.at_start.is_none() {
+            self.schedulers.at_start = Some(pending().map(|pod| pod.uid).collect());
+        }
+        let was_there =
+            |uid| self.schedulers.at_start.as_ref().is_some_and(|at_start| at_start.contains(uid));
+        let pending = pending().filter(|pod| was_there(&pod.uid));
         let waiting = pending.filter(|pod| pod.is_pending() && !pod.gated);
-        let waiting = waiting.filter(|pod| self.schedulers.may_ask(world, &pod.scheduler));
         let refused = waiting.filter_map(|pod| Some((pod, pod.refusal?.reason?)));
         let is_answered =
             |uid| self.refusals.get(uid).is_some() || self.is_held(uid) || self.steers.holds(uid);
@@ -52,10 +63,18 @@ impl Desk {
         refused.truncate(self.refusals.room());
         for (pod, reason) in &refused {
             self.refusals.note(pod, None, *reason, world.plan_generation, now);
+            if !self.schedulers.asks(world, &pod.scheduler) {
+                self.refusals.doubt(pod.uid);
+            }
             if *reason == Reason::Steered {
                 self.refusals.widen(pod.uid);
             }
         }
         refused.len()
+    }
+
+    /// The pod was not rung after all. It is tried again, also where it is rung only once.
+    pub fn not_rung(&mut self, uid: PodUid, now: Tick) {
+        self.refusals.not_rung(uid, now);
     }
 }

@@ -108,6 +108,7 @@ impl Desk {
                 continue;
             }
             let (reason, elsewhere) = (refused.reason, refused.elsewhere);
+            let is_doubtful = refused.is_doubtful;
             spent += num_looks;
             let steer = match self.passes(world, &pod, &all) {
                 Passes::Nowhere => {
@@ -115,7 +116,7 @@ impl Desk {
                     in_vain.extend(elsewhere.then_some(pod));
                     continue;
                 }
-                Passes::Elsewhere(best) if !(nominates.is_paused)(&pod) => {
+                Passes::Elsewhere(best) if !is_doubtful && !(nominates.is_paused)(&pod) => {
                     self.nominate_at_requeue(world, &pod, best, now)
                 }
                 Passes::Elsewhere(_) | Passes::Offered | Passes::Unwanted => None,

@@ -191,6 +191,9 @@ fn after_a_restart_whoever_was_sent_away_is_requeued_with_a_nomination() {
     let (me, other) = (told(&pod(1, 1), Reason::Steered), told(&pod(2, 1), Reason::PoolClosed));
     let mut site = site(false, &[&me, &other]);
     assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 2);
+    // Their scheduler asks here.
+    site.asked(&pod(3, 99), &WINDOW, Helm { acts: false, ..ACTS }, 0);
+    assert_eq!(site.desk.adopt_refusals(&site.world, Tick(0)), 0);
     let rings = site.requeued(0);
     let sent = rings.iter().map(|it| (it.pod.uid.0, it.steer.is_some()));
     // The other may have been refused by nodes that it passes on now: it asks, and is steered by that.
