@@ -12,7 +12,7 @@ test:
     cargo test --locked --no-default-features
 
 # The real kube-scheduler on a real API server: builds them once, then about seven minutes.
-# `just e2e doorbell` runs the cases with that in their names.
+# `just e2e requeue` runs the cases with that in their names.
 e2e *cases:
     tests/e2e/controlplane/build
     SIGMA_E2E=1 cargo test --locked --test e2e -- {{cases}}

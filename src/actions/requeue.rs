@@ -80,8 +80,15 @@ pub async fn answer(shared: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<
                 Some(steer) => steers::action(&shared, steer, move |outcome| {
                     count(&metrics, "nominated", outcome);
                 }),
-                None => Action::requeue(pod, reason.name())
-                    .telling(move |outcome| count(&metrics, "requeued", outcome)),
+                None => {
+                    let (shared, uid) = (shared.clone(), pod.uid);
+                    Action::requeue(pod, reason.name()).telling(move |outcome| {
+                        if !matches!(outcome, ActionOutcome::Written | ActionOutcome::Gone) {
+                            shared.decide(|decider, _, now| decider.not_requeued(uid, now));
+                        }
+                        count(&metrics, "requeued", outcome);
+                    })
+                }
             };
             actor.submit(action);
         }

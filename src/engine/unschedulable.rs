@@ -44,7 +44,9 @@ pub(super) struct UnschedulablePod {
     text_since: Tick,
     last_call: Tick,
     requeues: u32,
-    next_ring: Tick,
+    next_requeue: Tick,
+    /// The pod may be one that another sigma is asked about.
+    pub(super) is_doubtful: bool,
     /// The pod is on its way: it is not requeued until it is refused again.
     paused: bool,
     /// The round of looking in which it was looked at last.
@@ -151,7 +153,8 @@ impl UnschedulablePods {
             text_since: same_text.map_or(now, |it| it.text_since),
             last_call: now,
             requeues: before.map_or(0, |it| it.requeues),
-            next_ring: before.map_or(now, |it| it.next_ring),
+            next_requeue: before.filter(|it| !it.is_doubtful).map_or(now, |it| it.next_requeue),
+            is_doubtful: false,
             paused: false,
             looked: before.map_or(0, |it| it.looked),
         };
@@ -179,6 +182,28 @@ impl UnschedulablePods {
         known.for_each(|refused| refused.elsewhere = true);
     }
 
+    /// The pod may be one that another sigma is asked about: it is requeued once.
+    pub(super) fn doubt(&mut self, uid: PodUid) {
+        if let Some(refused) = self.by_uid.get_mut(&uid) {
+            refused.is_doubtful = true;
+        }
+    }
+
+    /// Pods whose scheduler is known to ask this sigma by now are like all others.
+    pub(super) fn trust(&mut self, asks: impl Fn(&Pod) -> bool, now: Tick) {
+        let doubtful = self.by_uid.values_mut().filter(|it| it.is_doubtful);
+        for refused in doubtful.filter(|it| asks(&it.pod)) {
+            (refused.is_doubtful, refused.next_requeue) = (false, now);
+        }
+    }
+
+    /// The pod was not requeued after all.
+    pub(super) fn not_requeued(&mut self, uid: PodUid, now: Tick) {
+        if let Some(refused) = self.by_uid.get_mut(&uid).filter(|it| it.is_doubtful) {
+            refused.next_requeue = now.plus_ms(self.limits.max_gap_ms);
+        }
+    }
+
     /// Forgets a pod that is accepted, placed or gone.
     pub(super) fn forget(&mut self, uid: PodUid) {
         self.by_uid.remove(&uid);
@@ -201,7 +226,7 @@ impl UnschedulablePods {
     /// Pods that may be requeued now and were not looked at in this round, highest priority first, then
     /// by UID. Starts another round when all were.
     pub(super) fn due(&mut self, now: Tick) -> Vec<PodUid> {
-        let due = self.by_uid.values().filter(|it| it.next_ring <= now && !it.paused);
+        let due = self.by_uid.values().filter(|it| it.next_requeue <= now && !it.paused);
         let mut due: Vec<&UnschedulablePod> = due.collect();
         if due.iter().all(|it| it.looked >= self.round) {
             self.round += 1;
@@ -227,7 +252,10 @@ impl UnschedulablePods {
         if let Some(refused) = self.by_uid.get_mut(&uid) {
             let gap = self.limits.min_gap_ms.saturating_mul(1 << refused.requeues.min(16));
             refused.requeues = refused.requeues.saturating_add(1);
-            refused.next_ring = now.plus_ms(gap.min(self.limits.max_gap_ms));
+            refused.next_requeue = match refused.is_doubtful {
+                true => Tick(u64::MAX),
+                false => now.plus_ms(gap.min(self.limits.max_gap_ms)),
+            };
         }
     }
 }

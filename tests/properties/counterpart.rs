@@ -241,7 +241,7 @@ impl Model {
         }
         let conflicts = |port: &HostPort| pod.host_ports.iter().any(|it| it.conflicts(port));
         row.ports.extend(all_ports().into_iter().filter(conflicts));
-        for term in pod.constraints.iter().flat_map(|it| &it.apart) {
+        for term in pod.constraints.iter().flat_map(|it| &it.pod_anti_affinity) {
             let probes = one_of_each().into_iter().enumerate();
             for (at, _) in probes.filter(|(_, probe)| term.means(&probe.labels, None)) {
                 *row.keeps_off.entry((at, term.key.to_string())).or_default() += 1;
@@ -440,7 +440,7 @@ fn row_of(snapshot: &Snapshot, ord: NodeOrd) -> Row {
 fn keeps_off(snapshot: &Snapshot, ord: NodeOrd) -> BTreeMap<(usize, String), u32> {
     let mut counts = BTreeMap::new();
     for (at, probe) in one_of_each().iter().enumerate() {
-        for (term, places) in snapshot.apart.against(probe, &snapshot.namespaces) {
+        for (term, places) in snapshot.existing_anti_affinity.against(probe, &snapshot.namespaces) {
             let here = places.iter().filter(|it| it.0 == ord).map(|it| it.1);
             *counts.entry((at, term.key.to_string())).or_default() += here.sum::<u32>();
         }

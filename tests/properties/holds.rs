@@ -74,7 +74,7 @@ fn keeps_off(
         for (constraints, ord) in
             constraints.iter().flat_map(|it| nodes.iter().map(move |ord| (it, ord)))
         {
-            want.count(&constraints.apart, *ord, 1);
+            want.count(&constraints.pod_anti_affinity, *ord, 1);
         }
     }
     let found = holds.existing_anti_affinity(snapshot, None);

@@ -225,8 +225,8 @@ pub(crate) fn apart_from(terms: &[(&str, &[&str])]) -> Option<Arc<Constraints>> 
         let selector = (!apps.is_empty()).then_some(asked).into_iter().collect();
         PodAffinityTerm { key: (*key).into(), selector: Some(selector), namespaces }
     };
-    let apart = terms.iter().map(term).collect();
-    Some(Arc::new(Constraints { apart, ..Constraints::default() }))
+    let pod_anti_affinity = terms.iter().map(term).collect();
+    Some(Arc::new(Constraints { pod_anti_affinity, ..Constraints::default() }))
 }
 
 /// One of each app, and one of none.

@@ -2,9 +2,11 @@
 
 use std::cmp::Reverse;
 
+use rustc_hash::FxHashSet;
+
 use super::Decider;
 use crate::engine::View;
-use crate::model::{Reason, Tick};
+use crate::model::{PodUid, Reason, Tick};
 
 /// Most schedulers that are remembered.
 const MAX_SCHEDULERS: usize = 16;
@@ -12,38 +14,47 @@ const MAX_SCHEDULERS: usize = 16;
 /// The `schedulerName`s of pods that this process was asked about. Pods of other schedulers may have been
 /// refused by another sigma with another policy.
 #[derive(Debug, Default)]
-pub(super) struct Schedulers(Vec<Box<str>>);
+pub(super) struct Schedulers {
+    names: Vec<Box<str>>,
+    /// The pods that were pending at the first look. A pod that came later has had no answer of an earlier life.
+    at_start: Option<FxHashSet<PodUid>>,
+}
 
 impl Schedulers {
     /// A pod with this `schedulerName` is asked about.
     pub(super) fn note(&mut self, name: &str) {
-        if !self.0.iter().any(|it| **it == *name) && self.0.len() < MAX_SCHEDULERS {
-            self.0.push(name.into());
+        if !self.names.iter().any(|it| **it == *name) && self.names.len() < MAX_SCHEDULERS {
+            self.names.push(name.into());
         }
     }
 
-    /// Pods with this `schedulerName` may be asked about here: kube-scheduler's configuration has such a
-    /// profile, or, where that is not known, such a pod was asked about, or none was asked about yet.
-    fn may_ask(&self, view: &View, name: &str) -> bool {
-        let profiles = &view.snapshot.profiles;
-        match profiles.by_scheduler.is_empty() {
-            true => self.0.is_empty() || self.0.iter().any(|it| **it == *name),
-            false => profiles.of(name).is_some(),
-        }
+    /// Pods with this `schedulerName` are asked about here: such a pod was, or kube-scheduler's configuration
+    /// has such a profile. Otherwise they may be asked about here, or somewhere else.
+    fn asks(&self, view: &View, name: &str) -> bool {
+        self.names.iter().any(|it| **it == *name) || view.snapshot.profiles.of(name).is_some()
     }
 }
 
 impl Decider {
-    /// After a restart: pods whose `PodScheduled` message names a reason of ours wait for our bell.
+    /// After a restart: pods whose `PodScheduled` message names a reason of ours wait for our requeue.
     /// Where there are more than can be remembered, those of the highest priority do.
     ///
     /// The message may be of an earlier attempt than the last. A pod that holds something or is being
     /// steered has had an answer of ours since, so it is left out. A condition may also come late, so this
-    /// is called for some time after a start. Pods that another scheduler asks another sigma about are left out.
+    /// is called for some time after a start.
+    ///
+    /// A pod whose scheduler is not known to ask this sigma is requeued once and not nominated. If it is asked about
+    /// here, it is a pod like any other from then on. If it is not, another sigma has answered it.
     pub fn adopt_conditions(&mut self, view: &View, now: Tick) -> usize {
-        let pending = view.snapshot.pending.iter().map(|(_, pod)| pod);
+        self.unschedulable.trust(|pod| self.schedulers.asks(view, &pod.scheduler), now);
+        let pending = || view.snapshot.pending.iter().map(|(_, pod)| pod);
+        if self.schedulers.at_start.is_none() {
+            self.schedulers.at_start = Some(pending().map(|pod| pod.uid).collect());
+        }
+        let was_there =
+            |uid| self.schedulers.at_start.as_ref().is_some_and(|at_start| at_start.contains(uid));
+        let pending = pending().filter(|pod| was_there(&pod.uid));
         let waiting = pending.filter(|pod| pod.is_pending() && !pod.gated);
-        let waiting = waiting.filter(|pod| self.schedulers.may_ask(view, &pod.scheduler));
         let refused = waiting.filter_map(|pod| Some((pod, pod.condition?.reason?)));
         let is_answered = |uid| {
             self.unschedulable.get(uid).is_some() || self.is_held(uid) || self.steers.holds(uid)
@@ -53,10 +64,18 @@ impl Decider {
         refused.truncate(self.unschedulable.room());
         for (pod, reason) in &refused {
             self.unschedulable.note(pod, None, *reason, view.plan_generation, now);
+            if !self.schedulers.asks(view, &pod.scheduler) {
+                self.unschedulable.doubt(pod.uid);
+            }
             if *reason == Reason::Steered {
                 self.unschedulable.widen(pod.uid);
             }
         }
         refused.len()
+    }
+
+    /// The pod was not requeued after all. It is tried again, also where it is requeued only once.
+    pub fn not_requeued(&mut self, uid: PodUid, now: Tick) {
+        self.unschedulable.not_requeued(uid, now);
     }
 }

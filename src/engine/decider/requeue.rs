@@ -110,6 +110,7 @@ impl Decider {
                 continue;
             }
             let (reason, elsewhere) = (refused.reason, refused.elsewhere);
+            let is_doubtful = refused.is_doubtful;
             spent += num_looks;
             let steer = match self.passes(view, &pod, &all) {
                 Passes::Nowhere => {
@@ -117,7 +118,7 @@ impl Decider {
                     unplaceable.extend(elsewhere.then_some(pod));
                     continue;
                 }
-                Passes::Elsewhere(best) if !(nominates.is_paused)(&pod) => {
+                Passes::Elsewhere(best) if !is_doubtful && !(nominates.is_paused)(&pod) => {
                     self.nominate_at_requeue(view, &pod, best, now)
                 }
                 Passes::Elsewhere(_) | Passes::Offered | Passes::Unwanted => None,
@@ -181,9 +182,9 @@ impl Decider {
         let node = view.snapshot.names.name(best.node);
         let (cause, target) = (Cause::Elsewhere, best.node);
         let plan = SteerPlan { pod, cause, target, node, lead_permille: None, is_requeue: true };
-        let order = self.steers.begin(plan, now);
+        let action = self.steers.begin(plan, now);
         self.holds.place(&view.snapshot, pod, &[target], now);
-        Some(order)
+        Some(action)
     }
 
     /// The bounds within which the pod may be requeued with a nomination; `None`: it may not.

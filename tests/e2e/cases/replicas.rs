@@ -2,10 +2,11 @@
 //! is killed while it nominates ahead. A replica knows what the other has answered only once the watch
 //! tells, so limits may be passed, by what is in flight within that time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::Facts;
@@ -105,10 +106,11 @@ async fn leader(replicas: &[Sigma]) -> Result<usize> {
     Ok(until("one of them leads", Duration::from_secs(30), look).await?.0)
 }
 
-/// Pods that were sent to more than one node for one cause, as the replicas remember it. One that comes back
-/// and is refused again is nominated again, to the same node.
+/// Pods that were sent to two nodes for one cause within a second, as the replicas remember it. A pod that comes
+/// back and is refused again is nominated again, to the same node. A requeue may nominate another one, and is
+/// not before a second is over.
 async fn steered_twice(replicas: &[Sigma]) -> Result<Vec<String>> {
-    let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut seen: BTreeMap<String, Vec<(Timestamp, String)>> = BTreeMap::new();
     for replica in replicas {
         let page = replica.page("/api/v1/actions").await?;
         let mut means = page.as_array().context("actions are a list")?.iter();
@@ -116,11 +118,21 @@ async fn steered_twice(replicas: &[Sigma]) -> Result<Vec<String>> {
         let actions = steer["actions"].as_array().context("no actions")?;
         for it in actions.iter().filter(|it| it["what"] == "nominate" && it["outcome"] == "written")
         {
+            let at: Timestamp = it["at"].as_str().context("no time")?.parse()?;
             let nodes = seen.entry(format!("{} {}", it["pod"], it["cause"])).or_default();
-            nodes.insert(it["node"].to_string());
+            nodes.push((at, it["node"].to_string()));
         }
     }
-    Ok(seen.into_iter().filter(|(_, nodes)| nodes.len() > 1).map(|(what, _)| what).collect())
+    let is_twice = |nodes: &mut Vec<(Timestamp, String)>| {
+        nodes.sort();
+        nodes
+            .windows(2)
+            .any(|it| it[0].1 != it[1].1 && it[1].0.duration_since(it[0].0).as_millis() < 1000)
+    };
+    Ok(seen
+        .into_iter()
+        .filter_map(|(what, mut nodes)| is_twice(&mut nodes).then_some(what))
+        .collect())
 }
 
 /// How long before the pod that passed a limit another one was bound to its node, in seconds.

@@ -193,23 +193,46 @@ fn the_room_of_a_pod_whose_permit_timed_out_is_free_at_its_next_filter_call() {
 }
 
 #[test]
-fn pods_that_another_scheduler_asks_another_sigma_about_are_not_adopted() {
+fn pods_that_another_scheduler_may_ask_another_sigma_about_are_rung_once() {
     let told = |uid, scheduler: &str| {
         let condition = Some(UnschedulableCondition { reason: Some(Reason::AllocationLimit) });
         seen_pod(&Pod { condition, scheduler: scheduler.into(), ..pod(uid, 1) })
     };
     let mut site = site(&["a"]);
     site.see([told(1, "default-scheduler"), told(2, "other")]);
-    let adopted = |site: &mut TestReplica| {
-        site.decider.adopt_conditions(&site.view, Tick(0));
-        [1, 2].map(|uid| site.decider.unschedulable().reason(PodUid(uid)).is_some())
-    };
-    assert_eq!(adopted(&mut site), [true, true], "nobody has asked yet");
-    site.decider = Decider::default();
-    assert_eq!(site.filter(&pod(9, 1), &["a"], 0), Ok(vec!["a"]));
-    assert_eq!(adopted(&mut site), [true, false], "one of them asks");
+    let adopt = |site: &mut TestReplica, now| site.decider.adopt_conditions(&site.view, Tick(now));
+    let minutes = [0, 60_000, 120_000];
+    assert_eq!((adopt(&mut site, 0), adopt(&mut site, 1)), (2, 0));
+    assert_eq!(
+        minutes.map(|now| site.requeued_uids(now)),
+        [vec![1, 2], vec![], vec![]],
+        "nobody has asked"
+    );
+    site.decider.not_requeued(PodUid(2), Tick(120_000));
+    assert_eq!(
+        [120_000, 200_000].map(|now| site.requeued_uids(now)),
+        [vec![], vec![2]],
+        "it was not written"
+    );
+
+    assert_eq!(site.filter(&pod(9, 1), &["a"], 200_000), Ok(vec!["a"]));
+    assert_eq!(
+        (adopt(&mut site, 200_001), site.requeued_uids(200_001)),
+        (0, vec![1]),
+        "its scheduler asks here"
+    );
+    assert_eq!([300_000, 400_000].map(|now| site.requeued_uids(now)), [[1], [1]]);
+
+    site.see([told(3, "default-scheduler"), told(4, "other")]);
+    assert_eq!(adopt(&mut site, 200_002), 0, "made after the start, so answered after it");
+
     let by_scheduler = [("other".into(), Profile::default())].into();
     site.see([Change::ProfilesSet(Arc::new(Profiles { by_scheduler, ..Profiles::default() }))]);
     site.decider = Decider::default();
-    assert_eq!(adopted(&mut site), [false, true], "the configuration names one");
+    assert_eq!(adopt(&mut site, 0), 4);
+    assert_eq!(
+        minutes.map(|now| site.requeued_uids(now)),
+        [vec![1, 2, 3, 4], vec![2, 4], vec![2, 4]],
+        "by configuration"
+    );
 }

@@ -5,8 +5,8 @@ use crate::model::{CannotJudge, Constraints, Kind};
 
 /// A pod that has been steered in vain and is refused as any other: `t` would still take it.
 fn spent(site: &mut TestReplica, me: &Pod, now_ms: u64) {
-    let order = site.sent(me, now_ms);
-    site.wrote(&order, Wrote::Changed, now_ms);
+    let action = site.sent(me, now_ms);
+    site.wrote(&action, Wrote::Changed, now_ms);
     let answer = site.asked(me, &WINDOW, ACTS, now_ms);
     assert_eq!(answer.unsteered, Some(Unsteered::Spent));
 }
@@ -16,14 +16,14 @@ fn a_pod_whose_only_node_was_not_offered_is_requeued_with_its_nomination() {
     let me = pod(1, 6);
     let mut site = site(false, &[&me]);
     spent(&mut site, &me, 0);
-    let order = site.sent_at_requeue(1);
-    assert_eq!((&*order.node, order.round, order.cause), ("t", 1, Cause::Elsewhere));
+    let action = site.sent_at_requeue(1);
+    assert_eq!((&*action.node, action.round, action.cause), ("t", 1, Cause::Elsewhere));
     assert!(site.decider.is_held(me.uid), "no other pod is sent there");
     assert_eq!(site.may_evict(&me), [false]);
     let record = site.decider.steers().record(me.uid).expect("it is under way");
     assert!(record.is_requeue && record.outcome.is_none());
     assert_eq!(site.requeued(9000), [], "not while it is under way");
-    site.wrote(&order, Wrote::Done, 9001);
+    site.wrote(&action, Wrote::Done, 9001);
     assert_eq!(site.asked(&nominated(&me, "t"), &["t"], ACTS, 9002).accepted, [0]);
     assert_eq!(site.outcome(&me), Some(SteerOutcome::Honoured));
     site.see([seen_pod(&placed(&me, "t"))]);
@@ -94,16 +94,16 @@ fn the_gaps_are_those_of_the_requeue_however_it_ends() {
         spent(&mut site, &me, 0);
         let mut now = 0;
         for gap in [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
-            let mut order = site.sent_at_requeue(now);
+            let mut action = site.sent_at_requeue(now);
             if changed {
-                site.wrote(&order, Wrote::Changed, now);
+                site.wrote(&action, Wrote::Changed, now);
             }
             let rounds = if changed { 0 } else { MAX_ROUNDS };
             for round in 1..=rounds {
-                site.wrote(&order, Wrote::Done, now);
+                site.wrote(&action, Wrote::Done, now);
                 let again = site.asked(&me, &WINDOW, ACTS, now).steer;
                 assert_eq!(again.is_some(), round < rounds);
-                order = again.unwrap_or(order);
+                action = again.unwrap_or(action);
             }
             assert!(site.decider.steers().open.is_empty());
             assert_eq!(site.requeued(now + gap - 1), [], "{gap}");
@@ -117,8 +117,8 @@ fn the_gaps_are_those_of_the_requeue_however_it_ends() {
 fn after_a_write_that_failed_it_is_only_woken_for_a_while() {
     let me = pod(1, 1);
     let mut site = site(false, &[&me]);
-    let order = site.sent(&me, 0);
-    site.wrote(&order, Wrote::Failed, 0);
+    let action = site.sent(&me, 0);
+    site.wrote(&action, Wrote::Failed, 0);
     let nominates: Vec<bool> = [0, 1000, 3000, 7000, 15_000]
         .map(|now| {
             let requeues = site.requeued(now);
@@ -134,14 +134,14 @@ fn after_a_write_that_failed_it_is_only_woken_for_a_while() {
 fn it_is_never_sent_again_to_a_target_that_kube_scheduler_refused() {
     let me = pod(1, 1);
     let mut site = site(false, &[&me]);
-    let order = site.sent(&me, 0);
-    let not_honoured = |site: &mut TestReplica, order: &SteerAction, now| {
-        site.wrote(order, Wrote::Done, now);
-        let answer = site.asked(&nominated(&me, &order.node), &WINDOW, ACTS, now);
+    let action = site.sent(&me, 0);
+    let not_honoured = |site: &mut TestReplica, action: &SteerAction, now| {
+        site.wrote(action, Wrote::Done, now);
+        let answer = site.asked(&nominated(&me, &action.node), &WINDOW, ACTS, now);
         assert_eq!(answer.refused.map(|it| it.1), Some(Reason::PoolClosed));
         assert_eq!(site.outcome(&me), Some(SteerOutcome::NotHonoured));
     };
-    not_honoured(&mut site, &order, 0);
+    not_honoured(&mut site, &action, 0);
     // There is no other: it is woken, and kube-scheduler chooses by itself.
     let requeues = site.requeued(1);
     assert!(requeues.len() == 1 && requeues[0].steer.is_none(), "{requeues:?}");
@@ -150,9 +150,9 @@ fn it_is_never_sent_again_to_a_target_that_kube_scheduler_refused() {
     let mut sent = Vec::new();
     for gap in [1000, 2000] {
         now += gap;
-        let order = site.sent_at_requeue(now);
-        not_honoured(&mut site, &order, now);
-        sent.push(order.node.to_string());
+        let action = site.sent_at_requeue(now);
+        not_honoured(&mut site, &action, now);
+        sent.push(action.node.to_string());
     }
     sent.sort();
     assert_eq!(sent, ["t2", "t3"]);
@@ -192,6 +192,9 @@ fn after_a_restart_whoever_was_sent_away_is_requeued_with_a_nomination() {
     let (me, other) = (told(&pod(1, 1), Reason::Steered), told(&pod(2, 1), Reason::PoolClosed));
     let mut site = site(false, &[&me, &other]);
     assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 2);
+    // Their scheduler asks here.
+    site.asked(&pod(3, 99), &WINDOW, SteerContext { acts: false, ..ACTS }, 0);
+    assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 0);
     let requeues = site.requeued(0);
     let sent = requeues.iter().map(|it| (it.pod.uid.0, it.steer.is_some()));
     // The other may have been refused by nodes that it passes on now: it asks, and is steered by that.
