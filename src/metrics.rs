@@ -5,6 +5,7 @@
 
 mod policy;
 mod steer;
+mod tls;
 
 use std::cell::RefCell;
 
@@ -20,6 +21,7 @@ use crate::model::{Kind, Reason};
 
 pub use self::policy::PolicyMetrics;
 pub use self::steer::SteerMetrics;
+pub use self::tls::TlsMetrics;
 
 /// Every metric of the process.
 pub struct Metrics {
@@ -53,14 +55,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Connections closed for being slow or idle, or refused because there were too many.
     pub connections_dropped: IntCounterVec,
-    /// TLS handshakes that failed, by reason.
-    pub tls_handshake_failures: IntCounterVec,
-    /// When the certificate in force, or the last of the clients' authorities, expires; 0 without TLS.
-    pub tls_expiry_seconds: IntGauge,
-    /// Certificates, keys and authorities that could not be loaded.
-    pub tls_load_errors: IntCounter,
-    /// 1 while the certificate on disk is not the one in force.
-    pub tls_stale: IntGauge,
+    /// TLS of the verbs' listener.
+    pub tls: TlsMetrics,
     /// Seconds since a watch last heard of its server, by resource.
     pub watch_age_seconds: IntGaugeVec,
     /// 1 once the first list of a resource is in.
@@ -119,7 +115,7 @@ pub struct ActorMetrics {
     pub open: IntGaugeVec,
     /// Time of a write to the API server, by action kind.
     pub write_seconds: HistogramVec,
-    /// 1 while a action kind acts, by action kind.
+    /// 1 while an action kind acts, by action kind.
     pub on: IntGaugeVec,
     /// 1 while a breaker is open or half open, by action kind.
     pub breaker_open: IntGaugeVec,
@@ -253,7 +249,7 @@ impl Metrics {
             rejections: of.counters("node_rejections_total", "Rejected nodes.", reason)?,
             unschedulable: of.counters(
                 "unschedulable_answers_total",
-                "Filter answers without a node.",
+                "Answers without a node.",
                 reason,
             )?,
             claimed_not_granted: of
@@ -266,14 +262,7 @@ impl Metrics {
                 "Connections dropped.",
                 why,
             )?,
-            tls_handshake_failures: of.counters(
-                "tls_handshake_failures_total",
-                "TLS handshakes that failed.",
-                why,
-            )?,
-            tls_expiry_seconds: of.gauge("tls_expiry_timestamp_seconds", "Certificate expiry.")?,
-            tls_load_errors: of.counter("tls_load_errors_total", "Certificates refused.")?,
-            tls_stale: of.gauge("tls_stale", "The certificate on disk is not in force.")?,
+            tls: TlsMetrics::new(&of)?,
             watch_age_seconds: of.gauges("watch_age_seconds", "Silence of a watch.", resource)?,
             watch_synced: of.gauges("watch_synced", "First list is in.", resource)?,
             watch_refused: of.gauges("watch_refused", "Watch requests fail.", resource)?,

@@ -85,7 +85,7 @@ impl SharedState {
         self
     }
 
-    /// True once a complete list of this kind is in what [`SharedState::world`] gives.
+    /// True once a complete list of this kind is in what [`SharedState::view`] gives.
     pub fn listed(&self, kind: Kind) -> bool {
         self.listed[kind as usize].load(Ordering::Acquire)
     }

@@ -76,7 +76,7 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
     names.iter().zip(said).map(|(name, said)| format!("{name}: {said}\n")).collect()
 }
 
-fn desk_of(input: &Input) -> (Decider, View) {
+fn decider_of(input: &Input) -> (Decider, View) {
     let plan = Plan::build(&input.settings(), String::new());
     let snapshot = input.snapshot(&plan);
     let view = View { snapshot, plan, plan_generation: 1 };
@@ -94,7 +94,7 @@ fn desk_of(input: &Input) -> (Decider, View) {
 
 /// A whole answer.
 fn run_filter(input: &Input) -> String {
-    let (mut decider, view) = desk_of(input);
+    let (mut decider, view) = decider_of(input);
     let names = input.offered();
     let nodes = ords(&view.snapshot, &names);
     let pod = Arc::new(input.own_pod());
@@ -125,7 +125,7 @@ fn run_filter(input: &Input) -> String {
 
 /// Scores as kube-scheduler gets them.
 fn run_prioritize(input: &Input) -> String {
-    let (mut decider, view) = desk_of(input);
+    let (mut decider, view) = decider_of(input);
     let names = input.offered();
     let nodes = ords(&view.snapshot, &names);
     let scores = decider.prioritize(&view, &input.own_pod(), &nodes);

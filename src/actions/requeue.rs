@@ -1,4 +1,4 @@
-//! Rings pods whose unschedulable answer no longer holds, and ends holds that lived too long (DESIGN §4).
+//! Requeues pods whose unschedulable answer no longer holds, and ends holds that lived too long (DESIGN §4).
 
 use std::sync::Arc;
 use std::time::Duration;

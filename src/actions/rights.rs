@@ -1,4 +1,4 @@
-//! The rights that a kind needs: looked for before it acts, and again after a unschedulable answer. Without them it
+//! The rights that a kind needs: looked for before it acts, and again after a refusal. Without them it
 //! is off, says so once, and comes back by itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -93,7 +93,7 @@ pub(super) struct ServeArgs {
     /// What filter answers until all lists are in.
     #[arg(long, env = "SIGMA_BEFORE_SYNC", value_enum, default_value_t = BeforeSync::Degraded)]
     before_sync: BeforeSync,
-    /// Whether a pod is woken when a unschedulable answer of ours no longer holds (needs `patch pods/status`).
+    /// Whether a pod is woken when an unschedulable answer of ours no longer holds (needs `patch pods/status`).
     #[arg(long, env = "SIGMA_REQUEUE", value_enum, default_value_t = Switch::On)]
     requeue: Switch,
     /// Where the Lease is by which replicas agree who acts for the whole cluster (needs `get`, `create`,

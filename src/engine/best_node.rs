@@ -33,7 +33,7 @@ pub struct BestNode {
     pub points: u32,
 }
 
-/// Contenders by template.
+/// The candidate indexes, by equivalence class.
 #[derive(Debug, Default)]
 pub(super) struct BestNodes {
     kept: Vec<KeptIndex>,

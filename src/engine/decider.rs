@@ -151,7 +151,7 @@ impl Decider {
                 self.steers.confirm(uid, matches!(confirmed, Confirmed::Placed(_)));
             }
             Confirmed::Restored(uid) => self.unschedulable.void_version(uid),
-            // A unschedulable answer keeps a recycled ordinal: if it becomes another node that would take the pod,
+            // An unschedulable answer keeps a recycled ordinal: if it becomes another node that would take the pod,
             // requeueing is right.
             Confirmed::Recycled(ord) => self.steers.recycled(ord),
         }

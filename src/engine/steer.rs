@@ -111,7 +111,7 @@ pub(super) enum SteerReply {
     Accept,
     /// No node once more.
     Again(SteerAction),
-    /// What it would be answered anyway, which is a unschedulable answer; the steer goes on.
+    /// What it would be answered anyway, which is an unschedulable answer; the steer goes on.
     Wait,
     /// What it would be answered anyway; the steer is over.
     Over,

@@ -1,7 +1,7 @@
 //! Pods that were refused: the text that each was given, and when to requeue it.
 //!
 //! kube-scheduler may see an event before we do, ask again, get a stale unschedulable answer and then sleep five
-//! minutes. So a unschedulable answer is remembered with the nodes that it was about, and whenever one of those
+//! minutes. So an unschedulable answer is remembered with the nodes that it was about, and whenever one of those
 //! nodes would pass now, the pod is requeued.
 
 use std::sync::Arc;
@@ -123,7 +123,7 @@ impl UnschedulablePods {
         self.by_uid.get(&uid).is_some_and(|refused| refused.is_provisional)
     }
 
-    /// Remembers a unschedulable answer.
+    /// Remembers an unschedulable answer.
     pub(super) fn note(
         &mut self,
         pod: &Arc<Pod>,

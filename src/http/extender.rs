@@ -240,7 +240,7 @@ impl Extender {
         }
     }
 
-    /// Nominations that are being written get a head start on a pod that has none. Gives how long the answer
+    /// Nominations that are being written come before a pod that has none. Gives how long the answer
     /// has waited for them.
     async fn delay_filter(&self, body: &[u8]) -> Duration {
         let Some(ahead) = self.options.ahead.as_ref().filter(|it| it.is_pressing()) else {

@@ -14,7 +14,7 @@ pub struct FastPaths {
     /// Answer prioritize with what its filter found; else everything is done again.
     pub memo: bool,
     /// Keep what local rules find on every node; else each offered node is looked at again. The decider's
-    /// matter: see [`FastPaths::on_desk`].
+    /// matter: see [`FastPaths::on_decider`].
     pub scan: bool,
 }
 
@@ -29,7 +29,7 @@ impl FastPaths {
 impl FastPaths {
     /// A decider that takes those of them that are its own.
     #[must_use]
-    pub fn on_desk(self, decider: Decider) -> Decider {
+    pub fn on_decider(self, decider: Decider) -> Decider {
         if self.scan { decider } else { decider.without_equivalence_cache() }
     }
 }

@@ -91,7 +91,7 @@ fn fresh(stem: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs an API server"]
-async fn pods_are_watched_rung_and_bound() {
+async fn pods_are_watched_requeued_and_bound() {
     let mut rig = LiveRig::start(Kind::Pods).await;
     let name = fresh("pod");
     let uid = rig.create_pod(&name, json!({})).await;

@@ -24,7 +24,7 @@ pub struct SlimMarks {
     pub koordinator: String,
     /// Alibaba Cloud's label for the QoS class, empty when absent.
     pub alibaba: String,
-    /// What the pod was rung with last, by an annotation of ours; empty when absent.
+    /// The value that requeued the pod last, of sigma's annotation; empty when absent.
     pub requeue: String,
     /// The same by the annotation of sigma 0.1.
     pub requeue_before: String,

@@ -1,4 +1,4 @@
-//! The head start: how long kube-scheduler may be kept waiting while nominations are written.
+//! The filter delay: how long kube-scheduler may be kept waiting while nominations are written.
 //!
 //! A pod whose nomination is written in time costs kube-scheduler less than half of one that it comes to
 //! first. So where it does come first, its answer waits a little for the nominations of the others: so many
@@ -72,7 +72,8 @@ impl Nominator {
         let Some(priority) = self.when_free(until, delay_filter).await.flatten() else {
             return begun.elapsed();
         };
-        let take = |nominations: &mut Nominations| nominations.take_head_start(priority, SLICE_MS);
+        let take =
+            |nominations: &mut Nominations| nominations.take_filter_delay(priority, SLICE_MS);
         while let Some(slice_ms) = self.when_free(until, take).await.filter(|it| *it > 0) {
             sleep(Duration::from_millis(slice_ms)).await;
         }

@@ -297,7 +297,7 @@ impl Nominator {
                 let mut nominations = self.nominations();
                 nominations.note(pod.uid, place_of(&pod), &node, held);
                 nominations.classify(pod.uid, EquivalenceClass::of(&pod));
-                nominations.grant_head_start(filter_delay_ms);
+                nominations.grant_filter_delay(filter_delay_ms);
             }
         }
     }

@@ -183,7 +183,7 @@ impl Nominations {
     }
 
     /// A nomination is worth keeping kube-scheduler waiting for so long.
-    pub(super) fn grant_head_start(&mut self, each_ms: u64) {
+    pub(super) fn grant_filter_delay(&mut self, each_ms: u64) {
         self.filter_delay.grant(each_ms);
     }
 
@@ -201,9 +201,9 @@ impl Nominations {
         Some(priority)
     }
 
-    /// Takes at most so much of the head start while nominations of this priority or a higher one are to be
+    /// Takes at most so much of the filter delay while nominations of this priority or a higher one are to be
     /// written yet. Gives how much.
-    pub(super) fn take_head_start(&mut self, priority: Priority, most_ms: u64) -> u64 {
+    pub(super) fn take_filter_delay(&mut self, priority: Priority, most_ms: u64) -> u64 {
         let unwritten = self.entries.values().filter(|entry| entry.is_unwritten());
         let num_unwritten = unwritten.clone().count();
         let is_for_it = unwritten.clone().any(|entry| entry.priority >= priority);

@@ -177,13 +177,13 @@ fn orders_begin_as_far_ahead_as_writing_takes() {
 
 /// Until its own pod's answer, and for nobody of lower priority.
 #[test]
-fn kube_scheduler_waits_while_there_is_a_head_start_and_something_to_write() {
+fn kube_scheduler_waits_while_there_is_a_filter_delay_and_something_to_write() {
     let mut nominations = Nominations::default();
     for (uid, priority) in [(1, 0), (2, 0), (3, 5), (4, 0)] {
         let pod = Pod { priority, ..pod(uid, 1) };
         nominations.note(pod.uid, place_of(&pod), "a", HoldId(77));
         assert_eq!(nominations.is_pressing(), uid > 1);
-        nominations.grant_head_start(10);
+        nominations.grant_filter_delay(10);
     }
     assert_eq!(nominations.delay_filter(PodUid(9), Tick(0)), None, "it has no target");
     nominations.order(PodUid(2), Tick(0));
@@ -198,11 +198,11 @@ fn kube_scheduler_waits_while_there_is_a_head_start_and_something_to_write() {
         assert_eq!(nominations.take_ended(), [Ended { uid, held, why }]);
         assert!(!nominations.is_free(uid, Tick(1500)));
     }
-    assert_eq!(nominations.take_head_start(6, 5), 0, "those that are left are less important");
-    assert_eq!(nominations.take_head_start(5, 5), 5);
-    assert_eq!(nominations.take_head_start(0, 50), 15, "of two that are left");
+    assert_eq!(nominations.take_filter_delay(6, 5), 0, "those that are left are less important");
+    assert_eq!(nominations.take_filter_delay(5, 5), 5);
+    assert_eq!(nominations.take_filter_delay(0, 50), 15, "of two that are left");
     assert!(!nominations.is_pressing());
-    nominations.grant_head_start(10);
+    nominations.grant_filter_delay(10);
     assert!(nominations.is_pressing());
     for uid in [3, 4] {
         nominations.order(PodUid(uid), Tick(0));
@@ -210,7 +210,7 @@ fn kube_scheduler_waits_while_there_is_a_head_start_and_something_to_write() {
         assert_eq!(nominations.delay_filter(PodUid(uid), Tick(0)), None, "it is nominated");
     }
     assert!(!nominations.is_pressing());
-    assert_eq!(nominations.take_head_start(0, 5), 0, "all is written");
+    assert_eq!(nominations.take_filter_delay(0, 5), 0, "all is written");
 }
 
 #[test]

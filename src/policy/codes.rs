@@ -109,7 +109,7 @@ codes! {
     POOL_UNREACHABLE = "P0203" Warning
         "a pool that gets no node, because an earlier one matches all of its nodes";
     ALLOCATION_ON_ELASTIC = "P0204" Error
-        "`allocation` on an elastic pool, whose capacity is unbounded";
+        "`allocation` on an elastic pool, whose capacity is not real";
     LIMIT_ON_FIXED = "P0205" Error "`limit` on a pool that is not elastic";
     ELASTIC_WITHOUT_LIMIT = "P0206" Warning
         "an elastic pool without `limit`: nothing bounds what it may cost";

@@ -95,7 +95,7 @@ fn read_pool(node: &YamlNode, faults: &mut Faults) -> Option<Placed> {
 fn check_elastic(fields: &Fields<'_>, elastic: bool, at: Place, faults: &mut Faults) {
     let has = |field| fields.has(field);
     if elastic && has("allocation") {
-        let message = "an elastic pool has no `allocation`: the capacity of its nodes is unbounded";
+        let message = "an elastic pool has no `allocation`: the capacity of its nodes is not real";
         let hint = "bound the whole pool with `limit`";
         faults.report_hint(
             &codes::ALLOCATION_ON_ELASTIC,

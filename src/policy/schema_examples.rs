@@ -59,7 +59,6 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("NominateAheadSection", "window", "1000"),
     ("NominateAheadSection", "ttlSeconds", "120"),
     ("NominateAheadSection", "filterDelayMs", "2"),
-    ("NominateAheadSection", "headStartMs", "2"),
 ];
 
 /// Writes examples and defaults into a schema.
@@ -131,7 +130,8 @@ mod tests {
         let schema: Value = serde_json::from_str(&super::super::schema()).expect("it is JSON");
         let definitions = schema["$defs"].as_object().expect("definitions");
         for (name, definition) in definitions.iter().chain([(&String::new(), &schema)]) {
-            for (field, described) in definition["properties"].as_object().expect(name) {
+            let fields = definition["properties"].as_object().expect(name);
+            for (field, described) in fields.iter().filter(|it| it.1["deprecated"] != true) {
                 let example = described["examples"].get(0).unwrap_or(&Value::Null);
                 assert!(!example.is_null(), "{name}.{field} has no example");
             }

@@ -95,7 +95,7 @@ impl TlsFiles {
         let pem = source.read().map_err(BadConfig)?;
         let identity = source.judge(&pem).map_err(BadConfig)?;
         tracing::info!("TLS as {}", identity.summary());
-        metrics.tls_expiry_seconds.set(identity.not_after);
+        metrics.tls.expiry_seconds.set(identity.not_after);
         let on_disk = OnDisk { judged: Some(fingerprint(&pem)), refused: None };
         let current = Arc::new(ArcSwap::from_pointee(identity));
         Ok(Self { source, current, on_disk: Mutex::new(on_disk), metrics })
@@ -134,14 +134,14 @@ impl TlsFiles {
 
     fn accept(&self, identity: TlsIdentity) {
         tracing::info!("TLS as {} from the next connection on", identity.summary());
-        self.metrics.tls_expiry_seconds.set(identity.not_after);
+        self.metrics.tls.expiry_seconds.set(identity.not_after);
         self.current.store(Arc::new(identity));
     }
 
     fn tell(&self, refused: Option<&str>) {
-        self.metrics.tls_stale.set(i64::from(refused.is_some()));
+        self.metrics.tls.stale.set(i64::from(refused.is_some()));
         if let Some(why) = refused {
-            self.metrics.tls_load_errors.inc();
+            self.metrics.tls.load_errors.inc();
             tracing::error!("TLS files not loaded, the last good ones stay in force: {why}");
         }
     }

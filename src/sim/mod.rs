@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! rng ─▶ synthetic, workloads (what there is) ─▶ scheduler (what kube-scheduler does with it)
-//! intree (how its plugins score) ─────────────────▲
+//! plugins (how its plugins score) ────────────────▲
 //! template ─▶ fleet (what an API server would send of it)
 //! ```
 

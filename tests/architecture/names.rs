@@ -78,7 +78,7 @@ fn type_names(sources: &[Source]) -> Vec<String> {
 
 fn retired_words(sources: &[Source]) -> Vec<String> {
     let all: Vec<_> = RETIRED.iter().map(|it| regex::escape(it)).collect();
-    let pattern = format!(r"(?i)(?:^|[^\w-])({})(?:$|[^\w])", all.join("|"));
+    let pattern = format!(r"(?i)(?:^|[^\w-])({})(?:$|[^\w-])", all.join("|"));
     let pattern = Regex::new(&pattern).expect("a pattern");
     let prefixes = Regex::new(r"sigma_ahead_\w+").expect("a pattern");
     let mut out = Vec::new();

@@ -58,7 +58,7 @@ fn r48_throttled() {
 /// Row 51, a requeue's write fails, or its answer is lost: the pod is requeued again, after a second, and
 /// after twice as long each time. A pod that is requeued twice only asks twice.
 #[test]
-fn r51_doorbells_that_fail() {
+fn r51_requeues_that_fail() {
     let it = Spoiled::new();
     it.site.api.put("pods", placed("full", "2", "n1"));
     let sigma = it.serve(&[]);

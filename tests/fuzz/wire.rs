@@ -43,7 +43,7 @@ impl Site {
         let metrics = Arc::new(Metrics::new().expect("names are unique"));
         let plan = compile("policy.yaml", POLICY.as_bytes()).map_err(|it| format!("{it:?}"));
         let plan = plan.expect("a valid policy").plan;
-        let decider = fast_paths.on_desk(Decider::default());
+        let decider = fast_paths.on_decider(Decider::default());
         let shared = Arc::new(SharedState::new(plan, decider, Clock::start()));
         let writer = runtime.block_on(async {
             let (writer, _) = spawn(shared.clone(), metrics.clone());

@@ -358,7 +358,7 @@ fn a_namespace_is_looked_at_when_a_pod_is_judged() {
 
 /// Replicas of one app, of which a term of another's means the one and not the other.
 #[test]
-fn siblings_whom_a_term_tells_apart_are_judged_by_their_own_labels() {
+fn replicas_whom_a_term_tells_apart_are_judged_by_their_own_labels() {
     let mut cluster = racks();
     let mut shy = shy("rack");
     let term = &mut shy["spec"]["affinity"]["podAntiAffinity"][objects::REQUIRED][0];
@@ -386,7 +386,7 @@ fn siblings_whom_a_term_tells_apart_are_judged_by_their_own_labels() {
 }
 
 #[test]
-fn siblings_with_other_ports_are_judged_by_their_own() {
+fn replicas_with_other_ports_are_judged_by_their_own() {
     let mut rng = Rng::new(1, 0);
     let cluster = Cluster { pods: Vec::new(), ..objects::cluster(&mut rng) };
     let with_port = |uid: u64, port: u64| {

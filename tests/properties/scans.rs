@@ -209,7 +209,7 @@ impl Twins {
 }
 
 #[test]
-fn a_desk_that_scans_answers_as_one_that_looks() {
+fn a_decider_that_scans_answers_as_one_that_looks() {
     let (num_scanned, num_shortened) = (Cell::new(0), Cell::new(0));
     let (num_best, num_refused) = (Cell::new(0), Cell::new(0));
     let asks = prop::collection::vec((any::<u8>(), any::<bool>()), 120);

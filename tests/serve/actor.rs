@@ -190,7 +190,7 @@ fn a_right_that_is_missing_is_found_and_comes_back_by_itself() {
         stage.api.writes("events").iter().map(|it| it.body["reason"].clone()).collect()
     };
     wait("both are told", || reasons() == ["RightMissing", "RightGranted"]);
-    // A unschedulable answer for another reason than a right: the means goes on.
+    // An unschedulable answer for another reason than a right: the means goes on.
     stage.proxy.spoil("PATCH ", 1, Fault::Refused(403, 0));
     let outcome = stage.outcome(order("webhook"));
     assert!(matches!(outcome, ActionOutcome::Forbidden(_)), "{outcome:?}");
@@ -200,7 +200,7 @@ fn a_right_that_is_missing_is_found_and_comes_back_by_itself() {
 }
 
 #[test]
-fn where_nobody_tells_of_rights_a_refusal_does_not_end_the_doorbell() {
+fn where_nobody_tells_of_rights_a_refusal_does_not_end_the_requeue() {
     let stage = Stage::new();
     stage.proxy.spoil("selfsubjectaccessreviews", usize::MAX, Fault::Refused(403, 0));
     stage.proxy.spoil("PATCH ", 1, Fault::Refused(403, 0));
@@ -213,7 +213,7 @@ fn where_nobody_tells_of_rights_a_refusal_does_not_end_the_doorbell() {
 }
 
 #[test]
-fn before_its_right_is_proven_a_means_does_not_begin_but_the_doorbell_does() {
+fn before_its_right_is_proven_a_means_does_not_begin_but_the_requeue_does() {
     let stage = Stage::silent(Arc::new(ApiServer::start()));
     for means in [ActionKind::Requeue, ActionKind::Steer] {
         stage.actor.switch(means, true);

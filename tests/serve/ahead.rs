@@ -280,25 +280,25 @@ fn answers_wait_while_others_are_nominated_and_are_no_later_for_it() {
     let ok = || sigma.metric("sigma_verb_results_total{result=\"ok\",verb=\"filter\"}");
     let took = || sigma.metric("sigma_verb_duration_seconds_sum{verb=\"filter\"}");
     wait("all have a target", || sigma.metric("sigma_nominator_targets_open") == 60.0);
-    assert_eq!(waits(&site, &sigma, &["foreign".to_owned()]), [0.0]);
+    assert!(waits(&site, &sigma, &["foreign".to_owned()])[0] < 0.001);
     // The clock of a busy machine may be later than the deadline once, not always.
     let is_in_time = |name: &String| {
         let (oks, began) = (ok(), took());
         let waited = waits(&site, &sigma, std::slice::from_ref(name))[0];
-        waited > 90.0 && ok() > oks && took() - began < 0.09
+        waited > 0.09 && ok() > oks && took() - began < 0.09
     };
     assert!(names.iter().rev().take(8).any(is_in_time), "waiting is not lateness");
     let nominated: Vec<String> =
         names.iter().filter(|name| nominated(&site, name).is_some()).cloned().collect();
-    assert!(waits(&site, &sigma, &nominated).iter().all(|waited| *waited == 0.0), "{nominated:?}");
+    assert!(waits(&site, &sigma, &nominated).iter().all(|waited| *waited < 0.001), "{nominated:?}");
 }
 
 #[test]
-fn without_a_head_start_nobody_waits() {
+fn without_a_filter_delay_nobody_waits() {
     let site = site("{minBacklog: 10, filterDelayMs: 0}");
     let names: Vec<String> = (0..30).map(|at| format!("pod-{at:02}")).collect();
     names.iter().for_each(|name| put(&site, name, "10m", |_| {}));
     let sigma = site.serve(&[LEASE, "--nominations-per-second", "1"]);
     wait("all have a target", || sigma.metric("sigma_nominator_targets_open") == 30.0);
-    assert!(waits(&site, &sigma, &names).iter().all(|waited| *waited == 0.0));
+    assert!(waits(&site, &sigma, &names).iter().all(|waited| *waited < 0.001));
 }

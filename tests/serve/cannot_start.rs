@@ -24,6 +24,19 @@ fn no_word_where_the_policy_is() {
     ends(command(&["serve", "--policy", ""]), 2, &["--policy <FILE|DIR>"]);
 }
 
+/// A name of sigma 0.1 is not read in silence, nor left aside in silence.
+#[test]
+fn names_of_an_earlier_version() {
+    ends(command(&["serve", "--doorbell=off"]), 2, &["error: --doorbell", "it is --requeue now"]);
+    ends(command(&["serve", "--without", "memo"]), 2, &["error: --without", "gone: remove it"]);
+    let mut by_variable = command(&["serve"]);
+    by_variable.env("SIGMA_QPS", "5");
+    ends(by_variable, 2, &["error: SIGMA_QPS", "it is SIGMA_NOMINATIONS_PER_SECOND now"]);
+    let mut empty = command(&["serve"]);
+    empty.env("SIGMA_QPS", "");
+    ends(empty, 2, &["--policy <FILE|DIR>"]);
+}
+
 #[test]
 fn a_port_that_is_taken() {
     let site = Site::new();

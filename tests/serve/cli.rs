@@ -59,7 +59,6 @@ fn help_tells_every_default_and_every_variable() {
         ("--nominations-per-second", "1000"),
         ("--bind", "off"),
         ("--deadline", "50ms"),
-        ("--without", ""),
         ("--scheduler-config", ""),
         ("--extender-url", ""),
         ("--other-extenders", "off"),

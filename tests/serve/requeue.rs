@@ -73,7 +73,7 @@ fn check_shown(sigma: &Sigma, pod: &Value) {
 }
 
 #[test]
-fn a_doorbell_that_is_off_is_silent() {
+fn a_requeue_that_is_off_is_silent() {
     let (site, waiting) = full();
     let sigma = site.serve(&["--requeue=off"]);
     refuse(&sigma, &waiting);
@@ -95,7 +95,7 @@ fn a_policy_that_admits_rings() {
     assert_eq!(sigma.policy().0, "wider");
 }
 
-/// A pod with the condition that kube-scheduler writes after such a unschedulable answer.
+/// A pod with the condition that kube-scheduler writes after such an unschedulable answer.
 fn refused_by(name: &str, why: &str) -> Value {
     let mut pod = pod(name, "1");
     let message = format!("0/2 nodes are available: 2 {why}. preemption: 0/2 nodes.");
@@ -149,7 +149,7 @@ fn check_silent(sigma: &Sigma) {
 /// Row 53, the right to write to pods is missing: the means that need it are off, which the log, one
 /// event, `sigma_right_missing` and `/api/v1/actions` say. Answers go on. Looked for every minute.
 #[test]
-fn without_the_right_to_ring_nobody_is_rung_and_it_is_said_once() {
+fn without_the_right_to_requeue_nobody_is_requeued_and_it_is_said_once() {
     let (site, waiting) = full();
     site.api.forbid("patch", "pods/status");
     let sigma = site.serve(&[]);

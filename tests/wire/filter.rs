@@ -141,7 +141,7 @@ async fn f10_duplicates_are_held_once() {
 }
 
 #[tokio::test]
-async fn f11_a_name_unknown_yet_is_refused_and_rung_for() {
+async fn f11_a_name_unknown_yet_is_refused_and_requeued_for() {
     let site = Site::new().await;
     let told = refused(&site.golden("f11").await);
     assert_eq!(told, Some(("ghost".into(), Reason::UnknownNode.text().into())));

@@ -210,7 +210,7 @@ async fn f29_before_the_lists_are_in() {
 /// all but elastic nodes, offline pods are refused and requeued later; no `Error`, which would go round
 /// every limit. `sigma_verb_results_total{result="degraded"}` counts it.
 #[tokio::test(flavor = "multi_thread")]
-async fn f30_without_the_desk_the_verdict_is_the_degraded_one() {
+async fn f30_without_the_decider_the_verdict_is_the_degraded_one() {
     let site = Site::with(&settings(), |it| it.deadline = Duration::from_millis(20)).await;
     let (entered, is_in) = std::sync::mpsc::channel();
     let (leave, may_leave) = std::sync::mpsc::channel::<()>();

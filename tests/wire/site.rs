@@ -120,7 +120,7 @@ impl Site {
             ..ExtenderOptions::default()
         };
         change(&mut options);
-        let decider = options.fast_paths.on_desk(Decider::default());
+        let decider = options.fast_paths.on_decider(Decider::default());
         let shared = Arc::new(SharedState::new(plan, decider, Clock::start()));
         let (writer, _) = spawn(shared.clone(), metrics.clone());
         let app = Extender::new(shared.clone(), metrics.clone(), options);

@@ -58,7 +58,7 @@ impl LoopbackExtender {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
         let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
-        let decider = fast_paths.on_desk(timeless_desk());
+        let decider = fast_paths.on_decider(timeless_decider());
         let shared = Arc::new(SharedState::new(plan, decider, Clock::start()));
         let background = background_runtime().context("cannot start a runtime")?;
         let (writer, _task) = {
@@ -210,9 +210,9 @@ impl LoopbackExtender {
     }
 }
 
-/// A decider that no clock influences: holds end when a binding shows and at no other time, a unschedulable answer
+/// A decider that no clock influences: holds end when a binding shows and at no other time, an unschedulable answer
 /// names what is true now, and no pod is forgotten. Else a slow machine would place differently.
-fn timeless_desk() -> Decider {
+fn timeless_decider() -> Decider {
     let holds = HoldLimits { ttl_ms: u64::MAX, volume_ttl_ms: u64::MAX };
     let unschedulable = UnschedulableLimits {
         max_pods: usize::MAX,

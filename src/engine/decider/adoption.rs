@@ -36,7 +36,7 @@ impl Schedulers {
 }
 
 impl Decider {
-    /// After a restart: pods whose `PodScheduled` message names a reason of ours wait for our requeue.
+    /// After a restart: pods whose `PodScheduled` message names a reason of ours wait to be requeued.
     /// Where there are more than can be remembered, those of the highest priority do.
     ///
     /// The message may be of an earlier attempt than the last. A pod that holds something or is being

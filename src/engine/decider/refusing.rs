@@ -8,7 +8,7 @@ use crate::engine::filter::Tally;
 use crate::model::{NodeOrd, Pod, Reason, Tick};
 
 impl Decider {
-    /// Notes a unschedulable answer decided elsewhere (a degraded answer), so that the pod is requeued later. Gives the
+    /// Notes an unschedulable answer decided elsewhere (a degraded answer), so that the pod is requeued later. Gives the
     /// reason to be named: the one that the pod was told before, if it was told one. A steer of the pod
     /// ends: if its target is not offered in the rest of this attempt, kube-scheduler is not to blame.
     pub fn refuse(

@@ -15,7 +15,7 @@ use crate::engine::steer::{SteerAction, SteerPlan};
 use crate::model::{NodeOrd, Pod, Reason, Tick};
 use crate::policy::{Bounds, Cause};
 
-/// A pod to be requeued: a unschedulable answer of ours no longer holds.
+/// A pod to be requeued: an unschedulable answer of ours no longer holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requeue {
     /// The pod.

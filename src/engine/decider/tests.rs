@@ -89,7 +89,7 @@ fn back_to_back_filters_with_room_for_one_let_one_in_and_ring_the_other_in_time(
 }
 
 #[test]
-fn a_pod_is_rung_once_and_again_only_after_its_gap() {
+fn a_pod_is_requeued_once_and_again_only_after_its_gap() {
     let mut site = site(&["a"]);
     let (first, second) = (pod(1, 4), pod(2, 4));
     site.see([seen_pod(&second)]);
@@ -232,7 +232,7 @@ fn an_elastic_pool_is_held_once_for_all_its_nodes() {
 }
 
 #[test]
-fn a_burst_of_pods_is_not_rung_past_what_one_call_may_look_at() {
+fn a_burst_of_pods_is_not_requeued_past_what_one_call_may_look_at() {
     let mut site = site(&["a"]);
     // Big ones of high priority that still pass nowhere stand in front of a small one that does.
     let big = |uid| Pod { priority: 9, ..pod(uid, 9) };
@@ -467,7 +467,7 @@ fn a_decision_that_breaks_off_leaves_no_sums_behind() {
 }
 
 #[test]
-fn a_pod_refused_for_a_node_unknown_yet_is_rung_when_the_node_is_known() {
+fn a_pod_refused_for_a_node_unknown_yet_is_requeued_when_the_node_is_known() {
     let mut site = site(&["a"]);
     let waits = pod(1, 4);
     site.see([seen_pod(&waits)]);

@@ -268,7 +268,7 @@ fn whatever_else_ends_a_steer_leads_to_the_usual_answer() {
 }
 
 #[test]
-fn a_write_that_fails_leaves_the_pod_to_the_bell() {
+fn a_write_that_fails_leaves_the_pod_to_requeue() {
     let me = pod(1, 1);
     for (wrote, outcome, requeues) in [
         (Wrote::Failed, SteerOutcome::Failed, 1),
@@ -378,7 +378,7 @@ fn accepted_but_not_bound_has_had_its_turn() {
 /// there all the same. Without one, its condition tells that it was sent away: it is requeued, and refused with
 /// another text before it is sent away again.
 #[test]
-fn after_a_restart_a_steered_pod_is_rung_and_not_steered_by_the_same_text() {
+fn after_a_restart_a_steered_pod_is_requeued_and_not_steered_by_the_same_text() {
     let me = told(&pod(1, 1), Reason::Steered);
     let mut site = site(false, &[&me]);
     assert_eq!(site.decider.adopt_conditions(&site.view, Tick(0)), 1);

@@ -30,7 +30,7 @@ fn check(extenders: &[&str], want: Result<OtherExtenders, &str>) {
 }
 
 #[test]
-fn who_judges_after_us_is_a_sibling() {
+fn who_judges_after_us_is_another_extender() {
     let other = |rest: &str| format!("{{urlPrefix: 'http://gpu:80/x', {rest}}}");
     let filters = other("filterVerb: filter, ignorable: true");
     check(&[OURS], Ok(OtherExtenders::None));
@@ -221,7 +221,7 @@ fn a_file_that_is_something_else_is_said() {
 }
 
 #[test]
-fn what_is_shipped_has_no_sibling_and_asks_before_it_preempts() -> Result<(), BadConfig> {
+fn what_is_shipped_has_no_other_extender_and_asks_before_it_preempts() -> Result<(), BadConfig> {
     let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
     let service: ExtenderUrl = "https://sigma.sigma-system.svc:9443".parse().expect("a URL");
     for (folder, url) in [

@@ -2,7 +2,7 @@
 //! the arithmetic from raw figures to 0..=100 a node; [`ScoredCluster::scores`] finds the figures in a small
 //! cluster by looking at everything.
 //!
-//! Checked against the real one (`tests/e2e/cases/intree.rs`). Left out: what a plugin does only when
+//! Checked against the real one (`tests/e2e/cases/plugins.rs`). Left out: what a plugin does only when
 //! configured otherwise (other strategies and resources, added affinity, default constraints other than
 //! the system's, `minDomains`, inclusion policies), extended resources, selectors other than equal
 //! labels, affinity to other namespaces, and DynamicResources.

@@ -1,5 +1,5 @@
 //! A device that only some nodes publish, and these have no room for all who ask for it: nobody is nominated or
-//! steered to a node without it, neither ahead nor after a unschedulable answer.
+//! steered to a node without it, neither ahead nor after an unschedulable answer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -8,7 +8,7 @@ mod devices;
 mod requeue;
 mod faults;
 mod fill;
-mod intree;
+mod plugins;
 mod late_condition;
 mod latency;
 mod lease;
@@ -41,15 +41,15 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("a_fill_every_node_offered", || Box::pin(fill::every_node_offered())),
     ("a_fill_default_sampling", || Box::pin(fill::default_sampling())),
     ("b_closed_policy_E01_E02_E03_F02", || Box::pin(closed::idle_then_open())),
-    ("b_doorbell", || Box::pin(requeue::late_watch())),
+    ("b_requeue", || Box::pin(requeue::late_watch())),
     ("c_sigma_killed_under_load", || Box::pin(outage::sigma_killed())),
     ("c_late_condition", || Box::pin(late_condition::ends_nothing())),
     ("c_lost_delete", || Box::pin(outage::lost_delete())),
     ("d_preempt_allocation_90", || Box::pin(preempt::at_allocation("90%"))),
     ("d_preempt_allocation_100", || Box::pin(preempt::at_allocation("100%"))),
     ("d_preempt_nomination", || Box::pin(preempt_nomination::left_alone())),
-    ("intree_scores", || Box::pin(intree::scores())),
-    ("intree_constraints", || Box::pin(constraints::feasible())),
+    ("plugin_scores", || Box::pin(plugins::scores())),
+    ("plugin_constraints", || Box::pin(constraints::feasible())),
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
     ("lease_and_rights", || Box::pin(lease::lease_and_rights())),
     ("nominate_fences", || Box::pin(nominate::fences())),

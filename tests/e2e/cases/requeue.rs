@@ -53,12 +53,12 @@ pub(super) async fn late_watch() -> Result<Facts> {
     };
 
     let silent = Sigma::start(&control_plane, options("sigma-silent", false)).await?;
-    let mut facts = vec![without_bell(&control_plane, &silent).await?];
+    let mut facts = vec![without_requeue(&control_plane, &silent).await?];
     drop(silent);
     let waits = api.pod("plain", "w-off").await?;
     ensure!(node_of(&waits).is_none(), "nobody requeued, and the pod is bound");
     let requeueing = Sigma::start(&control_plane, options("sigma-requeueing", true)).await?;
-    facts.push(with_bell(&control_plane, &requeueing).await?);
+    facts.push(with_requeue(&control_plane, &requeueing).await?);
     Ok(facts)
 }
 
@@ -74,7 +74,7 @@ async fn refused_pod(api: &Api, name: &str, scheduler: &str) -> Result<()> {
     Ok(())
 }
 
-async fn without_bell(control_plane: &ControlPlane, sigma: &Sigma) -> Result<String> {
+async fn without_requeue(control_plane: &ControlPlane, sigma: &Sigma) -> Result<String> {
     let api = &control_plane.admin;
     let _scheduler = Scheduler::start(control_plane, &SchedulerOptions::new("off", sigma)).await?;
     refused_pod(api, "w-off", "off").await?;
@@ -94,7 +94,7 @@ async fn without_bell(control_plane: &ControlPlane, sigma: &Sigma) -> Result<Str
     ))
 }
 
-async fn with_bell(control_plane: &ControlPlane, sigma: &Sigma) -> Result<String> {
+async fn with_requeue(control_plane: &ControlPlane, sigma: &Sigma) -> Result<String> {
     let api = &control_plane.admin;
     let begun = Instant::now();
     // The same name: the pod that nobody requeued is this one's to place.

@@ -62,7 +62,7 @@ fn a_silent_watch_leaves_nothing_else_in_doubt() {
 }
 
 #[test]
-fn who_is_gone_holds_nothing_and_waits_for_no_bell() {
+fn who_is_gone_holds_nothing_and_waits_for_no_requeue() {
     let mut site = site(&["a"]);
     let (small, large) = (pod(1, 4), pod(2, 9));
     site.see([seen_pod(&small), seen_pod(&large)]);

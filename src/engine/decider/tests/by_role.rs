@@ -21,7 +21,7 @@ fn a_degraded_answer_is_by_class() {
 }
 
 #[test]
-fn a_degraded_refusal_keeps_the_text_and_is_rung() {
+fn a_degraded_refusal_keeps_the_text_and_is_requeued() {
     let mut site = site(&["a"]);
     let it = Arc::new(Pod { priority: 3, ..pod(1, 6) });
     site.see([seen_pod(&it)]);

@@ -193,7 +193,7 @@ fn the_room_of_a_pod_whose_permit_timed_out_is_free_at_its_next_filter_call() {
 }
 
 #[test]
-fn pods_that_another_scheduler_may_ask_another_sigma_about_are_rung_once() {
+fn pods_that_another_scheduler_may_ask_another_sigma_about_are_requeued_once() {
     let told = |uid, scheduler: &str| {
         let condition = Some(UnschedulableCondition { reason: Some(Reason::AllocationLimit) });
         seen_pod(&Pod { condition, scheduler: scheduler.into(), ..pod(uid, 1) })

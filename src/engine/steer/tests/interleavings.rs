@@ -255,7 +255,7 @@ impl SteerRig {
         }
     }
 
-    /// The text of a unschedulable answer, or nothing if the pod is bound.
+    /// The text of an unschedulable answer, or nothing if the pod is bound.
     fn answered(&mut self, pod: &Pod, names: &[&str], written_within: bool) -> Option<Reason> {
         let context = SteerContext { acts: self.acts, ..ACTS };
         let answer = self.site.asked(pod, names, context, self.now_ms);

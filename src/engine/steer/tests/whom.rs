@@ -221,7 +221,7 @@ fn points_lead_by_a_margin() {
 }
 
 #[test]
-fn whoever_no_node_would_have_is_rung_when_one_would_and_not_before() {
+fn whoever_no_node_would_have_is_requeued_when_one_would_and_not_before() {
     let me = pod(1, 6);
     let filler = placed(&pod(9, 9), "t");
     let mut site = site(false, &[&me, &filler]);

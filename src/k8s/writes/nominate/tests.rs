@@ -172,7 +172,7 @@ async fn a_pod_that_changes_is_looked_at_again_before_a_nomination_is_taken_back
 }
 
 #[tokio::test]
-async fn other_refusals_are_what_they_are_for_a_ring() {
+async fn other_refusals_are_what_they_are_for_a_requeue() {
     let busy = "cannot patch pods/status: 429: busy".to_owned();
     let forbidden = "forbidden: cannot patch pods/status: no".to_owned();
     for (answer, want) in [

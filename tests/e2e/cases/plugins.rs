@@ -1,4 +1,4 @@
-//! `sim::intree` scores as the real plugins do: kube-scheduler, without an extender, says at `-v=10`
+//! `sim::plugins` scores as the real plugins do: kube-scheduler, without an extender, says at `-v=10`
 //! what each plugin gave each node.
 
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub(super) async fn scores() -> Result<Facts> {
         running.map(|(at, (node, pod))| pod_json(&format!("r-{at}"), pod, uid, Some(*node)));
     api.post_all(running.collect()).await?;
     let options = SchedulerOptions {
-        name: "intree",
+        name: "plugins",
         extender: None,
         percentage: None,
         ignorable: false,
@@ -265,7 +265,7 @@ fn pod_json(name: &str, pod: &ScoredPod, owner: &str, on: Option<usize>) -> Valu
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": pod.namespace, "labels": pod.labels},
         "spec": {
-            "schedulerName": "intree",
+            "schedulerName": "plugins",
             "containers": containers.collect::<Vec<_>>(),
             "topologySpreadConstraints": spread.collect::<Vec<_>>(),
             "affinity": affinity_json(pod),
