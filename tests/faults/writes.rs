@@ -74,7 +74,7 @@ fn r51_requeues_that_fail() {
     it.site.api.delete("pods", "shop/full");
     wait("all are requeued", || requeued(&it) == waiting);
     sigma.wait_metric("sigma_requeues_total{outcome=\"failed\"}", 5.0);
-    assert_eq!(sigma.logged("cannot ring: "), 5, "{:?}", sigma.lines());
+    assert_eq!(sigma.logged("cannot requeue: "), 5, "{:?}", sigma.lines());
 }
 
 /// Row 11, a leader is cut off, or stands still: it stops by its own clock, ten seconds after its last

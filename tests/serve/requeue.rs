@@ -57,15 +57,15 @@ fn a_deletion_rings_who_waited_for_it() {
 /// The ring is among the actions, and among the metrics.
 fn check_shown(sigma: &Sigma, pod: &Value) {
     let requeue = sigma.json("/api/v1/actions")[0].take();
-    let state = json!({"means": requeue["kind"], "on": requeue["on"],
+    let state = json!({"kind": requeue["kind"], "on": requeue["on"],
         "waiting": requeue["waiting"], "in_flight": requeue["in_flight"]});
-    assert_eq!(state, json!({"means": "requeue", "on": true, "waiting": 0, "in_flight": 0}));
+    assert_eq!(state, json!({"kind": "requeue", "on": true, "waiting": 0, "in_flight": 0}));
     let mut ring = requeue["actions"][0].clone();
     let at = ring["at"].take();
     assert!(at.as_str().is_some_and(|it| it.len() == 24 && it.ends_with('Z')), "{at}");
     assert!(ring["took_ms"].take().is_u64());
     let want = json!({"at": null, "namespace": "shop", "pod": "waiting", "uid": pod["metadata"]["uid"],
-        "what": "ring", "node": null, "cause": "AllocationLimit", "outcome": "written", "why": null, "attempts": 1,
+        "what": "requeue", "node": null, "cause": "AllocationLimit", "outcome": "written", "why": null, "attempts": 1,
         "took_ms": null});
     assert_eq!(ring, want);
     assert_eq!(sigma.metric("sigma_actions_total{kind=\"requeue\",outcome=\"written\"}"), 1.0);
