@@ -107,11 +107,13 @@ fn refused_by(name: &str, why: &str) -> Value {
 #[test]
 fn a_condition_of_an_earlier_life_is_found_although_it_comes_after_the_start() {
     let site = Site::new();
-    site.api.put("pods", pod("waiting", "1"));
+    let plain = pod("waiting", "1");
+    site.api.put("pods", plain.clone());
     let sigma = site.serve(&[]);
     let known = || sigma.get("/api/v1/explain?namespace=shop&pod=waiting").status == 200;
     wait("it is known without a condition", known);
-    let waiting = refused_by("waiting", FULL);
+    let mut waiting = refused_by("waiting", FULL);
+    waiting["metadata"]["uid"] = plain["metadata"]["uid"].clone();
     site.api.put("pods", waiting.clone());
     check_ring(&wait_ring(&site, 1), &waiting);
 }
