@@ -222,6 +222,8 @@ impl Decider {
     pub fn hold(&mut self, view: &View, pod: &Pod, nodes: &[NodeOrd], now: Tick) {
         self.follow(view);
         self.steers.answered_by_role(pod.uid);
+        // As after any accepted answer: a requeue would begin a steer, whose end would end this hold.
+        self.unschedulable.forget(pod.uid);
         let before = self.holds.supersede(&view.snapshot, pod);
         if self.may_wait(view, pod) {
             let held = [&before, nodes].concat();
