@@ -224,6 +224,8 @@ impl Desk {
     pub fn hold(&mut self, world: &World, pod: &Pod, nodes: &[NodeOrd], now: Tick) {
         self.follow(world);
         self.steers.answered_by_role(pod.uid);
+        // As after any accepted answer: a requeue would begin a steer, whose end would end this hold.
+        self.refusals.forget(pod.uid);
         let before = self.holds.supersede(&world.snapshot, pod);
         if self.may_wait(world, pod) {
             let held = [&before, nodes].concat();
