@@ -10,6 +10,8 @@ mod failure_modes;
 #[cfg(feature = "live")]
 #[path = "docs/metrics.rs"]
 mod metrics;
+#[path = "docs/prose.rs"]
+mod prose;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -129,6 +129,23 @@ fn no_retired_word_comes_back() {
     assert_none(&retired_words(&all));
 }
 
+/// The glossary is short enough to be read, and each of its words is used in the code.
+#[test]
+fn the_glossary_has_few_words_and_each_is_used() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/glossary.md");
+    let glossary = std::fs::read_to_string(path).expect("a page");
+    let rows = glossary.lines().filter_map(|it| it.strip_prefix("| **")?.split_once("**"));
+    let words: Vec<&str> = rows.map(|(word, _)| word).collect();
+    assert!((30..=50).contains(&words.len()), "{} words", words.len());
+    let code: String = sources("src").iter().map(|it| it.text.to_lowercase()).collect();
+    let is_used = |word: &&str| {
+        let mut forms = word.split(", ");
+        forms.all(|it| code.contains(it) || code.contains(&it.replace(' ', "_")))
+    };
+    let unused: Vec<_> = words.into_iter().filter(|word| !is_used(word)).collect();
+    assert_eq!(unused, [""; 0], "words that no file of src/ has");
+}
+
 #[test]
 fn a_type_name_can_be_defined_twice() {
     let two = |text: &str| vec![Source::new("a.rs", "struct Pace;"), Source::new("b.rs", text)];

@@ -9,13 +9,12 @@ const PAGE: &str = "docs/failure-modes.md";
 const HEAD: &str = "\
 # Failure modes
 
-What may fail around sigma, what it does then, and the test that shows it. Made of the comments above
-those tests by `UPDATE=1 cargo test --test docs`; the numbers are those of the list of risks that the
-design began with, so they have gaps. What to alert on is in [metrics.md](metrics.md).
+Each row is a failure around sigma, the behaviour of sigma, and the test that shows it. `UPDATE=1 cargo test --test docs` writes
+this page from the comments above those tests. The numbers are those of a list of risks, so they have gaps. The alerts are in
+[metrics.md](metrics.md).
 
-The principle: for online pods sigma fails open (they keep their nodes), for offline pods it stays
-where it is (the last snapshot, the last policy) and refuses rather than guesses, and where it writes it
-fails closed.
+For online pods sigma fails open: they keep their nodes. For offline pods it uses the last snapshot and the last policy, and
+refuses rather than guesses. Where sigma writes, it fails closed.
 
 | row | what happens | what sigma does | test |
 |---|---|---|---|
