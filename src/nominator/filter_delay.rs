@@ -57,7 +57,7 @@ impl FilterDelay {
 }
 
 impl Nominator {
-    /// An answer may have to wait: see [`Nominator::give_way`]. Costs nothing to ask.
+    /// An answer may have to wait: see [`Nominator::delay_filter`]. Costs nothing to ask.
     pub fn is_pressing(&self) -> bool {
         self.is_pressing.load(Ordering::Relaxed)
     }

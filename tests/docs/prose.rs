@@ -6,15 +6,7 @@ use super::read;
 const MAX_WORDS: usize = 30;
 
 /// Pages that are not held to it yet. A page leaves this list when it is rewritten, and none comes in.
-const NOT_YET: [&str; 7] = [
-    "benches/README.md",
-    "docs/benchmarks.md",
-    "docs/in-tree-constraints.md",
-    "docs/limits.md",
-    "docs/nominate-ahead.md",
-    "docs/steering.md",
-    "policies/README.md",
-];
+const NOT_YET: [&str; 2] = ["benches/README.md", "docs/benchmarks.md"];
 
 /// Ends of words that are no ends of sentences.
 const ABBREVIATIONS: [&str; 4] = ["e.g.", "i.e.", "vs.", "etc."];
