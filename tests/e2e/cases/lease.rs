@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use kube::Client;
 use serde_json::{Value, json};
-use sigma::actions::{ActionKind, Actor, Inquiry, Leadership, Order, Outcome};
+use sigma::actions::{Action, ActionKind, ActionOutcome, Actor, Inquiry, Leadership};
 use sigma::k8s::client::{KubeconfigSource, connect};
 use sigma::k8s::decode;
 use sigma::k8s::events::Events;
@@ -139,28 +139,28 @@ async fn steer(api: &Api, client: &Client) -> Result<String> {
         let made = api.post("/api/v1/namespaces/plain/pods", &pod(name, &shape)).await?;
         let subject = Arc::new(decode::pod(&serde_json::from_value(made)?)?);
         let (tell, told) = oneshot::channel();
-        let order = Order::nominate(ActionKind::Steer, subject, "n1", "home");
+        let order = Action::nominate(ActionKind::Steer, subject, "n1", "home");
         actor.submit(order.telling(move |outcome| drop(tell.send(outcome.clone()))));
         Ok::<_, anyhow::Error>(tokio::time::timeout(SOON, told).await??)
     };
     let outcome = order("before").await?;
-    ensure!(outcome == Outcome::Written, "{outcome:?}");
+    ensure!(outcome == ActionOutcome::Written, "{outcome:?}");
     let before = told(api, "RightMissing").await?;
     let role = take_away(api, "sigma").await?;
     // The server's authorizer may be a moment behind.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let outcome = order("without").await?;
-    ensure!(matches!(outcome, Outcome::Forbidden(_)), "{outcome:?}");
+    ensure!(matches!(outcome, ActionOutcome::Forbidden(_)), "{outcome:?}");
     let look = async || Ok((actor.room(ActionKind::Steer) == 0).then_some(()));
     until("it is off", SOON, look).await?;
     let refused = order("refused").await?;
-    ensure!(refused == Outcome::Off, "{refused:?}");
+    ensure!(refused == ActionOutcome::Off, "{refused:?}");
     // The right to say so was taken away with it.
     ensure!(told(api, "RightMissing").await? == before, "an event without the right to");
     api.post(ROLES, &role).await?;
     let (_, again) = acts().await?;
     let outcome = order("after").await?;
-    ensure!(outcome == Outcome::Written, "{outcome:?}");
+    ensure!(outcome == ActionOutcome::Written, "{outcome:?}");
     Ok(format!(
         "steers are off without their right, and on {:.1} s after it is given",
         again.as_secs_f64()

@@ -53,7 +53,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("bind_by_sigma", || Box::pin(bind::by_sigma())),
     ("lease_and_rights", || Box::pin(lease::lease_and_rights())),
     ("nominate_fences", || Box::pin(nominate::fences())),
-    ("ahead_backlog", || Box::pin(nominator::backlog())),
+    ("ahead_backlog", || Box::pin(ahead::backlog())),
     ("devices_published_by_some", || Box::pin(devices::published_by_some())),
     ("steer_to_the_only_node", || Box::pin(steer::to_the_only_node())),
     ("steer_without_the_flag", || Box::pin(steer_unproven::without_the_flag())),

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sigma::model::{Amounts, Taint, TaintEffect};
 use sigma::sim::plugins::{
-    Cluster, Labels, Plugin, PodAffinityTerm, Requirement, ScoredNode, ScoredPod, SpreadConstraint,
+    Labels, Plugin, ScoredCluster, ScoredNode, ScoredPod, ScoredPodTerm, ScoredRequirement,
+    SpreadConstraint,
 };
 
 use super::Facts;
@@ -125,8 +126,8 @@ fn running(app: &str, cpu_milli: i64, mib: i64) -> ScoredPod {
 }
 
 /// Seven nodes of three sizes, in two zones and in none, with images, soft taints and pods.
-fn cluster() -> Cluster {
-    let mut cluster = Cluster::default();
+fn cluster() -> ScoredCluster {
+    let mut cluster = ScoredCluster::default();
     for at in 0..7_usize {
         let name = node_name(at);
         let mut pairs = vec![(HOSTNAME, &*name)];
@@ -158,7 +159,7 @@ fn cluster() -> Cluster {
         }
         cluster.nodes.push(node);
     }
-    let term = |weight, key: &str, app| PodAffinityTerm {
+    let term = |weight, key: &str, app| ScoredPodTerm {
         weight,
         key: key.to_owned(),
         selector: labels(&[("app", app)]),
@@ -191,7 +192,7 @@ fn pods() -> Vec<ScoredPod> {
     };
     let own_spread =
         ScoredPod { spread: vec![spread(2, ZONE), spread(1, HOSTNAME)], ..owned.clone() };
-    let term = |weight, key: &str, app| PodAffinityTerm {
+    let term = |weight, key: &str, app| ScoredPodTerm {
         weight,
         key: key.to_owned(),
         selector: labels(&[("app", app)]),
@@ -200,13 +201,13 @@ fn pods() -> Vec<ScoredPod> {
         pod_terms: vec![term(Some(40), ZONE, "db"), term(Some(-13), HOSTNAME, "web")],
         ..running("web", 300, 300)
     };
-    let zone = |of: fn(String, Vec<String>) -> Requirement, value: &str| {
+    let zone = |of: fn(String, Vec<String>) -> ScoredRequirement, value: &str| {
         of(ZONE.to_owned(), vec![value.to_owned()])
     };
     let preferred_nodes = vec![
-        (11, vec![zone(Requirement::In, "a"), Requirement::Exists("disk".to_owned())]),
-        (30, vec![zone(Requirement::NotIn, "a")]),
-        (6, vec![Requirement::DoesNotExist("disk".to_owned())]),
+        (11, vec![zone(ScoredRequirement::In, "a"), ScoredRequirement::Exists("disk".to_owned())]),
+        (30, vec![zone(ScoredRequirement::NotIn, "a")]),
+        (6, vec![ScoredRequirement::DoesNotExist("disk".to_owned())]),
     ];
     let prefers = ScoredPod { preferred_nodes, ..running("db", 1100, 0) };
     let mut images = running("db", 0, 777);
@@ -282,7 +283,7 @@ fn pod_json(name: &str, pod: &ScoredPod, owner: &str, on: Option<usize>) -> Valu
 }
 
 fn affinity_json(pod: &ScoredPod) -> Value {
-    let term = |it: &PodAffinityTerm| json!({"topologyKey": it.key, "labelSelector": {"matchLabels": it.selector}});
+    let term = |it: &ScoredPodTerm| json!({"topologyKey": it.key, "labelSelector": {"matchLabels": it.selector}});
     let preferred = |anti: bool| -> Vec<Value> {
         let terms = pod.pod_terms.iter().filter_map(|it| Some((it, it.weight?)));
         let terms = terms.filter(|(_, weight)| (*weight < 0) == anti);
@@ -291,13 +292,15 @@ fn affinity_json(pod: &ScoredPod) -> Value {
             .collect()
     };
     let required = pod.pod_terms.iter().filter(|it| it.weight.is_none()).map(term);
-    let expression = |it: &Requirement| match it {
-        Requirement::In(key, values) => json!({"key": key, "operator": "In", "values": values}),
-        Requirement::NotIn(key, values) => {
+    let expression = |it: &ScoredRequirement| match it {
+        ScoredRequirement::In(key, values) => {
+            json!({"key": key, "operator": "In", "values": values})
+        }
+        ScoredRequirement::NotIn(key, values) => {
             json!({"key": key, "operator": "NotIn", "values": values})
         }
-        Requirement::Exists(key) => json!({"key": key, "operator": "Exists"}),
-        Requirement::DoesNotExist(key) => json!({"key": key, "operator": "DoesNotExist"}),
+        ScoredRequirement::Exists(key) => json!({"key": key, "operator": "Exists"}),
+        ScoredRequirement::DoesNotExist(key) => json!({"key": key, "operator": "DoesNotExist"}),
     };
     let nodes = pod.preferred_nodes.iter().map(|(weight, asks)| {
         let asks: Vec<Value> = asks.iter().map(expression).collect();
