@@ -74,8 +74,9 @@ impl Follower {
     }
 }
 
-/// Row 5, versions expire (410), of a watch or in the middle of a list: the list begins anew; after a pause
-/// where that is not the first time within two minutes. Until it is complete, the last snapshot serves, whole.
+/// Row 5, the version of a watch or of a list in progress expires (410): the list begins again. If that happens a
+/// second time within two minutes, sigma waits first. The whole last snapshot stays in use until the list is
+/// complete.
 #[test]
 fn r05_expired_versions() {
     let mut it = Spoiled::new();
@@ -101,8 +102,8 @@ fn r05_expired_versions() {
     sigma.wait_status("pods", 1202);
 }
 
-/// Row 6, an answer breaks off: half a list is no list, so nothing of the last snapshot is taken away,
-/// and nobody is ready by it. It is asked for again.
+/// Row 6, an answer is cut off: sigma does not use a part of a list. Nothing leaves the last snapshot, and sigma
+/// does not become ready. It requests the list again.
 #[test]
 fn r06_half_answers() {
     let pause = Duration::from_millis(1);

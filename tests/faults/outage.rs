@@ -13,8 +13,8 @@ use crate::support::wait;
 
 const NOT_SYNCED: &str = "sigma: cluster state not complete yet";
 
-/// Row 1, the API server cannot be reached at the start: it is alive and not ready. Online pods keep
-/// every node; offline pods are refused until the first lists are in. Then it is ready by itself.
+/// Row 1, sigma cannot reach the API server at the start: the process is alive and not ready. Online pods keep
+/// every node. Offline pods get no node until the first lists are complete. Then sigma becomes ready by itself.
 #[test]
 fn r01_down_at_the_start() {
     let mut it = Spoiled::new();
@@ -39,11 +39,11 @@ fn r01_down_at_the_start() {
     assert_eq!(accepted(&sigma.filter(&pod("cart", "1"), &["n1", "n9"])), ["n1"]);
 }
 
-/// Row 2, the API server goes away: every answer goes on, by the rules and the last snapshot. sigma
-/// stays ready, since taking every replica out of service would help nobody. `/readyz?verbose` and
-/// `sigma_watch_failures_total` say what is wrong. When the server is back, watches resume within 3 s,
-/// where they stood, or, where that is too old for it, by a list. Until then no hold ends by its time,
-/// since what is bound meanwhile is counted by its hold alone.
+/// Row 2, the API server goes away: sigma answers every call, with the rules and the last snapshot. It stays ready:
+/// otherwise every replica would be out of service. `/readyz?verbose` and `sigma_watch_failures_total` show the
+/// error. When the server is back, each watch resumes within 3 s where it stopped. If its version is too old for
+/// the server, sigma lists instead. Until then no hold ends by its time limit, because only the hold counts a pod
+/// that is bound meanwhile.
 #[test]
 fn r02_down_while_running() {
     let mut it = Spoiled::new();
@@ -68,9 +68,9 @@ fn r02_down_while_running() {
     assert!(!sigma.get("/readyz?verbose").body.contains("cannot watch pods: "));
 }
 
-/// Row 3, events come late: answers are by the snapshot that sigma has, and no later than ever.
-/// `sigma_watch_age_seconds` says how old that is. What was answered meanwhile is held, so that no
-/// limit is overrun; what was late is counted when it comes.
+/// Row 3, events come late: answers use the snapshot that sigma has, and are not delayed. `sigma_watch_age_seconds`
+/// shows the age of the snapshot. sigma keeps holds for its answers, so no limit is exceeded. Late events count
+/// when they come.
 #[test]
 fn r03_late_events() {
     let it = Spoiled::new();
@@ -94,9 +94,9 @@ fn r03_late_events() {
 /// Pods that are bound while nobody hears it.
 const UNHEARD: usize = 3;
 
-/// Row 4, a watch stays open and is dead: when nothing has come for 15 s, not even a bookmark, no hold ends by
-/// its time any more, since what is bound meanwhile is counted by its hold alone. After 50 s the watch is
-/// given up, and opened anew where it stood. Holds end again once it has told all that happened.
+/// Row 4, a watch stays open and is dead: after 15 s without an event or a bookmark the watch is stale. Then no
+/// hold ends by its time limit, because only the hold counts a pod that is bound meanwhile. After 50 s sigma closes
+/// the watch, and opens it again where it stopped. Holds end again when the watch has caught up.
 #[test]
 fn r04_a_silent_watch() {
     let options = WatchOptions::default();

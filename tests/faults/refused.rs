@@ -13,11 +13,11 @@ use crate::support::wait;
 
 const REFUSED: &str = "sigma_watch_refused{resource=\"pods\"}";
 
-/// Row 63, watches are refused for good (500, 503, 504, or any other answer that does not ask to wait) while lists
-/// work: five unschedulable pods in a row that last half a minute cause a list, and later ones after pauses that double up to
-/// five minutes. The list of each audit comes whatever the watch does. sigma stays ready; `/readyz?verbose` and
-/// `sigma_watch_refused` say what is refused. A server that asks to wait (429, `Retry-After`), one that wants other
-/// rights (401, 403), and lost connections never cause a list.
+/// Row 63, the API server refuses watches and accepts lists (500, 503, 504, or any other answer that does not ask
+/// to wait): sigma lists after five refused watches in a row that last half a minute. Later lists follow after
+/// pauses that double up to five minutes. The list of each audit does not depend on the watch. sigma stays ready.
+/// `/readyz?verbose` and `sigma_watch_refused` show the refused watch. Three cases never cause a list: a server
+/// that asks to wait (429, `Retry-After`), missing rights (401, 403), and lost connections.
 #[test]
 fn r63_watches_that_are_refused() {
     assert_eq!(WatchOptions::default().refused_patience, Duration::from_secs(30));

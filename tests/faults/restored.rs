@@ -70,11 +70,12 @@ fn shown(sigma: &Sigma) -> Value {
     json!([sigma.json("/api/v1/nodes"), status["pods"], status["pending_pods"], status["nodes"]])
 }
 
-/// Row 9, the API server's store is restored from a backup: its versions are lower than those that sigma knows,
-/// higher (`--bump-revision`), or have passed them. A version that is too old is answered by 410, and sigma lists at
-/// once. A watch from a version in the future hears nothing; after a lost connection and two such watches (90 s)
-/// sigma lists. A Lease that is older than it was, and a kind whose versions have gone back, have every kind listed.
-/// What none of these tells is found by the list of the next audit. Until then the last snapshot serves, and no hold ends by its time.
+/// Row 9, the store of the API server is restored from a backup: versions of the store are then lower than those
+/// that sigma knows, higher (`--bump-revision`), or have passed them again. The server answers 410 to a version
+/// that is too old, and sigma lists at once. A watch from a future version gets no events. sigma lists after a lost
+/// connection and two such watches (90 s). sigma also lists every kind if the Lease is older than before, or if the
+/// versions of a kind went back. The list of the next audit finds the remaining cases. Until then the last snapshot
+/// stays in use, and no hold ends by its time limit.
 #[test]
 fn r09_a_restored_store() {
     for versions in [Versions::Lower, Versions::Higher, Versions::Passed] {

@@ -29,8 +29,8 @@ fn requeued(it: &Spoiled) -> BTreeSet<String> {
     writes.into_iter().filter(|write| write.code == 200).map(|write| write.key).collect()
 }
 
-/// Row 48, the API server throttles (429): lists and watches wait for as long as it asks, at most a
-/// minute; so does the requeue, for all pods at once. Answers do not depend on either.
+/// Row 48, the API server throttles (429): lists and watches wait as long as the server asks, at most a minute.
+/// Requeues of all pods wait in the same way. Answers do not wait.
 #[test]
 fn r48_throttled() {
     let it = Spoiled::new();
@@ -55,8 +55,8 @@ fn r48_throttled() {
     wait("all are requeued", || requeued(&it) == waiting);
 }
 
-/// Row 51, a requeue's write fails, or its answer is lost: the pod is requeued again, after a second, and
-/// after twice as long each time. A pod that is requeued twice only asks twice.
+/// Row 51, the write of a requeue fails, or its answer is lost: sigma requeues the pod again after a second, and
+/// doubles the pause each time. A second requeue of a pod has no effect except a second filter call.
 #[test]
 fn r51_requeues_that_fail() {
     let it = Spoiled::new();
@@ -77,9 +77,9 @@ fn r51_requeues_that_fail() {
     assert_eq!(sigma.logged("cannot requeue: "), 5, "{:?}", sigma.lines());
 }
 
-/// Row 11, a leader is cut off, or stands still: it stops by its own clock, ten seconds after its last
-/// renewal; another replica takes over five seconds later at the earliest, and the first knows when it
-/// is back. A write that comes later all the same is fenced by the pod.
+/// Row 11, a leader loses its connection, or is suspended: the leader stops by its own clock, ten seconds after its
+/// last renewal. Another replica becomes leader five seconds later at the earliest. The first replica learns that
+/// when it is back. The precondition on the pod rejects a write that comes later.
 #[test]
 fn r11_a_leader_that_is_cut_off() {
     let it = Spoiled::new();
@@ -115,9 +115,9 @@ fn bind(sigma: &Sigma, pod: &Value, node: &str) -> String {
     reply["Error"].as_str().expect("a text").to_owned()
 }
 
-/// Row 13, a binding fails, or its answer is lost: the pod itself is asked what became of it, and the
-/// answer is success only when it is where it should be. What stays unknown is an error; the next call
-/// finds out. No pod is bound twice.
+/// Row 13, a binding fails, or its answer is lost: sigma reads the pod to learn the result. The answer is success
+/// only if the pod is on the requested node. If the result stays unknown, the answer is an error, and the next call
+/// reads the pod again. No pod is bound twice.
 #[test]
 fn r13_bindings_that_fail() {
     let it = Spoiled::new();

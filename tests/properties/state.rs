@@ -67,9 +67,9 @@ fn run(ops: &[Op]) -> Result<u64, TestCaseError> {
     Ok(count)
 }
 
-/// Row 9, events come twice, late, out of order or not at all: versions and deletions count since the last list
-/// began. Within that time an older version never replaces a newer one, and a UID that ended never comes back.
-/// Every complete list is the truth: what it holds counts, what it lacks is gone, whatever was known before it.
+/// Row 9, events come twice, late, out of order or not at all: sigma compares versions and deletions since the
+/// begin of the last list. An older version never replaces a newer one, and a deleted UID never returns. A complete
+/// list always wins over earlier state. Its objects count, and all other objects are removed.
 #[test]
 fn any_sequence_of_changes_audits_and_equals_a_model_that_recounts() {
     let count = Cell::new(0);

@@ -76,9 +76,9 @@ fn a_write_that_fails_is_tried_again_and_then_given_up() {
     assert_eq!(stage.last(means).attempts, 6);
 }
 
-/// Row 55, the writes of a means keep failing: its breaker opens and nothing more is
-/// written by it, which `sigma_breaker_open` and `/api/v1/actions` say. Now and then one write is tried;
-/// when it works, all is as before. Answers and other means go on.
+/// Row 55, the writes of a kind of action keep failing: the breaker of the kind opens, and sigma writes no more
+/// actions of this kind. `sigma_breaker_open` and `/api/v1/actions` show that. From time to time sigma tries one
+/// write. When that write succeeds, the breaker closes. Answers and other kinds continue.
 #[test]
 fn a_means_that_keeps_failing_is_left_alone_until_a_write_works() {
     let stage = Stage::new();

@@ -235,8 +235,8 @@ fn whom_somebody_else_nominates_meanwhile_is_left_alone() {
     }
 }
 
-/// Row 56, the leader is killed while it nominates: what it has written is known by its mark to the next
-/// leader, who takes it back when it is old. What it had chosen and not written is chosen anew.
+/// Row 56, the leader is killed while it nominates ahead: the next leader recognizes written nominations by their
+/// mark, and takes them back when they are old. It chooses new nodes for pods whose nomination was not written.
 #[test]
 fn the_next_leader_goes_on_where_the_last_one_was() {
     let site = site("{minBacklog: 4, window: 2, ttlSeconds: 5}");

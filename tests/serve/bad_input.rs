@@ -52,8 +52,8 @@ fn bodies_that_make_no_sense_are_refused_and_counted() {
     assert_eq!(sigma.metric("sigma_panics_total"), 0.0);
 }
 
-/// Row 50, absurd amounts (`1e30`, below zero, not a number): what is no amount is refused with the
-/// field that has it; what is one saturates, so that it fits nowhere. Nothing overflows.
+/// Row 50, absurd amounts (`1e30`, below zero, not a number): sigma refuses a value that is not an amount, and
+/// names its field. A valid amount saturates, so it fits no node. Nothing overflows.
 #[test]
 fn names_and_pods_that_nobody_knows_are_answered() {
     let site = Site::new();
@@ -82,9 +82,9 @@ fn undecodable(resource: &str) -> String {
     format!("sigma_undecodable_objects_total{{resource=\"{resource}\"}}")
 }
 
-/// Row 8, an object that cannot be decoded: it is skipped, named in the log and on
-/// `/readyz?verbose`, and counted (`sigma_undecodable_objects_total`); what was known of it stays.
-/// All others live on.
+/// Row 8, sigma cannot decode an object: sigma skips the object and names it in the log and on `/readyz?verbose`.
+/// `sigma_undecodable_objects_total` counts it. The last known state of the object stays. All other objects are
+/// processed.
 #[test]
 fn objects_that_make_no_sense_are_named_and_the_others_live_on() {
     let site = Site::new();
@@ -137,8 +137,8 @@ fn wait_cpu(sigma: &Sigma, name: &str, milli: i64) {
     wait("the node's size", || shown(sigma, name)["allocatable"]["cpu_milli"] == milli);
 }
 
-/// Row 25, a node is replaced under its name: it has the size, labels and taints of the new one,
-/// and the pods that are bound to the name count on it.
+/// Row 25, a new node has the name of an old one: sigma uses the size, labels and taints of the new node. The pods
+/// that are bound to the name count on the new node.
 #[test]
 fn nodes_of_odd_sizes_and_nodes_that_return() {
     let site = Site::new();

@@ -119,9 +119,9 @@ fn a_deposed_leader_does_no_harm() {
     assert_eq!(first.proxy.asked("PATCH "), sent);
 }
 
-/// Row 54, the Lease is edited by hand to something that makes no sense, or deleted: whoever leads stops
-/// at his next renewal. A holder that nobody knows is waited out, for ten minutes at most; then, or
-/// where none is named, one replica takes the Lease and puts it right.
+/// Row 54, somebody deletes the Lease, or edits it to invalid values: the leader stops at its next renewal. If the
+/// Lease names an unknown holder, the replicas wait for the end of the Lease, at most ten minutes. Then one replica
+/// takes the Lease and repairs it. If the Lease names no holder, a replica takes it at once.
 #[test]
 fn a_lease_that_was_edited_to_nonsense_is_waited_out_and_taken() {
     let (pair, _leader, _other) = Pair::new();

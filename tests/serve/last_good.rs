@@ -74,9 +74,9 @@ fn source_metric(sigma: &Sigma) -> [f64; 3] {
         .map(|it| sigma.metric(&format!("sigma_policy_source{{source=\"{it}\"}}")))
 }
 
-/// Row 35, a restart while the policy on disk has a fault, is empty or is gone: sigma starts from the last
-/// good policy, which it keeps in `--state-dir`, and is ready. `sigma_policy_stale` is 1 and
-/// `sigma_policy_source` says `state_dir`, until a good policy is on disk.
+/// Row 35, a restart while the policy on disk has a fault, is empty or is gone: the process starts from the last
+/// good policy in `--state-dir`, and is ready. `sigma_policy_stale` is 1 and `sigma_policy_source` is `state_dir`
+/// until a good policy is on disk.
 #[test]
 fn a_restart_beside_a_broken_policy_starts_from_the_last_good_one() {
     let site = Site::new();
@@ -162,10 +162,9 @@ fn in_kube_system(mut pod: Value) -> Value {
     pod
 }
 
-/// Row 35, a start without any good policy: sigma is alive and answers, and is not ready, so the old pods
-/// of a rollout stay. It adds nothing to kube-scheduler's choice but one unschedulable answer: virtual nodes are shut to
-/// all pods but exempt ones and those of DaemonSets. `sigma_policy_source` says `none`. A good policy makes
-/// it ready.
+/// Row 35, a start without any good policy: the process is alive, answers, and is not ready, so the old pods of a
+/// rollout stay. sigma rejects only virtual nodes, for all pods except exempt pods and those of DaemonSets.
+/// kube-scheduler decides everything else. `sigma_policy_source` is `none`. sigma becomes ready with a good policy.
 #[test]
 fn without_any_good_policy_it_answers_and_is_not_ready() {
     for (what, bytes, why) in broken() {
@@ -222,9 +221,9 @@ fn without_any_good_policy_it_answers_and_is_not_ready() {
     }
 }
 
-/// Row 36, `--policy` names a file or a folder that is not there, or a folder without exactly one policy: as
-/// without any good policy. sigma cannot know whether that is a slip or a mount that comes later, so it waits
-/// for the policy, and says what it looks for.
+/// Row 36, `--policy` names a missing file or folder, or a folder without exactly one policy: the behaviour is the
+/// same as without any good policy. The cause may be a mistake or a mount that comes later. sigma waits for the
+/// policy, and shows the path in its messages.
 #[test]
 fn a_place_without_exactly_one_policy_is_waited_for() {
     let site = Site::new();
@@ -260,8 +259,8 @@ fn a_place_without_exactly_one_policy_is_waited_for() {
     starts_with(["pipe.yaml", "is not a file"]);
 }
 
-/// Row 36, the state directory is damaged, or cannot be written: it is said, and no more. A file of no use is
-/// set aside and made anew; a policy that cannot be kept is in force all the same
+/// Row 36, the state directory is damaged, or sigma cannot write to it: sigma reports that and continues. It
+/// renames an unusable file and creates a new one. A policy is in force even if sigma cannot save it
 /// (`sigma_state_write_errors_total`).
 #[test]
 fn a_state_directory_of_no_use_harms_nobody() {
@@ -314,8 +313,8 @@ fn kept_by(checks: u32, policy: &str) -> Vec<u8> {
     format!("{head} {sum}\n{payload}").into_bytes()
 }
 
-/// Row 35, an upgrade to a sigma whose new checks find errors in the policy in force: the same bytes stay in
-/// force at a start, and the findings are warnings. `sigma policy lint` and a reload refuse them.
+/// Row 35, an upgrade to a version of sigma whose new checks find errors in the policy in force: a start accepts
+/// the same bytes, and reports the findings as warnings. `sigma policy lint` and a reload refuse them.
 #[test]
 fn what_the_version_before_accepted_stays_in_force_at_a_start() {
     let site = Site::new();

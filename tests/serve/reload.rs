@@ -60,8 +60,8 @@ fn a_config_map_is_swapped_by_its_link() {
     assert_eq!(sigma.metric(ERRORS), 0.0);
 }
 
-/// Row 36, a policy that is half written: a change counts when two looks in a row saw the same
-/// bytes, so a file in the making is not taken for broken.
+/// Row 36, a policy file that is not completely written: sigma uses a change after two checks in a row have read
+/// the same bytes. So sigma does not report an incomplete file as a fault.
 #[test]
 fn a_policy_that_is_being_written_is_not_broken() {
     let site = Site::new();
@@ -82,9 +82,8 @@ fn a_policy_that_is_being_written_is_not_broken() {
     assert_eq!(sigma.metric(ERRORS), 0.0, "{:?}", sigma.lines());
 }
 
-/// Row 35, a policy with a fault: it is refused whole and the last good one stays in force. The
-/// place of the fault is in the log, an event, `/readyz?verbose` and `/api/v1/policy`;
-/// `sigma_policy_stale` is 1.
+/// Row 35, a policy with a fault: sigma refuses the whole policy, and the last good policy stays in force. The log,
+/// an Event, `/readyz?verbose` and `/api/v1/policy` show the place of the fault. `sigma_policy_stale` is 1.
 #[test]
 fn an_invalid_policy_is_told_and_the_last_good_one_stays() {
     let site = Site::new();
@@ -132,8 +131,8 @@ fn a_policy_that_was_cut_off_to_nothing_takes_no_limit_away() {
     assert!(sigma.get("/readyz?verbose").body.contains("has become empty"));
 }
 
-/// Row 36, the policy file vanishes: the last good one stays in force, and `sigma_policy_stale` is
-/// 1 until the file is back.
+/// Row 36, the policy file is removed: the last good policy stays in force. `sigma_policy_stale` is 1 until the
+/// file is back.
 #[test]
 fn a_policy_may_vanish_and_return() {
     let site = Site::new();
@@ -175,8 +174,8 @@ pub(crate) fn hopeless() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     ]
 }
 
-/// Row 39, a policy that is huge, binary, a bomb of aliases or endlessly nested: it is refused
-/// within bounds of time and memory (1 MiB), and the last good one stays in force.
+/// Row 39, a policy file that is huge or binary, or whose aliases or levels never end: sigma refuses the file
+/// within bounds of time and memory (1 MiB). The last good policy stays in force.
 #[test]
 fn hopeless_files_never_replace_a_good_policy() {
     let site = Site::new();

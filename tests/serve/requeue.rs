@@ -148,8 +148,9 @@ fn check_silent(sigma: &Sigma) {
     assert_eq!(sigma.get("/readyz").status, 200);
 }
 
-/// Row 53, the right to write to pods is missing: the means that need it are off, which the log, one
-/// event, `sigma_right_missing` and `/api/v1/actions` say. Answers go on. Looked for every minute.
+/// Row 53, the right to write to pods is missing: the kinds of action that need the right are off. The log, one
+/// Event, `sigma_right_missing` and `/api/v1/actions` show that. sigma answers as usual, and checks the right every
+/// minute.
 #[test]
 fn without_the_right_to_requeue_nobody_is_requeued_and_it_is_said_once() {
     let (site, waiting) = full();
@@ -190,9 +191,9 @@ fn a_right_that_is_taken_away_is_noticed_by_the_first_refusal() {
     assert_eq!(accepted(&sigma.filter(&waiting, &["n1"])), ["n1"]);
 }
 
-/// Row 7, a deletion that no event tells of: the list of the next audit (`--audit-interval`, 10
-/// minutes) does not have the object, so it is gone, what it held is free, and who waited for that
-/// is requeued. `sigma_lost_deletes_total` counts it.
+/// Row 7, no event reports a deletion: the list of the next audit (`--audit-interval`, 10 minutes) does not have
+/// the object. sigma removes the object, frees its capacity, and requeues the pods that waited for that.
+/// `sigma_lost_deletes_total` counts it.
 #[test]
 fn a_deletion_that_no_event_told_of_is_found_by_the_audit() {
     let (site, waiting) = full();

@@ -251,9 +251,9 @@ fn without_the_right_nobody_is_steered() {
     assert_eq!(sigma.metric("sigma_steered_pods"), 0.0);
 }
 
-/// Row 60, the nomination of a pod that was sent away cannot be written: the pod is awake by then, since
-/// kube-scheduler has written its condition, and is answered as usual; else the requeue requeues it. What was
-/// held for it is free. After a few failures the breaker of the means is open and nobody is sent away
+/// Row 60, sigma cannot write the nomination of a steered pod: the condition that kube-scheduler writes has
+/// requeued the pod by then, and the pod gets a normal answer. Otherwise sigma requeues the pod. The hold of the
+/// steer ends. After a few failures the breaker of the kind opens, and sigma steers no pod
 /// (`sigma_steers_total{outcome="failed"}`).
 #[test]
 fn a_write_that_fails_ends_the_steer_and_many_open_the_breaker() {
@@ -331,12 +331,12 @@ fn check_fault(fault: Fault) {
     wait("nothing is held", || sigma.metric("sigma_holds") == 0.0);
 }
 
-/// Row 61, kube-scheduler does not want a node that a pod was sent to: the pod is answered as usual at
-/// once, and not sent again. Three of these within 10 s pause the pods of this template, or of this
-/// controller with the same requests, for 10 s to 2 minutes; then one of them is tried
-/// (`sigma_steers_total{outcome="not_honoured"}`, `sigma_not_steered_total{reason="paused"}`). All others are
-/// steered as before. Only when pods of three unrelated applications fail, five in all, is the breaker
-/// open for all, as if writes had failed. The same holds for nominations ahead, with 20 in all.
+/// Row 61, kube-scheduler does not accept the node of a steer: the pod gets a normal answer at once, and is not
+/// steered again. After three such steers within 10 s sigma pauses the equivalence class of these pods, or the pods
+/// of one controller with the same requests. The pause is 10 s to 2 minutes; then sigma tries one pod of the class
+/// (`sigma_steers_total{outcome="not_honoured"}`, `sigma_not_steered_total{reason="paused"}`). Other pods are
+/// steered as before. The breaker opens only after five such steers of pods of three unrelated applications. The
+/// same holds for nominations ahead, with 20 instead of five.
 #[test]
 fn what_kube_scheduler_does_not_want_is_held_against_the_template_first() {
     let site = site();

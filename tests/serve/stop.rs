@@ -61,8 +61,8 @@ fn ends_well(signal: &str) {
     assert_eq!(sigma.logged("panicked"), 0, "{:?}", sigma.lines());
 }
 
-/// Row 46, a rolling upgrade (SIGTERM): who is under way is answered, with `Connection: close`;
-/// nobody new is let in; the exit code is 0.
+/// Row 46, a rolling upgrade (SIGTERM): sigma answers the requests in progress with `Connection: close`. It accepts
+/// no new connections. The exit code is 0.
 #[test]
 fn sigterm_under_load() {
     ends_well("TERM");

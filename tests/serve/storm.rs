@@ -98,9 +98,9 @@ fn storm(more: &[&str], right: fn(&Value) -> bool) -> (Site, Sigma, f64) {
     (site, sigma, changes)
 }
 
-/// Row 52, thousands of pod events at once: answers go first, and each is by the rules or, past the
-/// deadline, by role; none is an `Error`. The watch waits in its socket for the writer, which applies
-/// every event in the end. Probes and metrics come last, and come.
+/// Row 52, thousands of pod events at once: answers come first. Each answer follows the rules, or after the
+/// deadline the role of the pod. No answer is an `Error`. Events wait in the socket of the watch, and sigma applies
+/// all of them in the end. Probes and metrics come last, and are answered.
 #[test]
 fn a_storm_of_events_beside_filters() {
     let (_site, sigma, changes) = storm(&[], by_rules);

@@ -98,8 +98,8 @@ fn a_pod_is_nominated_where_its_volume_is_once_that_is_known() {
     );
 }
 
-/// Row 53, the right to read volumes and claims is missing: pods that mount claims are left to
-/// kube-scheduler, which the log says once. Nothing else waits for it. Looked for every minute.
+/// Row 53, the right to read volumes and claims is missing: sigma leaves pods that mount claims to kube-scheduler,
+/// and logs that once. Everything else works as usual. sigma checks the right every minute.
 #[test]
 fn without_the_right_all_else_is_as_ever() {
     let site = site("{nominateAhead: {minBacklog: 1}}");

@@ -239,8 +239,8 @@ async fn b12_half_a_request_binds_nothing() {
     );
 }
 
-/// Row 10, two replicas bind the same pod at once: the API server takes one binding, the other call
-/// is told so. No pod is bound twice.
+/// Row 10, two replicas bind the same pod at once: the API server accepts one binding. The other call gets an
+/// error. No pod is bound twice.
 #[tokio::test]
 async fn b13_two_replicas_bind_a_pod_once() {
     let (one, api) = binding_site().await;

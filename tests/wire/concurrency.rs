@@ -101,8 +101,8 @@ async fn c03_a_hold_nobody_confirms_ends_by_its_time() {
     assert_eq!([ask(1, 0), ask(2, 14_999), ask(2, 29_997), ask(2, 30_000)], [1, 0, 0, 1]);
 }
 
-/// Row 12, a crash between a filter and the binding: holds are in memory and lost. With sigma as
-/// the binder the limits are checked once more before the write; else the pods on their way in that
+/// Row 12, a crash between a filter call and the binding: holds are in memory, and are lost. If sigma binds, it
+/// checks the limits once more before the write. If kube-scheduler binds, the pods that are being scheduled at that
 /// moment may exceed a limit.
 #[tokio::test]
 async fn c04_a_restart_between_filter_and_bind() {

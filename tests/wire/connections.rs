@@ -20,7 +20,7 @@ fn good() -> String {
     request("f01").to_string()
 }
 
-/// Row 43, a client that sends its request byte by byte: it is cut off after 5 s, however it drips
+/// Row 43, a client that sends its request byte by byte: sigma closes the connection after 5 s
 /// (`sigma_connections_dropped_total`).
 #[tokio::test]
 async fn c06_a_header_that_drips_in_is_cut_off() {
@@ -137,8 +137,7 @@ async fn c06_a_body_that_does_not_come_is_a_408() {
     assert_eq!(late.results("filter", "degraded"), 1);
 }
 
-/// Row 43, more than 256 connections: the next one is closed at once, those that are open are
-/// served.
+/// Row 43, more than 256 connections: sigma closes the next connection at once. It serves the open connections.
 #[tokio::test]
 async fn c06_connections_are_counted_and_bounded() {
     let site = Site::new().await;

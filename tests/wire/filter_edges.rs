@@ -206,9 +206,10 @@ async fn f29_before_the_lists_are_in() {
     assert_eq!(reply["NodeNames"], Value::Null);
 }
 
-/// Row 34, no decision within `--deadline`: the answer is by role, without a rule. Online pods keep
-/// all but elastic nodes, offline pods are refused and requeued later; no `Error`, which would go round
-/// every limit. `sigma_verb_results_total{result="degraded"}` counts it.
+/// Row 34, no decision within `--deadline`: the answer depends on the role of the pod and not on rules. Online pods
+/// keep all nodes except elastic ones. Offline pods get no node, and sigma requeues them later. The answer is never
+/// an `Error`, because an `Error` would bypass every limit. `sigma_verb_results_total{result="degraded"}` counts
+/// it.
 #[tokio::test(flavor = "multi_thread")]
 async fn f30_without_the_decider_the_verdict_is_the_degraded_one() {
     let site = Site::with(&settings(), |it| it.deadline = Duration::from_millis(20)).await;
@@ -287,8 +288,7 @@ impl Filter for Fragile {
     }
 }
 
-/// Row 41, a panic while a request is answered: it costs that one request (500) and is counted
-/// (`sigma_panics_total`). What is held stays held.
+/// Row 41, a panic during a request: only that request fails (500). `sigma_panics_total` counts it. Holds stay.
 #[tokio::test]
 async fn f34_a_panic_is_a_500_of_one_call() {
     let mut plan = Plan::build(&settings(), String::new());

@@ -110,9 +110,9 @@ fn any_map() -> impl Strategy<Value = Value> {
     prop_oneof![5 => map, 1 => Just(json!(null))]
 }
 
-/// Row 15, preemption candidates with no victims, or unknown ones: such a candidate is dropped.
-/// What is given back is a part of what came, never a `null` or an unknown UID, of which
-/// kube-scheduler would die.
+/// Row 15, preemption candidates without victims, or with unknown victims: sigma drops such a candidate. The reply
+/// contains only parts of the request. It never contains a `null` or an unknown UID, which would crash
+/// kube-scheduler.
 #[test]
 fn v04_nothing_in_a_reply_can_end_the_scheduler() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -374,9 +374,9 @@ fn accepted_but_not_bound_has_had_its_turn() {
     assert_eq!(site.decider.expire(&site.view, Tick(12 + BOUND_WITHIN_MS)), 1);
 }
 
-/// Row 62, sigma restarts while a pod is on its way to a node that was not offered: its nomination leads it
-/// there all the same. Without one, its condition tells that it was sent away: it is requeued, and refused with
-/// another text before it is sent away again.
+/// Row 62, sigma restarts during a steer: if the nomination is written, kube-scheduler follows it. If it is not
+/// written, the condition of the pod shows the steer, and sigma requeues the pod. sigma uses another text in the
+/// condition before it steers the pod again.
 #[test]
 fn after_a_restart_a_steered_pod_is_requeued_and_not_steered_by_the_same_text() {
     let me = told(&pod(1, 1), Reason::Steered);
