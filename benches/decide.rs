@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fixture::{SIZES, Setting, plan, setting};
-use sigma::cluster::ClusterState;
 use sigma::engine::{Decider, View};
 use sigma::model::{AppKey, Change, NodeOrd, Owner, Pod, PodUid, Preferences, Tick};
+use sigma::replica::Replica;
 use sigma::sim::PodStream;
 
 /// Pods that are given targets together, and how many templates they are of.
@@ -27,19 +27,15 @@ fn main() {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
     let setting = setting();
-    let mut state = ClusterState::default();
-    let plan = plan();
-    state.apply(Change::PoolsSet(plan.pools.clone()));
-    setting.changes.iter().for_each(|change| {
-        state.apply(change.clone());
-    });
-    let (snapshot, _) = state.publish();
-    let view = View { snapshot, plan, plan_generation: 1 };
+    let mut replica = Replica::new(plan(), Arc::default(), Decider::default());
+    replica.see(setting.changes.iter().cloned());
+    let view = replica.view();
     decide(&mut criterion, &setting, &view);
     targets(&mut criterion, &view);
     let mut movers = Movers::new(&setting);
-    publish(&mut criterion, &mut state, &mut movers);
-    fresh_best(&mut criterion, &setting, &mut state, (view, &mut movers));
+    drop(view);
+    publish(&mut criterion, &mut replica, &mut movers);
+    fresh_best(&mut criterion, &setting, &mut replica, &mut movers);
     criterion.final_summary();
 }
 
@@ -141,14 +137,14 @@ impl Movers {
     }
 
     /// Each pod moves to its neighbour's node: its old place and its new one change.
-    fn step(&mut self, state: &mut ClusterState) {
+    fn step(&mut self, replica: &mut Replica) {
         let pods = &mut self.0;
         let last = pods[NUM_EVENTS - 1].node.clone();
         for at in (0..NUM_EVENTS).rev() {
             let from = at.checked_sub(1).map_or(last.clone(), |at| pods[at].node.clone());
             pods[at].node = from;
             pods[at].resource_version += 1_000_000;
-            let applied = state.apply(Change::PodSeen(Box::new(pods[at].clone())));
+            let applied = replica.writing.apply(Change::PodSeen(Box::new(pods[at].clone())));
             assert!(applied.changed);
         }
     }
@@ -157,17 +153,16 @@ impl Movers {
 /// Budget: 1 ms, so that 1,000 events a second take less than a tenth of a core.
 ///
 /// As live, a request may still read the last snapshot: what changes is copied.
-fn publish(criterion: &mut Criterion, state: &mut ClusterState, movers: &mut Movers) {
-    let (mut reader, _) = state.publish();
-    let first = reader.generation;
+fn publish(criterion: &mut Criterion, replica: &mut Replica, movers: &mut Movers) {
+    let first = replica.view().snapshot.generation;
     criterion.bench_function("publish/16 pod events", |bencher| {
         bencher.iter(|| {
-            movers.step(state);
-            (reader, _) = state.publish();
+            movers.step(replica);
+            replica.publish();
         });
     });
     // A filter on the command line may have left this case out.
-    assert!(reader.generation >= first, "snapshots are published in order");
+    assert!(replica.view().snapshot.generation >= first, "snapshots are published in order");
 }
 
 /// Budget: 800 µs, so that knowing it anew after each 16 of 1,000 events a second takes a twentieth of a
@@ -175,25 +170,26 @@ fn publish(criterion: &mut Criterion, state: &mut ClusterState, movers: &mut Mov
 fn fresh_best(
     criterion: &mut Criterion,
     setting: &Setting,
-    state: &mut ClusterState,
-    (mut view, movers): (View, &mut Movers),
+    replica: &mut Replica,
+    movers: &mut Movers,
 ) {
     let mut group = criterion.benchmark_group("best of all nodes after 16 pod events");
-    for (kept, mut decider) in
+    for (kept, decider) in
         [("kept", Decider::default()), ("not", Decider::default().without_equivalence_cache())]
     {
+        replica.decider = decider;
         group.bench_function(BenchmarkId::from_parameter(kept), |bencher| {
             bencher.iter_custom(|times| {
                 let mut took = Duration::ZERO;
                 for _ in 0..times {
-                    movers.step(state);
-                    let (snapshot, confirmed) = state.publish();
-                    view.snapshot = snapshot;
-                    confirmed.into_iter().for_each(|it| decider.confirm(it));
-                    let begun = Instant::now();
-                    let best = black_box(decider.best_anywhere(&view, &setting.online));
-                    took += begun.elapsed();
-                    assert!(best.is_some(), "there is room");
+                    movers.step(replica);
+                    replica.publish();
+                    took += replica.decide(Tick(0), |decider, view, _| {
+                        let begun = Instant::now();
+                        let best = black_box(decider.best_anywhere(view, &setting.online));
+                        assert!(best.is_some(), "there is room");
+                        begun.elapsed()
+                    });
                 }
                 took
             });

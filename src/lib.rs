@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod rules;
 pub mod policy;
 pub mod engine;
+pub mod replica;
 pub mod sim;
 
 #[cfg(test)]
@@ -29,7 +30,7 @@ pub mod metrics;
 #[cfg(feature = "live")]
 pub mod k8s;
 #[cfg(feature = "live")]
-pub mod writer;
+pub mod runtime;
 #[cfg(feature = "live")]
 pub mod actions;
 #[cfg(feature = "live")]

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::cluster::ClusterState;
 use crate::engine::{Decider, View};
 use crate::model::{
     Amounts, AppKey, Change, ImageName, LabelSet, Node, NodeImage, NodeOrd, ObjectName, Owner, Pod,
     PodClaim, PodUid, Preferences, Reason, Requests, Tick,
 };
 use crate::policy::{Plan, Settings};
+use crate::replica::{Published, Replica, Writing};
 
 pub(crate) const GIB: i64 = 1 << 30;
 
@@ -95,34 +95,39 @@ pub(crate) fn seen_pod(pod: &Pod) -> Change {
     Change::PodSeen(Box::new(pod.clone()))
 }
 
-/// A state, a policy and a decider, as the writer and the shared state put them together.
+/// A replica whose view and decider tests reach by name.
 pub(crate) struct TestReplica {
-    pub(crate) state: ClusterState,
+    pub(crate) writing: Writing,
+    published: Published,
     pub(crate) decider: Decider,
-    pub(crate) view: View,
+    pub(crate) view: Arc<View>,
 }
 
 impl TestReplica {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let plan = Plan::build(settings, String::new());
-        let mut state = ClusterState::default();
-        state.apply(Change::PoolsSet(plan.pools.clone()));
-        let (snapshot, _) = state.publish();
-        Self {
-            state,
-            decider: Decider::default(),
-            view: View { snapshot, plan, plan_generation: 1 },
-        }
+        Self::with_decider(settings, Decider::default())
     }
 
-    /// Applies changes, publishes, confirms.
+    pub(crate) fn with_decider(settings: &Settings, decider: Decider) -> Self {
+        let plan = Plan::build(settings, String::new());
+        let replica = Replica::new(plan, Arc::default(), decider);
+        let view = replica.view();
+        let Replica { writing, published, decider } = replica;
+        Self { writing, published, decider, view }
+    }
+
+    /// Applies changes, publishes them, and tells the decider.
     pub(crate) fn see(&mut self, changes: impl IntoIterator<Item = Change>) {
         changes.into_iter().for_each(|change| {
-            self.state.apply(change);
+            self.writing.apply(change);
         });
-        let (snapshot, confirmed) = self.state.publish();
-        self.view.snapshot = snapshot;
-        confirmed.into_iter().for_each(|it| self.decider.confirm(it));
+        self.publish();
+    }
+
+    /// Publishes what was applied, and tells the decider.
+    pub(crate) fn publish(&mut self) {
+        self.published.put(self.writing.publish());
+        self.view = self.published.take().deliver(&mut self.decider);
     }
 
     pub(crate) fn ords(&self, names: &[&str]) -> Vec<NodeOrd> {

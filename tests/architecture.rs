@@ -21,11 +21,11 @@ const ROOMS: [&str; 15] = [
     "rules",
     "policy",
     "engine",
+    "replica",
     "sim",
-    "record",
     "metrics",
     "k8s",
-    "writer",
+    "runtime",
     "actions",
     "nominator",
     "http",
@@ -33,7 +33,7 @@ const ROOMS: [&str; 15] = [
     "cli",
 ];
 /// The rooms that know no clock, no socket, no file, no entropy.
-const CORE: &[&str] = &["model", "cluster", "rules", "policy", "engine", "sim", "record"];
+const CORE: &[&str] = &["model", "cluster", "rules", "policy", "engine", "replica", "sim"];
 /// Files of `src/` that are in no room.
 const OUTSIDE: [&str; 4] = ["lib", "main", "retired", "testing"];
 
@@ -226,7 +226,7 @@ fn the_order_of_rooms_can_be_violated() {
         ("model/a.rs", "use crate::cluster::Snapshot;", later),
         ("model/a.rs", "use crate::{cluster::Snapshot, model::Pod};", later),
         ("model/a.rs", "fn f() { crate::cluster::f() }", later),
-        ("metrics.rs", "\nuse super::writer;", "metrics.rs:2: names writer, which comes later"),
+        ("metrics.rs", "\nuse super::runtime;", "metrics.rs:2: names runtime, which comes later"),
         (
             "rules/mod.rs",
             "use super::{engine::Decider};",
@@ -238,7 +238,7 @@ fn the_order_of_rooms_can_be_violated() {
         assert_eq!(told(rooms_in_order, path, text), [want], "{text}");
     }
     for (path, text) in [
-        ("engine/a.rs", "use crate::{cluster::Snapshot, model::{Pod, writer}};"),
+        ("engine/a.rs", "use crate::{cluster::Snapshot, model::{Pod, runtime}};"),
         ("model/a.rs", "// use crate::cluster;\nconst A: &str = \"crate::cluster\";"),
         (
             "model/a.rs",

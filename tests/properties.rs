@@ -26,7 +26,7 @@ mod testing;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 // The shared builders name rooms as the library itself does.
-use sigma::{cluster, engine, model, policy};
+use sigma::{cluster, engine, model, policy, replica};
 
 /// `cases` random cases, more when `PROPTEST_CASES` says so.
 fn config(cases: u32) -> Config {

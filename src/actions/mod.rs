@@ -40,7 +40,7 @@ use crate::k8s::well_known;
 use crate::k8s::writes::{PodRef, PodWrites, Wake, WriteOutcome};
 use crate::metrics::Metrics;
 use crate::model::{EquivalenceClass, Pod, PodUid, Tick};
-use crate::writer::Clock;
+use crate::runtime::Clock;
 
 pub use action::{Action, ActionKind, ActionOutcome, OnDone, Record, StillNeeded, WhyOff, Write};
 pub use breaker::BreakerState;

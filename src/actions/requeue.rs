@@ -8,7 +8,7 @@ use super::{Action, ActionKind, ActionOutcome, Actor};
 use crate::engine::{Decider, Nominates, Requeue};
 use crate::metrics::Metrics;
 use crate::model::{Pod, Tick};
-use crate::writer::SharedState;
+use crate::runtime::SharedState;
 
 /// How often unschedulable pods are looked at.
 const PERIOD: Duration = Duration::from_millis(50);

@@ -6,7 +6,7 @@ use super::{Action, ActionKind, ActionOutcome, Actor};
 use crate::engine::{Decider, SteerAction, SteerOutcome, SteerRecord, View, Wrote};
 use crate::metrics::Metrics;
 use crate::model::{EquivalenceClass, Tick};
-use crate::writer::SharedState;
+use crate::runtime::SharedState;
 
 /// What the actor is to do about a steer. The decider learns the outcome, and then `tell` does.
 pub fn action(

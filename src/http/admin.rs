@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::model::Pod;
 use crate::nominator::NominatorVerdict;
 use crate::policy::{Diagnostic, Severity};
-use crate::writer::SharedState;
+use crate::runtime::SharedState;
 
 /// One line of `/readyz?verbose`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -20,7 +20,7 @@ use super::wire::BindArgs;
 use crate::k8s::writes::{BindOutcome, PodRef, PodWrites};
 use crate::metrics::Metrics;
 use crate::model::{PodUid, Reason};
-use crate::writer::SharedState;
+use crate::runtime::SharedState;
 
 /// What a [`Binder`] does, once it is done.
 pub type BindFuture<'a> = Pin<Box<dyn Future<Output = BindOutcome> + Send + 'a>>;

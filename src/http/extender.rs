@@ -19,7 +19,7 @@ use super::wire::{self, PodArgs};
 use crate::k8s::decode;
 use crate::metrics::Metrics;
 use crate::nominator::Nominator;
-use crate::writer::SharedState;
+use crate::runtime::SharedState;
 
 /// What filter answers before the first lists are in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

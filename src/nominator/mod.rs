@@ -33,7 +33,7 @@ use crate::engine::{Decider, NoTarget, View};
 use crate::metrics::Metrics;
 use crate::model::{EquivalenceClass, Pod, PodUid, Tick};
 use crate::policy::NominateAhead;
-use crate::writer::SharedState;
+use crate::runtime::SharedState;
 
 pub use nominations::NominationEnd;
 

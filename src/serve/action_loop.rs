@@ -17,7 +17,7 @@ use crate::k8s::client::KubeconfigSource;
 use crate::k8s::lease::LeaseClient;
 use crate::k8s::writes::PodWrites;
 use crate::metrics::Metrics;
-use crate::writer::Clock;
+use crate::runtime::Clock;
 
 /// A right that is missing is looked for this often.
 const RIGHTS_PAUSE: Duration = Duration::from_secs(60);

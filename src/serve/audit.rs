@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::k8s::WatchHealth;
 use crate::model::Kind;
-use crate::writer::WriterHandle;
+use crate::runtime::WriterHandle;
 
 /// Between the lists of two kinds, so that they do not come as one burst.
 const BETWEEN_KINDS: Duration = Duration::from_secs(1);

@@ -58,7 +58,8 @@ use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
 use crate::nominator::Nominator;
-use crate::writer::{self, SharedState, WriterHandle};
+use crate::replica::Replica;
+use crate::runtime::{self, Clock, SharedState, WriterHandle};
 
 pub use action_loop::LeaseSource;
 pub use config::{BadConfig, OtherExtendersSource, PolicySource, ServeConfig};
@@ -110,9 +111,11 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let tls = tls.transpose()?.map(Arc::new);
     let scheduler = config.other_extenders.load(listen)?;
     let decider = Decider::default().beside(scheduler.other_extenders);
-    let shared = Arc::new(profiles::shared(&config.other_extenders, first.plan.clone(), decider)?);
+    let profiles = profiles::of(&config.other_extenders)?;
+    let replica = Replica::new(first.plan.clone(), profiles, decider);
+    let (shared, writing) = SharedState::of(replica, Clock::start());
     let health = Arc::new(WatchHealth::default());
-    let (handle, writer) = writer::spawn(shared.clone(), metrics.clone());
+    let (handle, writer) = runtime::spawn(writing, shared.clone(), metrics.clone());
     let stop = signals::listen().context("cannot listen for signals")?;
 
     let policy = Arc::new(PolicyState::new(&first, last_good));

@@ -10,11 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{BadConfig, OtherExtendersSource};
-use crate::engine::Decider;
 use crate::k8s;
 use crate::model::{Profile, Profiles};
-use crate::policy::Plan;
-use crate::writer::{Clock, SharedState};
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -84,17 +81,13 @@ struct DefaultSpread {
     when_unsatisfiable: String,
 }
 
-/// A shared state of a kube-scheduler that is configured so; where its configuration is not given, nothing is known of it.
-pub(super) fn shared(
-    source: &OtherExtendersSource,
-    plan: Arc<Plan>,
-    decider: Decider,
-) -> Result<SharedState, BadConfig> {
+/// The profiles of kube-scheduler. They are empty if its configuration is not given.
+pub(super) fn of(source: &OtherExtendersSource) -> Result<Arc<Profiles>, BadConfig> {
     let profiles = match source {
         OtherExtendersSource::SchedulerConfig { path, .. } => read(path)?,
         OtherExtendersSource::Told(_) => Profiles::default(),
     };
-    Ok(SharedState::new(plan, decider, Clock::start()).with_profiles(Arc::new(profiles)))
+    Ok(Arc::new(profiles))
 }
 
 /// Reads the file. What else is in it is none of our business here.

@@ -17,7 +17,7 @@ use crate::http::{PolicyOnDisk, PolicySourceKind};
 use crate::k8s::events::{EventSeverity, Events, Regarding};
 use crate::metrics::Metrics;
 use crate::policy::{self, Compiled, Diagnostic, Severity as Level};
-use crate::writer::WriterHandle;
+use crate::runtime::WriterHandle;
 
 /// How often the file is read. A change must look the same twice, so that one that is being written
 /// is not taken for broken: in force within 1 s, and never later than 2.

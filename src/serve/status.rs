@@ -13,7 +13,7 @@ use crate::k8s::{RefusedWatch, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
 use crate::nominator::Nominator;
-use crate::writer::{self, SharedState};
+use crate::runtime::{self, SharedState};
 
 /// How often gauges follow what they show.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -204,7 +204,7 @@ pub(super) async fn refresh(
             steering.follow(&obstacles(&shared, &acting), &metrics);
             steering.warn(shared.view().plan.steers(), acting.preempt_verb);
         }
-        writer::count(&metrics, &shared.view().snapshot);
+        runtime::count(&metrics, &shared.view().snapshot);
         tokio::time::sleep(REFRESH).await;
     }
 }

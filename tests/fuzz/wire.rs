@@ -15,7 +15,8 @@ use sigma::k8s::{decode, slim::SlimNode, slim::SlimPod};
 use sigma::metrics::Metrics;
 use sigma::model::Change;
 use sigma::policy::compile;
-use sigma::writer::{Clock, SharedState, WriterHandle, spawn};
+use sigma::replica::Replica;
+use sigma::runtime::{Clock, SharedState, WriterHandle, spawn};
 use tokio::runtime::Runtime;
 
 use crate::harness::{Target, files};
@@ -44,9 +45,10 @@ impl Site {
         let plan = compile("policy.yaml", POLICY.as_bytes()).map_err(|it| format!("{it:?}"));
         let plan = plan.expect("a valid policy").plan;
         let decider = fast_paths.on_decider(Decider::default());
-        let shared = Arc::new(SharedState::new(plan, decider, Clock::start()));
+        let replica = Replica::new(plan, Arc::default(), decider);
+        let (shared, writing) = SharedState::of(replica, Clock::start());
         let writer = runtime.block_on(async {
-            let (writer, _) = spawn(shared.clone(), metrics.clone());
+            let (writer, _) = spawn(writing, shared.clone(), metrics.clone());
             for change in cluster() {
                 writer.changes().send(change).await.expect("the writer runs");
             }

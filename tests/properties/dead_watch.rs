@@ -245,7 +245,7 @@ proptest! {
         }
         // Once all is seen, nothing is held but by pods that wait.
         it.lives();
-        prop_assert_eq!(it.site.state.audit(), []);
+        prop_assert_eq!(it.site.writing.audit(), []);
         for (pod, _) in &it.bound {
             prop_assert!(!it.site.decider.is_held(pod.uid));
         }

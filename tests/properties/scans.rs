@@ -7,15 +7,13 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use sigma::rules::{Share, SpreadKey, SpreadParams};
 
-use crate::cluster::ClusterState;
 use crate::config;
 use crate::engine::{Answer, Decider, Naming, Nominates, View};
-use crate::model::{
-    Change, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, TaintValue, Tick, Toleration,
-};
+use crate::model::{DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, TaintValue, Tick, Toleration};
 use crate::policy::{
     ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
 };
+use crate::replica::Replica;
 use crate::server::{Op, Server, ops, pod_like, pools};
 use crate::testing::amounts;
 
@@ -69,12 +67,10 @@ fn settings(look: u8) -> Settings {
     }
 }
 
-/// A decider that scans and one that does not, on the same views.
+/// A replica that keeps what it found, and one that looks at every node for every decision.
 pub(crate) struct Twins {
-    state: ClusterState,
-    view: View,
-    scanning: Decider,
-    looking: Decider,
+    scanning: Replica,
+    looking: Replica,
     next_uid: u128,
     num_scanned: u64,
     /// Of these, how many left nodes out by a shortlist.
@@ -87,16 +83,12 @@ pub(crate) struct Twins {
 
 impl Twins {
     pub(crate) fn new() -> Self {
-        let mut state = ClusterState::default();
         // With no pool, a class that names its pools may go nowhere.
         let plan = Plan::build(&settings(1), String::new());
-        state.apply(Change::PoolsSet(plan.pools.clone()));
-        let (snapshot, _) = state.publish();
+        let replica = |decider| Replica::new(plan.clone(), Arc::default(), decider);
         Self {
-            state,
-            view: View { snapshot, plan, plan_generation: 1 },
-            scanning: Decider::default(),
-            looking: Decider::default().without_equivalence_cache(),
+            scanning: replica(Decider::default()),
+            looking: replica(Decider::default().without_equivalence_cache()),
             next_uid: 1000,
             num_scanned: 0,
             num_shortened: 0,
@@ -107,26 +99,24 @@ impl Twins {
 
     /// What is known, and what is held.
     pub(crate) fn decider(&self) -> &Decider {
-        &self.scanning
+        &self.scanning.decider
     }
 
-    pub(crate) fn view(&self) -> &View {
-        &self.view
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.scanning.view()
     }
 
     pub(crate) fn step(&mut self, server: &mut Server, op: &Op) {
-        for change in server.step(op) {
-            self.state.apply(change);
-        }
-        if let Op::Pools(look) = op {
-            self.view.plan = Plan::build(&settings(*look), String::new());
-            self.view.plan_generation += 1;
-        }
-        let (snapshot, confirmed) = self.state.publish();
-        self.view.snapshot = snapshot;
-        for it in confirmed {
-            self.scanning.confirm(it);
-            self.looking.confirm(it);
+        let plan = match op {
+            Op::Pools(look) => Some(Plan::build(&settings(*look), String::new())),
+            _ => None,
+        };
+        let changes = server.step(op);
+        for twin in [&mut self.scanning, &mut self.looking] {
+            if let Some(plan) = &plan {
+                twin.set_plan(plan.clone());
+            }
+            twin.see(changes.iter().cloned());
         }
     }
 
@@ -146,12 +136,13 @@ impl Twins {
         let tolerations = if look % 9 < 4 { [all].into() } else { Box::default() };
         let pod = Pod { uid: PodUid(uid), name, terminal: false, tolerations, ..like };
         // Named more than once, so that a few nodes are many names: else no template is scanned.
-        let rows = self.view.snapshot.capacity() as u32;
+        let view = self.view();
+        let rows = view.snapshot.capacity() as u32;
         let nodes = (0..NAMED).flat_map(|_| (0..rows).rev()).map(NodeOrd);
         let nodes: Vec<NodeOrd> = nodes.chain([NodeOrd::UNKNOWN]).collect();
         let pod = Arc::new(pod);
-        let scanned = self.scanning.filter(&self.view, &pod, &nodes, now);
-        let looked = self.looking.filter(&self.view, &pod, &nodes, now);
+        let scanned = self.scanning.decider.filter(&view, &pod, &nodes, now);
+        let looked = self.looking.decider.filter(&view, &pod, &nodes, now);
         self.num_scanned += u64::from(scanned.from_scan);
         let is_shortened = scanned.naming == Naming::Best
             && scanned.accepted.len() < scanned.tally.kept() as usize;
@@ -160,24 +151,24 @@ impl Twins {
         prop_assert_eq!(Answer { from_scan: false, ..scanned }, looked);
         if scores {
             prop_assert_eq!(
-                self.scanning.prioritize(&self.view, &pod, &nodes),
-                self.looking.prioritize(&self.view, &pod, &nodes)
+                self.scanning.decider.prioritize(&view, &pod, &nodes),
+                self.looking.decider.prioritize(&view, &pod, &nodes)
             );
         }
-        let best = self.scanning.best_anywhere(&self.view, &pod);
-        prop_assert_eq!(best, self.looking.best_anywhere(&self.view, &pod));
+        let best = self.scanning.decider.best_anywhere(&view, &pod);
+        prop_assert_eq!(best, self.looking.decider.best_anywhere(&view, &pod));
         self.num_best += u64::from(best.is_some());
         prop_assert_eq!(
-            self.scanning.expire(&self.view, now),
-            self.looking.expire(&self.view, now)
+            self.scanning.decider.expire(&view, now),
+            self.looking.decider.expire(&view, now)
         );
         self.ask_about_one(&pod)?;
         let requeues = |decider: &mut Decider, view: &View| {
             decider.requeues(view, Nominates::NONE, now, 4, 100)
         };
         prop_assert_eq!(
-            requeues(&mut self.scanning, &self.view),
-            requeues(&mut self.looking, &self.view)
+            requeues(&mut self.scanning.decider, &view),
+            requeues(&mut self.looking.decider, &view)
         );
         Ok(())
     }
@@ -188,16 +179,17 @@ impl Twins {
         self.next_uid += 1;
         let (uid, name) = (PodUid(self.next_uid), format!("asked-{}", self.next_uid).into());
         let pod = Arc::new(Pod { uid, name, node: None, terminating: false, ..like.clone() });
-        let nodes: Vec<NodeOrd> = self.view.snapshot.live_nodes().collect();
+        let view = self.view();
+        let nodes: Vec<NodeOrd> = view.snapshot.live_nodes().collect();
         let Some(offered) = nodes.get(self.next_uid as usize % nodes.len().max(1)) else {
             return Ok(());
         };
         // `explain` knows more of nodes that were not offered than the rules do.
         let other = Arc::new(Pod { uid: PodUid(u128::MAX), ..Pod::clone(&pod) });
-        let closest = self.looking.filter(&self.view, &other, &nodes, Tick(0)).tally.closest();
-        self.looking.release(other.uid);
-        for decider in [&mut self.scanning, &mut self.looking] {
-            let answer = decider.filter(&self.view, &pod, &[*offered], Tick(0));
+        let closest = self.looking.decider.filter(&view, &other, &nodes, Tick(0)).tally.closest();
+        self.looking.decider.release(other.uid);
+        for decider in [&mut self.scanning.decider, &mut self.looking.decider] {
+            let answer = decider.filter(&view, &pod, &[*offered], Tick(0));
             if let Some((_, reason)) = answer.refused {
                 prop_assert_eq!(Some(reason), closest);
                 self.num_refused += 1;

@@ -180,7 +180,7 @@ fn targets_among_everything_that_may_happen_are_what_pods_get_one_by_one() {
             })
         });
         let pods: Vec<_> = pods.collect();
-        found.note(&compare(twins.decider(), twins.view(), &pods)?);
+        found.note(&compare(twins.decider(), &twins.view(), &pods)?);
         Ok(())
     });
     found.assert_enough(tested);

@@ -17,7 +17,7 @@ use sigma::k8s::lease::LeaseClient;
 use sigma::k8s::writes::PodWrites;
 use sigma::metrics::Metrics;
 use sigma::model::{Pod, Tick};
-use sigma::writer::Clock;
+use sigma::runtime::Clock;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -19,8 +19,9 @@ use sigma::model::{
 use sigma::policy::{
     ClassSettings, Grant, NamespaceSelector, Plan, PoolSettings, Role, Settings, default_class,
 };
+use sigma::replica::Replica;
 use sigma::rules::Share;
-use sigma::writer::{Clock, SharedState, WriterHandle, spawn};
+use sigma::runtime::{Clock, SharedState, WriterHandle, spawn};
 
 pub(crate) const GIB: i64 = 1 << 30;
 
@@ -121,8 +122,9 @@ impl Site {
         };
         change(&mut options);
         let decider = options.fast_paths.on_decider(Decider::default());
-        let shared = Arc::new(SharedState::new(plan, decider, Clock::start()));
-        let (writer, _) = spawn(shared.clone(), metrics.clone());
+        let replica = Replica::new(plan, Arc::default(), decider);
+        let (shared, writing) = SharedState::of(replica, Clock::start());
+        let (writer, _) = spawn(writing, shared.clone(), metrics.clone());
         let app = Extender::new(shared.clone(), metrics.clone(), options);
         let site = Self { shared, metrics, writer, ready, app };
         let bad = Node { conditions: Conditions::NOT_READY, ..node("bad1", "metal") };

@@ -19,9 +19,10 @@ use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::{Change, Kind, Pod, PodUid};
 use crate::policy::Plan;
+use crate::replica::Replica;
+use crate::runtime::{self, Clock, SharedState, WriterHandle};
 use crate::serve::background_runtime;
 use crate::sim::Cluster;
-use crate::writer::{self, Clock, SharedState, WriterHandle};
 
 /// Longest wait until a change that was sent is visible. Reaching it is a bug or a machine that
 /// stands still, not slowness.
@@ -59,11 +60,12 @@ impl LoopbackExtender {
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
         let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
         let decider = fast_paths.on_decider(timeless_decider());
-        let shared = Arc::new(SharedState::new(plan, decider, Clock::start()));
+        let replica = Replica::new(plan, Arc::default(), decider);
+        let (shared, writing) = SharedState::of(replica, Clock::start());
         let background = background_runtime().context("cannot start a runtime")?;
         let (writer, _task) = {
             let _in_it = background.enter();
-            writer::spawn(shared.clone(), metrics.clone())
+            runtime::spawn(writing, shared.clone(), metrics.clone())
         };
         let (stop, stopped) = oneshot::channel();
         let (served, counted) = (shared.clone(), metrics.clone());

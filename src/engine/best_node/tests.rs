@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{Change, DomainLevel, NodeMatcher, PodUid, PoolOrd};
-use crate::policy::{ClassSettings, Plan, PoolSettings, Settings, default_class};
+use crate::policy::{ClassSettings, PoolSettings, Settings, default_class};
 use crate::testing::{TestReplica, image, node, placed, pod, replica, seen_node, seen_pod};
 
 const NUM_NODES: u64 = 24;
@@ -74,8 +74,7 @@ fn what_is_kept_is_what_a_look_at_all_nodes_finds() {
         site.see([change]);
         if step % 400 == 399 {
             let order = [None, Some(0), Some(1)][numbers.below(3) as usize];
-            site.view.plan = Plan::build(&settings(order), String::new());
-            site.view.plan_generation += 1;
+            site.set_policy(&settings(order));
         }
         let asked = asked(&mut numbers, 100_000 + step);
         let best = site.decider.best_anywhere(&site.view, &asked);

@@ -6,7 +6,7 @@ use crate::model::{
     Change, Conditions, DomainLevel, LabelOperator, Node, NodeMatcher, PoolOrd, Requirement, Tick,
     UnschedulableCondition,
 };
-use crate::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, default_class};
+use crate::policy::{ClassSettings, Grant, PoolSettings, Role, Settings, default_class};
 use crate::rules::{CATALOGUE, Share, SpreadKey, SpreadParams};
 use crate::testing::{TestReplica, amounts, node, placed, pod, replica, seen_node, seen_pod};
 
@@ -159,8 +159,7 @@ fn all_nodes_are_looked_at_once_a_refused_pod_and_not_at_each_attempt() {
     // Another policy has another word.
     let mut open = settings();
     open.classes[0].pools = None;
-    site.view.plan = Plan::build(&open, String::new());
-    site.view.plan_generation += 1;
+    site.set_policy(&open);
     let full = Pod { requests: pod(11, 99).requests, ..refused };
     assert_eq!(site.filter(&full, &["s1"], dwell * 2 + 1), Err(Reason::Insufficient));
 }

@@ -14,10 +14,9 @@ mod late;
 
 impl TestReplica {
     /// Puts another policy in force.
-    fn set_policy(&mut self, settings: &Settings) {
-        self.view.plan = Plan::build(settings, String::new());
-        self.view.plan_generation += 1;
-        self.see([Change::PoolsSet(self.view.plan.pools.clone())]);
+    pub(crate) fn set_policy(&mut self, settings: &Settings) {
+        self.writing.set_plan(Plan::build(settings, String::new()));
+        self.publish();
     }
 
     /// The pods that are requeued now.

@@ -308,8 +308,7 @@ fn switched_off_nobody_waits_any_longer() {
     site.sent(&me, 0);
     let mut settings = settings(false);
     settings.classes[0].steering = Some(Steering::OFF);
-    site.view.plan = crate::policy::Plan::build(&settings, String::new());
-    site.view.plan_generation += 1;
+    site.set_policy(&settings);
     site.decider.expire_steers(&site.view, Tick(50));
     assert_eq!((site.outcome(&me), site.requeues(50)), (Some(SteerOutcome::Off), 1));
     let answer = site.asked(&pod(2, 1), &WINDOW, ACTS, 60);
@@ -323,8 +322,7 @@ fn switched_on_it_is_for_pods_that_were_refused_before_too() {
     let mut settings = settings(false);
     let mut switch = |site: &mut TestReplica, steering| {
         settings.classes[0].steering = Some(steering);
-        site.view.plan = crate::policy::Plan::build(&settings, String::new());
-        site.view.plan_generation += 1;
+        site.set_policy(&settings);
     };
     switch(&mut site, Steering::OFF);
     assert_eq!(site.asked(&me, &WINDOW, ACTS, 0).unsteered, None);

@@ -7,8 +7,9 @@ use super::*;
 use crate::engine::Decider;
 use crate::model::{Change, Kind, Pod};
 use crate::policy::compile;
+use crate::replica::Replica;
+use crate::runtime::{Clock, spawn};
 use crate::testing::{node, pod};
-use crate::writer::{Clock, spawn};
 
 const POLICY: &str = "
 apiVersion: sigma.io/v1alpha1
@@ -23,9 +24,10 @@ classes:
 async fn admin() -> Router {
     let compiled = compile("test.yaml", POLICY.as_bytes());
     let plan = compiled.map(|it| it.plan).unwrap_or_else(|faults| unreachable!("{faults:?}"));
-    let shared = Arc::new(SharedState::new(plan, Decider::default(), Clock::start()));
+    let replica = Replica::new(plan, Arc::default(), Decider::default());
+    let (shared, writing) = SharedState::of(replica, Clock::start());
     let metrics = Arc::new(Metrics::new().unwrap_or_else(|error| unreachable!("{error}")));
-    let (writer, _) = spawn(shared.clone(), metrics.clone());
+    let (writer, _) = spawn(writing, shared.clone(), metrics.clone());
     let mut changes: Vec<Change> = Kind::ALL.into_iter().map(Change::RelistBegin).collect();
     let one = node("n-1", &[("node.kubernetes.io/instance-type", "ecs.g7")]);
     changes.push(Change::NodeSeen(Box::new(one)));

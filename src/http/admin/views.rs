@@ -9,7 +9,7 @@ use crate::actions::Leading;
 use crate::engine::{self, Decider, NodeExplanation, View};
 use crate::model::{Amounts, CannotJudge, DomainLevel, NodeOrd, Pod, PodUid, PoolOrd, Reason};
 use crate::policy::{Class, Diagnostic, Role};
-use crate::writer::SharedState;
+use crate::runtime::SharedState;
 
 /// Most nodes that an explanation shows in full.
 const MAX_BEST: usize = 5;

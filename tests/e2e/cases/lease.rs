@@ -14,7 +14,7 @@ use sigma::k8s::events::Events;
 use sigma::k8s::lease::LeaseClient;
 use sigma::k8s::writes::PodWrites;
 use sigma::metrics::Metrics;
-use sigma::writer::Clock;
+use sigma::runtime::Clock;
 use tokio::sync::oneshot;
 
 use super::Facts;
