@@ -100,13 +100,13 @@ fn carry_out(state: &mut ClusterState, events: Vec<Change>) {
 fn listed(fleet: &Fleet) -> ClusterState {
     let mut state = ClusterState::default();
     let mut text = Vec::new();
-    for kind in [Kind::Nodes, Kind::Pods] {
+    for kind in [Kind::NODES, Kind::PODS] {
         state.apply(Change::RelistBegin(kind));
         for number in fleet.numbers(kind, Fleet::version(0)) {
             text.clear();
             fleet.write_listed(&mut text, kind, number);
             state.apply(match kind {
-                Kind::Nodes => {
+                Kind::NODES => {
                     let slim: SlimNode = serde_json::from_slice(&text).expect("JSON");
                     Change::NodeSeen(Box::new(decode::node(&slim).expect("a node")))
                 }

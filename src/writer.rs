@@ -9,6 +9,7 @@
 //! Order matters and is kept here alone: a World is stored before what it confirmed is queued, and the
 //! decider drains the queue before it loads a World. So a hold ends only once the snapshot counts it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -52,7 +53,9 @@ pub struct SharedState {
     view: ArcSwap<View>,
     confirmed: Mutex<Vec<Confirmed>>,
     decider: Mutex<Decider>,
-    listed: [AtomicBool; Kind::ALL.len()],
+    listed: Mutex<BTreeSet<Kind>>,
+    /// Every required kind is listed.
+    synced: AtomicBool,
     /// The process's clock.
     pub clock: Clock,
 }
@@ -70,7 +73,8 @@ impl SharedState {
             view: ArcSwap::from_pointee(view),
             confirmed: Mutex::default(),
             decider: Mutex::new(decider),
-            listed: Default::default(),
+            listed: Mutex::default(),
+            synced: AtomicBool::new(false),
             clock,
         }
     }
@@ -87,12 +91,19 @@ impl SharedState {
 
     /// True once a complete list of this kind is in what [`SharedState::view`] gives.
     pub fn listed(&self, kind: Kind) -> bool {
-        self.listed[kind as usize].load(Ordering::Acquire)
+        lock(&self.listed).contains(&kind)
     }
 
     /// True once every kind that is needed was listed: decisions are made on the whole cluster.
     pub fn synced(&self) -> bool {
-        Kind::NEEDED.into_iter().all(|kind| self.listed(kind))
+        self.synced.load(Ordering::Acquire)
+    }
+
+    fn note_listed(&self, kind: Kind) {
+        let mut listed = lock(&self.listed);
+        listed.insert(kind);
+        let is_synced = Kind::REQUIRED.iter().all(|kind| listed.contains(kind));
+        self.synced.store(is_synced, Ordering::Release);
     }
 
     /// The World as last published.
@@ -282,7 +293,7 @@ impl Writer {
             self.unpublished |= applied.changed;
             listed.extend(ended);
             if let Some(kind) = ended.filter(|_| applied.swept > 0) {
-                let lost = self.metrics.lost_deletes.with_label_values(&[kind.resource()]);
+                let lost = self.metrics.lost_deletes.with_label_values(&[kind.name]);
                 lost.inc_by(applied.swept as u64);
             }
         }
@@ -290,9 +301,7 @@ impl Writer {
         if self.unpublished && (is_due || !listed.is_empty()) {
             self.publish();
         }
-        for kind in listed {
-            self.shared.listed[kind as usize].store(true, Ordering::Release);
-        }
+        listed.into_iter().for_each(|kind| self.shared.note_listed(kind));
     }
 
     fn take(&mut self, input: Input) {
@@ -337,18 +346,15 @@ impl Writer {
 /// Shows the size of what was published.
 pub fn count(metrics: &Metrics, snapshot: &Snapshot) {
     let nodes = snapshot.num_nodes;
-    let (num_claims, num_volumes) = snapshot.volumes.counts();
-    for (kind, count) in [
+    let counts = [
         ("nodes", nodes),
         ("pods", snapshot.num_pods),
         ("pending_pods", snapshot.pending.len()),
         ("nominations", snapshot.nominees.len()),
         ("apps", snapshot.apps.len()),
         ("namespaces", snapshot.namespaces.len()),
-        ("bound_claims", num_claims),
-        ("volumes", num_volumes),
-        ("device_classes", snapshot.device_classes.num()),
-    ] {
+    ];
+    for (kind, count) in counts.into_iter().chain(snapshot.tables.counts()) {
         metrics.state_objects.with_label_values(&[kind]).set(count as i64);
     }
     metrics.snapshot_generation.set(snapshot.generation.0 as i64);

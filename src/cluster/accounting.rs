@@ -11,7 +11,7 @@ use super::ports::{self, PortRow};
 use super::snapshot::{Columns, ExtendedColumn};
 use super::state::{ClusterState, Confirmed};
 use crate::model::{
-    Amounts, DomainLevel, DomainOrd, Kind, LabelSet, Node, NodeOrd, PodUid, PoolOrd, PoolSpec, mix,
+    Amounts, DomainLevel, DomainOrd, LabelSet, Node, NodeOrd, PodUid, PoolOrd, PoolSpec, mix,
 };
 
 /// Most extended resources that are counted; what comes later is left to kube-scheduler alone.
@@ -26,7 +26,7 @@ impl ClusterState {
     pub(super) fn node_seen(&mut self, mut node: Node) -> bool {
         let ord = self.intern(&node.name);
         let at = ord.index();
-        let (stamp, version) = (self.epochs[Kind::Nodes as usize], node.resource_version);
+        let (stamp, version) = (self.node_list, node.resource_version);
         if let Some(seen) = self.seen_nodes.get_mut(&ord)
             && !seen.admits(version, stamp)
         {

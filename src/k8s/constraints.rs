@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::features;
 use super::slim::{Pairs, SlimContainer, SlimPod, SlimPodSpec, count, list, nullable, pairs};
-use super::volumes::SlimVolume;
+use super::pod_volumes::SlimVolume;
 use crate::model::{
     CannotJudge, Constraints, HashedText, HostPort, LabelOperator, LabelSet, Namespaces, NodeTerm,
     PodAffinityTerm, Protocol, Requirement, Selector, SpreadTerm,

@@ -50,7 +50,7 @@ async fn after(pages: Vec<FakeAnswer>, events: &[String]) -> Arc<Snapshot> {
     let fake = Fake::start(script).await;
     let (out, mut changes) = mpsc::channel(1);
     let health = Arc::new(WatchHealth::default());
-    spawn_with(client_on(fake.port()), Kind::Pods, out, health, WatchOptions::default());
+    spawn_with(client_on(fake.port()), Kind::PODS, out, health, WatchOptions::default());
     let mut state = ClusterState::default();
     loop {
         let change = timeout(SOON, changes.recv()).await.ok().flatten().expect("a change");

@@ -7,52 +7,68 @@ mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Response;
 use kube::Client;
+use kube::client::Body;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::model::{Change, Kind};
+use crate::model::Change;
 
 use super::deadline::Deadline;
-use super::health::WatchHealth;
+use super::health::{KindCell, WatchHealth};
+use super::kinds::{KindSource, KindSpec, Version};
 use super::list_watch::{self, ListWatch, ListWatchRequest, WatchEnd, WatchFailure, WatchOptions};
-use super::objects::{self, DecodedObject, First};
+use super::objects::{self, DecodedObject, First, ObjectReader};
 use super::page::{Page, PagePart};
 use super::warnings::Warnings;
 use super::watch_freshness::{FreshnessChange, WatchFreshness};
+use super::{discovery, poll};
 use super::wire::{self, Line, Lines, RawEvent};
 
 /// How long a list that was asked for waits for a pause of the watch, at most.
 const RELIST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Watches one kind for as long as `out` has a receiver.
+/// Follows one kind for as long as `out` has a receiver.
 pub fn spawn(
     client: Client,
-    kind: Kind,
+    spec: &KindSpec,
     out: mpsc::Sender<Change>,
     health: Arc<WatchHealth>,
 ) -> JoinHandle<()> {
-    spawn_with(client, kind, out, health, WatchOptions::default())
+    spawn_with(client, spec, out, health, WatchOptions::default())
 }
 
 /// As [`spawn`], with other times and sizes.
 pub fn spawn_with(
     client: Client,
-    kind: Kind,
+    spec: &KindSpec,
     out: mpsc::Sender<Change>,
     health: Arc<WatchHealth>,
     options: WatchOptions,
 ) -> JoinHandle<()> {
+    let (version, reader) = match spec.source {
+        KindSource::Watch(version, reader) => (version, reader),
+        KindSource::Poll(interval, call) => {
+            let cell = health.cell(spec.kind);
+            return tokio::spawn(poll::run(spec.kind, out, cell, interval, move || call(client.clone())));
+        }
+    };
     let list_watch = ListWatch::new(&options);
     let started = Instant::now();
     let sight = WatchFreshness::new(&options, started);
     let (warnings, failures) = Default::default();
     let driver = Reflector {
         client,
-        kind,
+        spec: *spec,
+        reader,
+        path: discovery::fixed_path(spec.kind, version),
+        version,
+        has_listed: false,
         out,
+        cell: health.cell(spec.kind),
         health,
         options,
         list_watch,
@@ -61,16 +77,23 @@ pub fn spawn_with(
         begun: started,
         warnings,
         failures,
-        forbidden: false,
     };
     tokio::spawn(driver.run())
 }
 
 struct Reflector {
     client: Client,
-    kind: Kind,
+    spec: KindSpec,
+    reader: ObjectReader,
+    version: Version,
+    /// The kind's path in the API, if it is known.
+    path: Option<String>,
+    /// A list of this path is complete.
+    has_listed: bool,
     out: mpsc::Sender<Change>,
     health: Arc<WatchHealth>,
+    /// The kind's part of the health.
+    cell: Arc<KindCell>,
     options: WatchOptions,
     list_watch: ListWatch,
     sight: WatchFreshness,
@@ -79,8 +102,6 @@ struct Reflector {
     begun: Instant,
     warnings: Warnings,
     failures: Warnings,
-    /// It was said that we may not list the kind.
-    forbidden: bool,
 }
 
 /// Nobody receives any more.
@@ -103,7 +124,7 @@ enum Heard {
 impl Reflector {
     async fn run(mut self) {
         while self.turn().await.is_ok() {}
-        tracing::debug!(kind = self.kind.resource(), "watch ends: nobody receives any more");
+        tracing::debug!(kind = self.spec.kind.name, "watch ends: nobody receives any more");
     }
 
     /// One request, and the pause after it.
@@ -118,22 +139,19 @@ impl Reflector {
         let Some(end) = end else { return Ok(()) };
         let word = self.sight.ended(Instant::now(), &end);
         self.say(word).await?;
-        let mut wait = self.list_watch.ended(&end, self.started.elapsed(), fastrand::f64());
+        if let WatchEnd::Failed(failure) = &end
+            && self.is_absence(failure)
+        {
+            self.path = discovery::fixed_path(self.spec.kind, self.version);
+            self.is_absent(failure.code, &failure.text).await?;
+            return self.rest(self.options.absent_pause).await;
+        }
+        let wait = self.list_watch.ended(&end, self.started.elapsed(), fastrand::f64());
         // No pause means that the next request is another one: the server does not stream lists.
         if let WatchEnd::Failed(failure) = end
             && !wait.is_zero()
         {
-            // A server that starts refuses everybody for a moment.
-            let was_listed = self.health.kind(self.kind).listed;
-            if self.kind == Kind::DeviceClasses && failure.code == Some(404) {
-                wait = self.options.forbidden_pause;
-                self.are_not_served(failure).await?;
-            } else if self.kind.is_optional() && !was_listed && failure.code == Some(403) {
-                wait = self.options.forbidden_pause;
-                self.do_without(failure);
-            } else {
-                self.note_failure(failure, wait);
-            }
+            self.note_failure(failure, wait);
         }
         self.rest(wait).await
     }
@@ -147,23 +165,13 @@ impl Reflector {
             tokio::select! {
                 biased;
                 () = self.out.closed() => return Err(Abandoned),
-                () = self.health.relist_requested(self.kind), if may_list => {
+                () = self.cell.relist_requested(), if may_list => {
                     self.list_watch.want_list();
                 }
                 () = sleep_until(until) => break,
             }
         }
         self.list_watch.begin_wanted_list(self.started.elapsed());
-        Ok(())
-    }
-
-    /// The API server does not know the kind, so there are no objects of it.
-    async fn are_not_served(&mut self, failure: WatchFailure) -> Result<(), Abandoned> {
-        self.send(Change::RelistBegin(self.kind)).await?;
-        self.send(Change::RelistEnd(self.kind)).await?;
-        self.update(|it| {
-            it.error = Some(format!("not served, so there are none: {}", failure.text))
-        });
         Ok(())
     }
 
@@ -186,7 +194,7 @@ impl Reflector {
             self.begin(asked).await?;
         }
         let meta = loop {
-            match timeout_at(deadline, page.next(self.kind)).await {
+            match timeout_at(deadline, page.next(self.reader)).await {
                 Ok(Ok(PagePart::Object(First::Read(read)))) => {
                     self.send_object(read.change).await?
                 }
@@ -209,11 +217,38 @@ impl Reflector {
         Ok(None)
     }
 
-    async fn open_page(&self, ask: &ListWatchRequest) -> Result<Page, WatchFailure> {
-        let what = format!("list {}", self.kind.resource());
-        let request = wire::request(self.kind, ask, &self.options);
-        let response = wire::send(&self.client, request, &what).await?;
+    async fn open_page(&mut self, ask: &ListWatchRequest) -> Result<Page, WatchFailure> {
+        let response = self.requested("list", ask).await?;
         Ok(Page::new(response.into_body(), self.options.max_object_bytes))
+    }
+
+    /// Sends a request and gives its answer. `verb` is for the text of a failure.
+    async fn requested(
+        &mut self,
+        verb: &str,
+        ask: &ListWatchRequest,
+    ) -> Result<Response<Body>, WatchFailure> {
+        let what = format!("{verb} {}", self.spec.kind.name);
+        let request = wire::request(&self.path(ask).await?, ask, &self.options);
+        let answer = wire::send(&self.client, request, &what).await;
+        if answer.as_ref().is_err_and(|it| matches!(it.code, Some(404 | 410))) {
+            self.path = discovery::fixed_path(self.spec.kind, self.version);
+        }
+        answer
+    }
+
+    /// The kind's path. A path that was looked up holds until the next list begins.
+    async fn path(&mut self, ask: &ListWatchRequest) -> Result<String, WatchFailure> {
+        let is_new =
+            matches!(ask, ListWatchRequest::Stream | ListWatchRequest::Page { after: None });
+        if is_new && std::mem::take(&mut self.has_listed) {
+            self.path = discovery::fixed_path(self.spec.kind, self.version);
+        }
+        let path = match self.path.take() {
+            Some(path) => path,
+            None => discovery::newest_path(&self.client, self.spec.kind).await?,
+        };
+        Ok(self.path.insert(path).clone())
     }
 
     /// Follows a watch, or a streamed list that becomes one, to its end.
@@ -239,7 +274,7 @@ impl Reflector {
             let wanted = self.list_watch.list_wanted_at().filter(|_| may_relist);
             let heard = tokio::select! {
                 biased;
-                () = self.health.relist_requested(self.kind), if may_relist => {
+                () = self.cell.relist_requested(), if may_relist => {
                     self.list_watch.want_list();
                     relist_by = Some(Instant::now() + RELIST_PATIENCE);
                     continue;
@@ -280,7 +315,7 @@ impl Reflector {
 
     /// The lines that answer a request.
     async fn answered(
-        &self,
+        &mut self,
         ask: &ListWatchRequest,
         asked: Instant,
         is_list: bool,
@@ -289,8 +324,8 @@ impl Reflector {
         // A watch that nobody answers is no better than a silent one, and nobody would say so.
         let clear_until = self.sight.clear_until().filter(|_| !is_list);
         let by = clear_until.unwrap_or(deadline).min(deadline);
-        let late = |_| self.failure(&format!("no answer within {:?}", by - asked));
-        timeout_at(by, self.open(ask)).await.map_err(late)?
+        let late = self.failure(&format!("no answer within {:?}", by - asked));
+        timeout_at(by, self.open(ask)).await.map_err(|_| late)?
     }
 
     /// Reads a line of a watch, or of a list.
@@ -316,12 +351,11 @@ impl Reflector {
         Ok(heard)
     }
 
-    async fn open(&self, ask: &ListWatchRequest) -> Result<Lines, WatchFailure> {
-        let what = format!("watch {}", self.kind.resource());
-        let request = wire::request(self.kind, ask, &self.options);
-        let response = wire::send(&self.client, request, &what).await?;
+    async fn open(&mut self, ask: &ListWatchRequest) -> Result<Lines, WatchFailure> {
+        let response = self.requested("watch", ask).await?;
         // An open watch ends an error, but says nothing yet about how fresh our snapshot is.
         self.update(|it| {
+            it.absent = None;
             it.num_reconnects += u64::from(matches!(ask, ListWatchRequest::Watch { .. }));
             it.error = None;
             it.refused = None;
@@ -340,7 +374,7 @@ impl Reflector {
             return Ok(Heard::Going);
         }
         if let Some(object) = wire::added_or_modified(&line)
-            && let Ok(Some((first, length))) = objects::first(self.kind, object)
+            && let Ok(Some((first, length))) = (self.reader.first)(object)
             && object[length..].trim_ascii() == b"}"
         {
             self.pass(first).await?;
@@ -356,7 +390,7 @@ impl Reflector {
         };
         match &*event.kind {
             "ADDED" | "MODIFIED" => {
-                match objects::first(self.kind, event.object.get().as_bytes()) {
+                match (self.reader.first)(event.object.get().as_bytes()) {
                     Ok(Some((first, _))) => self.pass(first).await?,
                     // It is whole JSON, or there would be no event.
                     Ok(None) => self.unreadable("unknown", "not an object"),
@@ -365,7 +399,7 @@ impl Reflector {
             }
             "DELETED" => {
                 let object = event.object;
-                self.pass(match objects::gone(self.kind, object) {
+                self.pass(match (self.reader.gone)(object) {
                     Ok(read) => First::Read(read),
                     Err(error) => First::Unread(error, object.get().as_bytes().into()),
                 })
@@ -374,7 +408,7 @@ impl Reflector {
             }
             "BOOKMARK" => return self.bookmark(event.object).await,
             "ERROR" => {
-                let what = format!("watch {}", self.kind.resource());
+                let what = format!("watch {}", self.spec.kind.name);
                 return Ok(Heard::Failed(wire::error_event(&what, event.object)));
             }
             other => self.unreadable("unknown", &format!("unknown event type {other:?}")),
@@ -418,34 +452,34 @@ impl Reflector {
         self.begun = asked;
         self.list_watch.list_begun();
         self.update(|it| it.num_relists += u64::from(it.listed));
-        self.send(Change::RelistBegin(self.kind)).await
+        self.send(Change::RelistBegin(self.spec.kind)).await
     }
 
     async fn say(&self, word: Option<FreshnessChange>) -> Result<(), Abandoned> {
         let change = match word {
             None => return Ok(()),
-            Some(FreshnessChange::Silent) => Change::WatchSilent(self.kind),
-            Some(FreshnessChange::Lost) => Change::WatchLost(self.kind),
-            Some(FreshnessChange::Back) => Change::WatchBack(self.kind),
+            Some(FreshnessChange::Silent) => Change::WatchSilent(self.spec.kind),
+            Some(FreshnessChange::Lost) => Change::WatchLost(self.spec.kind),
+            Some(FreshnessChange::Back) => Change::WatchBack(self.spec.kind),
         };
         self.send(change).await
     }
 
     async fn listed(&mut self, version: &str) -> Result<(), Abandoned> {
-        self.send(Change::RelistEnd(self.kind)).await?;
+        self.send(Change::RelistEnd(self.spec.kind)).await?;
         let word = self.sight.listed(self.begun, Instant::now());
         self.say(word).await?;
-        self.forbidden = false;
+        self.has_listed = true;
         self.list_watch.listed(self.started.elapsed());
-        let before = self.health.kind(self.kind).resource_version;
-        if self.health.listed(self.kind, list_watch::is_before(version, &before)) {
+        let before = self.cell.lock().resource_version.clone();
+        if self.health.listed(self.spec.kind, list_watch::is_before(version, &before)) {
             self.restored(&before, version);
         }
         self.update(|it| {
-            it.listed = true;
+            (it.listed, it.absent) = (true, None);
             version.clone_into(&mut it.resource_version);
         });
-        tracing::info!(kind = self.kind.resource(), version, "list complete");
+        tracing::info!(kind = self.spec.kind.name, version, "list complete");
         Ok(())
     }
 

@@ -3,69 +3,12 @@
 use std::sync::Arc;
 
 use super::ids::PodUid;
+use super::kind::{AnyFact, Fact, Kind};
 use super::node::{Namespace, Node};
 use super::pod::Pod;
 use super::pool::PoolSpec;
 use super::profiles::Profiles;
-use super::volumes::{BoundClaim, ObjectName, VolumeTopology};
-
-/// What a watch is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Nodes.
-    Nodes,
-    /// Namespaces.
-    Namespaces,
-    /// Pods of all namespaces.
-    Pods,
-    /// Persistent volumes.
-    Volumes,
-    /// Claims of all namespaces to persistent volumes.
-    Claims,
-    /// Classes of devices.
-    DeviceClasses,
-}
-
-impl Kind {
-    /// All kinds, in the order in which they are worth listing.
-    pub const ALL: [Self; 6] = [
-        Self::Nodes,
-        Self::Namespaces,
-        Self::Pods,
-        Self::Volumes,
-        Self::Claims,
-        Self::DeviceClasses,
-    ];
-    /// Those without which nothing is decided.
-    pub const NEEDED: [Self; 3] = [Self::Nodes, Self::Namespaces, Self::Pods];
-    /// Those that tell more of where pods may go. We may lack the right to them, and do without.
-    pub const OPTIONAL: [Self; 3] = [Self::Volumes, Self::Claims, Self::DeviceClasses];
-
-    /// The resource's plural name, as in an API path.
-    pub fn resource(self) -> &'static str {
-        match self {
-            Self::Nodes => "nodes",
-            Self::Namespaces => "namespaces",
-            Self::Pods => "pods",
-            Self::Volumes => "persistentvolumes",
-            Self::Claims => "persistentvolumeclaims",
-            Self::DeviceClasses => "deviceclasses",
-        }
-    }
-
-    /// The path of its group and version in the API.
-    pub fn api(self) -> &'static str {
-        match self {
-            Self::DeviceClasses => "/apis/resource.k8s.io/v1",
-            _ => "/api/v1",
-        }
-    }
-
-    /// True for one of [`Self::OPTIONAL`].
-    pub fn is_optional(self) -> bool {
-        Self::OPTIONAL.contains(&self)
-    }
-}
+use super::volumes::ObjectName;
 
 /// One alteration; `ClusterState::apply` is the only place that carries it out.
 ///
@@ -105,51 +48,38 @@ pub enum Change {
         /// The pod's identity.
         uid: PodUid,
     },
-    /// A claim was listed, added or modified.
-    ClaimSeen {
-        /// The claim.
+    /// An object of an optional kind was listed, added or modified.
+    Seen {
+        /// The kind.
+        kind: Kind,
+        /// The object.
         name: ObjectName,
-        /// What it is bound to; `None` while nobody but kube-scheduler can say where that may be.
-        bound: Option<BoundClaim>,
+        /// The part that decisions use. `None`: the object is as good as absent.
+        fact: Option<AnyFact>,
     },
-    /// A claim was deleted.
-    ClaimGone {
-        /// The claim.
+    /// An object of an optional kind was deleted.
+    Gone {
+        /// The kind.
+        kind: Kind,
+        /// The object.
         name: ObjectName,
-    },
-    /// A volume was listed, added or modified.
-    VolumeSeen {
-        /// The volume.
-        name: ObjectName,
-        /// Where it can be used; `None` where nobody but kube-scheduler can say.
-        reach: Option<Box<VolumeTopology>>,
-    },
-    /// A volume was deleted.
-    VolumeGone {
-        /// The volume.
-        name: ObjectName,
-    },
-    /// A DeviceClass was listed, added or modified.
-    DeviceClassSeen {
-        /// The class's name.
-        name: Box<str>,
-        /// Its `extendedResourceName`.
-        resource: Option<Box<str>>,
-    },
-    /// A DeviceClass was deleted.
-    DeviceClassGone {
-        /// The class's name.
-        name: Box<str>,
     },
     /// An object was listed that could not be read: what was known of it before stays.
     Unread {
         /// What it is.
         kind: Kind,
-        /// The UID of a pod, the name of anything else; of a claim after its namespace and a slash.
+        /// The UID of a pod, otherwise the name, after the namespace and a slash if there is one.
         key: Box<str>,
     },
     /// A policy with these pools is in force.
     PoolsSet(Vec<PoolSpec>),
     /// kube-scheduler is configured so.
     ProfilesSet(Arc<Profiles>),
+}
+
+impl Change {
+    /// An object of an optional kind was seen, with the fact that decisions use.
+    pub fn seen<T: Fact>(name: ObjectName, fact: Option<T>) -> Self {
+        Self::Seen { kind: T::KIND, name, fact: fact.map(AnyFact::new) }
+    }
 }

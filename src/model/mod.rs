@@ -9,6 +9,7 @@ mod constraints;
 mod equivalence;
 mod ids;
 mod image;
+mod kind;
 mod labels;
 mod node;
 mod pod;
@@ -20,7 +21,7 @@ mod requests;
 mod volumes;
 
 pub use bucket::{Rate, TokenBucket};
-pub use change::{Change, Kind};
+pub use change::Change;
 pub use constraints::{
     CannotJudge, Constraints, HostPort, LabelOperator, Namespaces, NodeTerm, PodAffinityTerm,
     Protocol, Requirement, Selector, SpreadTerm,
@@ -28,6 +29,7 @@ pub use constraints::{
 pub use equivalence::EquivalenceClass;
 pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick, mix};
 pub use image::{ImageName, NodeImage, normalized};
+pub use kind::{AnyFact, Fact, Kind};
 pub use labels::{HashedText, LabelSet};
 pub use node::{Conditions, DomainLevel, Namespace, Node, Taint, TaintEffect};
 pub use pod::{

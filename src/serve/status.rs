@@ -9,7 +9,7 @@ use super::tls_files::TlsFiles;
 use crate::actions::{Ground, Obstacle, SteeringPart};
 use crate::engine::PreemptVerb;
 use crate::http::{AdminSources, Check, PolicySourceKind};
-use crate::k8s::{RefusedWatch, WatchHealth};
+use crate::k8s::{AbsentKind, REGISTRY, RefusedWatch, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
 use crate::nominator::Nominator;
@@ -57,9 +57,10 @@ pub(super) fn sources(
 fn shown(health: &WatchHealth) -> impl Iterator<Item = Kind> {
     let is_tried = |kind: &Kind| {
         let state = health.kind(*kind);
-        !kind.is_optional() || state.last_heard.is_some() || state.error.is_some()
+        let is_asked = state.last_heard.is_some() || state.error.is_some();
+        kind.is_required() || is_asked || state.absent.is_some()
     };
-    Kind::ALL.into_iter().filter(is_tried)
+    REGISTRY.map(|it| it.kind).into_iter().filter(is_tried)
 }
 
 fn watch_check(shared: &SharedState, health: &WatchHealth, kind: Kind) -> Check {
@@ -85,12 +86,16 @@ fn watch_check(shared: &SharedState, health: &WatchHealth, kind: Kind) -> Check 
         (None, Some(error)) => detail += &format!("; {error}"),
         (None, None) => {}
     }
+    if let Some(AbsentKind { is_forbidden, text }) = state.absent {
+        let why = if is_forbidden { "no right to list it" } else { "not served" };
+        detail += &format!("; {why}, looked for again: {text}");
+    }
     if state.num_undecodable > 0 {
         let last = state.last_undecodable.unwrap_or_default();
         detail += &format!("; {} undecodable, last {last}", state.num_undecodable);
     }
-    let ok = listed || kind.is_optional();
-    Check { name: format!("watch {}", kind.resource()), ok, failing, detail }
+    let ok = listed || !kind.is_required();
+    Check { name: format!("watch {}", kind.name), ok, failing, detail }
 }
 
 /// Unready only without any policy: a last good one serves. An old pod of a rollout has one, and stays.
@@ -182,11 +187,12 @@ pub(super) async fn refresh(
     loop {
         let now = Instant::now();
         for kind in shown(&health) {
-            let (label, state) = ([kind.resource()], health.kind(kind));
+            let (label, state) = ([kind.name], health.kind(kind));
             let age = health.behind(kind, now).map_or(-1, |it| it.as_secs() as i64);
             metrics.watch_age_seconds.with_label_values(&label).set(age);
             let refused = i64::from(state.refused.is_some());
             metrics.watch_refused.with_label_values(&label).set(refused);
+            metrics.watch_absent.with_label_values(&label).set(i64::from(state.absent.is_some()));
             metrics.watch_synced.with_label_values(&label).set(i64::from(shared.listed(kind)));
             for (counter, count) in [
                 (&metrics.watch_relists, state.num_relists),

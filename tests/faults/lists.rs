@@ -112,12 +112,12 @@ fn r06_half_answers() {
         let it = Spoiled::new();
         it.site.api.stream_lists(streams);
         let part = if streams { "sendInitialEvents" } else { "?limit=" };
-        let mut nodes = Follower::start(&it, Kind::Nodes, quick.clone());
+        let mut nodes = Follower::start(&it, Kind::NODES, quick.clone());
         nodes.nodes_until_listed();
         for bytes in (0..).step_by(3) {
             let asked = it.proxy.asked(part);
             it.proxy.spoil(part, 1, Fault::Half(bytes));
-            nodes.health.request_relist(Kind::Nodes);
+            nodes.health.request_relist(Kind::NODES);
             let seen = nodes.nodes_until_listed();
             assert_eq!(seen, [["n1", "n2"].map(str::to_owned).to_vec()].into(), "at {bytes}");
             if it.proxy.asked(part) == asked + 1 {

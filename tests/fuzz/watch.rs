@@ -45,12 +45,12 @@ impl Script {
     fn read(input: &[u8]) -> Self {
         let mut parts = split(input).into_iter();
         let kind = match parts.next() {
-            Some(b"nodes") => Kind::Nodes,
-            Some(b"namespaces") => Kind::Namespaces,
-            Some(b"persistentvolumes") => Kind::Volumes,
-            Some(b"persistentvolumeclaims") => Kind::Claims,
-            Some(b"deviceclasses") => Kind::DeviceClasses,
-            _ => Kind::Pods,
+            Some(b"nodes") => Kind::NODES,
+            Some(b"namespaces") => Kind::NAMESPACES,
+            Some(b"persistentvolumes") => Kind::VOLUMES,
+            Some(b"persistentvolumeclaims") => Kind::CLAIMS,
+            Some(b"deviceclasses") => Kind::DEVICE_CLASSES,
+            _ => Kind::PODS,
         };
         let answers = parts.take(8).map(|part| {
             let at = part.iter().position(|byte| *byte == b'\n').unwrap_or(part.len());
@@ -100,12 +100,12 @@ impl Script {
 
 fn truth(kind: Kind, name: &str) -> Value {
     let mut object = match kind {
-        Kind::Nodes => nodes().swap_remove(0),
-        Kind::Namespaces => namespaces().swap_remove(0),
-        Kind::Pods => pods().swap_remove(1),
-        Kind::Volumes => persistent_volumes().swap_remove(0),
-        Kind::Claims => claims().swap_remove(0),
-        Kind::DeviceClasses => {
+        Kind::NODES => nodes().swap_remove(0),
+        Kind::NAMESPACES => namespaces().swap_remove(0),
+        Kind::PODS => pods().swap_remove(1),
+        Kind::VOLUMES => persistent_volumes().swap_remove(0),
+        Kind::CLAIMS => claims().swap_remove(0),
+        Kind::DEVICE_CLASSES => {
             json!({"metadata": {}, "spec": {"extendedResourceName": "example.com/gpu"}})
         }
     };
@@ -184,24 +184,24 @@ async fn play(input: &[u8]) -> String {
 fn is_true(state: &mut ClusterState, kind: Kind) -> bool {
     let (snapshot, _) = state.publish();
     match kind {
-        Kind::Nodes => {
+        Kind::NODES => {
             let names: Vec<&str> =
                 snapshot.live_nodes().map(|it| snapshot.names.name(it)).collect();
             names.len() == 2 && names.iter().all(|it| it.starts_with("true-"))
         }
-        Kind::Namespaces => {
+        Kind::NAMESPACES => {
             snapshot.namespaces.len() == 2 && snapshot.namespaces.contains_key("true-1")
         }
-        Kind::Pods => snapshot.num_pods == 2 && snapshot.pending.is_empty(),
-        Kind::Volumes => {
+        Kind::PODS => snapshot.num_pods == 2 && snapshot.pending.is_empty(),
+        Kind::VOLUMES => {
             let reach = snapshot.volumes.reach(ObjectName::of("", "true-1"));
             reach.is_some() && snapshot.volumes.counts() == (0, 2)
         }
-        Kind::DeviceClasses => {
+        Kind::DEVICE_CLASSES => {
             let classes = &snapshot.device_classes;
             classes.map("example.com/gpu") == Some(true) && classes.num() == 2
         }
-        Kind::Claims => {
+        Kind::CLAIMS => {
             let claim = snapshot.volumes.claim(ObjectName::of("shop", "true-1"));
             claim.is_some() && snapshot.volumes.counts() == (2, 0)
         }

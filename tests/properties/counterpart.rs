@@ -39,10 +39,10 @@ impl Model {
         match change {
             Change::RelistBegin(kind) => self.mark(*kind),
             Change::RelistEnd(kind) => self.sweep(*kind),
-            Change::WatchSilent(Kind::Pods) if self.pods_watch == Watch::Disconnected => {}
-            Change::WatchSilent(Kind::Pods) => self.pods_watch = Watch::Stale,
-            Change::WatchLost(Kind::Pods) => self.pods_watch = Watch::Disconnected,
-            Change::WatchBack(Kind::Pods) => self.pods_watch = Watch::Fresh,
+            Change::WatchSilent(Kind::PODS) if self.pods_watch == Watch::Disconnected => {}
+            Change::WatchSilent(Kind::PODS) => self.pods_watch = Watch::Stale,
+            Change::WatchLost(Kind::PODS) => self.pods_watch = Watch::Disconnected,
+            Change::WatchBack(Kind::PODS) => self.pods_watch = Watch::Fresh,
             Change::WatchSilent(_) | Change::WatchLost(_) | Change::WatchBack(_) => {}
             Change::NodeSeen(node) => self.node_seen(node),
             Change::NodeGone { name } => {
@@ -124,31 +124,31 @@ impl Model {
 
     fn mark(&mut self, kind: Kind) {
         match kind {
-            Kind::Nodes => {
+            Kind::NODES => {
                 self.nodes.values_mut().for_each(|(_, seen)| *seen = false);
             }
-            Kind::Namespaces => self.namespaces.values_mut().for_each(|(_, seen)| *seen = false),
-            Kind::Pods => {
+            Kind::NAMESPACES => self.namespaces.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::PODS => {
                 self.pods.values_mut().for_each(|(_, seen)| *seen = false);
                 self.ended.values_mut().for_each(|since| *since = false);
             }
-            Kind::Volumes => self.volumes.values_mut().for_each(|(_, seen)| *seen = false),
-            Kind::Claims => self.claims.values_mut().for_each(|(_, seen)| *seen = false),
-            Kind::DeviceClasses => {}
+            Kind::VOLUMES => self.volumes.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::CLAIMS => self.claims.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::DEVICE_CLASSES => {}
         }
     }
 
     fn sweep(&mut self, kind: Kind) {
         match kind {
-            Kind::Nodes => {
+            Kind::NODES => {
                 self.nodes.retain(|_, (_, seen)| *seen);
                 self.unread_nodes.retain(|name| self.nodes.contains_key(name));
             }
-            Kind::Namespaces => self.namespaces.retain(|_, (_, seen)| *seen),
-            Kind::Volumes => self.volumes.retain(|_, (_, seen)| *seen),
-            Kind::Claims => self.claims.retain(|_, (_, seen)| *seen),
-            Kind::DeviceClasses => {}
-            Kind::Pods => {
+            Kind::NAMESPACES => self.namespaces.retain(|_, (_, seen)| *seen),
+            Kind::VOLUMES => self.volumes.retain(|_, (_, seen)| *seen),
+            Kind::CLAIMS => self.claims.retain(|_, (_, seen)| *seen),
+            Kind::DEVICE_CLASSES => {}
+            Kind::PODS => {
                 let lost = self.pods.iter().filter(|(_, (_, seen))| !*seen);
                 self.told.extend(lost.map(|(uid, _)| Confirmed::Gone(*uid)));
                 self.pods.retain(|_, (_, seen)| *seen);
@@ -160,24 +160,24 @@ impl Model {
 
     fn unread(&mut self, kind: Kind, key: &str) {
         let seen = match kind {
-            Kind::Nodes => self.nodes.get_mut(key).map(|it| &mut it.1),
-            Kind::Namespaces => self.namespaces.get_mut(key).map(|it| &mut it.1),
-            Kind::DeviceClasses => None,
-            Kind::Volumes => self.volumes.get_mut(&ObjectName::of("", key)).map(|it| &mut it.1),
-            Kind::Claims => {
+            Kind::NODES => self.nodes.get_mut(key).map(|it| &mut it.1),
+            Kind::NAMESPACES => self.namespaces.get_mut(key).map(|it| &mut it.1),
+            Kind::DEVICE_CLASSES => None,
+            Kind::VOLUMES => self.volumes.get_mut(&ObjectName::of("", key)).map(|it| &mut it.1),
+            Kind::CLAIMS => {
                 let (namespace, name) = key.split_once('/').unwrap_or_default();
                 self.claims.get_mut(&ObjectName::of(namespace, name)).map(|it| &mut it.1)
             }
-            Kind::Pods => {
+            Kind::PODS => {
                 PodUid::parse(key).and_then(|it| self.pods.get_mut(&it)).map(|it| &mut it.1)
             }
         };
         if let Some(seen) = seen.filter(|seen| !**seen) {
             *seen = true;
             match kind {
-                Kind::Nodes => drop(self.unread_nodes.insert(key.into())),
-                Kind::Pods => self.unread_pods.extend(PodUid::parse(key)),
-                Kind::Namespaces | Kind::Volumes | Kind::Claims | Kind::DeviceClasses => {}
+                Kind::NODES => drop(self.unread_nodes.insert(key.into())),
+                Kind::PODS => self.unread_pods.extend(PodUid::parse(key)),
+                Kind::NAMESPACES | Kind::VOLUMES | Kind::CLAIMS | Kind::DEVICE_CLASSES => {}
             }
         }
     }
@@ -375,8 +375,8 @@ pub(crate) fn facts(snapshot: &Snapshot) -> Facts {
     let pools = snapshot.pools.iter().zip(snapshot.pool_use.iter());
     let stored = &snapshot.volumes;
     let names = |kind| (0..NUM_STORED).map(move |at| object_name(kind, at));
-    let claims = names(Kind::Claims).filter_map(|name| Some((name, stored.claim(name)?)));
-    let volumes = names(Kind::Volumes).filter_map(|it| Some((it, stored.reach(it)?.clone())));
+    let claims = names(Kind::CLAIMS).filter_map(|name| Some((name, stored.claim(name)?)));
+    let volumes = names(Kind::VOLUMES).filter_map(|it| Some((it, stored.reach(it)?.clone())));
     Facts {
         nodes: nodes.collect(),
         pending: snapshot.pending.iter().map(|(uid, pod)| (uid, (**pod).clone())).collect(),

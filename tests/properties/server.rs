@@ -261,12 +261,12 @@ pub(crate) fn pools(look: u8) -> Vec<PoolSpec> {
 
 /// Names of claims and of volumes, of which there are as many.
 pub(crate) fn object_name(kind: Kind, at: u8) -> ObjectName {
-    let namespace = if kind == Kind::Claims { "default" } else { "" };
+    let namespace = if kind == Kind::CLAIMS { "default" } else { "" };
     ObjectName::of(namespace, &name_of(at))
 }
 
 fn bound_like(look: u8) -> Option<BoundClaim> {
-    let volume = object_name(Kind::Volumes, look % 5);
+    let volume = object_name(Kind::VOLUMES, look % 5);
     (look % 5 < 4).then_some(BoundClaim { volume, owner: u64::from(look % 2) })
 }
 
@@ -338,8 +338,8 @@ impl Server {
             Op::Unread { kind, key } => {
                 let kind = Kind::ALL[usize::from(kind)];
                 let key = match kind {
-                    Kind::Pods => format!("00000000-0000-0000-0000-{key:012x}"),
-                    Kind::Claims => format!("default/{}", name_of(key)),
+                    Kind::PODS => format!("00000000-0000-0000-0000-{key:012x}"),
+                    Kind::CLAIMS => format!("default/{}", name_of(key)),
                     _ => name_of(key),
                 };
                 vec![Change::Unread { kind, key: key.into() }]
@@ -379,7 +379,7 @@ impl Server {
             }
             Op::ClaimDeleted { name, heard } => {
                 self.store.claims.remove(&name);
-                (Change::ClaimGone { name: object_name(Kind::Claims, name) }, heard)
+                (Change::ClaimGone { name: object_name(Kind::CLAIMS, name) }, heard)
             }
             Op::Volume { name, look, heard } => {
                 self.store.volumes.insert(name, reach_like(look));
@@ -387,7 +387,7 @@ impl Server {
             }
             Op::VolumeDeleted { name, heard } => {
                 self.store.volumes.remove(&name);
-                (Change::VolumeGone { name: object_name(Kind::Volumes, name) }, heard)
+                (Change::VolumeGone { name: object_name(Kind::VOLUMES, name) }, heard)
             }
             _ => return Vec::new(),
         };
@@ -436,11 +436,11 @@ impl Server {
         let pods = self.store.pods.values().map(seen_pod);
         let namespaces = self.store.namespaces.values().cloned().map(Change::NamespaceSeen);
         let lists: [(Kind, Vec<Change>); 5] = [
-            (Kind::Nodes, nodes.collect()),
-            (Kind::Namespaces, namespaces.collect()),
-            (Kind::Pods, pods.collect()),
-            (Kind::Volumes, self.store.volumes.iter().map(volume_seen).collect()),
-            (Kind::Claims, self.store.claims.iter().map(claim_seen).collect()),
+            (Kind::NODES, nodes.collect()),
+            (Kind::NAMESPACES, namespaces.collect()),
+            (Kind::PODS, pods.collect()),
+            (Kind::VOLUMES, self.store.volumes.iter().map(volume_seen).collect()),
+            (Kind::CLAIMS, self.store.claims.iter().map(claim_seen).collect()),
         ];
         for (kind, objects) in lists {
             let whole = objects.len() <= most;
@@ -455,9 +455,9 @@ impl Server {
 }
 
 fn claim_seen((name, bound): (&u8, &Option<BoundClaim>)) -> Change {
-    Change::ClaimSeen { name: object_name(Kind::Claims, *name), bound: *bound }
+    Change::ClaimSeen { name: object_name(Kind::CLAIMS, *name), bound: *bound }
 }
 
 fn volume_seen((name, reach): (&u8, &Option<Box<VolumeTopology>>)) -> Change {
-    Change::VolumeSeen { name: object_name(Kind::Volumes, *name), reach: reach.clone() }
+    Change::VolumeSeen { name: object_name(Kind::VOLUMES, *name), reach: reach.clone() }
 }

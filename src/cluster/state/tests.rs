@@ -121,10 +121,10 @@ fn tombstones_are_bounded() {
         state.apply(Change::PodGone { uid: PodUid(uid) });
     }
     assert_eq!((state.buried.len(), state.tombstones.len()), (MAX_TOMBSTONES, MAX_TOMBSTONES));
-    state.apply(Change::RelistBegin(Kind::Pods));
+    state.apply(Change::RelistBegin(Kind::PODS));
     state.apply(Change::PodGone { uid: PodUid(99) });
     state.apply(Change::PodGone { uid: PodUid(1 << 20) });
-    state.apply(Change::RelistEnd(Kind::Pods));
+    state.apply(Change::RelistEnd(Kind::PODS));
     assert_eq!((state.buried.len(), state.tombstones.len()), (2, 2), "the others are void");
 }
 
@@ -142,8 +142,8 @@ fn a_relist_sweeps_what_it_did_not_see() {
     // Seen in the list as it is, and seen by an event of the watch that came late.
     state.apply(seen_pod(&pods[0]));
     state.apply(seen_pod(&Pod { resource_version: 0, ..pods[2].clone() }));
-    assert_eq!(state.apply(Change::RelistEnd(Kind::Nodes)).swept, 1);
-    assert_eq!(state.apply(Change::RelistEnd(Kind::Pods)).swept, 2);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::NODES)).swept, 1);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::PODS)).swept, 2);
     assert_eq!((used_cpu(&state, "a"), used_cpu(&state, "b")), (Some(1000), None));
     assert!(state.now.pending.get(3).is_some() && state.now.pending.get(4).is_none());
     assert_eq!(state.audit(), []);
@@ -165,14 +165,14 @@ fn what_a_list_has_but_cannot_be_read_stays_as_it_was() {
     }
     let (one, two) =
         ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002");
-    let pods = [(Kind::Pods, one), (Kind::Pods, two), (Kind::Pods, "nobody"), (Kind::Pods, "")];
+    let pods = [(Kind::PODS, one), (Kind::PODS, two), (Kind::PODS, "nobody"), (Kind::PODS, "")];
     let others = [
-        (Kind::Nodes, "a"),
-        (Kind::Namespaces, "shop"),
-        (Kind::Volumes, "pv"),
-        (Kind::Claims, "default/data"),
-        (Kind::Claims, "data"),
-        (Kind::DeviceClasses, "gpu"),
+        (Kind::NODES, "a"),
+        (Kind::NAMESPACES, "shop"),
+        (Kind::VOLUMES, "pv"),
+        (Kind::CLAIMS, "default/data"),
+        (Kind::CLAIMS, "data"),
+        (Kind::DEVICE_CLASSES, "gpu"),
     ];
     for (kind, key) in others.into_iter().chain(pods) {
         assert!(!state.apply(Change::Unread { kind, key: key.into() }).changed);
@@ -265,8 +265,8 @@ fn volumes_of_one_zone_share_what_is_kept_of_them() {
 #[test]
 fn what_a_list_did_not_have_may_come_back() {
     let mut state = state([seen_node(node("a", &[])), seen_pod(&placed(&pod(1, 1), "a"))]);
-    state.apply(Change::RelistBegin(Kind::Pods));
-    assert_eq!(state.apply(Change::RelistEnd(Kind::Pods)).swept, 1);
+    state.apply(Change::RelistBegin(Kind::PODS));
+    assert_eq!(state.apply(Change::RelistEnd(Kind::PODS)).swept, 1);
     state.apply(seen_pod(&placed(&pod(1, 1), "a")));
     assert_eq!(state.now.num_pods, 1);
 }
@@ -276,12 +276,12 @@ fn a_list_that_breaks_off_sweeps_nothing_and_is_not_taken_for_a_later_one() {
     let mut state = state([seen_node(node("a", &[])), seen_pod(&pod(1, 1))]);
     // As many broken lists as a small stamp would take to come round to the same value.
     for _ in 0..=u8::MAX {
-        state.apply(Change::RelistBegin(Kind::Nodes));
-        state.apply(Change::RelistBegin(Kind::Pods));
+        state.apply(Change::RelistBegin(Kind::NODES));
+        state.apply(Change::RelistBegin(Kind::PODS));
     }
     assert!(state.now.is_live(NodeOrd(0)) && state.now.pending.len() == 1);
-    assert_eq!(state.apply(Change::RelistEnd(Kind::Nodes)).swept, 1);
-    assert_eq!(state.apply(Change::RelistEnd(Kind::Pods)).swept, 1);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::NODES)).swept, 1);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::PODS)).swept, 1);
 }
 
 #[test]

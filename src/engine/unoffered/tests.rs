@@ -72,8 +72,8 @@ fn classes(classes: &[(&str, Option<&str>)]) -> Vec<Change> {
         name: (*name).into(),
         resource: resource.map(Into::into),
     });
-    let list = [Change::RelistBegin(Kind::DeviceClasses)].into_iter().chain(seen);
-    list.chain([Change::RelistEnd(Kind::DeviceClasses)]).collect()
+    let list = [Change::RelistBegin(Kind::DEVICE_CLASSES)].into_iter().chain(seen);
+    list.chain([Change::RelistEnd(Kind::DEVICE_CLASSES)]).collect()
 }
 
 fn profile(profile: Profile, ignored: &[&str]) -> Change {
@@ -182,7 +182,7 @@ fn a_resource_that_a_node_does_not_publish_makes_it_no_target() {
         (
             GPU,
             none,
-            vec![Change::RelistBegin(Kind::DeviceClasses)],
+            vec![Change::RelistBegin(Kind::DEVICE_CLASSES)],
             Made::CannotJudge(CannotJudge::ExtendedResources),
         ),
         // No DeviceClass can stand for Kubernetes' own resources.
