@@ -7,7 +7,8 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion};
 use sigma::cluster::ClusterState;
 use sigma::k8s::decode;
-use sigma::k8s::slim::{SlimNode, SlimPod};
+use sigma::k8s::kinds::nodes::{self, SlimNode};
+use sigma::k8s::slim::SlimPod;
 use sigma::model::{Change, Kind, Pod};
 use sigma::sim::{Event, Fleet};
 
@@ -108,7 +109,7 @@ fn listed(fleet: &Fleet) -> ClusterState {
             state.apply(match kind {
                 Kind::NODES => {
                     let slim: SlimNode = serde_json::from_slice(&text).expect("JSON");
-                    Change::NodeSeen(Box::new(decode::node(&slim).expect("a node")))
+                    Change::NodeSeen(Box::new(nodes::node(&slim).expect("a node")))
                 }
                 _ => Change::PodSeen(Box::new(pod(&text))),
             });

@@ -145,19 +145,3 @@ impl TestReplica {
         }
     }
 }
-
-/// A kind of a custom group, whose objects say one number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Widget(pub(crate) i64);
-
-impl Fact for Widget {
-    const KIND: Kind = Kind::of("test.sigma.io", "widgets");
-}
-
-/// Another one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Gadget(pub(crate) i64);
-
-impl Fact for Gadget {
-    const KIND: Kind = Kind { name: "test-gadgets", ..Kind::of("test.sigma.io", "gadgets") };
-}

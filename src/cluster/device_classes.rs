@@ -33,18 +33,23 @@ impl Table<DeviceClass> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::cluster::ClusterState;
-    use crate::model::{Change, Kind};
+    use crate::model::Change;
+
+    fn gpu(name: &str) -> ObjectName {
+        ObjectName::of("", name)
+    }
 
     fn seen(name: &str, resource: Option<&str>) -> Change {
-        Change::DeviceClassSeen { name: name.into(), resource: resource.map(Into::into) }
+        Change::seen(gpu(name), Some(DeviceClass { resource: resource.map(Into::into) }))
     }
 
     /// What is known of a name after each step.
     #[test]
     fn a_class_stands_for_its_name_and_for_the_one_it_is_given() {
         let own = "deviceclass.resource.kubernetes.io/gpu";
-        let gone = || Change::DeviceClassGone { name: "gpu".into() };
+        let gone = || Change::Gone { kind: Kind::DEVICE_CLASSES, name: gpu("gpu") };
         let (begin, end) = (
             || Change::RelistBegin(Kind::DEVICE_CLASSES),
             || Change::RelistEnd(Kind::DEVICE_CLASSES),
@@ -72,10 +77,10 @@ mod tests {
         let mut state = ClusterState::default();
         for (changes, want) in steps {
             let told = format!("{changes:?}");
-            let before = state.publish().0.device_classes.map(own);
+            let before = state.publish().0.tables.device_classes.map(own);
             let changed = changes.into_iter().any(|it| state.apply(it).changed);
             let now = state.publish().0;
-            let got = [own, "a.com/gpu", "b.com/gpu"].map(|it| now.device_classes.map(it));
+            let got = [own, "a.com/gpu", "b.com/gpu"].map(|it| now.tables.device_classes.map(it));
             assert_eq!(got, want, "{told}");
             assert!(changed || before == got[0], "{told}");
         }

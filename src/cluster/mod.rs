@@ -40,5 +40,7 @@ pub use pod_records::{Nominee, PodRecord, PodShape, PoolUse, ResourceOrd, Stamp}
 pub use ports::PortRow;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot, Watch};
 pub use state::{Applied, ClusterState, Confirmed};
+#[cfg(test)]
+pub use tables::test_kinds;
 pub use tables::{Table, Tables};
 pub use topology::Topology;

@@ -22,8 +22,8 @@ use super::pod_records::{
     name_hash,
 };
 use super::snapshot::{Snapshot, Watch};
-use super::topology::Topology;
 use super::tables::{AnyTable, ObjectList};
+use super::topology::Topology;
 use crate::model::{
     AnyFact, Change, Generation, Kind, NodeOrd, ObjectName, Pod, PodUid, VolumeTopology,
 };

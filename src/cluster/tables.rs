@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+#[cfg(test)]
+use self::test_kinds::{Gadget, Widget};
 use super::cow::Sharded;
 use super::device_classes::DeviceClass;
 use super::pod_records::Stamp;
 use super::snapshot::Watch;
-#[cfg(test)]
-use crate::testing::{Gadget, Widget};
 use crate::model::{AnyFact, BoundClaim, Fact, Kind, ObjectName, VolumeTopology};
 
 /// Declares the tables. A line has the field, the fact, its label in `sigma_state_objects`, and its label in
@@ -179,11 +179,12 @@ impl ObjectList {
         name: ObjectName,
         fact: Option<&AnyFact>,
     ) -> bool {
-        match fact {
-            Some(_) => drop(self.seen.insert(name, self.stamp)),
-            None => drop(self.seen.remove(&name)),
+        let changed = table.set(name, fact);
+        match fact.is_some() && table.has(name) {
+            true => drop(self.seen.insert(name, self.stamp)),
+            false => drop(self.seen.remove(&name)),
         }
-        table.set(name, fact)
+        changed
     }
 
     /// The running list has the object, whatever the object says.
@@ -220,3 +221,8 @@ impl ObjectList {
         self.seen.remove(&name);
     }
 }
+
+#[cfg(test)]
+pub mod test_kinds;
+#[cfg(test)]
+mod tests;

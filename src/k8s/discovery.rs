@@ -59,11 +59,8 @@ async fn get<T: DeserializeOwned>(
     let what = format!("discover {}", kind.name);
     let request = wire::build(Method::GET, uri, "application/json", Bytes::new());
     let response = wire::send(client, request, &what).await?;
-    let broken = |why| WatchFailure {
-        code: None,
-        retry_after: None,
-        text: format!("cannot {what}: {why}"),
-    };
+    let broken =
+        |why| WatchFailure { code: None, retry_after: None, text: format!("cannot {what}: {why}") };
     let body = wire::collect(response.into_body(), MAX_BYTES).await.map_err(broken)?;
     serde_json::from_slice(&body).map_err(|error| broken(error.to_string()))
 }
@@ -176,7 +173,10 @@ mod tests {
                 ],
                 Ok("v1alpha1"),
             ),
-            (vec![group(&["v1"]), resources("widgets", r#""get""#)], Err((Some(404), "no version"))),
+            (
+                vec![group(&["v1"]), resources("widgets", r#""get""#)],
+                Err((Some(404), "no version")),
+            ),
             (vec![group(&[])], Err((Some(404), "no version of test.sigma.io serves widgets"))),
             (vec![FakeAnswer::refusal(404, "no")], Err((Some(404), "cannot discover widgets"))),
             (vec![FakeAnswer::refusal(403, "no")], Err((Some(403), "forbidden: cannot discover"))),

@@ -20,14 +20,8 @@ use crate::model::{AnyFact, Kind, ObjectName};
 use crate::policy::Plan;
 
 /// Every kind, in the order in which lists are worth having.
-pub const REGISTRY: [KindSpec; 6] = [
-    nodes::SPEC,
-    namespaces::SPEC,
-    pods::SPEC,
-    volumes::SPEC,
-    claims::SPEC,
-    device_classes::SPEC,
-];
+pub const REGISTRY: [KindSpec; 6] =
+    [nodes::SPEC, namespaces::SPEC, pods::SPEC, volumes::SPEC, claims::SPEC, device_classes::SPEC];
 
 /// The verbs that a watched kind needs.
 pub const VERBS: [&str; 3] = ["get", "list", "watch"];

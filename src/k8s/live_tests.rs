@@ -16,6 +16,7 @@ use crate::model::{Change, Kind, PodUid};
 
 use super::client::{KubeconfigSource, connect};
 use super::events::{EventSeverity, Events, Regarding};
+use super::kinds::spec_of;
 use super::writes::{BindOutcome, PodRef, PodWrites, WriteOutcome};
 use super::{WatchHealth, WatchOptions, spawn_with, wire};
 
@@ -41,7 +42,8 @@ impl LiveRig {
             page_limit: 2,
             ..WatchOptions::default()
         };
-        spawn_with(client.clone(), kind, out, Arc::clone(&health), options);
+        let spec = spec_of(kind).expect("a kind of the registry");
+        spawn_with(client.clone(), spec, out, Arc::clone(&health), options);
         let mut rig = Self { client, changes, health };
         rig.wait_for(|change| matches!(change, Change::RelistEnd(_))).await;
         rig

@@ -13,6 +13,8 @@ use super::slim::{SlimIdentity, SlimIdentityMeta};
 pub(super) trait SlimObject: DeserializeOwned {
     /// The kind.
     const KIND: Kind;
+    /// True when the objects are in namespaces.
+    const NAMESPACED: bool = false;
 
     /// `metadata.resourceVersion`.
     fn into_version(self) -> String;
@@ -22,15 +24,15 @@ pub(super) trait SlimObject: DeserializeOwned {
 
     /// The change when an object is deleted.
     fn gone(meta: &SlimIdentityMeta) -> Result<Change, DecodeError> {
-        let name = ObjectName::of(&meta.namespace, named(meta)?);
-        Ok(Change::Gone { kind: Self::KIND, name })
+        let namespace = if Self::NAMESPACED { &*meta.namespace } else { "" };
+        Ok(Change::Gone { kind: Self::KIND, name: ObjectName::of(namespace, named(meta)?) })
     }
 
     /// The key of an object in [`Change::Unread`].
     fn key(meta: SlimIdentityMeta) -> Box<str> {
-        match &*meta.namespace {
-            "" => meta.name.into(),
-            namespace => format!("{namespace}/{}", meta.name).into(),
+        match Self::NAMESPACED {
+            true => format!("{}/{}", meta.namespace, meta.name).into(),
+            false => meta.name.into(),
         }
     }
 }

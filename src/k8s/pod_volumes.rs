@@ -125,11 +125,16 @@ mod tests {
             {"ephemeral":{"volumeClaimTemplate":{"spec":{}}},"name":"scratch"},
             {"name":"none","persistentVolumeClaim":null,"ephemeral":null},
             {"name":null,"persistentVolumeClaim":{}}]"#;
-        let claim = |name: &str, ephemeral| PodClaim { name: ObjectName::of("shop", name), ephemeral };
+        let claim =
+            |name: &str, ephemeral| PodClaim { name: ObjectName::of("shop", name), ephemeral };
         let want = [claim("cart-data", false), claim("cart-0-scratch", true), claim("", false)];
         assert_eq!(*claims("shop", "cart-0", volumes), want);
         assert_eq!(*claims("shop", "cart-0", r#""volumes":null"#), []);
         let placed = format!(r#""nodeName":"n1",{volumes}"#);
-        assert_eq!(*claims("shop", "cart-0", &placed), [], "where it may go is no question any more");
+        assert_eq!(
+            *claims("shop", "cart-0", &placed),
+            [],
+            "where it may go is no question any more"
+        );
     }
 }

@@ -28,8 +28,10 @@ pub(super) async fn run<F: Future<Output = Result<Facts, String>>>(
             Ok(facts) => {
                 is_lost = false;
                 cell.update(|it| {
-                    (it.num_objects, it.num_relists) =
-                        (it.num_objects + facts.len() as u64, it.num_relists + u64::from(it.listed));
+                    (it.num_objects, it.num_relists) = (
+                        it.num_objects + facts.len() as u64,
+                        it.num_relists + u64::from(it.listed),
+                    );
                     (it.listed, it.error) = (true, None);
                     it.last_heard = Some(std::time::Instant::now());
                 });

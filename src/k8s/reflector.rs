@@ -25,8 +25,8 @@ use super::objects::{self, DecodedObject, First, ObjectReader};
 use super::page::{Page, PagePart};
 use super::warnings::Warnings;
 use super::watch_freshness::{FreshnessChange, WatchFreshness};
-use super::{discovery, poll};
 use super::wire::{self, Line, Lines, RawEvent};
+use super::{discovery, poll};
 
 /// How long a list that was asked for waits for a pause of the watch, at most.
 const RELIST_PATIENCE: Duration = Duration::from_secs(10);
@@ -53,7 +53,9 @@ pub fn spawn_with(
         KindSource::Watch(version, reader) => (version, reader),
         KindSource::Poll(interval, call) => {
             let cell = health.cell(spec.kind);
-            return tokio::spawn(poll::run(spec.kind, out, cell, interval, move || call(client.clone())));
+            return tokio::spawn(poll::run(spec.kind, out, cell, interval, move || {
+                call(client.clone())
+            }));
         }
     };
     let list_watch = ListWatch::new(&options);

@@ -1,6 +1,7 @@
 //! The driver against a scripted API server over real HTTP. Expectations are what arrives and what
 //! was asked, never how long it took.
 
+mod optional;
 mod refused;
 mod standing;
 
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use crate::model::{Change, Kind, ObjectName};
 
 use super::fake::{After, Fake, FakeAnswer, client_on};
+use super::kinds::{pods, spec_of};
 use super::{WatchHealth, WatchOptions, spawn_with};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -35,7 +37,8 @@ fn quick() -> WatchOptions {
 fn watch(port: u16, kind: Kind, options: WatchOptions) -> ReflectorRig {
     let (out, changes) = mpsc::channel(1);
     let health = Arc::new(WatchHealth::default());
-    spawn_with(client_on(port), kind, out, Arc::clone(&health), options);
+    let spec = spec_of(kind).expect("a kind of the registry");
+    spawn_with(client_on(port), spec, out, Arc::clone(&health), options);
     ReflectorRig { changes, health }
 }
 
@@ -73,17 +76,12 @@ fn brief(change: &Change) -> String {
         Change::WatchLost(_) => "lost".to_owned(),
         Change::WatchBack(_) => "back".to_owned(),
         Change::NodeSeen(node) => format!("+{}", node.name),
-        Change::NodeGone { name }
-        | Change::NamespaceGone { name }
-        | Change::DeviceClassGone { name } => format!("-{name}"),
-        Change::DeviceClassSeen { name, resource } => {
-            format!("+{name}={}", resource.as_deref().unwrap_or_default())
-        }
+        Change::NodeGone { name } | Change::NamespaceGone { name } => format!("-{name}"),
         Change::NamespaceSeen(namespace) => format!("+{}", namespace.name),
         Change::PodSeen(pod) => format!("+{}", pod.name),
         Change::PodGone { uid } => format!("-{}", uid.0),
-        Change::ClaimSeen { name, .. } | Change::VolumeSeen { name, .. } => format!("+{}", name.0),
-        Change::ClaimGone { name } | Change::VolumeGone { name } => format!("-{}", name.0),
+        Change::Seen { name, .. } => format!("+{}", name.0),
+        Change::Gone { name, .. } => format!("-{}", name.0),
         Change::Unread { key, .. } => format!("?{key}"),
         Change::PoolsSet(_) => "pools".to_owned(),
         Change::ProfilesSet(_) => "profiles".to_owned(),
@@ -282,55 +280,6 @@ async fn missing_rights_are_named_and_waited_for() {
     assert_eq!(rig.take(3).await, ["begin", "+p1", "end"], "a right that is granted later helps");
 }
 
-/// An API server that does not know DeviceClasses has none; it is asked again now and then.
-#[tokio::test]
-async fn a_kind_that_is_not_served_has_no_objects() {
-    let options = WatchOptions { forbidden_pause: Duration::from_millis(10), ..quick() };
-    let no = || FakeAnswer::refusal(404, "the server could not find the requested resource");
-    let fake = Fake::start(vec![no(), no(), no()]).await;
-    let mut rig = watch(fake.port(), Kind::DEVICE_CLASSES, options);
-    assert_eq!(rig.take(4).await, ["begin", "end", "begin", "end"]);
-    let state = rig.health.kind(Kind::DEVICE_CLASSES);
-    assert_eq!((state.num_failures, state.listed), (0, false));
-    assert!(state.error.expect("it is said").starts_with("not served, so there are none: "));
-    let class = r#"{"metadata":{"name":"a"},"spec":{"extendedResourceName":"b.com/x"}}"#.to_owned();
-    for answer in [refuse_stream(), page(5, "", &[class]), lines(&[], After::Hang)] {
-        fake.push(answer);
-    }
-    loop {
-        match rig.take(1).await[0].as_str() {
-            "+a=b.com/x" => break,
-            other => assert!(["begin", "end"].contains(&other), "{other}"),
-        }
-    }
-    let path = "/apis/resource.k8s.io/v1/deviceclasses?";
-    assert!(fake.seen().iter().all(|it| it.uri.starts_with(path) && it.method == "GET"));
-}
-
-/// A right that is only useful: it is looked for now and then, and its want is no failure.
-#[tokio::test]
-async fn an_optional_kind_that_may_not_be_listed_is_done_without() {
-    let options = WatchOptions { forbidden_pause: Duration::from_millis(10), ..quick() };
-    let no = || FakeAnswer::refusal(403, "no");
-    let fake = Fake::start(vec![no(), no(), no(), refuse_stream(), no(), no()]).await;
-    let mut rig = watch(fake.port(), Kind::CLAIMS, options);
-    fake.wait_for(6).await;
-    let state = rig.health.kind(Kind::CLAIMS);
-    assert_eq!((state.num_failures, state.listed), (0, false));
-    let error = state.error.expect("it is said");
-    assert!(error.starts_with("forbidden: cannot list persistentvolumeclaims"), "{error}");
-    let claim = r#"{"metadata":{"name":"a","namespace":"n"}}"#.to_owned();
-    // Once it was listed, that is a server that has not read its roles yet.
-    for answer in [page(5, "", &[claim]), no(), lines(&[], After::Hang)] {
-        fake.push(answer);
-    }
-    let name = ObjectName::of("n", "a").0;
-    assert_eq!(rig.take(3).await, ["begin", &format!("+{name}"), "end"]);
-    assert_eq!([rig.next().await, rig.next().await], ["back", "lost"]);
-    fake.wait_for(9).await;
-    assert_eq!(rig.health.kind(Kind::CLAIMS).num_failures, 1);
-}
-
 #[tokio::test]
 async fn an_overloaded_server_is_left_alone_for_a_while() {
     let busy = |headers| FakeAnswer::Whole { status: 429, headers, body: "busy".to_owned() };
@@ -403,7 +352,7 @@ async fn a_driver_ends_with_its_receiver() {
     let fake = Fake::start(vec![refuse_stream(), page(10, "", &[pod(1, 3)])]).await;
     let (out, changes) = mpsc::channel(1);
     let health = Arc::new(WatchHealth::default());
-    let task = spawn_with(fake.client(), Kind::PODS, out, health, quick());
+    let task = spawn_with(fake.client(), &pods::SPEC, out, health, quick());
     drop(changes);
     assert!(timeout(SOON, task).await.is_ok());
 }

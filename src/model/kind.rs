@@ -110,7 +110,8 @@ mod tests {
     fn a_kind_is_required_or_optional() {
         assert!(Kind::REQUIRED.into_iter().all(Kind::is_required));
         assert!(!Kind::of("apps", "pods").is_required(), "the group counts");
-        let other = Kind { name: "kruise-statefulsets", ..Kind::of("apps.kruise.io", "statefulsets") };
+        let other =
+            Kind { name: "kruise-statefulsets", ..Kind::of("apps.kruise.io", "statefulsets") };
         assert_ne!(other, Kind::of("apps", "statefulsets"));
     }
 }

@@ -56,8 +56,8 @@ use crate::k8s::events::Events;
 use crate::k8s::writes::PodWrites;
 use crate::k8s::{self, REGISTRY, WatchHealth};
 use crate::metrics::Metrics;
-use crate::policy::Plan;
 use crate::nominator::Nominator;
+use crate::policy::Plan;
 use crate::writer::{self, SharedState, WriterHandle};
 
 pub use action_loop::LeaseSource;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sigma::cluster::{ClusterState, Snapshot};
 use sigma::k8s::client::{self, KubeconfigSource};
+use sigma::k8s::kinds::spec_of;
 use sigma::k8s::{WatchHealth, WatchOptions, spawn_with};
 use sigma::model::{Change, Kind};
 use tokio::runtime::Runtime;
@@ -34,7 +35,8 @@ impl Follower {
         runtime.block_on(async {
             let client =
                 client::connect(&KubeconfigSource::Kubeconfig { path, context: None }).await;
-            spawn_with(client.expect("a client"), kind, out, health.clone(), options);
+            let spec = spec_of(kind).expect("a kind of the registry");
+            spawn_with(client.expect("a client"), spec, out, health.clone(), options);
         });
         Self { health, changes, state: ClusterState::default(), runtime }
     }

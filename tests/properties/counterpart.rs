@@ -2,12 +2,13 @@
 //! anew whenever somebody looks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::cluster::{Confirmed, PoolUse, Snapshot, Watch};
 use crate::model::{
-    Amounts, BoundClaim, Change, Conditions, DomainLevel, HashedText, HostPort, ImageName, Kind,
-    Namespace, Node, NodeImage, NodeOrd, Nomination, ObjectName, Pod, PodUid, PoolSpec, QosClaim,
-    Taint, VolumeTopology,
+    Amounts, AnyFact, BoundClaim, Change, Conditions, DomainLevel, HashedText, HostPort, ImageName,
+    Kind, Namespace, Node, NodeImage, NodeOrd, Nomination, ObjectName, Pod, PodUid, PoolSpec,
+    QosClaim, Taint, VolumeTopology,
 };
 use crate::server::{all_images, all_ports, object_name, one_of_each};
 
@@ -55,20 +56,24 @@ impl Model {
             Change::NamespaceGone { name } => drop(self.namespaces.remove(name)),
             Change::PodSeen(pod) => self.pod_seen(pod),
             Change::PodGone { uid } => self.pod_gone(*uid),
-            Change::ClaimSeen { name, bound } => match bound {
-                Some(bound) => drop(self.claims.insert(*name, (*bound, true))),
-                None => drop(self.claims.remove(name)),
-            },
-            Change::ClaimGone { name } => drop(self.claims.remove(name)),
-            Change::VolumeSeen { name, reach } => match reach {
-                Some(reach) => drop(self.volumes.insert(*name, (*reach.clone(), true))),
-                None => drop(self.volumes.remove(name)),
-            },
-            Change::VolumeGone { name } => drop(self.volumes.remove(name)),
+            Change::Seen { name, fact, .. } => {
+                self.claims.remove(name);
+                self.volumes.remove(name);
+                let fact = fact.as_ref();
+                if let Some(bound) = fact.and_then(AnyFact::get::<BoundClaim>) {
+                    self.claims.insert(*name, (*bound, true));
+                }
+                if let Some(reach) = fact.and_then(AnyFact::get::<Arc<VolumeTopology>>) {
+                    self.volumes.insert(*name, (VolumeTopology::clone(reach), true));
+                }
+            }
+            // A claim and a volume have no name in common.
+            Change::Gone { name, .. } => {
+                self.claims.remove(name);
+                self.volumes.remove(name);
+            }
             Change::Unread { kind, key } => self.unread(*kind, key),
-            Change::DeviceClassSeen { .. }
-            | Change::DeviceClassGone { .. }
-            | Change::ProfilesSet(_) => {}
+            Change::ProfilesSet(_) => {}
             Change::PoolsSet(pools) => self.pools.clone_from(pools),
         }
     }
@@ -134,7 +139,7 @@ impl Model {
             }
             Kind::VOLUMES => self.volumes.values_mut().for_each(|(_, seen)| *seen = false),
             Kind::CLAIMS => self.claims.values_mut().for_each(|(_, seen)| *seen = false),
-            Kind::DEVICE_CLASSES => {}
+            _ => {}
         }
     }
 
@@ -147,7 +152,6 @@ impl Model {
             Kind::NAMESPACES => self.namespaces.retain(|_, (_, seen)| *seen),
             Kind::VOLUMES => self.volumes.retain(|_, (_, seen)| *seen),
             Kind::CLAIMS => self.claims.retain(|_, (_, seen)| *seen),
-            Kind::DEVICE_CLASSES => {}
             Kind::PODS => {
                 let lost = self.pods.iter().filter(|(_, (_, seen))| !*seen);
                 self.told.extend(lost.map(|(uid, _)| Confirmed::Gone(*uid)));
@@ -155,6 +159,7 @@ impl Model {
                 self.unread_pods.retain(|uid| self.pods.contains_key(uid));
                 self.ended.retain(|_, since| *since);
             }
+            _ => {}
         }
     }
 
@@ -162,7 +167,6 @@ impl Model {
         let seen = match kind {
             Kind::NODES => self.nodes.get_mut(key).map(|it| &mut it.1),
             Kind::NAMESPACES => self.namespaces.get_mut(key).map(|it| &mut it.1),
-            Kind::DEVICE_CLASSES => None,
             Kind::VOLUMES => self.volumes.get_mut(&ObjectName::of("", key)).map(|it| &mut it.1),
             Kind::CLAIMS => {
                 let (namespace, name) = key.split_once('/').unwrap_or_default();
@@ -171,13 +175,14 @@ impl Model {
             Kind::PODS => {
                 PodUid::parse(key).and_then(|it| self.pods.get_mut(&it)).map(|it| &mut it.1)
             }
+            _ => None,
         };
         if let Some(seen) = seen.filter(|seen| !**seen) {
             *seen = true;
             match kind {
                 Kind::NODES => drop(self.unread_nodes.insert(key.into())),
                 Kind::PODS => self.unread_pods.extend(PodUid::parse(key)),
-                Kind::NAMESPACES | Kind::VOLUMES | Kind::CLAIMS | Kind::DEVICE_CLASSES => {}
+                _ => {}
             }
         }
     }
@@ -373,10 +378,11 @@ pub(crate) fn facts(snapshot: &Snapshot) -> Facts {
         (app, row.nodes().iter().map(|(ord, count)| (name(*ord), *count)).collect())
     });
     let pools = snapshot.pools.iter().zip(snapshot.pool_use.iter());
-    let stored = &snapshot.volumes;
+    let stored = &snapshot.tables;
     let names = |kind| (0..NUM_STORED).map(move |at| object_name(kind, at));
-    let claims = names(Kind::CLAIMS).filter_map(|name| Some((name, stored.claim(name)?)));
-    let volumes = names(Kind::VOLUMES).filter_map(|it| Some((it, stored.reach(it)?.clone())));
+    let claims = names(Kind::CLAIMS).filter_map(|name| Some((name, *stored.claims.get(name)?)));
+    let volumes = names(Kind::VOLUMES)
+        .filter_map(|it| Some((it, VolumeTopology::clone(stored.volumes.get(it)?))));
     Facts {
         nodes: nodes.collect(),
         pending: snapshot.pending.iter().map(|(uid, pod)| (uid, (**pod).clone())).collect(),
@@ -386,7 +392,7 @@ pub(crate) fn facts(snapshot: &Snapshot) -> Facts {
         namespaces: snapshot.namespaces.values().cloned().collect(),
         claims: claims.collect(),
         volumes: volumes.collect(),
-        num_stored: stored.counts(),
+        num_stored: (stored.claims.len(), stored.volumes.len()),
         num_pods: snapshot.num_pods,
         pods_watch: snapshot.pods_watch,
     }

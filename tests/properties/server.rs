@@ -259,6 +259,10 @@ pub(crate) fn pools(look: u8) -> Vec<PoolSpec> {
     ["one", "two", "three"].iter().skip(usize::from(look)).map(pool).collect()
 }
 
+/// Every kind that the state knows.
+pub(crate) const KINDS: [Kind; 6] =
+    [Kind::NODES, Kind::NAMESPACES, Kind::PODS, Kind::VOLUMES, Kind::CLAIMS, Kind::DEVICE_CLASSES];
+
 /// Names of claims and of volumes, of which there are as many.
 pub(crate) fn object_name(kind: Kind, at: u8) -> ObjectName {
     let namespace = if kind == Kind::CLAIMS { "default" } else { "" };
@@ -270,10 +274,10 @@ fn bound_like(look: u8) -> Option<BoundClaim> {
     (look % 5 < 4).then_some(BoundClaim { volume, owner: u64::from(look % 2) })
 }
 
-fn reach_like(look: u8) -> Option<Box<VolumeTopology>> {
+fn reach_like(look: u8) -> Option<Arc<VolumeTopology>> {
     let zone = |at: u8| -> ZoneLabel { ("zone".into(), [format!("z{at}").into()].into()) };
     let zones = (0..look % 3).map(zone).collect();
-    (look % 4 < 3).then(|| Box::new(VolumeTopology { zones, ..VolumeTopology::default() }))
+    (look % 4 < 3).then(|| Arc::new(VolumeTopology { zones, ..VolumeTopology::default() }))
 }
 
 /// The API server: what is true, and every event that was ever sent.
@@ -293,7 +297,7 @@ struct Store {
     pods: BTreeMap<u8, Pod>,
     namespaces: BTreeMap<u8, Namespace>,
     claims: BTreeMap<u8, Option<BoundClaim>>,
-    volumes: BTreeMap<u8, Option<Box<VolumeTopology>>>,
+    volumes: BTreeMap<u8, Option<Arc<VolumeTopology>>>,
     /// UIDs never come back.
     ended: BTreeSet<u8>,
 }
@@ -336,7 +340,7 @@ impl Server {
             | Op::Volume { .. }
             | Op::VolumeDeleted { .. } => self.storage(op),
             Op::Unread { kind, key } => {
-                let kind = Kind::ALL[usize::from(kind)];
+                let kind = KINDS[usize::from(kind)];
                 let key = match kind {
                     Kind::PODS => format!("00000000-0000-0000-0000-{key:012x}"),
                     Kind::CLAIMS => format!("default/{}", name_of(key)),
@@ -344,10 +348,10 @@ impl Server {
                 };
                 vec![Change::Unread { kind, key: key.into() }]
             }
-            Op::End(kind) => vec![Change::RelistEnd(Kind::ALL[usize::from(kind)])],
+            Op::End(kind) => vec![Change::RelistEnd(KINDS[usize::from(kind)])],
             Op::Watch { kind, how } => {
                 let all = [Change::WatchBack, Change::WatchSilent, Change::WatchLost];
-                vec![all[usize::from(how)](Kind::ALL[usize::from(kind)])]
+                vec![all[usize::from(how)](KINDS[usize::from(kind)])]
             }
             Op::Late(ref at) if !self.sent.is_empty() => vec![at.get(&self.sent).clone()],
             Op::Late(_) => Vec::new(),
@@ -379,7 +383,7 @@ impl Server {
             }
             Op::ClaimDeleted { name, heard } => {
                 self.store.claims.remove(&name);
-                (Change::ClaimGone { name: object_name(Kind::CLAIMS, name) }, heard)
+                (Change::Gone { kind: Kind::CLAIMS, name: object_name(Kind::CLAIMS, name) }, heard)
             }
             Op::Volume { name, look, heard } => {
                 self.store.volumes.insert(name, reach_like(look));
@@ -387,7 +391,10 @@ impl Server {
             }
             Op::VolumeDeleted { name, heard } => {
                 self.store.volumes.remove(&name);
-                (Change::VolumeGone { name: object_name(Kind::VOLUMES, name) }, heard)
+                (
+                    Change::Gone { kind: Kind::VOLUMES, name: object_name(Kind::VOLUMES, name) },
+                    heard,
+                )
             }
             _ => return Vec::new(),
         };
@@ -455,9 +462,9 @@ impl Server {
 }
 
 fn claim_seen((name, bound): (&u8, &Option<BoundClaim>)) -> Change {
-    Change::ClaimSeen { name: object_name(Kind::CLAIMS, *name), bound: *bound }
+    Change::seen(object_name(Kind::CLAIMS, *name), *bound)
 }
 
-fn volume_seen((name, reach): (&u8, &Option<Box<VolumeTopology>>)) -> Change {
-    Change::VolumeSeen { name: object_name(Kind::VOLUMES, *name), reach: reach.clone() }
+fn volume_seen((name, reach): (&u8, &Option<Arc<VolumeTopology>>)) -> Change {
+    Change::seen(object_name(Kind::VOLUMES, *name), reach.clone())
 }

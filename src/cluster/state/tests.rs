@@ -1,8 +1,7 @@
 mod restored;
 
-use std::ptr;
-
 use super::*;
+use crate::cluster::DeviceClass;
 use crate::model::{
     BoundClaim, CannotJudge, Conditions, DomainLevel, Node, Owner, PodClaim, PoolOrd,
     UnschedulableCondition, VolumeTopology, owner_of,
@@ -135,7 +134,7 @@ fn a_relist_sweeps_what_it_did_not_see() {
     pods.iter().for_each(|it| {
         state.apply(seen_pod(it));
     });
-    for kind in Kind::ALL {
+    for kind in KINDS {
         state.apply(Change::RelistBegin(kind));
     }
     state.apply(seen_node(node("a", &[])));
@@ -156,11 +155,11 @@ fn what_a_list_has_but_cannot_be_read_stays_as_it_was() {
     let namespace = crate::model::Namespace { name: "shop".into(), ..Default::default() };
     state.apply(Change::NamespaceSeen(namespace));
     let data = ObjectName::of("default", "data");
-    state.apply(Change::ClaimSeen { name: data, bound: Some(bound("pv")) });
+    state.apply(Change::seen(data, Some(bound("pv"))));
     let pv = ObjectName::of("", "pv");
-    state.apply(Change::VolumeSeen { name: pv, reach: Some(in_zone("x")) });
-    state.apply(Change::DeviceClassSeen { name: "gpu".into(), resource: None });
-    for kind in Kind::ALL {
+    state.apply(Change::seen(pv, Some(in_zone("x"))));
+    state.apply(Change::seen(ObjectName::of("", "gpu"), Some(DeviceClass::default())));
+    for kind in KINDS {
         state.apply(Change::RelistBegin(kind));
     }
     let (one, two) =
@@ -177,22 +176,32 @@ fn what_a_list_has_but_cannot_be_read_stays_as_it_was() {
     for (kind, key) in others.into_iter().chain(pods) {
         assert!(!state.apply(Change::Unread { kind, key: key.into() }).changed);
     }
-    let swept = Kind::ALL.map(|kind| state.apply(Change::RelistEnd(kind)).swept);
+    let swept = KINDS.map(|kind| state.apply(Change::RelistEnd(kind)).swept);
     assert_eq!((swept, state.now.num_pods, state.now.pending.len()), ([0; 6], 1, 1));
-    assert_eq!(state.now.volumes.counts(), (1, 1));
-    for kind in Kind::OPTIONAL {
+    assert_eq!(counts(&state), (1, 1));
+    for kind in &KINDS[3..] {
+        let kind = *kind;
         state.apply(Change::RelistBegin(kind));
         assert_eq!(state.apply(Change::RelistEnd(kind)).swept, 1);
     }
-    assert_eq!((state.now.volumes.counts(), state.audit()), ((0, 0), vec![]));
+    assert_eq!((counts(&state), state.audit()), ((0, 0), vec![]));
+}
+
+/// Every kind that the state knows.
+const KINDS: [Kind; 6] =
+    [Kind::NODES, Kind::NAMESPACES, Kind::PODS, Kind::VOLUMES, Kind::CLAIMS, Kind::DEVICE_CLASSES];
+
+/// The claims and the volumes.
+fn counts(state: &ClusterState) -> (usize, usize) {
+    (state.now.tables.claims.len(), state.now.tables.volumes.len())
 }
 
 fn bound(volume: &str) -> BoundClaim {
     BoundClaim { volume: ObjectName::of("", volume), owner: 0 }
 }
 
-fn in_zone(zone: &str) -> Box<VolumeTopology> {
-    Box::new(VolumeTopology {
+fn in_zone(zone: &str) -> Arc<VolumeTopology> {
+    Arc::new(VolumeTopology {
         zones: [("zone".into(), [zone.into()].into())].into(),
         ..VolumeTopology::default()
     })
@@ -204,47 +213,47 @@ fn a_pod_is_judged_by_its_volumes_once_all_of_them_are_known() {
     let volume = |name| ObjectName::of("", name);
     let asks = Pod { claims: [claim("a"), claim("b")].into(), ..pod(1, 1) };
     let steps = [
-        Change::ClaimSeen { name: name("a"), bound: Some(bound("pv-a")) },
-        Change::ClaimSeen { name: name("b"), bound: None },
-        Change::VolumeSeen { name: volume("pv-a"), reach: Some(in_zone("x")) },
-        Change::VolumeSeen { name: volume("pv-b"), reach: None },
-        Change::ClaimSeen { name: name("b"), bound: Some(bound("pv-b")) },
+        Change::seen(name("a"), Some(bound("pv-a"))),
+        Change::seen(name("b"), None::<BoundClaim>),
+        Change::seen(volume("pv-a"), Some(in_zone("x"))),
+        Change::seen(volume("pv-b"), None::<Arc<VolumeTopology>>),
+        Change::seen(name("b"), Some(bound("pv-b"))),
     ];
     for step in steps {
         state.apply(step);
         assert_eq!(state.now.cannot_judge(&asks), Some(CannotJudge::Volumes));
     }
-    let seen = Change::VolumeSeen { name: volume("pv-b"), reach: Some(in_zone("x")) };
+    let seen = Change::seen(volume("pv-b"), Some(in_zone("x")));
     assert!(state.apply(seen.clone()).changed);
     assert_eq!(state.now.cannot_judge(&asks), None);
-    let alike = state.now.volumes.of(&asks).expect("they are known");
+    let alike = state.now.tables.volumes_of(&asks).expect("they are known");
     assert_eq!(alike.len(), 1, "both are in one zone: {alike:?}");
     // What says nothing new makes no new snapshot.
     let (before, _) = state.publish();
     assert!(!state.apply(seen).changed);
-    assert!(!state.apply(Change::ClaimGone { name: name("c") }).changed);
+    assert!(!state.apply(Change::Gone { kind: Kind::CLAIMS, name: name("c") }).changed);
     assert_eq!(state.publish().0.generation, before.generation);
     for (change, is_judged) in [
-        (Change::VolumeSeen { name: volume("pv-b"), reach: None }, false),
-        (Change::VolumeSeen { name: volume("pv-b"), reach: Some(in_zone("y")) }, true),
-        (Change::VolumeGone { name: volume("pv-a") }, false),
-        (Change::VolumeSeen { name: volume("pv-a"), reach: Some(in_zone("y")) }, true),
-        (Change::ClaimSeen { name: name("b"), bound: None }, false),
-        (Change::ClaimSeen { name: name("b"), bound: Some(bound("pv-a")) }, true),
-        (Change::ClaimGone { name: name("a") }, false),
+        (Change::seen(volume("pv-b"), None::<Arc<VolumeTopology>>), false),
+        (Change::seen(volume("pv-b"), Some(in_zone("y"))), true),
+        (Change::Gone { kind: Kind::VOLUMES, name: volume("pv-a") }, false),
+        (Change::seen(volume("pv-a"), Some(in_zone("y"))), true),
+        (Change::seen(name("b"), None::<BoundClaim>), false),
+        (Change::seen(name("b"), Some(bound("pv-a"))), true),
+        (Change::Gone { kind: Kind::CLAIMS, name: name("a") }, false),
     ] {
         assert!(state.apply(change.clone()).changed, "{change:?}");
-        assert_eq!(state.now.volumes.of(&asks).is_some(), is_judged, "{change:?}");
+        assert_eq!(state.now.tables.volumes_of(&asks).is_some(), is_judged, "{change:?}");
     }
-    assert!(before.volumes.of(&asks).is_some(), "a snapshot stays what it was");
+    assert!(before.tables.volumes_of(&asks).is_some(), "a snapshot stays what it was");
     // One that is made for a pod's own volume must be the pod's.
     let uid = PodUid(u128::from(u64::MAX) << 64 | 7);
     let own = PodClaim { ephemeral: true, ..claim("own") };
     let asks = Pod { uid, claims: [own].into(), ..pod(1, 1) };
     for (owner, is_judged) in [(0, false), (owner_of(uid), true)] {
         let bound = BoundClaim { owner, ..bound("pv-a") };
-        state.apply(Change::ClaimSeen { name: own.name, bound: Some(bound) });
-        assert_eq!(state.now.volumes.of(&asks).is_some(), is_judged);
+        state.apply(Change::seen(own.name, Some(bound)));
+        assert_eq!(state.now.tables.volumes_of(&asks).is_some(), is_judged);
     }
 }
 
@@ -254,11 +263,11 @@ fn volumes_of_one_zone_share_what_is_kept_of_them() {
     for at in 0..100 {
         let name = ObjectName::of("", &format!("pv-{at}"));
         let zone = format!("z{}", at % 2);
-        state.apply(Change::VolumeSeen { name, reach: Some(in_zone(&zone)) });
+        state.apply(Change::seen(name, Some(in_zone(&zone))));
     }
-    assert_eq!((state.volume_lists.num_reaches(), state.now.volumes.counts()), (2, (0, 100)));
-    let reach = |at: u8| state.now.volumes.reach(ObjectName::of("", &format!("pv-{at}")));
-    let same = |one, other| reach(one).zip(reach(other)).is_some_and(|it| ptr::eq(it.0, it.1));
+    assert_eq!((state.shared_topologies.len(), counts(&state)), (2, (0, 100)));
+    let reach = |at: u8| state.now.tables.volumes.get(ObjectName::of("", &format!("pv-{at}")));
+    let same = |one, other| reach(one).zip(reach(other)).is_some_and(|it| Arc::ptr_eq(it.0, it.1));
     assert!(same(0, 98) && same(1, 99) && !same(0, 1));
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{CannotJudge, ExtendedAmount, ObjectName, PodClaim};
+use crate::model::{CannotJudge, ObjectName, PodClaim};
 
 const META: &str = r#""metadata":{"uid":"u","name":"p","namespace":"n"}"#;
 

@@ -16,6 +16,7 @@ pub const SPEC: KindSpec = KindSpec {
 
 impl SlimObject for SlimClaim {
     const KIND: Kind = Kind::CLAIMS;
+    const NAMESPACED: bool = true;
 
     fn into_version(self) -> String {
         self.metadata.resource_version
@@ -127,14 +128,17 @@ mod tests {
 
     #[test]
     fn a_claim_is_bound_when_kube_scheduler_takes_it_for_bound() {
-        const DONE: &str = r#","annotations":{"other":"x","pv.kubernetes.io/bind-completed":"yes"}"#;
+        const DONE: &str =
+            r#","annotations":{"other":"x","pv.kubernetes.io/bind-completed":"yes"}"#;
         let volume = ObjectName::of("", "pv-1");
         let spec = r#"},"spec":{"volumeName":"pv-1","accessModes":["ReadWriteOnce"]}}"#;
         let done = format!("{DONE}{spec}");
         assert_eq!(bound(&done), Some(BoundClaim { volume, owner: 0 }));
         let uid = "0f3a1c2e-9d3b-4f6a-8d57-2b1c0a9e8f77";
         let owners = |controls: bool| {
-            format!(r#","ownerReferences":[{{"uid":"x"}},{{"uid":"{uid}","controller":{controls}}}]"#)
+            format!(
+                r#","ownerReferences":[{{"uid":"x"}},{{"uid":"{uid}","controller":{controls}}}]"#
+            )
         };
         let owner = PodUid::parse(uid).map_or(0, owner_of);
         for (controls, owner) in [(true, owner), (false, 0)] {

@@ -37,7 +37,10 @@ pub struct SlimNamespace {
 /// Makes a namespace.
 pub fn namespace(slim: &SlimNamespace) -> Result<Namespace, DecodeError> {
     decode::required(&slim.metadata.name, "metadata.name")?;
-    Ok(Namespace { name: slim.metadata.name.as_str().into(), labels: decode::labels(&slim.metadata) })
+    Ok(Namespace {
+        name: slim.metadata.name.as_str().into(),
+        labels: decode::labels(&slim.metadata),
+    })
 }
 
 #[cfg(test)]

@@ -5,9 +5,7 @@ use crate::k8s::decode::{self, DecodeError};
 use crate::k8s::images::{self, SlimImage};
 use crate::k8s::objects::{SlimObject, named};
 use crate::k8s::resource_requests;
-use crate::k8s::slim::{
-    SlimAmounts, SlimCondition, SlimIdentityMeta, SlimMeta, list, nullable,
-};
+use crate::k8s::slim::{SlimAmounts, SlimCondition, SlimIdentityMeta, SlimMeta, list, nullable};
 use crate::model::{Amounts, Change, Conditions, Kind, Node, Taint};
 
 /// Required: every decision is about nodes.
@@ -162,8 +160,12 @@ mod tests {
     fn nodes_are_read() {
         let got = read_node(include_str!("../testdata/node.json")).expect("a valid node");
         assert_eq!((&*got.name, got.resource_version), ("bm-17", 99));
-        let want =
-            Amounts { cpu_milli: 95_500, memory_bytes: 376 << 30, ephemeral_bytes: 1 << 40, pods: 110 };
+        let want = Amounts {
+            cpu_milli: 95_500,
+            memory_bytes: 376 << 30,
+            ephemeral_bytes: 1 << 40,
+            pods: 110,
+        };
         assert_eq!(got.allocatable, want);
         let gpu = ExtendedAmount { name: "nvidia.com/gpu".into(), amount: 8 };
         let huge = ExtendedAmount { name: "hugepages-1Gi".into(), amount: 0 };
@@ -177,15 +179,19 @@ mod tests {
 
     #[test]
     fn nodes_without_figures_offer_capacity_or_nothing() {
-        let node =
-            |status: &str| read_node(&format!(r#"{{"metadata":{{"name":"a"}},"status":{status}}}"#));
+        let node = |status: &str| {
+            read_node(&format!(r#"{{"metadata":{{"name":"a"}},"status":{status}}}"#))
+        };
         let cpu = |status: &str| node(status).map(|it| it.allocatable.cpu_milli);
         assert_eq!(cpu(r#"{"capacity":{"cpu":"4"}}"#), Ok(4000));
         assert_eq!(cpu(r#"{"capacity":{"cpu":"4"},"allocatable":{"cpu":"3"}}"#), Ok(3000));
         assert_eq!(cpu(r#"{"capacity":null,"allocatable":null}"#), Ok(0));
         assert_eq!(cpu("null"), Ok(0));
         let bad = node(r#"{"allocatable":{"pods":"many"}}"#).map_err(|it| it.to_string());
-        assert_eq!(bad.err().as_deref(), Some("status.allocatable.pods: not a Kubernetes quantity"));
+        assert_eq!(
+            bad.err().as_deref(),
+            Some("status.allocatable.pods: not a Kubernetes quantity")
+        );
         assert_eq!(read_node("{}"), Err(DecodeError::Missing { field: "metadata.name" }));
         let ready = |status: &str| {
             let text = format!(r#"{{"conditions":[{{"type":"Ready","status":"{status}"}}]}}"#);

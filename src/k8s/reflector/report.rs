@@ -67,7 +67,10 @@ impl Reflector {
             );
             return Ok(());
         }
-        tracing::info!(kind = name, "the API server does not serve {name}, so there are none: {text}");
+        tracing::info!(
+            kind = name,
+            "the API server does not serve {name}, so there are none: {text}"
+        );
         if self.spec.absent == Absent::Sweep {
             self.send(Change::RelistBegin(kind)).await?;
             self.send(Change::RelistEnd(kind)).await?;

@@ -5,7 +5,7 @@ use super::*;
 use crate::cli::bench::apiserver::ObjectSource as _;
 use crate::cli::bench::wire::churn::Churn;
 use crate::cli::bench::wire::extender::plan;
-use crate::cluster::ClusterState;
+use crate::cluster::{ClusterState, Tables};
 use crate::engine::{Decider, Tally, View};
 use crate::k8s::{decode, slim::SlimPod};
 use crate::model::{Change, Kind, NodeOrd, Reason, Tick};
@@ -21,7 +21,7 @@ fn view(setting: &Setting) -> View {
     nodes.chain(namespaces).chain(pods).for_each(|change| {
         state.apply(change);
     });
-    Kind::ALL.into_iter().for_each(|kind| {
+    [&Kind::REQUIRED[..], &Tables::KINDS].concat().into_iter().for_each(|kind| {
         state.apply(Change::RelistEnd(kind));
     });
     View { snapshot: state.publish().0, plan, plan_generation: 1 }

@@ -67,8 +67,8 @@ fn bound(pod: &Pod, reach: VolumeTopology) -> [Change; 2] {
     let name = pod.claims[0].name;
     let volume = ObjectName(name.0 + 1);
     [
-        Change::ClaimSeen { name, bound: Some(BoundClaim { volume, owner: 0 }) },
-        Change::VolumeSeen { name: volume, reach: Some(Box::new(reach)) },
+        Change::seen(name, Some(BoundClaim { volume, owner: 0 })),
+        Change::seen(volume, Some(Arc::new(reach))),
     ]
 }
 
