@@ -6,7 +6,7 @@ use crate::cluster::ClusterState;
 use crate::engine::{Decider, View};
 use crate::model::{
     Amounts, AppKey, Change, ImageName, LabelSet, Node, NodeImage, NodeOrd, ObjectName, Owner, Pod,
-    PodClaim, PodUid, Preferences, Reason, Requests, Tick,
+    PodClaim, PodStatusBits, PodUid, Preferences, Reason, Requests, Tick,
 };
 use crate::policy::{Plan, Settings};
 
@@ -54,6 +54,7 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         node: None,
         nominated: None,
         condition: None,
+        status: PodStatusBits::default(),
         terminal: false,
         terminating: false,
         gated: false,

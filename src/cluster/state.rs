@@ -252,15 +252,20 @@ impl ClusterState {
         }
     }
 
-    /// False when it is where and what it was, as after most events: a kubelet's reports on a pod's
-    /// status concern no decision, and a snapshot is not drawn anew for them.
+    /// False when the pod is where and what it was, as after most events: a kubelet's report on a pod's
+    /// status makes no snapshot unless it changes a bit of [`PodStatusBits`](crate::model::PodStatusBits).
     fn pod_placed(&mut self, pod: &Pod, node: &str, before: Option<NodeOrd>) -> bool {
         let record = self.record_of(pod);
         if let Some(on) = before
             && self.now.names.name(on) == node
-            && self.now.pod_on(on, pod.uid).is_some_and(|it| it.shape == record.shape)
+            && let Some(known) = self.now.pod_on(on, pod.uid)
+            && known.shape == record.shape
         {
-            return false;
+            let changed = known.status != pod.status;
+            if changed {
+                self.set_status(on, pod.uid, pod.status);
+            }
+            return changed;
         }
         self.remove(pod.uid);
         let ord = self.intern(node);
@@ -352,6 +357,7 @@ impl ClusterState {
             uid: pod.uid.0,
             resource_version: pod.resource_version,
             name_hash: name_hash(&pod.namespace, &pod.name),
+            status: pod.status,
             shape: shared(&mut self.shared_shapes, &shape),
         }
     }

@@ -2,8 +2,8 @@
 //! the field that makes none; nothing is guessed.
 
 use crate::model::{
-    AppKey, Owner, Pod, PodUid, QosClaim, QuantityError, Reason, TaintEffect, TaintValue,
-    Toleration, UnschedulableCondition, decimal,
+    AppKey, Owner, Pod, PodStatusBits, PodUid, QosClaim, QuantityError, Reason, TaintEffect,
+    TaintValue, Toleration, UnschedulableCondition, decimal,
 };
 
 use super::slim::{SlimCondition, SlimMeta, SlimPod, SlimPodMeta, SlimToleration};
@@ -64,6 +64,7 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         node: filled(&spec.node_name),
         nominated: filled(&status.nominated_node_name),
         condition: refusal(&status.conditions),
+        status: status_bits(&status.conditions),
         terminal: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
         terminating: meta.deletion_timestamp,
         gated: spec.num_scheduling_gates > 0,
@@ -123,6 +124,10 @@ fn refusal(conditions: &[SlimCondition]) -> Option<UnschedulableCondition> {
     let scheduled = conditions.iter().find(|it| it.kind == "PodScheduled")?;
     (scheduled.status == "False")
         .then(|| UnschedulableCondition { reason: Reason::find_in(&scheduled.message) })
+}
+
+fn status_bits(conditions: &[SlimCondition]) -> PodStatusBits {
+    PodStatusBits::of(conditions.iter().map(|it| (&*it.kind, &*it.status)))
 }
 
 /// `None` for a toleration that compares with something that is no number: it tolerates nothing.

@@ -13,6 +13,7 @@ mod kind;
 mod labels;
 mod node;
 mod pod;
+mod pod_status;
 mod pool;
 mod profiles;
 mod quantity;
@@ -36,6 +37,7 @@ pub use pod::{
     Nomination, Owner, Pod, Preferences, Priority, QosClaim, TaintValue, Toleration,
     UnschedulableCondition, decimal,
 };
+pub use pod_status::PodStatusBits;
 pub use pool::{NodeMatcher, PoolSpec, glob};
 pub use profiles::{DEVICE_CLASS_PREFIX, Profile, Profiles, is_extended};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};

@@ -3,8 +3,8 @@ mod restored;
 use super::*;
 use crate::cluster::DeviceClass;
 use crate::model::{
-    BoundClaim, CannotJudge, Conditions, DomainLevel, Node, Owner, PodClaim, PoolOrd,
-    UnschedulableCondition, VolumeTopology, owner_of,
+    BoundClaim, CannotJudge, Conditions, DomainLevel, Node, Owner, PodClaim, PodStatusBits,
+    PoolOrd, UnschedulableCondition, VolumeTopology, owner_of,
 };
 use crate::testing::{amounts, claim, node, placed, pod, replica, seen_node, seen_pod};
 
@@ -397,6 +397,39 @@ fn absurd_quantities_are_counted_and_taken_away_exactly() {
     state.apply(Change::PodGone { uid: PodUid(1) });
     state.apply(Change::PodGone { uid: PodUid(2) });
     assert_eq!((used_cpu(&state, "a"), state.audit()), (Some(0), vec![]));
+}
+
+#[test]
+fn a_report_on_a_placed_pod_changes_the_state_only_by_a_bit_that_passes() {
+    let bit = PodStatusBits::of([("DisruptionTarget", "True")]);
+    let report = |resource_version, status| {
+        seen_pod(&Pod { resource_version, status, ..placed(&replica(1, 2, 7), "a") })
+    };
+    let mut state = state([seen_node(node("a", &[])), report(5, PodStatusBits::default())]);
+    let steps = [
+        (6, PodStatusBits::default(), false),
+        (7, bit, true),
+        (8, bit, false),
+        (9, Default::default(), true),
+    ];
+    for (version, status, changed) in steps {
+        let before = state.publish().0;
+        assert_eq!(state.apply(report(version, status)).changed, changed, "{version}");
+        let (now, confirmed) = state.publish();
+        assert_eq!((now.generation != before.generation, confirmed), (changed, vec![]));
+        let record = &now.pods_on(NodeOrd(0))[0];
+        assert_eq!((record.status, record.resource_version), (status, 5), "{version}");
+        // Nothing else has changed: no row is to be looked at again, and no sum.
+        assert!(Arc::ptr_eq(&now.changes, &before.changes), "{version}");
+        assert_eq!((used_cpu(&state, "a"), state.audit()), (Some(2000), vec![]));
+    }
+    // An older report is none.
+    assert!(!state.apply(report(3, bit)).changed);
+}
+
+#[test]
+fn half_a_million_records_of_pods_are_small() {
+    assert_eq!(size_of::<PodRecord>(), 48);
 }
 
 #[test]

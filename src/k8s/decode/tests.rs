@@ -265,6 +265,29 @@ fn states_of_a_pod_are_told_apart() {
 }
 
 #[test]
+fn a_kubelets_report_leaves_a_placed_pod_as_it_is_but_for_the_bits_that_pass() {
+    let with = |conditions: &str, more: &str| {
+        let status = format!(r#"{{"phase":"Running","conditions":[{conditions}]{more}}}"#);
+        shaped(r#"{"nodeName":"n"}"#, &status).expect("a valid pod")
+    };
+    let condition = |kind: &str, status: &str| {
+        format!(r#"{{"type":"{kind}","status":"{status}","lastTransitionTime":"t"}}"#)
+    };
+    let before = with(&condition("Ready", "True"), "");
+    assert_eq!(before.status, PodStatusBits::default());
+    let report = r#","podIP":"10.0.0.7","startTime":"t","containerStatuses":[{"restartCount":3}]"#;
+    let ready = [condition("Ready", "False"), condition("ContainersReady", "False")].join(",");
+    assert_eq!(with(&ready, report), before);
+    for (kind, bit) in [
+        ("DisruptionTarget", PodStatusBits::DISRUPTION_TARGET),
+        ("InPlaceUpdateReady", PodStatusBits::IN_PLACE_UPDATE_READY),
+    ] {
+        assert_eq!(with(&condition(kind, "True"), report), Pod { status: bit, ..before.clone() });
+        assert_eq!(with(&condition(kind, "False"), report), before);
+    }
+}
+
+#[test]
 fn labels_claim_a_class_and_only_a_controller_owns() {
     let get = |meta: &str| {
         let text = format!(r#"{{"metadata":{{"uid":"u","name":"p","namespace":"n",{meta}}}}}"#);
