@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::kinds::REGISTRY;
+use super::kinds;
 use crate::model::Kind;
 
 /// The state of all watches. One writer per kind, any number of readers.
@@ -138,8 +138,8 @@ impl WatchHealth {
 
 impl Default for WatchHealth {
     fn default() -> Self {
-        let kinds = REGISTRY.map(|it| (it.kind, Arc::default()));
-        Self { kinds: Mutex::new(kinds.into()), num_restores: AtomicU64::new(0) }
+        let kinds = kinds::kinds().map(|kind| (kind, Arc::default()));
+        Self { kinds: Mutex::new(kinds.collect()), num_restores: AtomicU64::new(0) }
     }
 }
 

@@ -1,34 +1,34 @@
-//! The shell of a watch: asks `watch` what comes next, does it over HTTP, sends on what it reads.
+//! The shell of a watch. It asks `list_watch` for the next request, sends the request over HTTP, and passes the
+//! changes on.
 //!
-//! One task per kind. It ends when nobody receives any more, and never because of the API server.
+//! Each kind has one task. The task ends when the receiver is gone, and never because of the API server.
 
+mod connections;
+mod lines;
 mod report;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
 use kube::Client;
-use kube::client::Body;
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use self::lines::Heard;
 use crate::model::Change;
 
 use super::deadline::Deadline;
 use super::health::{KindCell, WatchHealth};
 use super::kinds::{KindSource, KindSpec, Version};
-use super::list_watch::{self, ListWatch, ListWatchRequest, WatchEnd, WatchFailure, WatchOptions};
-use super::objects::{self, DecodedObject, First, ObjectReader};
-use super::page::{Page, PagePart};
+use super::list_watch::{self, ListWatch, ListWatchRequest, WatchEnd, WatchOptions};
+use super::objects::{First, ObjectReader};
+use super::page::PagePart;
 use super::warnings::Warnings;
 use super::watch_freshness::{FreshnessChange, WatchFreshness};
-use super::wire::{self, Line, Lines, RawEvent};
 use super::{discovery, poll};
 
-/// How long a list that was asked for waits for a pause of the watch, at most.
+/// The longest time for which a requested list waits for a pause of the watch.
 const RELIST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Follows one kind for as long as `out` has a receiver.
@@ -106,27 +106,13 @@ struct Reflector {
     failures: Warnings,
 }
 
-/// Nobody receives any more.
+/// The receiver of the changes is gone.
 struct Abandoned;
-
-/// What a line means for the connection it came on.
-enum Heard {
-    /// Nothing.
-    Going,
-    /// An object that was there before has changed: the objects of a list are behind us.
-    Changed,
-    /// What the server had for us when it sent this came before it.
-    Bookmark,
-    /// The list is complete; from here on the connection is a watch.
-    Listed,
-    /// The server ends it.
-    Failed(WatchFailure),
-}
 
 impl Reflector {
     async fn run(mut self) {
         while self.turn().await.is_ok() {}
-        tracing::debug!(kind = self.spec.kind.name, "watch ends: nobody receives any more");
+        tracing::debug!(kind = self.spec.kind.name, "watch ends: the receiver is gone");
     }
 
     /// One request, and the pause after it.
@@ -149,7 +135,7 @@ impl Reflector {
             return self.rest(self.options.absent_pause).await;
         }
         let wait = self.list_watch.ended(&end, self.started.elapsed(), fastrand::f64());
-        // No pause means that the next request is another one: the server does not stream lists.
+        // Without a pause the next request is of another sort: the server does not stream lists.
         if let WatchEnd::Failed(failure) = end
             && !wait.is_zero()
         {
@@ -158,7 +144,7 @@ impl Reflector {
         self.rest(wait).await
     }
 
-    /// A list that was asked for is had whatever the watch does, but no sooner than we may ask again.
+    /// Waits until the next request may be sent. A list that is requested meanwhile comes before the watch.
     async fn rest(&mut self, wait: Duration) -> Result<(), Abandoned> {
         let until = Instant::now() + wait;
         // A list under way may be older than the request.
@@ -219,40 +205,6 @@ impl Reflector {
         Ok(None)
     }
 
-    async fn open_page(&mut self, ask: &ListWatchRequest) -> Result<Page, WatchFailure> {
-        let response = self.requested("list", ask).await?;
-        Ok(Page::new(response.into_body(), self.options.max_object_bytes))
-    }
-
-    /// Sends a request and gives its answer. `verb` is for the text of a failure.
-    async fn requested(
-        &mut self,
-        verb: &str,
-        ask: &ListWatchRequest,
-    ) -> Result<Response<Body>, WatchFailure> {
-        let what = format!("{verb} {}", self.spec.kind.name);
-        let request = wire::request(&self.path(ask).await?, ask, &self.options);
-        let answer = wire::send(&self.client, request, &what).await;
-        if answer.as_ref().is_err_and(|it| matches!(it.code, Some(404 | 410))) {
-            self.path = discovery::fixed_path(self.spec.kind, self.version);
-        }
-        answer
-    }
-
-    /// The kind's path. A path that was looked up holds until the next list begins.
-    async fn path(&mut self, ask: &ListWatchRequest) -> Result<String, WatchFailure> {
-        let is_new =
-            matches!(ask, ListWatchRequest::Stream | ListWatchRequest::Page { after: None });
-        if is_new && std::mem::take(&mut self.has_listed) {
-            self.path = discovery::fixed_path(self.spec.kind, self.version);
-        }
-        let path = match self.path.take() {
-            Some(path) => path,
-            None => discovery::newest_path(&self.client, self.spec.kind).await?,
-        };
-        Ok(self.path.insert(path).clone())
-    }
-
     /// Follows a watch, or a streamed list that becomes one, to its end.
     async fn follow(&mut self, ask: &ListWatchRequest) -> Result<WatchEnd, Abandoned> {
         let opened = Instant::now();
@@ -282,16 +234,16 @@ impl Reflector {
                     continue;
                 }
                 heard = timeout_at(deadline.at(), lines.next()) => heard,
-                // A deletion that is still to be read would be taken for one that nobody told us of.
+                // The list would count a deletion that is still to be read as a lost one.
                 () = sleep(self.options.relist_pause), if relist_by.is_some() => {
                     return Ok(WatchEnd::Relist);
                 }
-                // One that could not begin when it was asked for.
+                // A requested list that could not begin earlier.
                 () = sleep_until(self.started + wanted.unwrap_or_default()), if wanted.is_some() => {
                     relist_by = Some(Instant::now() + RELIST_PATIENCE);
                     continue;
                 }
-                // Only once there is no line: a pause of ours is none of the server's.
+                // Only when no line is left to read: a pause of sigma is no pause of the server.
                 () = sleep_until(next.unwrap_or(opened)), if next.is_some() => {
                     let word = self.sight.passed(Instant::now());
                     self.say(word).await?;
@@ -313,140 +265,6 @@ impl Reflector {
             }
         }
         Ok(WatchEnd::Closed { lived: opened.elapsed(), num_lines })
-    }
-
-    /// The lines that answer a request.
-    async fn answered(
-        &mut self,
-        ask: &ListWatchRequest,
-        asked: Instant,
-        is_list: bool,
-    ) -> Result<Lines, WatchFailure> {
-        let deadline = asked + self.options.watch_timeout + self.options.silence_margin;
-        // A watch that nobody answers is no better than a silent one, and nobody would say so.
-        let clear_until = self.sight.clear_until().filter(|_| !is_list);
-        let by = clear_until.unwrap_or(deadline).min(deadline);
-        let late = self.failure(&format!("no answer within {:?}", by - asked));
-        timeout_at(by, self.open(ask)).await.map_err(|_| late)?
-    }
-
-    /// Reads a line of a watch, or of a list.
-    async fn take_line(
-        &mut self,
-        line: Line,
-        is_list: bool,
-        deadline: &mut Deadline,
-    ) -> Result<Heard, Abandoned> {
-        let heard = self.hear(line).await?;
-        let now = Instant::now();
-        match heard {
-            Heard::Going | Heard::Changed | Heard::Bookmark if is_list => {
-                deadline.heard(matches!(heard, Heard::Changed), now);
-            }
-            Heard::Going | Heard::Changed | Heard::Bookmark => {
-                let word = self.sight.heard(now, matches!(heard, Heard::Bookmark));
-                self.say(word).await?;
-            }
-            Heard::Listed => deadline.listed(now),
-            Heard::Failed(_) => {}
-        }
-        Ok(heard)
-    }
-
-    async fn open(&mut self, ask: &ListWatchRequest) -> Result<Lines, WatchFailure> {
-        let response = self.requested("watch", ask).await?;
-        // An open watch ends an error, but says nothing yet about how fresh our snapshot is.
-        self.update(|it| {
-            it.absent = None;
-            it.num_reconnects += u64::from(matches!(ask, ListWatchRequest::Watch { .. }));
-            it.error = None;
-            it.refused = None;
-        });
-        Ok(Lines::new(response.into_body(), self.options.max_object_bytes))
-    }
-
-    async fn hear(&mut self, line: Line) -> Result<Heard, Abandoned> {
-        self.heard();
-        let Line::Text(line) = line else {
-            let max = self.options.max_object_bytes;
-            self.unreadable("unknown", &format!("an event longer than {max} bytes"));
-            return Ok(Heard::Going);
-        };
-        if line.trim_ascii().is_empty() {
-            return Ok(Heard::Going);
-        }
-        if let Some(object) = wire::added_or_modified(&line)
-            && let Ok(Some((first, length))) = (self.reader.first)(object)
-            && object[length..].trim_ascii() == b"}"
-        {
-            self.pass(first).await?;
-            let is_change = line.starts_with(b"{\"type\":\"M");
-            return Ok(if is_change { Heard::Changed } else { Heard::Going });
-        }
-        let event: RawEvent<'_> = match serde_json::from_slice(&line) {
-            Ok(event) => event,
-            Err(error) => {
-                self.unreadable("unknown", &format!("not a watch event: {error}"));
-                return Ok(Heard::Going);
-            }
-        };
-        match &*event.kind {
-            "ADDED" | "MODIFIED" => {
-                match (self.reader.first)(event.object.get().as_bytes()) {
-                    Ok(Some((first, _))) => self.pass(first).await?,
-                    // It is whole JSON, or there would be no event.
-                    Ok(None) => self.unreadable("unknown", "not an object"),
-                    Err(error) => self.unreadable("unknown", &error.to_string()),
-                }
-            }
-            "DELETED" => {
-                let object = event.object;
-                self.pass(match (self.reader.gone)(object) {
-                    Ok(read) => First::Read(read),
-                    Err(error) => First::Unread(error, object.get().as_bytes().into()),
-                })
-                .await?;
-                return Ok(Heard::Changed);
-            }
-            "BOOKMARK" => return self.bookmark(event.object).await,
-            "ERROR" => {
-                let what = format!("watch {}", self.spec.kind.name);
-                return Ok(Heard::Failed(wire::error_event(&what, event.object)));
-            }
-            other => self.unreadable("unknown", &format!("unknown event type {other:?}")),
-        }
-        Ok(Heard::Going)
-    }
-
-    /// Sends an object on, or skips it; in both cases the watch has got so far.
-    async fn pass(&mut self, first: First) -> Result<(), Abandoned> {
-        match first {
-            First::Read(DecodedObject { change, version }) => {
-                self.send_object(change).await?;
-                self.advance(&version);
-            }
-            First::Unread(error, object) => {
-                self.undecodable(&object, &error).await?;
-                self.advance(&objects::identity(&object).metadata.resource_version);
-            }
-        }
-        Ok(())
-    }
-
-    async fn bookmark(&mut self, object: &RawValue) -> Result<Heard, Abandoned> {
-        let meta = objects::identity(object.get().as_bytes()).metadata;
-        let ends_list = meta.annotations.initial_events_end == "true";
-        if ends_list && self.list_watch.initial_events_end(&meta.resource_version) {
-            self.listed(&meta.resource_version).await?;
-            return Ok(Heard::Listed);
-        }
-        if self.list_watch.goes_back(&meta.resource_version) {
-            let version = &meta.resource_version;
-            let why = format!("versions have gone back to {version}, as after a restore");
-            return Ok(Heard::Failed(WatchFailure { code: Some(410), ..self.failure(&why) }));
-        }
-        self.advance(&meta.resource_version);
-        Ok(Heard::Bookmark)
     }
 
     /// The server has begun to answer a list that was asked for then.

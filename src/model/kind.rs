@@ -90,10 +90,10 @@ mod tests {
     }
 
     #[derive(Clone, Debug, PartialEq)]
-    struct Width(u32);
+    struct Depth(u32);
 
-    impl Fact for Width {
-        const KIND: Kind = Kind::of("test.sigma.io", "widths");
+    impl Fact for Depth {
+        const KIND: Kind = Kind::of("test.sigma.io", "depths");
     }
 
     #[test]
@@ -101,8 +101,8 @@ mod tests {
         let height = AnyFact::new(Height(1));
         assert_eq!(height, AnyFact::new(Height(1)));
         assert_ne!(height, AnyFact::new(Height(2)));
-        assert_ne!(height, AnyFact::new(Width(1)));
-        assert_eq!((height.get(), height.get::<Width>()), (Some(&Height(1)), None));
+        assert_ne!(height, AnyFact::new(Depth(1)));
+        assert_eq!((height.get(), height.get::<Depth>()), (Some(&Height(1)), None));
         assert_eq!(format!("{height:?}"), "AnyFact(Height(1))");
     }
 

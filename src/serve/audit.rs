@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::k8s::{REGISTRY, WatchHealth};
+use crate::k8s::WatchHealth;
+use crate::k8s::kinds::kinds;
 use crate::model::Kind;
 use crate::writer::WriterHandle;
 
@@ -16,7 +17,7 @@ pub(super) async fn run(writer: WriterHandle, health: Arc<WatchHealth>, interval
         // Replicas that started together must not list together.
         tokio::time::sleep(interval.mul_f64(0.9 + fastrand::f64() * 0.2)).await;
         let is_listed = |kind: &Kind| kind.is_required() || health.kind(*kind).listed;
-        for kind in REGISTRY.map(|it| it.kind).into_iter().filter(is_listed) {
+        for kind in kinds().filter(is_listed) {
             health.request_relist(kind);
             tokio::time::sleep(BETWEEN_KINDS).await;
         }

@@ -215,7 +215,7 @@ impl ServeParts {
         for spec in REGISTRY {
             metrics.lost_deletes.with_label_values(&[spec.kind.name]);
             let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
-            let follow = move || k8s::spawn(client.clone(), &spec, changes.clone(), health.clone());
+            let follow = move || k8s::spawn(client.clone(), spec, changes.clone(), health.clone());
             let shared = shared.clone();
             self.supervise(spec.kind.name, move || {
                 tokio::spawn(when_wanted(shared.clone(), spec.wanted, follow.clone()))

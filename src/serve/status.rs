@@ -9,7 +9,8 @@ use super::tls_files::TlsFiles;
 use crate::actions::{Ground, Obstacle, SteeringPart};
 use crate::engine::PreemptVerb;
 use crate::http::{AdminSources, Check, PolicySourceKind};
-use crate::k8s::{AbsentKind, REGISTRY, RefusedWatch, WatchHealth};
+use crate::k8s::kinds::kinds;
+use crate::k8s::{AbsentKind, RefusedWatch, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
 use crate::nominator::Nominator;
@@ -60,7 +61,7 @@ fn shown(health: &WatchHealth) -> impl Iterator<Item = Kind> {
         let is_asked = state.last_heard.is_some() || state.error.is_some();
         kind.is_required() || is_asked || state.absent.is_some()
     };
-    REGISTRY.map(|it| it.kind).into_iter().filter(is_tried)
+    kinds().filter(is_tried)
 }
 
 fn watch_check(shared: &SharedState, health: &WatchHealth, kind: Kind) -> Check {

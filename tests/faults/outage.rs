@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sigma::cluster::{HoldLimits, Watch};
-use sigma::k8s::{REGISTRY, WatchOptions};
+use sigma::k8s::WatchOptions;
+use sigma::k8s::kinds::kinds;
 use sigma::model::Kind;
 
 use super::Spoiled;
@@ -50,8 +51,8 @@ fn r02_down_while_running() {
     it.site.api.put("pods", placed("full", "2", "n1"));
     let sigma = it.serve(&[]);
     it.proxy.down();
-    for spec in REGISTRY {
-        let failures = format!("sigma_watch_failures_total{{resource=\"{}\"}}", spec.kind.name);
+    for kind in kinds() {
+        let failures = format!("sigma_watch_failures_total{{resource=\"{}\"}}", kind.name);
         wait(&failures, || sigma.metric(&failures) >= 1.0);
     }
     it.site.api.delete("pods", "shop/full");

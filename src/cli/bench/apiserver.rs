@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::k8s::REGISTRY;
+use crate::k8s::kinds::kinds;
 use crate::model::Kind;
 use crate::sim::{Event, Fleet};
 
@@ -224,7 +224,7 @@ async fn answer(
     Path(resource): Path<String>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    let kind = REGISTRY.map(|it| it.kind).into_iter().find(|kind| kind.resource == resource);
+    let kind = kinds().find(|kind| kind.resource == resource);
     let Some(kind) = kind else { return StatusCode::NOT_FOUND.into_response() };
     if !query.contains_key("watch") {
         return page(shared, kind, &query);

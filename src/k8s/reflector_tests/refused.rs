@@ -1,7 +1,7 @@
 //! Watches that are refused, end at once, or never say that a list is complete; and versions that go back.
 
 use super::*;
-use crate::k8s::REGISTRY;
+use crate::k8s::kinds::kinds;
 
 /// As many refusals as are needed, however soon they come.
 fn hasty() -> WatchOptions {
@@ -119,7 +119,7 @@ async fn a_bookmark_that_goes_back_is_followed_by_a_list() {
     let mut rig = watch(fake.port(), Kind::PODS, quick());
     assert_eq!(rig.take(7).await, ["begin", "+p1", "end", "+p2", "begin", "+p1", "end"]);
     // Whatever their versions are: they may have been passed.
-    for kind in REGISTRY.map(|it| it.kind).into_iter().filter(|kind| *kind != Kind::PODS) {
+    for kind in kinds().filter(|kind| *kind != Kind::PODS) {
         assert!(timeout(SOON, rig.health.cell(kind).relist_requested()).await.is_ok());
     }
     assert_eq!(rig.health.kind(Kind::PODS).resource_version, "801");
