@@ -96,5 +96,5 @@ fn a_fact_of_another_kind_and_a_kind_without_a_table_change_nothing() {
         assert!(!state.apply(change.clone()).changed, "{change:?}");
     }
     assert_eq!((facts(&state), state.audit()), (vec![(1, 10)], vec![]));
-    assert_eq!(state.now.tables.counts()[3..], [("widgets", 1), ("gadgets", 0)]);
+    assert!(state.now.tables.counts().ends_with(&[("widgets", 1), ("gadgets", 0)]));
 }
