@@ -76,7 +76,9 @@ fn watch_check(shared: &SharedState, health: &WatchHealth, kind: Kind) -> Check 
         true => format!("list complete, {heard}, at {}", state.resource_version),
         false => format!("list not complete, {} objects so far, {heard}", state.num_objects),
     };
-    let failing = state.error.is_some() || state.refused.is_some();
+    // An absent kind is no fault. A missing right is one that somebody can mend.
+    let is_forbidden = state.absent.as_ref().is_some_and(|it| it.is_forbidden);
+    let failing = state.error.is_some() || state.refused.is_some() || is_forbidden;
     match (state.refused, state.error) {
         (Some(refused), error) => {
             let ago = refused.since.map_or(Duration::ZERO, |since| since.elapsed()).as_secs();

@@ -52,7 +52,10 @@ fn the_table_is_what_the_registry_says() {
     } else {
         assert!(old == want, "{PAGE} is not what the registry says; UPDATE=1 rewrites it:\n{want}");
     }
-    assert!(page(&want, &REGISTRY[1..]).is_some_and(|it| it != want), "a kind that is gone is noticed");
+    assert!(
+        page(&want, &REGISTRY[1..]).is_some_and(|it| it != want),
+        "a kind that is gone is noticed"
+    );
 }
 
 /// The contexts of all hunks of a page, each with its file: lines that must be there before.
