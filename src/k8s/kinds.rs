@@ -57,8 +57,11 @@ pub enum KindSource {
     Poll(Duration, PollCall),
 }
 
-/// Asks a polled source for all objects. An error is a text for the log, without addresses or secrets.
-pub type PollCall = fn(Client) -> Pin<Box<dyn Future<Output = Result<Facts, String>> + Send>>;
+/// Asks a polled source for all objects.
+pub type PollCall = fn(Client) -> PollAnswer;
+
+/// The facts of a polled source. An error is a text for the log, without addresses or secrets.
+pub type PollAnswer = Pin<Box<dyn Future<Output = Result<Facts, String>> + Send>>;
 
 /// The facts of all objects of a kind.
 pub type Facts = Vec<(ObjectName, AnyFact)>;

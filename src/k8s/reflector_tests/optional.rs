@@ -6,7 +6,7 @@ use super::*;
 use crate::cluster::ClusterState;
 use crate::cluster::test_kinds::{Gadget, Widget};
 use crate::k8s::decode::DecodeError;
-use crate::k8s::kinds::{Absent, Facts, KindSpec, Version};
+use crate::k8s::kinds::{Absent, Facts, KindSpec, PollAnswer, Version};
 use crate::k8s::objects::{SlimObject, named};
 use crate::k8s::slim::{SlimIdentityMeta, nullable};
 use crate::model::{AnyFact, Fact};
@@ -274,10 +274,8 @@ fn facts(sizes: &[(u64, i64)]) -> Facts {
     sizes.iter().map(|it| (ObjectName(it.0), AnyFact::new(Widget(it.1)))).collect()
 }
 
-/// Answers once, then never again; the number of calls says which.
-fn calls(
-    client: kube::Client,
-) -> std::pin::Pin<Box<dyn Future<Output = Result<Facts, String>> + Send>> {
+/// A source that is asked over HTTP, as a real one would be.
+fn calls(client: kube::Client) -> PollAnswer {
     Box::pin(async move {
         let request = crate::k8s::wire::build(
             http::Method::GET,
