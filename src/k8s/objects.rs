@@ -46,7 +46,7 @@ pub(super) fn named(meta: &SlimIdentityMeta) -> Result<&str, DecodeError> {
 /// The functions that read objects of one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectReader {
-    pub(super) first: fn(&[u8]) -> Result<Option<(First, usize)>, Error>,
+    pub(super) first: fn(&[u8]) -> FirstResult,
     pub(super) gone: fn(&RawValue) -> Result<DecodedObject, DecodeError>,
     pub(super) key: fn(SlimIdentityMeta) -> Box<str>,
 }
@@ -74,12 +74,15 @@ pub(super) enum First {
     Unread(DecodeError, Box<[u8]>),
 }
 
+/// The first object and its length. `None` when the text ends before the object does.
+type FirstResult = Result<Option<(First, usize)>, Error>;
+
 /// Reads the object that a text begins with, listed, added or modified; gives its length too. `None`
 /// when the text ends before the object does, an error when it is no JSON.
 ///
 /// Objects are most of what is ever read, so each is gone through once: its end is where reading it
 /// ends, and is looked for only when it cannot be read.
-fn first<T: SlimObject>(text: &[u8]) -> Result<Option<(First, usize)>, Error> {
+fn first<T: SlimObject>(text: &[u8]) -> FirstResult {
     let error = match value::<T>(text) {
         Ok(Some((slim, length))) => match slim.change() {
             Ok(change) => {

@@ -27,11 +27,14 @@ fn facts(state: &ClusterState) -> Vec<(u64, i64)> {
     facts
 }
 
+/// A change, whether it changes the state, the number of swept objects, and the table after it.
+type Step = (Change, bool, usize, &'static [(u64, i64)]);
+
 #[test]
 fn lists_and_events_fill_a_table_and_a_complete_list_sweeps_it() {
     let mut state = ClusterState::default();
     let (begin, end) = (Change::RelistBegin(KIND), Change::RelistEnd(KIND));
-    let steps: [(Change, bool, usize, &[(u64, i64)]); 14] = [
+    let steps: [Step; 14] = [
         (begin.clone(), false, 0, &[]),
         (seen(1, 10), true, 0, &[(1, 10)]),
         (seen(2, 20), true, 0, &[(1, 10), (2, 20)]),
