@@ -1,4 +1,4 @@
-//! The one mutable thing: `apply` takes a change in, `publish` gives a snapshot out.
+//! The state of the cluster: `apply` takes a change in, and `publish` gives a snapshot out.
 //!
 //! A pod is in one of three states, and every sum follows from where it is:
 //!
@@ -31,7 +31,7 @@ use crate::model::{
 /// Deleted pods are remembered this long (in deletions) so that a late event cannot revive one.
 const MAX_TOMBSTONES: usize = 4096;
 
-/// Something that may end a hold or interest whoever waits for a pod.
+/// A fact that may end a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmed {
     /// The pod is counted on its node.

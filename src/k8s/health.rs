@@ -1,4 +1,4 @@
-//! What the watches say about themselves, for `/readyz?verbose` and the metrics.
+//! The state of the watches, for `/readyz?verbose` and the metrics.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,8 +105,8 @@ impl WatchHealth {
         self.cells().for_each(|(_, cell)| cell.relist.notify_one());
     }
 
-    /// A list of this kind is complete. `is_older`: than what was known of the kind. True if that shows a
-    /// restore that nobody has noticed before; the other kinds are listed anew.
+    /// A list of this kind is complete. `is_older`: the list is older than the known state of the kind. True if
+    /// this is the first sign of a restore. Then the other kinds are listed anew.
     pub(super) fn listed(&self, kind: Kind, is_older: bool) -> bool {
         let known = self.num_restores.load(Ordering::Acquire);
         let before = self.kind(kind).num_restores;

@@ -68,20 +68,19 @@ pub(super) struct DecodedObject {
 /// The object that a text begins with.
 #[derive(Debug)]
 pub(super) enum First {
-    /// It makes sense.
+    /// An object that makes sense.
     Read(DecodedObject),
-    /// It is JSON, and makes none; with its text.
+    /// JSON that makes no sense, with its text.
     Unread(DecodeError, Box<[u8]>),
 }
 
 /// The first object and its length. `None` when the text ends before the object does.
 type FirstResult = Result<Option<(First, usize)>, Error>;
 
-/// Reads the object that a text begins with, listed, added or modified; gives its length too. `None`
-/// when the text ends before the object does, an error when it is no JSON.
+/// Reads the object that a text begins with: listed, added or modified. The error says that the text is no JSON.
 ///
-/// Objects are most of what is ever read, so each is gone through once: its end is where reading it
-/// ends, and is looked for only when it cannot be read.
+/// Objects are most of the bytes that sigma reads, so each is parsed once. The end of an object is where
+/// parsing ends. A second pass looks for the end only when the object cannot be read.
 fn first<T: SlimObject>(text: &[u8]) -> FirstResult {
     let error = match value::<T>(text) {
         Ok(Some((slim, length))) => match slim.change() {
@@ -112,14 +111,13 @@ pub(super) fn value<T: DeserializeOwned>(text: &[u8]) -> Result<Option<(T, usize
     }
 }
 
-/// An object that was deleted. Only its identity is read: what it was no longer matters, and so an
-/// object that was never decodable can still go.
+/// Reads an object that was deleted. Only its identity is read, so an object that could never be decoded can go.
 fn gone<T: SlimObject>(object: &RawValue) -> Result<DecodedObject, DecodeError> {
     let meta = serde_json::from_str::<SlimIdentity>(object.get())?.metadata;
     Ok(DecodedObject { change: T::gone(&meta)?, version: meta.resource_version })
 }
 
-/// Who an object is, as far as that can be read.
+/// The identity of an object, as far as it can be read.
 pub(super) fn identity(object: &[u8]) -> SlimIdentity {
     serde_json::from_slice(object).unwrap_or_default()
 }

@@ -10,22 +10,22 @@ use super::pool::PoolSpec;
 use super::profiles::Profiles;
 use super::volumes::ObjectName;
 
-/// One alteration; `ClusterState::apply` is the only place that carries it out.
+/// One alteration of the state. Only `ClusterState::apply` carries it out.
 ///
-/// A list is `RelistBegin`, one `…Seen` per object, `RelistEnd`: what was known before and not seen
-/// in between is gone. A list that breaks off has no `RelistEnd` and so removes nothing.
+/// A list is `RelistBegin`, one `…Seen` for each object, and `RelistEnd`. A known object that is not seen in
+/// between is gone. A list that breaks off has no `RelistEnd`, and so removes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A list starts.
     RelistBegin(Kind),
     /// A list is complete.
     RelistEnd(Kind),
-    /// The watch has said nothing for long, or begins anew as agreed: if it is dead, the server knows
-    /// what we do not.
+    /// The watch was silent for long, or begins anew at its time. If the connection is dead, the server may have
+    /// events that sigma has not seen.
     WatchSilent(Kind),
-    /// The watch is interrupted: the server may know what we do not.
+    /// The watch is interrupted: the server may have events that sigma has not seen.
     WatchLost(Kind),
-    /// The watch goes on where it was, and what the server had kept for us meanwhile was sent.
+    /// The watch goes on where it was, and the server has sent the events of the meantime.
     WatchBack(Kind),
     /// A node was listed, added or modified.
     NodeSeen(Box<Node>),
@@ -64,7 +64,7 @@ pub enum Change {
         /// The object.
         name: ObjectName,
     },
-    /// An object was listed that could not be read: what was known of it before stays.
+    /// A listed object could not be read. The state keeps what it knew of the object.
     Unread {
         /// What it is.
         kind: Kind,

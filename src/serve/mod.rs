@@ -330,7 +330,7 @@ async fn when_wanted(
     if let Err(error) = follow().await
         && let Ok(panic) = error.try_into_panic()
     {
-        // Whoever supervises us starts us anew.
+        // The supervisor starts the task anew.
         std::panic::resume_unwind(panic);
     }
 }

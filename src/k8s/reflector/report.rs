@@ -1,4 +1,4 @@
-//! What a driver says of itself: to the log, to whoever asks for its health, and of failures.
+//! The reports of a reflector: to the log and to the health of its kind.
 
 use std::time::Duration;
 
@@ -67,11 +67,10 @@ impl Reflector {
             );
             return Ok(());
         }
-        tracing::info!(
-            kind = name,
-            "the API server does not serve {name}, so there are none: {text}"
-        );
-        if self.spec.absent == Absent::Sweep {
+        let is_swept = self.spec.absent == Absent::Sweep;
+        let so = if is_swept { "there are none" } else { "the known ones stay" };
+        tracing::info!(kind = name, "the API server does not serve {name}, so {so}: {text}");
+        if is_swept {
             self.send(Change::RelistBegin(kind)).await?;
             self.send(Change::RelistEnd(kind)).await?;
         }
