@@ -7,7 +7,8 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion};
 use sigma::cluster::ClusterState;
 use sigma::k8s::decode;
-use sigma::k8s::slim::{SlimNode, SlimPod};
+use sigma::k8s::kinds::nodes::{self, SlimNode};
+use sigma::k8s::slim::SlimPod;
 use sigma::model::{Change, Kind, Pod};
 use sigma::sim::{Event, Fleet};
 
@@ -100,15 +101,15 @@ fn carry_out(state: &mut ClusterState, events: Vec<Change>) {
 fn listed(fleet: &Fleet) -> ClusterState {
     let mut state = ClusterState::default();
     let mut text = Vec::new();
-    for kind in [Kind::Nodes, Kind::Pods] {
+    for kind in [Kind::NODES, Kind::PODS] {
         state.apply(Change::RelistBegin(kind));
         for number in fleet.numbers(kind, Fleet::version(0)) {
             text.clear();
             fleet.write_listed(&mut text, kind, number);
             state.apply(match kind {
-                Kind::Nodes => {
+                Kind::NODES => {
                     let slim: SlimNode = serde_json::from_slice(&text).expect("JSON");
-                    Change::NodeSeen(Box::new(decode::node(&slim).expect("a node")))
+                    Change::NodeSeen(Box::new(nodes::node(&slim).expect("a node")))
                 }
                 _ => Change::PodSeen(Box::new(pod(&text))),
             });

@@ -17,7 +17,7 @@ use prometheus::{
 
 use crate::cluster::Difference;
 use crate::engine::ShortlistOff;
-use crate::model::{Kind, Reason};
+use crate::model::Reason;
 
 pub use self::policy::PolicyMetrics;
 pub use self::steer::SteerMetrics;
@@ -63,6 +63,8 @@ pub struct Metrics {
     pub watch_synced: IntGaugeVec,
     /// 1 while the server refuses to be watched, by resource.
     pub watch_refused: IntGaugeVec,
+    /// 1 while an optional kind is not served or may not be listed, by resource.
+    pub watch_absent: IntGaugeVec,
     /// Lists begun after the first complete one, by resource.
     pub watch_relists: IntCounterVec,
     /// Watches opened from a known version, by resource.
@@ -266,6 +268,7 @@ impl Metrics {
             watch_age_seconds: of.gauges("watch_age_seconds", "Silence of a watch.", resource)?,
             watch_synced: of.gauges("watch_synced", "First list is in.", resource)?,
             watch_refused: of.gauges("watch_refused", "Watch requests fail.", resource)?,
+            watch_absent: of.gauges("watch_absent", "No watch: absent or forbidden.", resource)?,
             watch_relists: of.counters("watch_relists_total", "Lists begun again.", resource)?,
             watch_reconnects: of.counters("watch_reconnects_total", "Reconnects.", resource)?,
             watch_failures: of.counters("watch_failures_total", "Failed requests.", resource)?,
@@ -312,9 +315,6 @@ impl Metrics {
         }
         for why in ShortlistOff::ALL {
             self.shortlist_off.with_label_values(&[why.name()]);
-        }
-        for kind in Kind::ALL {
-            self.lost_deletes.with_label_values(&[kind.resource()]);
         }
         for path in ["cut", "guess", "scan", "memo"] {
             self.fast_path(path, 0, 0);

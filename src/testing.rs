@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::{Decider, View};
 use crate::model::{
     Amounts, AppKey, Change, ImageName, LabelSet, Node, NodeImage, NodeOrd, ObjectName, Owner, Pod,
-    PodClaim, PodUid, Preferences, Reason, Requests, Tick,
+    PodClaim, PodStatusBits, PodUid, Preferences, Reason, Requests, Tick,
 };
 use crate::policy::{Plan, Settings};
 use crate::replica::{Published, Replica, Writing};
@@ -54,6 +54,7 @@ pub(crate) fn pod(uid: u128, cpu: i64) -> Pod {
         node: None,
         nominated: None,
         condition: None,
+        status: PodStatusBits::default(),
         terminal: false,
         terminating: false,
         gated: false,

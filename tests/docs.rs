@@ -1,7 +1,7 @@
 //! Pages that name what the code has must name all of it, and nothing else: the fields of the admin
 //! API in `docs/api.md`, the metrics and reasons in `docs/metrics.md`. What the registry knows of a metric
-//! is written into that page, and what the tests promise into `docs/failure-modes.md`; `UPDATE=1` does
-//! both.
+//! is written into that page, and what the tests promise into `docs/failure-modes.md`. The registry of watched kinds
+//! is written into `docs/adding-a-watched-kind.md`. `UPDATE=1` does all of this.
 //!
 //! Checked on text. Each check is a function with a test that it can complain.
 
@@ -12,6 +12,9 @@ mod failure_modes;
 mod metrics;
 #[path = "docs/prose.rs"]
 mod prose;
+#[cfg(feature = "live")]
+#[path = "docs/watched_kinds.rs"]
+mod watched_kinds;
 
 use std::collections::BTreeSet;
 use std::path::Path;

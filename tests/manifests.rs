@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use sigma::k8s::{KindSpec, REGISTRY};
 
 #[path = "manifests/bind.rs"]
 mod bind;
@@ -24,15 +25,9 @@ mod image;
 #[path = "manifests/kube_scheduler.rs"]
 mod kube_scheduler;
 
-/// Every right that `deploy/` grants by rules of its own: role, group, resource, verbs. The table in
-/// deploy/README.md says what each is for.
-const RIGHTS: &[(&str, &str, &str, &str)] = &[
-    ("sigma", "", "nodes", "get list watch"),
-    ("sigma", "", "pods", "get list watch"),
-    ("sigma", "", "namespaces", "get list watch"),
-    ("sigma", "", "persistentvolumeclaims", "get list watch"),
-    ("sigma", "", "persistentvolumes", "get list watch"),
-    ("sigma", "resource.k8s.io", "deviceclasses", "get list watch"),
+/// The rights that `deploy/` grants beside those to watched kinds: role, group, resource, verbs. The table
+/// in deploy/README.md says what each is for.
+const OTHER_RIGHTS: &[(&str, &str, &str, &str)] = &[
     ("sigma", "", "pods/status", "patch"),
     ("sigma", "", "events", "create"),
     ("sigma-lease", "coordination.k8s.io", "leases", "create"),
@@ -41,6 +36,16 @@ const RIGHTS: &[(&str, &str, &str, &str)] = &[
     ("sigma-leader-election", "coordination.k8s.io", "leases", "create"),
     ("sigma-leader-election", "coordination.k8s.io", "leases", "get update"),
 ];
+
+/// Every right that `deploy/` grants by rules of its own. Each watched kind of the registry has one.
+fn all_rights() -> Vec<[String; 4]> {
+    let watched = REGISTRY.iter().filter_map(KindSpec::rights);
+    let watched = watched.map(|(group, resource, verbs)| {
+        ["sigma", group, resource, &verbs.join(" ")].map(str::to_owned)
+    });
+    let others = OTHER_RIGHTS.iter().map(|it| [it.0, it.1, it.2, it.3].map(str::to_owned));
+    watched.chain(others).collect()
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
@@ -266,10 +271,10 @@ fn rights_are_the_documented_ones() -> Result<()> {
             }
         }
     }
-    let owned = |it: &(&str, &str, &str, &str)| [it.0, it.1, it.2, it.3].map(str::to_owned);
-    let documented: BTreeSet<_> = RIGHTS.iter().map(owned).collect();
+    let rights = all_rights();
+    let documented: BTreeSet<_> = rights.iter().cloned().collect();
     ensure!(granted == documented, "granted: {granted:#?}\ndocumented: {documented:#?}");
-    let mut bound: BTreeSet<String> = RIGHTS.iter().map(|it| it.0.to_owned()).collect();
+    let mut bound: BTreeSet<String> = rights.iter().map(|it| it[0].clone()).collect();
     let of_kubernetes = [
         "system:kube-scheduler",
         "system:volume-scheduler",
@@ -283,7 +288,7 @@ fn rights_are_the_documented_ones() -> Result<()> {
     let arguments = arguments(&static_pod);
     ensure!(text(&binding, "/metadata/namespace") == flag(&arguments, "--lease-namespace"));
     let readme = fs::read_to_string(root().join("README.md"))?;
-    for (role, _, resource, verbs) in RIGHTS {
+    for [role, _, resource, verbs] in &rights {
         let verbs = verbs.replace(' ', ", ");
         let row = format!("| `{role}` | `{resource}` | {verbs} |");
         ensure!(readme.contains(&row), "deploy/README.md lacks the row {row}");

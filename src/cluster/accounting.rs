@@ -11,7 +11,8 @@ use super::ports::{self, PortRow};
 use super::snapshot::{Columns, ExtendedColumn};
 use super::state::{ClusterState, Confirmed};
 use crate::model::{
-    Amounts, DomainLevel, DomainOrd, Kind, LabelSet, Node, NodeOrd, PodUid, PoolOrd, PoolSpec, mix,
+    Amounts, DomainLevel, DomainOrd, LabelSet, Node, NodeOrd, PodStatusBits, PodUid, PoolOrd,
+    PoolSpec, mix,
 };
 
 /// Most extended resources that are counted; what comes later is left to kube-scheduler alone.
@@ -26,7 +27,7 @@ impl ClusterState {
     pub(super) fn node_seen(&mut self, mut node: Node) -> bool {
         let ord = self.intern(&node.name);
         let at = ord.index();
-        let (stamp, version) = (self.epochs[Kind::Nodes as usize], node.resource_version);
+        let (stamp, version) = (self.node_list, node.resource_version);
         if let Some(seen) = self.seen_nodes.get_mut(&ord)
             && !seen.admits(version, stamp)
         {
@@ -127,6 +128,14 @@ impl ClusterState {
                 pods.reserve_exact(MORE_PODS);
             }
             pods.push(record);
+        }
+    }
+
+    /// Takes over the status of a pod that is on a node. No sum depends on it.
+    pub(super) fn set_status(&mut self, ord: NodeOrd, uid: PodUid, status: PodStatusBits) {
+        let pods = self.now.pods.get_mut(ord.index()).map(Arc::make_mut);
+        if let Some(known) = pods.and_then(|it| it.iter_mut().find(|it| it.uid == uid.0)) {
+            known.status = status;
         }
     }
 

@@ -14,7 +14,8 @@ use super::existing_anti_affinity::ExistingAntiAffinity;
 use super::pod_records::{KnownPod, Nominee, PoolUse};
 use super::ports::{self, PortRow};
 use super::state::ClusterState;
-use crate::model::{Amounts, Kind, NodeOrd, PodUid};
+use super::tables::Tables;
+use crate::model::{Amounts, NodeOrd, PodUid};
 
 /// A sum that was not what a recount gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +28,9 @@ pub struct Difference {
 
 impl Difference {
     /// Every sum that is recounted.
-    pub const SUMS: [&'static str; 13] = [
+    pub const SUMS: [&'static str; 11 + Tables::NUM] = Self::sums();
+
+    const COUNTED: [&'static str; 11] = [
         "node",
         "extended",
         "pool",
@@ -39,9 +42,18 @@ impl Difference {
         "image",
         "port",
         "existing_anti_affinity",
-        "claim",
-        "volume",
     ];
+
+    /// The sums that follow from pods and nodes, and then the tables of optional kinds.
+    const fn sums() -> [&'static str; 11 + Tables::NUM] {
+        let mut sums = [""; 11 + Tables::NUM];
+        let mut at = 0;
+        while at < sums.len() {
+            sums[at] = if at < 11 { Self::COUNTED[at] } else { Tables::AUDITED[at - 11] };
+            at += 1;
+        }
+        sums
+    }
 }
 
 /// Everything that follows from where the pods are.
@@ -93,7 +105,10 @@ impl ClusterState {
         let port = port.count() + uncommitted.count();
         let existing_anti_affinity =
             self.now.existing_anti_affinity.differences(&recount.existing_anti_affinity);
-        let (claim, volume) = self.volume_lists.differences(&self.now.volumes);
+        let tables = Tables::KINDS.iter().zip(self.now.tables.all());
+        let tables = tables.map(|(kind, table)| {
+            self.lists.get(kind).map_or(table.names().len(), |list| list.differences(table))
+        });
         let rows = [
             node,
             extended,
@@ -106,12 +121,10 @@ impl ClusterState {
             image,
             port,
             existing_anti_affinity,
-            claim,
-            volume,
         ];
         Difference::SUMS
             .into_iter()
-            .zip(rows)
+            .zip(rows.into_iter().chain(tables))
             .filter(|(_, rows)| *rows > 0)
             .map(|(what, rows)| Difference { what, rows })
             .collect()
@@ -153,8 +166,9 @@ impl ClusterState {
             self.now.nominees.insert(uid, nominee);
         }
         self.now.images.repair();
-        let stamps = (self.epochs[Kind::Claims as usize], self.epochs[Kind::Volumes as usize]);
-        self.volume_lists.repair(&self.now.volumes, stamps);
+        for (kind, table) in Tables::KINDS.into_iter().zip(self.now.tables.all()) {
+            self.lists.entry(kind).or_default().repair(table);
+        }
         Arc::make_mut(&mut self.now.changes).note_all();
         self.unused_names().into_iter().for_each(|ord| self.recycle(ord));
         self.dirty = true;

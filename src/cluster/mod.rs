@@ -20,6 +20,7 @@ mod ports;
 mod accounting;
 mod snapshot;
 mod state;
+mod tables;
 mod topology;
 mod change_log;
 mod volumes;
@@ -29,6 +30,7 @@ pub use apps::AppRow;
 pub use audit::Difference;
 pub use change_log::ChangeLog;
 pub use cow::{Column, Paged, Sharded};
+pub use device_classes::DeviceClass;
 pub use existing_anti_affinity::ExistingAntiAffinity;
 pub use holds::{Hold, HoldId, HoldLimits, Holds, MAX_SILENCE_MS, Uncommitted};
 pub use images::{ImageRow, Images};
@@ -38,5 +40,7 @@ pub use pod_records::{Nominee, PodRecord, PodShape, PoolUse, ResourceOrd, Stamp}
 pub use ports::PortRow;
 pub use snapshot::{Columns, ExtendedColumn, Snapshot, Watch};
 pub use state::{Applied, ClusterState, Confirmed};
+#[cfg(test)]
+pub use tables::test_kinds;
+pub use tables::{Table, Tables};
 pub use topology::Topology;
-pub use volumes::Volumes;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{
     Amounts, AppKey, Constraints, HostPort, NodeOrd, Nomination, ObjectName, Pod, PodAffinityTerm,
-    PodUid, Priority, QosClaim,
+    PodStatusBits, PodUid, Priority, QosClaim,
 };
 
 /// Index of an extended resource in the snapshot's extended columns.
@@ -63,6 +63,8 @@ pub struct PodRecord {
     pub resource_version: u64,
     /// A hash of `namespace/name`, by which `why` finds it again.
     pub name_hash: u64,
+    /// The part of its status that passes.
+    pub status: PodStatusBits,
     /// All else.
     pub shape: Arc<PodShape>,
 }

@@ -7,14 +7,13 @@ use super::accounting::MAX_EXTENDED;
 use super::apps::AppRow;
 use super::change_log::ChangeLog;
 use super::cow::{Column, Paged, Sharded};
-use super::device_classes::DeviceClasses;
 use super::existing_anti_affinity::ExistingAntiAffinity;
 use super::images::Images;
 use super::names::Names;
 use super::pod_records::{Nominee, PodRecord, PoolUse, ResourceOrd, name_hash};
 use super::ports::{self, PortRow};
+use super::tables::Tables;
 use super::topology::Topology;
-use super::volumes::Volumes;
 use crate::model::{
     Amounts, AppKey, CannotJudge, Conditions, DEVICE_CLASS_PREFIX, DomainLevel, DomainOrd,
     Generation, HostPort, Namespace, Node, NodeOrd, Pod, PodUid, PoolOrd, PoolSpec, Profile,
@@ -110,10 +109,8 @@ pub struct Snapshot {
     pub existing_anti_affinity: ExistingAntiAffinity,
     /// Which nodes have which images.
     pub images: Images,
-    /// What claims are bound to, and where volumes can be used.
-    pub volumes: Volumes,
-    /// Which extended resources DeviceClasses stand for.
-    pub device_classes: DeviceClasses,
+    /// What the objects of optional kinds say.
+    pub tables: Tables,
     /// What kube-scheduler's configuration changes of its filters.
     pub profiles: Arc<Profiles>,
     /// The pools of the policy in force.
@@ -256,7 +253,7 @@ impl Snapshot {
 
     /// Why nobody but kube-scheduler can tell which nodes a pod may go to, if so.
     pub fn cannot_judge(&self, pod: &Pod) -> Option<CannotJudge> {
-        if self.volumes.of(pod).is_none() {
+        if self.tables.volumes_of(pod).is_none() {
             return Some(CannotJudge::Volumes);
         }
         let by_itself = pod.constraints.as_ref().and_then(|it| it.cannot_judge);
@@ -281,7 +278,7 @@ impl Snapshot {
         let can_be = is_extended(resource) || resource.starts_with(DEVICE_CLASS_PREFIX);
         can_be
             && !self.profiles.ignore(&pod.scheduler, resource)
-            && self.device_classes.map(resource) != Some(false)
+            && self.tables.device_classes.map(resource) != Some(false)
     }
 
     /// The nodes on which a port is taken, or one that conflicts with it.

@@ -1,4 +1,4 @@
-//! The one mutable thing: `apply` takes a change in, `publish` gives a snapshot out.
+//! The state of the cluster: `apply` takes a change in, and `publish` gives a snapshot out.
 //!
 //! A pod is in one of three states, and every sum follows from where it is:
 //!
@@ -22,14 +22,16 @@ use super::pod_records::{
     name_hash,
 };
 use super::snapshot::{Snapshot, Watch};
+use super::tables::{AnyTable, ObjectList};
 use super::topology::Topology;
-use super::volumes::VolumeLists;
-use crate::model::{Change, Generation, Kind, NodeOrd, ObjectName, Pod, PodUid};
+use crate::model::{
+    AnyFact, Change, Generation, Kind, NodeOrd, ObjectName, Pod, PodUid, VolumeTopology,
+};
 
 /// Deleted pods are remembered this long (in deletions) so that a late event cannot revive one.
 const MAX_TOMBSTONES: usize = 4096;
 
-/// Something that may end a hold or interest whoever waits for a pod.
+/// A fact that may end a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmed {
     /// The pod is counted on its node.
@@ -73,14 +75,17 @@ pub struct ClusterState {
     tombstones: VecDeque<PodUid>,
     /// Stamp of the list or event that each of these was gone by. A later list that has it is right.
     buried: FxHashMap<PodUid, Stamp>,
-    /// Stamp of the running (or last) list, per kind.
-    pub(super) epochs: [Stamp; Kind::ALL.len()],
+    /// Stamps of the running (or last) lists of the required kinds.
+    pub(super) node_list: Stamp,
+    namespace_list: Stamp,
+    pub(super) pod_list: Stamp,
     /// What lists and events said of nodes and namespaces last.
     pub(super) seen_nodes: FxHashMap<NodeOrd, ObjectVersion>,
     seen_namespaces: FxHashMap<Box<str>, Stamp>,
-    seen_device_classes: FxHashMap<Box<str>, Stamp>,
-    /// The same of claims and volumes.
-    pub(super) volume_lists: VolumeLists,
+    /// The same of the optional kinds that have a table.
+    pub(super) lists: BTreeMap<Kind, ObjectList>,
+    /// Volumes of one zone share one.
+    pub(super) shared_topologies: FxHashSet<Arc<VolumeTopology>>,
     pub(super) dirty: bool,
 }
 
@@ -89,7 +94,7 @@ impl ClusterState {
     pub fn apply(&mut self, change: Change) -> Applied {
         let swept = match change {
             Change::RelistBegin(kind) => {
-                self.epochs[kind as usize] = self.epochs[kind as usize].wrapping_add(1);
+                self.list_begins(kind);
                 return Applied::default();
             }
             Change::RelistEnd(kind) => self.sweep(kind),
@@ -107,7 +112,7 @@ impl ClusterState {
                 0
             }
             Change::NamespaceSeen(namespace) => {
-                let stamp = self.epochs[Kind::Namespaces as usize];
+                let stamp = self.namespace_list;
                 self.seen_namespaces.insert(namespace.name.clone(), stamp);
                 Arc::make_mut(&mut self.now.namespaces).insert(namespace.name.clone(), namespace);
                 0
@@ -127,13 +132,14 @@ impl ClusterState {
                 self.pod_gone(uid);
                 0
             }
-            Change::ClaimSeen { .. }
-            | Change::ClaimGone { .. }
-            | Change::VolumeSeen { .. }
-            | Change::VolumeGone { .. }
-            | Change::DeviceClassSeen { .. }
-            | Change::DeviceClassGone { .. } => {
-                if !self.optional_changed(change) {
+            Change::Seen { kind, name, fact } => {
+                if !self.object_changed(kind, name, fact) {
+                    return Applied::default();
+                }
+                0
+            }
+            Change::Gone { kind, name } => {
+                if !self.object_changed(kind, name, None) {
                     return Applied::default();
                 }
                 0
@@ -155,52 +161,46 @@ impl ClusterState {
         Applied { changed: true, swept }
     }
 
-    /// False when it changes nothing.
-    fn optional_changed(&mut self, change: Change) -> bool {
-        let (lists, now) = (&mut self.volume_lists, &mut self.now.volumes);
-        match change {
-            Change::ClaimSeen { name, bound } => {
-                lists.claim_seen(now, name, bound, self.epochs[Kind::Claims as usize])
+    fn list_begins(&mut self, kind: Kind) {
+        let stamp = match kind {
+            Kind::NODES => &mut self.node_list,
+            Kind::NAMESPACES => &mut self.namespace_list,
+            Kind::PODS => &mut self.pod_list,
+            _ => {
+                if let Some((list, _)) = self.list_of(kind) {
+                    list.begin();
+                }
+                return;
             }
-            Change::ClaimGone { name } => lists.claim_gone(now, name),
-            Change::VolumeSeen { name, reach } => {
-                let stamp = self.epochs[Kind::Volumes as usize];
-                lists.volume_seen(now, name, reach.as_deref(), stamp)
-            }
-            Change::VolumeGone { name } => lists.volume_gone(now, name),
-            other => self.device_class_changed(other),
-        }
+        };
+        *stamp = stamp.wrapping_add(1);
     }
 
-    fn device_class_changed(&mut self, change: Change) -> bool {
-        let now = &mut self.now.device_classes;
-        match change {
-            Change::DeviceClassSeen { name, resource } => {
-                let stamp = self.epochs[Kind::DeviceClasses as usize];
-                self.seen_device_classes.insert(name.clone(), stamp);
-                now.seen(name, resource)
-            }
-            Change::DeviceClassGone { name } => {
-                self.seen_device_classes.remove(&name);
-                now.gone(&name)
-            }
-            _ => false,
-        }
+    /// The lists of an optional kind, and its table. `None` for a kind without a table.
+    fn list_of(&mut self, kind: Kind) -> Option<(&mut ObjectList, &mut dyn AnyTable)> {
+        let table = self.now.tables.of_mut(kind)?;
+        Some((self.lists.entry(kind).or_default(), table))
+    }
+
+    /// False when nothing changes.
+    fn object_changed(&mut self, kind: Kind, name: ObjectName, fact: Option<AnyFact>) -> bool {
+        let topology = fact.as_ref().and_then(AnyFact::get::<Arc<VolumeTopology>>);
+        let topology = topology.map(|it| shared(&mut self.shared_topologies, &**it));
+        let fact = topology.map(AnyFact::new).or(fact);
+        let list = self.list_of(kind);
+        list.is_some_and(|(list, table)| list.set(table, name, fact.as_ref()))
     }
 
     fn watch(&mut self, kind: Kind, watch: Watch) -> Applied {
-        if kind == Kind::DeviceClasses && watch != Watch::Stale {
-            let changed = self.now.device_classes.set_lost(watch == Watch::Disconnected);
-            self.dirty |= changed;
-            return Applied { changed, swept: 0 };
-        }
-        let known = &mut self.now.pods_watch;
-        // One that is interrupted says nothing, which is no better.
-        let worse = *known == Watch::Disconnected && watch == Watch::Stale;
-        let changed = kind == Kind::Pods && *known != watch && !worse;
-        if changed {
-            *known = watch;
-        }
+        let changed = match kind {
+            Kind::PODS => {
+                let known = &mut self.now.pods_watch;
+                // A watch that is interrupted says nothing, which is no better.
+                let is_better = *known == Watch::Disconnected && watch == Watch::Stale;
+                !is_better && std::mem::replace(known, watch) != watch
+            }
+            _ => self.now.tables.of_mut(kind).is_some_and(|table| table.watch(watch)),
+        };
         self.dirty |= changed;
         Applied { changed, swept: 0 }
     }
@@ -217,7 +217,7 @@ impl ClusterState {
     }
 
     fn pod_seen(&mut self, pod: &Pod) -> bool {
-        let stamp = self.epochs[Kind::Pods as usize];
+        let stamp = self.pod_list;
         // A list that began after the pod was gone knows better.
         let buried = self.buried.get(&pod.uid).copied();
         if buried == Some(stamp) {
@@ -252,15 +252,20 @@ impl ClusterState {
         }
     }
 
-    /// False when it is where and what it was, as after most events: a kubelet's reports on a pod's
-    /// status concern no decision, and a snapshot is not drawn anew for them.
+    /// False when the pod is where and what it was, as after most events: a kubelet's report on a pod's
+    /// status makes no snapshot unless it changes a bit of [`PodStatusBits`](crate::model::PodStatusBits).
     fn pod_placed(&mut self, pod: &Pod, node: &str, before: Option<NodeOrd>) -> bool {
         let record = self.record_of(pod);
         if let Some(on) = before
             && self.now.names.name(on) == node
-            && self.now.pod_on(on, pod.uid).is_some_and(|it| it.shape == record.shape)
+            && let Some(known) = self.now.pod_on(on, pod.uid)
+            && known.shape == record.shape
         {
-            return false;
+            let changed = known.status != pod.status;
+            if changed {
+                self.set_status(on, pod.uid, pod.status);
+            }
+            return changed;
         }
         self.remove(pod.uid);
         let ord = self.intern(node);
@@ -287,34 +292,31 @@ impl ClusterState {
 
     /// The running list has the object, whatever it says of it.
     fn unread(&mut self, kind: Kind, key: &str) {
-        let stamp = self.epochs[kind as usize];
         match kind {
-            Kind::Pods => {
+            Kind::PODS => {
+                let stamp = self.pod_list;
                 let known = PodUid::parse(key).and_then(|uid| self.known.get_mut(uid));
                 if let Some(known) = known {
                     known.seen.is_listed(stamp);
                 }
             }
-            Kind::Nodes => {
+            Kind::NODES => {
+                let stamp = self.node_list;
                 let ord = self.now.names.ord(key).filter(|ord| self.now.is_live(*ord));
                 if let Some(seen) = ord.and_then(|ord| self.seen_nodes.get_mut(&ord)) {
                     seen.is_listed(stamp);
                 }
             }
-            Kind::Namespaces => {
+            Kind::NAMESPACES => {
                 if let Some(seen) = self.seen_namespaces.get_mut(key) {
-                    *seen = stamp;
+                    *seen = self.namespace_list;
                 }
             }
-            Kind::DeviceClasses => {
-                if let Some(seen) = self.seen_device_classes.get_mut(key) {
-                    *seen = stamp;
-                }
-            }
-            Kind::Volumes => self.volume_lists.volume_unread(ObjectName::of("", key), stamp),
-            Kind::Claims => {
+            _ => {
                 let (namespace, name) = key.split_once('/').unwrap_or(("", key));
-                self.volume_lists.claim_unread(ObjectName::of(namespace, name), stamp);
+                if let Some((list, _)) = self.list_of(kind) {
+                    list.is_listed(ObjectName::of(namespace, name));
+                }
             }
         }
     }
@@ -322,7 +324,7 @@ impl ClusterState {
     fn pod_gone(&mut self, uid: PodUid) {
         self.remove(uid);
         self.confirmed.push(Confirmed::Gone(uid));
-        let stamp = self.epochs[Kind::Pods as usize];
+        let stamp = self.pod_list;
         if self.buried.insert(uid, stamp).is_none() {
             self.tombstones.push_back(uid);
         }
@@ -355,28 +357,28 @@ impl ClusterState {
             uid: pod.uid.0,
             resource_version: pod.resource_version,
             name_hash: name_hash(&pod.namespace, &pod.name),
+            status: pod.status,
             shape: shared(&mut self.shared_shapes, &shape),
         }
     }
 
     /// Notes where a pod is; the running list, if there is one, has it.
     pub(super) fn know(&mut self, uid: PodUid, on: NodeOrd, resource_version: u64) {
-        let seen =
-            ObjectVersion { stamp: self.epochs[Kind::Pods as usize], version: resource_version };
+        let seen = ObjectVersion { stamp: self.pod_list, version: resource_version };
         self.known.insert(uid, KnownPod { on, seen });
     }
 
     fn sweep(&mut self, kind: Kind) -> usize {
-        let stamp = self.epochs[kind as usize];
         match kind {
-            Kind::Nodes => {
+            Kind::NODES => {
                 let names = self.now.live_nodes().filter(|ord| !self.is_node_listed(*ord));
                 let names: Vec<Box<str>> =
                     names.map(|ord| self.now.names.name(ord).into()).collect();
                 names.iter().for_each(|name| self.node_gone(name));
                 names.len()
             }
-            Kind::Namespaces => {
+            Kind::NAMESPACES => {
+                let stamp = self.namespace_list;
                 let before = self.now.namespaces.len();
                 let seen = &self.seen_namespaces;
                 let kept =
@@ -386,7 +388,8 @@ impl ClusterState {
                 self.seen_namespaces.retain(|_, seen| *seen == stamp);
                 before - self.now.namespaces.len()
             }
-            Kind::Pods => {
+            Kind::PODS => {
+                let stamp = self.pod_list;
                 let unseen = self.known.iter().filter(|(_, known)| known.seen.stamp != stamp);
                 let mut gone: Vec<PodUid> = unseen.map(|(uid, _)| *uid).collect();
                 gone.sort_unstable();
@@ -399,17 +402,13 @@ impl ClusterState {
                 self.tombstones.retain(|uid| self.buried.contains_key(uid));
                 gone.len()
             }
-            Kind::DeviceClasses => {
-                self.now.device_classes.listed(&mut self.seen_device_classes, stamp)
-            }
-            Kind::Volumes => self.volume_lists.sweep_volumes(&mut self.now.volumes, stamp),
-            Kind::Claims => self.volume_lists.sweep_claims(&mut self.now.volumes, stamp),
+            _ => self.list_of(kind).map_or(0, |(list, table)| list.end(table)),
         }
     }
 
     /// The running list, or an event since it began, has the node.
     fn is_node_listed(&self, ord: NodeOrd) -> bool {
-        let stamp = self.epochs[Kind::Nodes as usize];
+        let stamp = self.node_list;
         self.seen_nodes.get(&ord).is_some_and(|seen| seen.stamp == stamp)
     }
 

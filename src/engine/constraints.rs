@@ -221,7 +221,7 @@ fn admitted(snapshot: &Snapshot, constraints: &Constraints) -> Vec<bool> {
 
 /// Takes the nodes out on which a volume of the pod cannot be used, as far as that is known.
 fn keep_off(snapshot: &Snapshot, pod: &Pod, is_out: &mut [bool]) {
-    let volumes = snapshot.volumes.of(pod).unwrap_or_default();
+    let volumes = snapshot.tables.volumes_of(pod).unwrap_or_default();
     if volumes.is_empty() {
         return;
     }

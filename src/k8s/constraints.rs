@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::features;
+use super::pod_volumes::SlimVolume;
 use super::slim::{Pairs, SlimContainer, SlimPod, SlimPodSpec, count, list, nullable, pairs};
-use super::volumes::SlimVolume;
 use crate::model::{
     CannotJudge, Constraints, HashedText, HostPort, LabelOperator, LabelSet, Namespaces, NodeTerm,
     PodAffinityTerm, Protocol, Requirement, Selector, SpreadTerm,

@@ -2,16 +2,13 @@
 //! the field that makes none; nothing is guessed.
 
 use crate::model::{
-    Amounts, AppKey, Conditions, Namespace, Node, Owner, Pod, PodUid, QosClaim, QuantityError,
-    Reason, Taint, TaintEffect, TaintValue, Toleration, UnschedulableCondition, decimal,
+    AppKey, Owner, Pod, PodStatusBits, PodUid, QosClaim, QuantityError, Reason, TaintEffect,
+    TaintValue, Toleration, UnschedulableCondition, decimal,
 };
 
-use super::slim::{
-    SlimCondition, SlimMeta, SlimNamespace, SlimNode, SlimPod, SlimPodMeta, SlimTaint,
-    SlimToleration,
-};
+use super::slim::{SlimCondition, SlimMeta, SlimPod, SlimPodMeta, SlimToleration};
 use super::well_known::SlimMarks;
-use super::{constraints, images, preferences, resource_requests, volumes, well_known};
+use super::{constraints, images, pod_volumes, preferences, resource_requests, well_known};
 
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,10 +64,11 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
         node: filled(&spec.node_name),
         nominated: filled(&status.nominated_node_name),
         condition: refusal(&status.conditions),
+        status: status_bits(&status.conditions),
         terminal: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
         terminating: meta.deletion_timestamp,
         gated: spec.num_scheduling_gates > 0,
-        claims: volumes::of_pod(slim),
+        claims: pod_volumes::of_pod(slim),
         grouped: meta.labels.marks.group
             || meta.annotations.group
             || spec.scheduling_group
@@ -86,43 +84,6 @@ pub fn pod(slim: &SlimPod) -> Result<Pod, DecodeError> {
     })
 }
 
-/// Makes a node.
-pub fn node(slim: &SlimNode) -> Result<Node, DecodeError> {
-    required(&slim.metadata.name, "metadata.name")?;
-    let status = &slim.status;
-    let (allocatable, extended) = match (&status.allocatable, &status.capacity) {
-        (Some(amounts), _) => {
-            resource_requests::capacity(amounts, &|| "status.allocatable".to_owned())?
-        }
-        (None, Some(amounts)) => {
-            resource_requests::capacity(amounts, &|| "status.capacity".to_owned())?
-        }
-        // A node that has only just registered offers nothing yet.
-        (None, None) => (Amounts::default(), Box::default()),
-    };
-    let mut conditions = node_conditions(&status.conditions);
-    if slim.spec.unschedulable {
-        conditions = conditions.with(Conditions::CORDONED);
-    }
-    Ok(Node {
-        name: slim.metadata.name.as_str().into(),
-        uid: slim.metadata.uid.as_str().into(),
-        resource_version: number(&slim.metadata.resource_version),
-        allocatable,
-        extended,
-        conditions,
-        taints: slim.spec.taints.iter().filter_map(taint).collect(),
-        labels: labels(&slim.metadata),
-        images: images::of_node(status),
-    })
-}
-
-/// Makes a namespace.
-pub fn namespace(slim: &SlimNamespace) -> Result<Namespace, DecodeError> {
-    required(&slim.metadata.name, "metadata.name")?;
-    Ok(Namespace { name: slim.metadata.name.as_str().into(), labels: labels(&slim.metadata) })
-}
-
 pub(super) fn required(text: &str, field: &'static str) -> Result<(), DecodeError> {
     if text.is_empty() { Err(DecodeError::Missing { field }) } else { Ok(()) }
 }
@@ -133,11 +94,11 @@ fn filled(text: &str) -> Option<Box<str>> {
 
 /// Resource versions are opaque by contract, but every store in use writes an ascending number; 0
 /// says "cannot tell", not an error.
-fn number(resource_version: &str) -> u64 {
+pub(super) fn number(resource_version: &str) -> u64 {
     resource_version.parse().unwrap_or(0)
 }
 
-fn labels(meta: &SlimMeta) -> Box<[(Box<str>, Box<str>)]> {
+pub(super) fn labels(meta: &SlimMeta) -> Box<[(Box<str>, Box<str>)]> {
     // A BTreeMap yields them sorted by key.
     meta.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
@@ -165,6 +126,10 @@ fn refusal(conditions: &[SlimCondition]) -> Option<UnschedulableCondition> {
         .then(|| UnschedulableCondition { reason: Reason::find_in(&scheduled.message) })
 }
 
+fn status_bits(conditions: &[SlimCondition]) -> PodStatusBits {
+    PodStatusBits::of(conditions.iter().map(|it| (&*it.kind, &*it.status)))
+}
+
 /// `None` for a toleration that compares with something that is no number: it tolerates nothing.
 fn toleration(slim: &SlimToleration) -> Option<Toleration> {
     let key = slim.key.as_str().into();
@@ -190,33 +155,13 @@ fn toleration(slim: &SlimToleration) -> Option<Toleration> {
     Some(Toleration { key, value, effect })
 }
 
-/// `None` for a taint without an effect, which has none.
-fn taint(slim: &SlimTaint) -> Option<Taint> {
-    let effect = (!slim.effect.is_empty()).then(|| effect(&slim.effect))?;
-    Some(Taint { key: slim.key.as_str().into(), value: slim.value.as_str().into(), effect })
-}
-
-fn effect(text: &str) -> TaintEffect {
+pub(super) fn effect(text: &str) -> TaintEffect {
     match text {
         "NoSchedule" => TaintEffect::NoSchedule,
         "PreferNoSchedule" => TaintEffect::PreferNoSchedule,
         "NoExecute" => TaintEffect::NoExecute,
         _ => TaintEffect::Unclear,
     }
-}
-
-fn node_conditions(conditions: &[SlimCondition]) -> Conditions {
-    conditions.iter().fold(Conditions::default(), |set, condition| {
-        let bad = match (condition.kind.as_str(), condition.status.as_str()) {
-            ("Ready", "False" | "Unknown") => Conditions::NOT_READY,
-            ("MemoryPressure", "True") => Conditions::MEMORY_PRESSURE,
-            ("DiskPressure", "True") => Conditions::DISK_PRESSURE,
-            ("PIDPressure", "True") => Conditions::PID_PRESSURE,
-            ("NetworkUnavailable", "True") => Conditions::NETWORK_UNAVAILABLE,
-            _ => Conditions::default(),
-        };
-        set.with(bad)
-    })
 }
 
 #[cfg(test)]

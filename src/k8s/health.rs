@@ -1,20 +1,28 @@
-//! What the watches say about themselves, for `/readyz?verbose` and the metrics.
+//! The state of the watches, for `/readyz?verbose` and the metrics.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::kinds;
 use crate::model::Kind;
 
 /// The state of all watches. One writer per kind, any number of readers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WatchHealth {
-    kinds: [Mutex<KindHealth>; Kind::ALL.len()],
-    relists: [Notify; Kind::ALL.len()],
+    kinds: Mutex<BTreeMap<Kind, Arc<KindCell>>>,
     /// How often it was noticed that the API server's store was restored.
     num_restores: AtomicU64,
+}
+
+/// What one watch shares with its readers.
+#[derive(Debug, Default)]
+pub(super) struct KindCell {
+    state: Mutex<KindHealth>,
+    relist: Notify,
 }
 
 /// The state of one watch.
@@ -42,8 +50,19 @@ pub struct KindHealth {
     pub(super) num_restores: u64,
     /// What went wrong; `None` again as soon as the server grants a request.
     pub error: Option<String>,
+    /// The kind is optional, and the server does not serve it or refuses lists of it.
+    pub absent: Option<AbsentKind>,
     /// The server refuses to be watched; `None` again as soon as it grants a watch, whatever lists do.
     pub refused: Option<RefusedWatch>,
+}
+
+/// Why an optional kind has no watch. It is looked for again at intervals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbsentKind {
+    /// The server serves the kind, but sigma has no right to it.
+    pub is_forbidden: bool,
+    /// What the server said.
+    pub text: String,
 }
 
 /// Refusals in a row.
@@ -60,59 +79,87 @@ pub struct RefusedWatch {
 impl WatchHealth {
     /// A copy of one watch's state.
     pub fn kind(&self, kind: Kind) -> KindHealth {
-        self.lock(kind).clone()
+        self.cell(kind).lock().clone()
     }
 
-    /// True when every kind that is needed was listed completely at least once.
+    /// True when every required kind was listed completely at least once.
     pub fn synced(&self) -> bool {
-        Kind::NEEDED.into_iter().all(|kind| self.lock(kind).listed)
+        Kind::REQUIRED.into_iter().all(|kind| self.cell(kind).lock().listed)
     }
 
     /// How long ago the server was last heard on this kind; `None` before the first word.
     pub fn behind(&self, kind: Kind, now: Instant) -> Option<Duration> {
-        self.lock(kind).last_heard.map(|heard| now.saturating_duration_since(heard))
+        let last_heard = self.cell(kind).lock().last_heard;
+        last_heard.map(|heard| now.saturating_duration_since(heard))
     }
 
     /// Asks for a fresh list: what it no longer has is gone, whether or not a watch said so.
     pub fn request_relist(&self, kind: Kind) {
-        self.relists[kind as usize].notify_one();
+        self.cell(kind).relist.notify_one();
     }
 
     /// The API server's store was restored: every kind is listed anew. A version may have been passed by the
     /// time that its watch is resumed, so that nothing is wrong with it.
     pub fn store_restored(&self) {
         self.num_restores.fetch_add(1, Ordering::AcqRel);
-        Kind::ALL.into_iter().for_each(|kind| self.request_relist(kind));
+        self.cells().for_each(|(_, cell)| cell.relist.notify_one());
     }
 
-    /// A list of this kind is complete. `is_older`: than what was known of the kind. True if that shows a
-    /// restore that nobody has noticed before; the other kinds are listed anew.
+    /// A list of this kind is complete. `is_older`: the list is older than the known state of the kind. True if
+    /// this is the first sign of a restore. Then the other kinds are listed anew.
     pub(super) fn listed(&self, kind: Kind, is_older: bool) -> bool {
         let known = self.num_restores.load(Ordering::Acquire);
-        let before = self.lock(kind).num_restores;
+        let before = self.kind(kind).num_restores;
         let is_news = is_older && before == known;
         let num_restores =
             if is_news { self.num_restores.fetch_add(1, Ordering::AcqRel) + 1 } else { known };
         self.update(kind, |it| it.num_restores = num_restores);
         if is_news {
-            let others = Kind::ALL.into_iter().filter(|other| *other != kind);
-            others.for_each(|other| self.request_relist(other));
+            let others = self.cells().filter(|(other, _)| *other != kind);
+            others.for_each(|(_, cell)| cell.relist.notify_one());
         }
         is_news
     }
 
-    pub(super) async fn relist_requested(&self, kind: Kind) {
-        self.relists[kind as usize].notified().await;
-    }
-
     pub(super) fn update(&self, kind: Kind, change: impl FnOnce(&mut KindHealth)) {
-        change(&mut self.lock(kind));
+        self.cell(kind).update(change);
     }
 
-    fn lock(&self, kind: Kind) -> MutexGuard<'_, KindHealth> {
-        // Every state of the fields is valid by itself, so a panic elsewhere spoils nothing.
-        self.kinds[kind as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    /// The state that a watch and its readers share. It exists from the first question on.
+    pub(super) fn cell(&self, kind: Kind) -> Arc<KindCell> {
+        lock(&self.kinds).entry(kind).or_default().clone()
     }
+
+    fn cells(&self) -> impl Iterator<Item = (Kind, Arc<KindCell>)> + use<> {
+        let cells = lock(&self.kinds).clone();
+        cells.into_iter()
+    }
+}
+
+impl Default for WatchHealth {
+    fn default() -> Self {
+        let kinds = kinds::kinds().map(|kind| (kind, Arc::default()));
+        Self { kinds: Mutex::new(kinds.collect()), num_restores: AtomicU64::new(0) }
+    }
+}
+
+impl KindCell {
+    pub(super) async fn relist_requested(&self) {
+        self.relist.notified().await;
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut KindHealth)) {
+        change(&mut self.lock());
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, KindHealth> {
+        lock(&self.state)
+    }
+}
+
+/// Every state of the fields is valid by itself, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -122,29 +169,29 @@ mod tests {
     #[test]
     fn health_is_synced_when_every_kind_that_is_needed_is_listed() {
         let health = WatchHealth::default();
-        for kind in Kind::NEEDED {
+        for kind in Kind::REQUIRED {
             assert!(!health.synced());
             health.update(kind, |it| it.listed = true);
         }
         assert!(health.synced());
         let now = Instant::now();
-        assert_eq!(health.behind(Kind::Pods, now), None);
-        health.update(Kind::Pods, |it| it.last_heard = Some(now));
+        assert_eq!(health.behind(Kind::PODS, now), None);
+        health.update(Kind::PODS, |it| it.last_heard = Some(now));
         let later = now + Duration::from_secs(3);
-        assert_eq!(health.behind(Kind::Pods, later), Some(Duration::from_secs(3)));
-        assert_eq!(health.behind(Kind::Nodes, later), None);
+        assert_eq!(health.behind(Kind::PODS, later), Some(Duration::from_secs(3)));
+        assert_eq!(health.behind(Kind::NODES, later), None);
     }
 
     #[test]
     fn a_restore_has_every_kind_listed_once() {
         let health = WatchHealth::default();
-        assert!(!health.listed(Kind::Pods, false));
-        assert!(health.listed(Kind::Nodes, true), "it is the first one to notice");
+        assert!(!health.listed(Kind::PODS, false));
+        assert!(health.listed(Kind::NODES, true), "it is the first one to notice");
         // They are listed because of that.
-        assert!(!health.listed(Kind::Pods, true) && !health.listed(Kind::Namespaces, false));
-        assert!(health.listed(Kind::Pods, true), "again");
-        assert!(!health.listed(Kind::Nodes, true));
+        assert!(!health.listed(Kind::PODS, true) && !health.listed(Kind::NAMESPACES, false));
+        assert!(health.listed(Kind::PODS, true), "again");
+        assert!(!health.listed(Kind::NODES, true));
         health.store_restored();
-        assert!(!health.listed(Kind::Nodes, true) && !health.listed(Kind::Pods, true));
+        assert!(!health.listed(Kind::NODES, true) && !health.listed(Kind::PODS, true));
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Visitor};
 
-use super::slim::{SlimNodeStatus, SlimPodSpec, list, nullable};
+use super::kinds::nodes::SlimNodeStatus;
+use super::slim::{SlimPodSpec, list, nullable};
 use crate::model::{ImageName, NodeImage};
 
 /// An image on a node.

@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::cluster::{ClusterState, Snapshot};
-use crate::model::{Change, Kind};
+use crate::model::Change;
 
 use super::fake::{After, Fake, FakeAnswer, client_on};
+use super::kinds::pods;
 use super::{WatchHealth, WatchOptions, spawn_with};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -50,7 +51,7 @@ async fn after(pages: Vec<FakeAnswer>, events: &[String]) -> Arc<Snapshot> {
     let fake = Fake::start(script).await;
     let (out, mut changes) = mpsc::channel(1);
     let health = Arc::new(WatchHealth::default());
-    spawn_with(client_on(fake.port()), Kind::Pods, out, health, WatchOptions::default());
+    spawn_with(client_on(fake.port()), &pods::SPEC, out, health, WatchOptions::default());
     let mut state = ClusterState::default();
     loop {
         let change = timeout(SOON, changes.recv()).await.ok().flatten().expect("a change");

@@ -52,8 +52,8 @@ pub struct WatchOptions {
     pub resume_max: Duration,
     /// Time without failure after which the back-off starts anew.
     pub backoff_reset: Duration,
-    /// How often an optional kind that we may not list is asked for again.
-    pub forbidden_pause: Duration,
+    /// How often an optional kind that is forbidden or not served is asked for again.
+    pub absent_pause: Duration,
     /// A watch that was interrupted or silent is caught up when the server has paused for so long after a line.
     /// A busy server pauses for a moment between two events that it has long had: too short a pause ends
     /// holds of pods that are bound.
@@ -79,7 +79,7 @@ impl Default for WatchOptions {
             backoff_max: Duration::from_secs(30),
             resume_max: Duration::from_secs(3),
             backoff_reset: Duration::from_secs(120),
-            forbidden_pause: Duration::from_secs(60),
+            absent_pause: Duration::from_secs(60),
             caught_up_pause: Duration::from_secs(2),
             relist_pause: Duration::from_millis(100),
             max_object_bytes: 8 << 20,
@@ -256,6 +256,13 @@ impl ListWatch {
             ListWatchRequest::Watch { from } => is_before(version, from),
             ListWatchRequest::Page { .. } | ListWatchRequest::Stream => false,
         }
+    }
+
+    /// The kind is not served or forbidden: the version that the watch stood at is void.
+    pub(super) fn begin_anew(&mut self) {
+        self.complete("");
+        (self.is_streamed, self.has_told) = (false, false);
+        self.relist();
     }
 
     /// The connection ended. Returns how long to wait before [`Self::next`]; `jitter` is in 0..1.

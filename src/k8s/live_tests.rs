@@ -16,6 +16,7 @@ use crate::model::{Change, Kind, PodUid};
 
 use super::client::{KubeconfigSource, connect};
 use super::events::{EventSeverity, Events, Regarding};
+use super::kinds::spec_of;
 use super::writes::{BindOutcome, PodRef, PodWrites, WriteOutcome};
 use super::{WatchHealth, WatchOptions, spawn_with, wire};
 
@@ -41,7 +42,8 @@ impl LiveRig {
             page_limit: 2,
             ..WatchOptions::default()
         };
-        spawn_with(client.clone(), kind, out, Arc::clone(&health), options);
+        let spec = spec_of(kind).expect("a kind of the registry");
+        spawn_with(client.clone(), spec, out, Arc::clone(&health), options);
         let mut rig = Self { client, changes, health };
         rig.wait_for(|change| matches!(change, Change::RelistEnd(_))).await;
         rig
@@ -92,7 +94,7 @@ fn fresh(stem: &str) -> String {
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn pods_are_watched_requeued_and_bound() {
-    let mut rig = LiveRig::start(Kind::Pods).await;
+    let mut rig = LiveRig::start(Kind::PODS).await;
     let name = fresh("pod");
     let uid = rig.create_pod(&name, json!({})).await;
     let wanted = PodUid::parse(&uid);
@@ -125,7 +127,7 @@ async fn pods_are_watched_requeued_and_bound() {
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn gated_and_terminating_pods_are_told_apart() {
-    let rig = LiveRig::start(Kind::Pods).await;
+    let rig = LiveRig::start(Kind::PODS).await;
     let writes = PodWrites::new(rig.client.clone());
     let gated = fresh("gated");
     let uid = rig.create_pod(&gated, json!({"schedulingGates": [{"name": "a.com/g"}]})).await;
@@ -151,11 +153,11 @@ async fn gated_and_terminating_pods_are_told_apart() {
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn nodes_are_watched_through_several_windows() {
-    let mut rig = LiveRig::start(Kind::Nodes).await;
+    let mut rig = LiveRig::start(Kind::NODES).await;
     let name = fresh("node");
     // Longer than a window, so that the watch is closed and resumed on nothing but a bookmark.
     tokio::time::sleep(Duration::from_secs(14)).await;
-    let health = rig.health.kind(Kind::Nodes);
+    let health = rig.health.kind(Kind::NODES);
     assert!(health.num_reconnects >= 1 && health.num_failures == 0, "{health:?}");
     let node = json!({
         "metadata": {"name": name, "labels": {"a": "b"}},
@@ -168,15 +170,15 @@ async fn nodes_are_watched_through_several_windows() {
     assert_eq!((node.allocatable.cpu_milli, node.label("a")), (4000, Some("b")));
     rig.call(Method::DELETE, &format!("/api/v1/nodes/{name}"), &Value::Null).await;
     rig.wait_for(|it| matches!(it, Change::NodeGone { name: gone } if **gone == *name)).await;
-    assert_eq!(rig.health.kind(Kind::Nodes).num_undecodable, 0);
+    assert_eq!(rig.health.kind(Kind::NODES).num_undecodable, 0);
 }
 
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn events_are_taken() {
-    let rig = LiveRig::start(Kind::Namespaces).await;
+    let rig = LiveRig::start(Kind::NAMESPACES).await;
     // `default` and three of the server's own.
-    assert!(rig.health.kind(Kind::Namespaces).num_objects >= 4);
+    assert!(rig.health.kind(Kind::NAMESPACES).num_objects >= 4);
     let events = Events::new(rig.client.clone());
     let name = fresh("policy");
     let regarding = Regarding {

@@ -3,11 +3,13 @@
 //! [`Change`](crate::model::Change).
 //!
 //! ```text
-//! driver ─── asks ───> watch     (what next: pure)
-//!   ├──── tells ──> sight        (whether all was told: pure)
-//!   ├──── wire, client, plain    (requests, lines, errors and their texts)
-//!   ├──── health                 (what /readyz and the metrics read)
-//!   └──── page, objects ──> slim ──> decode ──> model
+//! kinds ── what to watch: the registry, and decoding, one file a kind
+//!   └─> reflector ─── asks ───> list_watch       (the next request: pure)
+//!         ├── tells ──> watch_freshness           (whether the watch tells all: pure)
+//!         ├── discovery, wire, client, plain      (paths, requests, lines, errors and their texts)
+//!         ├── health                              (the state for /readyz and the metrics)
+//!         └── page, objects ──> slim ──> decode ──> model
+//!   └─> poll                                      (sources that are asked at an interval)
 //! writes, events, access, lease ──> wire
 //! ```
 
@@ -17,7 +19,7 @@ pub mod client;
 mod constraints;
 mod deadline;
 pub mod decode;
-mod device_classes;
+mod discovery;
 mod reflector;
 #[cfg(test)]
 mod reflector_tests;
@@ -27,6 +29,7 @@ mod features;
 mod fake;
 mod health;
 mod images;
+pub mod kinds;
 pub mod lease;
 #[cfg(test)]
 mod liar_tests;
@@ -36,16 +39,18 @@ mod objects;
 mod page;
 pub mod well_known;
 mod plain;
+mod pod_volumes;
+mod poll;
 mod preferences;
 mod watch_freshness;
 pub mod slim;
-pub mod volumes;
 mod warnings;
 mod list_watch;
 mod wire;
 pub mod writes;
 
 pub use constraints::AddedAffinity;
-pub use health::{KindHealth, RefusedWatch, WatchHealth};
+pub use health::{AbsentKind, KindHealth, RefusedWatch, WatchHealth};
+pub use kinds::{KindSpec, REGISTRY};
 pub use list_watch::WatchOptions;
 pub use reflector::{spawn, spawn_with};

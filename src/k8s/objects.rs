@@ -1,17 +1,64 @@
-//! Raw objects of lists and watches, by kind, turned into changes.
+//! Raw objects of lists and watches, turned into changes.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Error;
 use serde_json::value::RawValue;
 
-use crate::model::{Change, Kind, ObjectName, PodUid};
+use crate::model::{Change, Kind, ObjectName};
 
-use super::decode::{self, DecodeError};
-use super::device_classes::{self, SlimDeviceClass};
-use super::slim::{SlimIdentity, SlimIdentityMeta, SlimNamespace, SlimNode, SlimPod};
-use super::volumes::{self, SlimClaim, SlimPersistentVolume};
+use super::decode::{DecodeError, required};
+use super::slim::{SlimIdentity, SlimIdentityMeta};
 
-/// What an object says, and the resource version it carries.
+/// An object of a kind, as the API server writes it. The type has only the fields that are read.
+pub(super) trait SlimObject: DeserializeOwned {
+    /// The kind.
+    const KIND: Kind;
+    /// True when the objects are in namespaces.
+    const NAMESPACED: bool = false;
+
+    /// `metadata.resourceVersion`.
+    fn into_version(self) -> String;
+
+    /// The change when an object is listed, added or modified. The error names the field that makes no sense.
+    fn change(&self) -> Result<Change, DecodeError>;
+
+    /// The change when an object is deleted.
+    fn gone(meta: &SlimIdentityMeta) -> Result<Change, DecodeError> {
+        let namespace = if Self::NAMESPACED { &*meta.namespace } else { "" };
+        Ok(Change::Gone { kind: Self::KIND, name: ObjectName::of(namespace, named(meta)?) })
+    }
+
+    /// The key of an object in [`Change::Unread`].
+    fn key(meta: SlimIdentityMeta) -> Box<str> {
+        match Self::NAMESPACED {
+            true => format!("{}/{}", meta.namespace, meta.name).into(),
+            false => meta.name.into(),
+        }
+    }
+}
+
+/// The name of an object. An object without a name is an error.
+pub(super) fn named(meta: &SlimIdentityMeta) -> Result<&str, DecodeError> {
+    required(&meta.name, "metadata.name")?;
+    Ok(&meta.name)
+}
+
+/// The functions that read objects of one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct ObjectReader {
+    pub(super) first: fn(&[u8]) -> FirstResult,
+    pub(super) gone: fn(&RawValue) -> Result<DecodedObject, DecodeError>,
+    pub(super) key: fn(SlimIdentityMeta) -> Box<str>,
+}
+
+impl ObjectReader {
+    /// Reads objects of this type.
+    pub(super) const fn of<T: SlimObject>() -> Self {
+        Self { first: first::<T>, gone: gone::<T>, key: T::key }
+    }
+}
+
+/// A change, and the resource version of its object.
 #[derive(Debug)]
 pub(super) struct DecodedObject {
     pub change: Change,
@@ -21,63 +68,33 @@ pub(super) struct DecodedObject {
 /// The object that a text begins with.
 #[derive(Debug)]
 pub(super) enum First {
-    /// It makes sense.
+    /// An object that makes sense.
     Read(DecodedObject),
-    /// It is JSON, and makes none; with its text.
+    /// JSON that makes no sense, with its text.
     Unread(DecodeError, Box<[u8]>),
 }
 
-/// Reads the object that a text begins with, listed, added or modified; gives its length too. `None`
-/// when the text ends before the object does, an error when it is no JSON.
+/// The first object and its length. `None` when the text ends before the object does.
+type FirstResult = Result<Option<(First, usize)>, Error>;
+
+/// Reads the object that a text begins with: listed, added or modified. The error says that the text is no JSON.
 ///
-/// Objects are most of what is ever read, so each is gone through once: its end is where reading it
-/// ends, and is looked for only when it cannot be read.
-pub(super) fn first(kind: Kind, text: &[u8]) -> Result<Option<(First, usize)>, Error> {
-    let seen = match kind {
-        Kind::Nodes => seen::<SlimNode>(text, |slim| {
-            let change = Change::NodeSeen(Box::new(decode::node(&slim)?));
-            Ok(DecodedObject { change, version: slim.metadata.resource_version })
-        }),
-        Kind::Namespaces => seen::<SlimNamespace>(text, |slim| {
-            let change = Change::NamespaceSeen(decode::namespace(&slim)?);
-            Ok(DecodedObject { change, version: slim.metadata.resource_version })
-        }),
-        Kind::Pods => seen::<SlimPod>(text, |slim| {
-            let change = Change::PodSeen(Box::new(decode::pod(&slim)?));
-            Ok(DecodedObject { change, version: slim.metadata.resource_version })
-        }),
-        Kind::Volumes => seen::<SlimPersistentVolume>(text, |slim| {
-            let (name, reach) = volumes::volume(&slim)?;
-            let change = Change::VolumeSeen { name, reach: reach.map(Box::new) };
-            Ok(DecodedObject { change, version: slim.metadata.resource_version })
-        }),
-        Kind::Claims => seen::<SlimClaim>(text, |slim| {
-            let (name, bound) = volumes::claim(&slim)?;
-            let change = Change::ClaimSeen { name, bound };
-            Ok(DecodedObject { change, version: slim.metadata.resource_version })
-        }),
-        Kind::DeviceClasses => seen::<SlimDeviceClass>(text, |slim| {
-            let change = device_classes::device_class(&slim)?;
-            Ok(DecodedObject { change, version: slim.metadata.resource_version })
-        }),
-    };
-    let error = match seen {
-        Ok(Some((Ok(read), length))) => return Ok(Some((First::Read(read), length))),
-        Ok(Some((Err(error), _))) => error,
+/// Objects are most of the bytes that sigma reads, so each is parsed once. The end of an object is where
+/// parsing ends. A second pass looks for the end only when the object cannot be read.
+fn first<T: SlimObject>(text: &[u8]) -> FirstResult {
+    let error = match value::<T>(text) {
+        Ok(Some((slim, length))) => match slim.change() {
+            Ok(change) => {
+                let read = DecodedObject { change, version: slim.into_version() };
+                return Ok(Some((First::Read(read), length)));
+            }
+            Err(error) => error,
+        },
         Ok(None) => return Ok(None),
         Err(error) => error.into(),
     };
     let whole = value::<IgnoredAny>(text)?;
     Ok(whole.map(|(_, length)| (First::Unread(error, text[..length].into()), length)))
-}
-
-type Decoded = (Result<DecodedObject, DecodeError>, usize);
-
-fn seen<T: DeserializeOwned>(
-    text: &[u8],
-    decode: impl FnOnce(T) -> Result<DecodedObject, DecodeError>,
-) -> Result<Option<Decoded>, Error> {
-    Ok(value(text)?.map(|(slim, length)| (decode(slim), length)))
 }
 
 /// The value that a text begins with, and its length; `None` when the text ends before it does.
@@ -94,38 +111,13 @@ pub(super) fn value<T: DeserializeOwned>(text: &[u8]) -> Result<Option<(T, usize
     }
 }
 
-/// An object that was deleted. Only its identity is read: what it was no longer matters, and so an
-/// object that was never decodable can still go.
-pub(super) fn gone(kind: Kind, object: &RawValue) -> Result<DecodedObject, DecodeError> {
+/// Reads an object that was deleted. Only its identity is read, so an object that could never be decoded can go.
+fn gone<T: SlimObject>(object: &RawValue) -> Result<DecodedObject, DecodeError> {
     let meta = serde_json::from_str::<SlimIdentity>(object.get())?.metadata;
-    let name = || match meta.name.as_str() {
-        "" => Err(DecodeError::Missing { field: "metadata.name" }),
-        name => Ok(name),
-    };
-    let change = match kind {
-        Kind::Nodes => Change::NodeGone { name: name()?.into() },
-        Kind::Namespaces => Change::NamespaceGone { name: name()?.into() },
-        Kind::Pods => {
-            let uid = PodUid::parse(&meta.uid);
-            Change::PodGone { uid: uid.ok_or(DecodeError::Missing { field: "metadata.uid" })? }
-        }
-        Kind::DeviceClasses => Change::DeviceClassGone { name: name()?.into() },
-        Kind::Volumes => Change::VolumeGone { name: ObjectName::of("", name()?) },
-        Kind::Claims => Change::ClaimGone { name: ObjectName::of(&meta.namespace, name()?) },
-    };
-    Ok(DecodedObject { change, version: meta.resource_version })
+    Ok(DecodedObject { change: T::gone(&meta)?, version: meta.resource_version })
 }
 
-/// What [`Change::Unread`] calls an object.
-pub(super) fn key_of(kind: Kind, meta: SlimIdentityMeta) -> Box<str> {
-    match kind {
-        Kind::Pods => meta.uid.into(),
-        Kind::Claims => format!("{}/{}", meta.namespace, meta.name).into(),
-        Kind::Nodes | Kind::Namespaces | Kind::Volumes | Kind::DeviceClasses => meta.name.into(),
-    }
-}
-
-/// Who an object is, as far as that can be read.
+/// The identity of an object, as far as it can be read.
 pub(super) fn identity(object: &[u8]) -> SlimIdentity {
     serde_json::from_slice(object).unwrap_or_default()
 }

@@ -6,9 +6,7 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use serde::de::IgnoredAny;
 
-use crate::model::Kind;
-
-use super::objects::{self, First};
+use super::objects::{self, First, ObjectReader};
 use super::plain;
 use super::wire::RawPageMeta;
 
@@ -60,9 +58,9 @@ impl Page {
     }
 
     /// The next part.
-    pub(super) async fn next(&mut self, kind: Kind) -> Result<PagePart, PageError> {
+    pub(super) async fn next(&mut self, reader: ObjectReader) -> Result<PagePart, PageError> {
         loop {
-            if let Some(part) = self.take(kind).map_err(PageError::Unreadable)? {
+            if let Some(part) = self.take(reader).map_err(PageError::Unreadable)? {
                 if matches!(part, PagePart::End(_)) {
                     // A body that was read to its end leaves a connection that can be used again.
                     while self.more().await? {}
@@ -93,7 +91,7 @@ impl Page {
     }
 
     /// What can be told from what has arrived; `None` when that is not enough.
-    fn take(&mut self, kind: Kind) -> Result<Option<PagePart>, String> {
+    fn take(&mut self, reader: ObjectReader) -> Result<Option<PagePart>, String> {
         while let Some(at) = self.buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
             self.buffer.advance(at);
             match (self.place, self.buffer[0]) {
@@ -109,7 +107,7 @@ impl Page {
                 },
                 (PagePosition::Items, b']') => self.enter(PagePosition::Fields),
                 (PagePosition::Items, _) => {
-                    let first = objects::first(kind, &self.buffer).map_err(unreadable)?;
+                    let first = (reader.first)(&self.buffer).map_err(unreadable)?;
                     let Some((first, length)) = first else { return Ok(None) };
                     self.buffer.advance(length);
                     return Ok(Some(PagePart::Object(first)));
@@ -160,6 +158,7 @@ fn unreadable(error: serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::k8s::slim::SlimPod;
 
     fn pod(name: &str) -> String {
         format!(r#"{{"metadata":{{"uid":"u","name":"{name}","namespace":"n"}}}}"#)
@@ -171,7 +170,7 @@ mod tests {
         let mut all = Vec::new();
         for piece in pieces {
             page.buffer.extend_from_slice(piece.as_bytes());
-            while let Some(part) = page.take(Kind::Pods)? {
+            while let Some(part) = page.take(ObjectReader::of::<SlimPod>())? {
                 all.push(match part {
                     PagePart::Object(First::Read(read)) => match read.change {
                         crate::model::Change::PodSeen(pod) => format!("+{}", pod.name),

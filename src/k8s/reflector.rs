@@ -1,58 +1,76 @@
-//! The shell of a watch: asks `watch` what comes next, does it over HTTP, sends on what it reads.
+//! The shell of a watch. It asks `list_watch` for the next request, sends the request over HTTP, and passes the
+//! changes on.
 //!
-//! One task per kind. It ends when nobody receives any more, and never because of the API server.
+//! Each kind has one task. The task ends when the receiver is gone, and never because of the API server.
 
+mod connections;
+mod lines;
 mod report;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::model::{Change, Kind};
+use self::lines::Heard;
+use crate::model::Change;
 
 use super::deadline::Deadline;
-use super::health::WatchHealth;
-use super::list_watch::{self, ListWatch, ListWatchRequest, WatchEnd, WatchFailure, WatchOptions};
-use super::objects::{self, DecodedObject, First};
-use super::page::{Page, PagePart};
+use super::health::{KindCell, WatchHealth};
+use super::kinds::{KindSource, KindSpec, Version};
+use super::list_watch::{self, ListWatch, ListWatchRequest, WatchEnd, WatchOptions};
+use super::objects::{First, ObjectReader};
+use super::page::PagePart;
 use super::warnings::Warnings;
 use super::watch_freshness::{FreshnessChange, WatchFreshness};
-use super::wire::{self, Line, Lines, RawEvent};
+use super::{discovery, poll};
 
-/// How long a list that was asked for waits for a pause of the watch, at most.
+/// The longest time for which a requested list waits for a pause of the watch.
 const RELIST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Watches one kind for as long as `out` has a receiver.
+/// Follows one kind for as long as `out` has a receiver.
 pub fn spawn(
     client: Client,
-    kind: Kind,
+    spec: &KindSpec,
     out: mpsc::Sender<Change>,
     health: Arc<WatchHealth>,
 ) -> JoinHandle<()> {
-    spawn_with(client, kind, out, health, WatchOptions::default())
+    spawn_with(client, spec, out, health, WatchOptions::default())
 }
 
 /// As [`spawn`], with other times and sizes.
 pub fn spawn_with(
     client: Client,
-    kind: Kind,
+    spec: &KindSpec,
     out: mpsc::Sender<Change>,
     health: Arc<WatchHealth>,
     options: WatchOptions,
 ) -> JoinHandle<()> {
+    let (version, reader) = match spec.source {
+        KindSource::Watch(version, reader) => (version, reader),
+        KindSource::Poll(interval, call) => {
+            let cell = health.cell(spec.kind);
+            return tokio::spawn(poll::run(spec.kind, out, cell, interval, move || {
+                call(client.clone())
+            }));
+        }
+    };
     let list_watch = ListWatch::new(&options);
     let started = Instant::now();
     let sight = WatchFreshness::new(&options, started);
     let (warnings, failures) = Default::default();
     let driver = Reflector {
         client,
-        kind,
+        spec: *spec,
+        reader,
+        path: discovery::fixed_path(spec.kind, version),
+        version,
+        has_listed: false,
         out,
+        cell: health.cell(spec.kind),
         health,
         options,
         list_watch,
@@ -61,16 +79,23 @@ pub fn spawn_with(
         begun: started,
         warnings,
         failures,
-        forbidden: false,
     };
     tokio::spawn(driver.run())
 }
 
 struct Reflector {
     client: Client,
-    kind: Kind,
+    spec: KindSpec,
+    reader: ObjectReader,
+    version: Version,
+    /// The kind's path in the API, if it is known.
+    path: Option<String>,
+    /// A list of this path is complete.
+    has_listed: bool,
     out: mpsc::Sender<Change>,
     health: Arc<WatchHealth>,
+    /// The kind's part of the health.
+    cell: Arc<KindCell>,
     options: WatchOptions,
     list_watch: ListWatch,
     sight: WatchFreshness,
@@ -79,31 +104,15 @@ struct Reflector {
     begun: Instant,
     warnings: Warnings,
     failures: Warnings,
-    /// It was said that we may not list the kind.
-    forbidden: bool,
 }
 
-/// Nobody receives any more.
+/// The receiver of the changes is gone.
 struct Abandoned;
-
-/// What a line means for the connection it came on.
-enum Heard {
-    /// Nothing.
-    Going,
-    /// An object that was there before has changed: the objects of a list are behind us.
-    Changed,
-    /// What the server had for us when it sent this came before it.
-    Bookmark,
-    /// The list is complete; from here on the connection is a watch.
-    Listed,
-    /// The server ends it.
-    Failed(WatchFailure),
-}
 
 impl Reflector {
     async fn run(mut self) {
         while self.turn().await.is_ok() {}
-        tracing::debug!(kind = self.kind.resource(), "watch ends: nobody receives any more");
+        tracing::debug!(kind = self.spec.kind.name, "watch ends: the receiver is gone");
     }
 
     /// One request, and the pause after it.
@@ -118,27 +127,24 @@ impl Reflector {
         let Some(end) = end else { return Ok(()) };
         let word = self.sight.ended(Instant::now(), &end);
         self.say(word).await?;
-        let mut wait = self.list_watch.ended(&end, self.started.elapsed(), fastrand::f64());
-        // No pause means that the next request is another one: the server does not stream lists.
+        if let WatchEnd::Failed(failure) = &end
+            && self.is_absence(failure)
+        {
+            self.path = discovery::fixed_path(self.spec.kind, self.version);
+            self.is_absent(failure.code, &failure.text).await?;
+            return self.rest(self.options.absent_pause).await;
+        }
+        let wait = self.list_watch.ended(&end, self.started.elapsed(), fastrand::f64());
+        // Without a pause the next request is of another sort: the server does not stream lists.
         if let WatchEnd::Failed(failure) = end
             && !wait.is_zero()
         {
-            // A server that starts refuses everybody for a moment.
-            let was_listed = self.health.kind(self.kind).listed;
-            if self.kind == Kind::DeviceClasses && failure.code == Some(404) {
-                wait = self.options.forbidden_pause;
-                self.are_not_served(failure).await?;
-            } else if self.kind.is_optional() && !was_listed && failure.code == Some(403) {
-                wait = self.options.forbidden_pause;
-                self.do_without(failure);
-            } else {
-                self.note_failure(failure, wait);
-            }
+            self.note_failure(failure, wait);
         }
         self.rest(wait).await
     }
 
-    /// A list that was asked for is had whatever the watch does, but no sooner than we may ask again.
+    /// Waits until the next request may be sent. A list that is requested meanwhile comes before the watch.
     async fn rest(&mut self, wait: Duration) -> Result<(), Abandoned> {
         let until = Instant::now() + wait;
         // A list under way may be older than the request.
@@ -147,23 +153,13 @@ impl Reflector {
             tokio::select! {
                 biased;
                 () = self.out.closed() => return Err(Abandoned),
-                () = self.health.relist_requested(self.kind), if may_list => {
+                () = self.cell.relist_requested(), if may_list => {
                     self.list_watch.want_list();
                 }
                 () = sleep_until(until) => break,
             }
         }
         self.list_watch.begin_wanted_list(self.started.elapsed());
-        Ok(())
-    }
-
-    /// The API server does not know the kind, so there are no objects of it.
-    async fn are_not_served(&mut self, failure: WatchFailure) -> Result<(), Abandoned> {
-        self.send(Change::RelistBegin(self.kind)).await?;
-        self.send(Change::RelistEnd(self.kind)).await?;
-        self.update(|it| {
-            it.error = Some(format!("not served, so there are none: {}", failure.text))
-        });
         Ok(())
     }
 
@@ -186,7 +182,7 @@ impl Reflector {
             self.begin(asked).await?;
         }
         let meta = loop {
-            match timeout_at(deadline, page.next(self.kind)).await {
+            match timeout_at(deadline, page.next(self.reader)).await {
                 Ok(Ok(PagePart::Object(First::Read(read)))) => {
                     self.send_object(read.change).await?
                 }
@@ -207,13 +203,6 @@ impl Reflector {
             self.listed(&version).await?;
         }
         Ok(None)
-    }
-
-    async fn open_page(&self, ask: &ListWatchRequest) -> Result<Page, WatchFailure> {
-        let what = format!("list {}", self.kind.resource());
-        let request = wire::request(self.kind, ask, &self.options);
-        let response = wire::send(&self.client, request, &what).await?;
-        Ok(Page::new(response.into_body(), self.options.max_object_bytes))
     }
 
     /// Follows a watch, or a streamed list that becomes one, to its end.
@@ -239,22 +228,22 @@ impl Reflector {
             let wanted = self.list_watch.list_wanted_at().filter(|_| may_relist);
             let heard = tokio::select! {
                 biased;
-                () = self.health.relist_requested(self.kind), if may_relist => {
+                () = self.cell.relist_requested(), if may_relist => {
                     self.list_watch.want_list();
                     relist_by = Some(Instant::now() + RELIST_PATIENCE);
                     continue;
                 }
                 heard = timeout_at(deadline.at(), lines.next()) => heard,
-                // A deletion that is still to be read would be taken for one that nobody told us of.
+                // The list would count a deletion that is still to be read as a lost one.
                 () = sleep(self.options.relist_pause), if relist_by.is_some() => {
                     return Ok(WatchEnd::Relist);
                 }
-                // One that could not begin when it was asked for.
+                // A requested list that could not begin earlier.
                 () = sleep_until(self.started + wanted.unwrap_or_default()), if wanted.is_some() => {
                     relist_by = Some(Instant::now() + RELIST_PATIENCE);
                     continue;
                 }
-                // Only once there is no line: a pause of ours is none of the server's.
+                // Only when no line is left to read: a pause of sigma is no pause of the server.
                 () = sleep_until(next.unwrap_or(opened)), if next.is_some() => {
                     let word = self.sight.passed(Instant::now());
                     self.say(word).await?;
@@ -278,174 +267,39 @@ impl Reflector {
         Ok(WatchEnd::Closed { lived: opened.elapsed(), num_lines })
     }
 
-    /// The lines that answer a request.
-    async fn answered(
-        &self,
-        ask: &ListWatchRequest,
-        asked: Instant,
-        is_list: bool,
-    ) -> Result<Lines, WatchFailure> {
-        let deadline = asked + self.options.watch_timeout + self.options.silence_margin;
-        // A watch that nobody answers is no better than a silent one, and nobody would say so.
-        let clear_until = self.sight.clear_until().filter(|_| !is_list);
-        let by = clear_until.unwrap_or(deadline).min(deadline);
-        let late = |_| self.failure(&format!("no answer within {:?}", by - asked));
-        timeout_at(by, self.open(ask)).await.map_err(late)?
-    }
-
-    /// Reads a line of a watch, or of a list.
-    async fn take_line(
-        &mut self,
-        line: Line,
-        is_list: bool,
-        deadline: &mut Deadline,
-    ) -> Result<Heard, Abandoned> {
-        let heard = self.hear(line).await?;
-        let now = Instant::now();
-        match heard {
-            Heard::Going | Heard::Changed | Heard::Bookmark if is_list => {
-                deadline.heard(matches!(heard, Heard::Changed), now);
-            }
-            Heard::Going | Heard::Changed | Heard::Bookmark => {
-                let word = self.sight.heard(now, matches!(heard, Heard::Bookmark));
-                self.say(word).await?;
-            }
-            Heard::Listed => deadline.listed(now),
-            Heard::Failed(_) => {}
-        }
-        Ok(heard)
-    }
-
-    async fn open(&self, ask: &ListWatchRequest) -> Result<Lines, WatchFailure> {
-        let what = format!("watch {}", self.kind.resource());
-        let request = wire::request(self.kind, ask, &self.options);
-        let response = wire::send(&self.client, request, &what).await?;
-        // An open watch ends an error, but says nothing yet about how fresh our snapshot is.
-        self.update(|it| {
-            it.num_reconnects += u64::from(matches!(ask, ListWatchRequest::Watch { .. }));
-            it.error = None;
-            it.refused = None;
-        });
-        Ok(Lines::new(response.into_body(), self.options.max_object_bytes))
-    }
-
-    async fn hear(&mut self, line: Line) -> Result<Heard, Abandoned> {
-        self.heard();
-        let Line::Text(line) = line else {
-            let max = self.options.max_object_bytes;
-            self.unreadable("unknown", &format!("an event longer than {max} bytes"));
-            return Ok(Heard::Going);
-        };
-        if line.trim_ascii().is_empty() {
-            return Ok(Heard::Going);
-        }
-        if let Some(object) = wire::added_or_modified(&line)
-            && let Ok(Some((first, length))) = objects::first(self.kind, object)
-            && object[length..].trim_ascii() == b"}"
-        {
-            self.pass(first).await?;
-            let is_change = line.starts_with(b"{\"type\":\"M");
-            return Ok(if is_change { Heard::Changed } else { Heard::Going });
-        }
-        let event: RawEvent<'_> = match serde_json::from_slice(&line) {
-            Ok(event) => event,
-            Err(error) => {
-                self.unreadable("unknown", &format!("not a watch event: {error}"));
-                return Ok(Heard::Going);
-            }
-        };
-        match &*event.kind {
-            "ADDED" | "MODIFIED" => {
-                match objects::first(self.kind, event.object.get().as_bytes()) {
-                    Ok(Some((first, _))) => self.pass(first).await?,
-                    // It is whole JSON, or there would be no event.
-                    Ok(None) => self.unreadable("unknown", "not an object"),
-                    Err(error) => self.unreadable("unknown", &error.to_string()),
-                }
-            }
-            "DELETED" => {
-                let object = event.object;
-                self.pass(match objects::gone(self.kind, object) {
-                    Ok(read) => First::Read(read),
-                    Err(error) => First::Unread(error, object.get().as_bytes().into()),
-                })
-                .await?;
-                return Ok(Heard::Changed);
-            }
-            "BOOKMARK" => return self.bookmark(event.object).await,
-            "ERROR" => {
-                let what = format!("watch {}", self.kind.resource());
-                return Ok(Heard::Failed(wire::error_event(&what, event.object)));
-            }
-            other => self.unreadable("unknown", &format!("unknown event type {other:?}")),
-        }
-        Ok(Heard::Going)
-    }
-
-    /// Sends an object on, or skips it; in both cases the watch has got so far.
-    async fn pass(&mut self, first: First) -> Result<(), Abandoned> {
-        match first {
-            First::Read(DecodedObject { change, version }) => {
-                self.send_object(change).await?;
-                self.advance(&version);
-            }
-            First::Unread(error, object) => {
-                self.undecodable(&object, &error).await?;
-                self.advance(&objects::identity(&object).metadata.resource_version);
-            }
-        }
-        Ok(())
-    }
-
-    async fn bookmark(&mut self, object: &RawValue) -> Result<Heard, Abandoned> {
-        let meta = objects::identity(object.get().as_bytes()).metadata;
-        let ends_list = meta.annotations.initial_events_end == "true";
-        if ends_list && self.list_watch.initial_events_end(&meta.resource_version) {
-            self.listed(&meta.resource_version).await?;
-            return Ok(Heard::Listed);
-        }
-        if self.list_watch.goes_back(&meta.resource_version) {
-            let version = &meta.resource_version;
-            let why = format!("versions have gone back to {version}, as after a restore");
-            return Ok(Heard::Failed(WatchFailure { code: Some(410), ..self.failure(&why) }));
-        }
-        self.advance(&meta.resource_version);
-        Ok(Heard::Bookmark)
-    }
-
     /// The server has begun to answer a list that was asked for then.
     async fn begin(&mut self, asked: Instant) -> Result<(), Abandoned> {
         self.begun = asked;
         self.list_watch.list_begun();
         self.update(|it| it.num_relists += u64::from(it.listed));
-        self.send(Change::RelistBegin(self.kind)).await
+        self.send(Change::RelistBegin(self.spec.kind)).await
     }
 
     async fn say(&self, word: Option<FreshnessChange>) -> Result<(), Abandoned> {
         let change = match word {
             None => return Ok(()),
-            Some(FreshnessChange::Silent) => Change::WatchSilent(self.kind),
-            Some(FreshnessChange::Lost) => Change::WatchLost(self.kind),
-            Some(FreshnessChange::Back) => Change::WatchBack(self.kind),
+            Some(FreshnessChange::Silent) => Change::WatchSilent(self.spec.kind),
+            Some(FreshnessChange::Lost) => Change::WatchLost(self.spec.kind),
+            Some(FreshnessChange::Back) => Change::WatchBack(self.spec.kind),
         };
         self.send(change).await
     }
 
     async fn listed(&mut self, version: &str) -> Result<(), Abandoned> {
-        self.send(Change::RelistEnd(self.kind)).await?;
+        self.send(Change::RelistEnd(self.spec.kind)).await?;
         let word = self.sight.listed(self.begun, Instant::now());
         self.say(word).await?;
-        self.forbidden = false;
+        self.has_listed = true;
         self.list_watch.listed(self.started.elapsed());
-        let before = self.health.kind(self.kind).resource_version;
-        if self.health.listed(self.kind, list_watch::is_before(version, &before)) {
+        let before = self.cell.lock().resource_version.clone();
+        if self.health.listed(self.spec.kind, list_watch::is_before(version, &before)) {
             self.restored(&before, version);
         }
         self.update(|it| {
-            it.listed = true;
+            (it.listed, it.absent) = (true, None);
             version.clone_into(&mut it.resource_version);
         });
-        tracing::info!(kind = self.kind.resource(), version, "list complete");
+        tracing::info!(kind = self.spec.kind.name, version, "list complete");
         Ok(())
     }
 

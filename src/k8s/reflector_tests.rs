@@ -1,6 +1,7 @@
 //! The driver against a scripted API server over real HTTP. Expectations are what arrives and what
 //! was asked, never how long it took.
 
+mod optional;
 mod refused;
 mod standing;
 
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use crate::model::{Change, Kind, ObjectName};
 
 use super::fake::{After, Fake, FakeAnswer, client_on};
+use super::kinds::{pods, spec_of};
 use super::{WatchHealth, WatchOptions, spawn_with};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -35,7 +37,8 @@ fn quick() -> WatchOptions {
 fn watch(port: u16, kind: Kind, options: WatchOptions) -> ReflectorRig {
     let (out, changes) = mpsc::channel(1);
     let health = Arc::new(WatchHealth::default());
-    spawn_with(client_on(port), kind, out, Arc::clone(&health), options);
+    let spec = spec_of(kind).expect("a kind of the registry");
+    spawn_with(client_on(port), spec, out, Arc::clone(&health), options);
     ReflectorRig { changes, health }
 }
 
@@ -73,17 +76,12 @@ fn brief(change: &Change) -> String {
         Change::WatchLost(_) => "lost".to_owned(),
         Change::WatchBack(_) => "back".to_owned(),
         Change::NodeSeen(node) => format!("+{}", node.name),
-        Change::NodeGone { name }
-        | Change::NamespaceGone { name }
-        | Change::DeviceClassGone { name } => format!("-{name}"),
-        Change::DeviceClassSeen { name, resource } => {
-            format!("+{name}={}", resource.as_deref().unwrap_or_default())
-        }
+        Change::NodeGone { name } | Change::NamespaceGone { name } => format!("-{name}"),
         Change::NamespaceSeen(namespace) => format!("+{}", namespace.name),
         Change::PodSeen(pod) => format!("+{}", pod.name),
         Change::PodGone { uid } => format!("-{}", uid.0),
-        Change::ClaimSeen { name, .. } | Change::VolumeSeen { name, .. } => format!("+{}", name.0),
-        Change::ClaimGone { name } | Change::VolumeGone { name } => format!("-{}", name.0),
+        Change::Seen { name, .. } => format!("+{}", name.0),
+        Change::Gone { name, .. } => format!("-{}", name.0),
         Change::Unread { key, .. } => format!("?{key}"),
         Change::PoolsSet(_) => "pools".to_owned(),
         Change::ProfilesSet(_) => "profiles".to_owned(),
@@ -149,12 +147,12 @@ async fn a_streamed_list_goes_on_as_a_watch() {
         After::End,
     );
     let fake = Fake::start(vec![first]).await;
-    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let mut rig = watch(fake.port(), Kind::PODS, quick());
     assert_eq!(rig.take(6).await, ["begin", "+p1", "+p2", "end", "+p2", "-1"]);
     let seen = fake.wait_for(2).await;
     assert!(seen[0].uri.contains("sendInitialEvents=true"), "{:?}", seen[0]);
     assert!(seen[1].uri.contains("resourceVersion=960&"), "{:?}", seen[1]);
-    let health = rig.health.kind(Kind::Pods);
+    let health = rig.health.kind(Kind::PODS);
     assert!(health.listed && health.last_heard.is_some());
     assert_eq!((health.num_objects, &*health.resource_version), (4, "960"));
 }
@@ -170,7 +168,7 @@ async fn pages_are_followed_and_an_expired_token_starts_again() {
         lines(&[event("ADDED", &pod(3, 21))], After::Hang),
     ])
     .await;
-    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let mut rig = watch(fake.port(), Kind::PODS, quick());
     let want = ["begin", "+p1", "begin", "+p1", "+p2", "end", "+p3"];
     assert_eq!(rig.take(7).await, want);
     let uris: Vec<String> = fake.seen().into_iter().map(|it| it.uri).collect();
@@ -189,10 +187,10 @@ async fn gone_relists_whether_it_comes_as_status_or_as_event() {
     script.push(FakeAnswer::refusal(410, "too old resource version"));
     script.push(page(40, "", &[]));
     let fake = Fake::start(script).await;
-    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let mut rig = watch(fake.port(), Kind::PODS, quick());
     let want = ["begin", "+p1", "end", "begin", "+p2", "end", "begin", "end"];
     assert_eq!(rig.take(8).await, want);
-    assert_eq!(rig.health.kind(Kind::Pods).num_relists, 2);
+    assert_eq!(rig.health.kind(Kind::PODS).num_relists, 2);
 }
 
 #[tokio::test]
@@ -204,7 +202,7 @@ async fn a_broken_line_is_neither_passed_on_nor_lost() {
         script.push(FakeAnswer::Chunks(half, after));
         script.push(lines(std::slice::from_ref(&whole), After::Hang));
         let fake = Fake::start(script).await;
-        let mut rig = watch(fake.port(), Kind::Pods, quick());
+        let mut rig = watch(fake.port(), Kind::PODS, quick());
         assert_eq!(rig.take(5).await, ["begin", "+p1", "end", "+p2", "+p3"]);
         assert!(fake.seen()[3].uri.contains("resourceVersion=11&"), "{:?}", fake.seen()[3]);
     }
@@ -217,7 +215,7 @@ async fn a_list_that_breaks_off_has_no_end() {
         lines(&all[..count], After::Cut)
     };
     let fake = Fake::start(vec![cut(1), cut(2), cut(3)]).await;
-    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let mut rig = watch(fake.port(), Kind::PODS, quick());
     let want = ["begin", "+p1", "begin", "+p1", "+p2", "begin", "+p1", "+p2", "end"];
     assert_eq!(rig.take(9).await, want);
 }
@@ -246,10 +244,10 @@ async fn an_object_that_cannot_be_read_is_counted_named_and_skipped() {
         ),
     ])
     .await;
-    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let mut rig = watch(fake.port(), Kind::PODS, quick());
     let want = ["begin", "?u9", "+p1", "end", "?u9", "?u8", "?", "-9", "+p2"];
     assert_eq!(rig.take(9).await, want);
-    let health = rig.health.kind(Kind::Pods);
+    let health = rig.health.kind(Kind::PODS);
     assert_eq!(health.num_undecodable, 6);
     assert_eq!(
         health.last_undecodable.as_deref(),
@@ -261,74 +259,25 @@ async fn an_object_that_cannot_be_read_is_counted_named_and_skipped() {
 async fn the_name_and_the_field_of_a_bad_object_are_told() {
     let bad = r#"{"metadata":{"name":"bm-1"},"status":{"allocatable":{"cpu":"-4"}}}"#;
     let fake = Fake::start(vec![refuse_stream(), page(10, "", &[bad.to_owned()])]).await;
-    let mut rig = watch(fake.port(), Kind::Nodes, quick());
+    let mut rig = watch(fake.port(), Kind::NODES, quick());
     assert_eq!(rig.take(3).await, ["begin", "?bm-1", "end"]);
     let want = "nodes bm-1 (uid ): status.allocatable.cpu: a quantity below zero";
-    assert_eq!(rig.health.kind(Kind::Nodes).last_undecodable.as_deref(), Some(want));
+    assert_eq!(rig.health.kind(Kind::NODES).last_undecodable.as_deref(), Some(want));
 }
 
 #[tokio::test]
 async fn missing_rights_are_named_and_waited_for() {
     let message = r#"pods is forbidden: User "x" cannot list resource "pods""#;
     let fake = Fake::start(vec![refuse_stream(), FakeAnswer::refusal(403, message)]).await;
-    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let mut rig = watch(fake.port(), Kind::PODS, quick());
     fake.wait_for(3).await;
-    let error = rig.health.kind(Kind::Pods).error.expect("it failed");
+    let error = rig.health.kind(Kind::PODS).error.expect("it failed");
     assert_eq!(error, format!("forbidden: cannot list pods: {message}"));
     drop(fake);
     let fake = Fake::start(vec![FakeAnswer::refusal(403, "no"), refuse_stream()]).await;
     fake.push(page(5, "", &[pod(1, 1)]));
-    rig = watch(fake.port(), Kind::Pods, quick());
+    rig = watch(fake.port(), Kind::PODS, quick());
     assert_eq!(rig.take(3).await, ["begin", "+p1", "end"], "a right that is granted later helps");
-}
-
-/// An API server that does not know DeviceClasses has none; it is asked again now and then.
-#[tokio::test]
-async fn a_kind_that_is_not_served_has_no_objects() {
-    let options = WatchOptions { forbidden_pause: Duration::from_millis(10), ..quick() };
-    let no = || FakeAnswer::refusal(404, "the server could not find the requested resource");
-    let fake = Fake::start(vec![no(), no(), no()]).await;
-    let mut rig = watch(fake.port(), Kind::DeviceClasses, options);
-    assert_eq!(rig.take(4).await, ["begin", "end", "begin", "end"]);
-    let state = rig.health.kind(Kind::DeviceClasses);
-    assert_eq!((state.num_failures, state.listed), (0, false));
-    assert!(state.error.expect("it is said").starts_with("not served, so there are none: "));
-    let class = r#"{"metadata":{"name":"a"},"spec":{"extendedResourceName":"b.com/x"}}"#.to_owned();
-    for answer in [refuse_stream(), page(5, "", &[class]), lines(&[], After::Hang)] {
-        fake.push(answer);
-    }
-    loop {
-        match rig.take(1).await[0].as_str() {
-            "+a=b.com/x" => break,
-            other => assert!(["begin", "end"].contains(&other), "{other}"),
-        }
-    }
-    let path = "/apis/resource.k8s.io/v1/deviceclasses?";
-    assert!(fake.seen().iter().all(|it| it.uri.starts_with(path) && it.method == "GET"));
-}
-
-/// A right that is only useful: it is looked for now and then, and its want is no failure.
-#[tokio::test]
-async fn an_optional_kind_that_may_not_be_listed_is_done_without() {
-    let options = WatchOptions { forbidden_pause: Duration::from_millis(10), ..quick() };
-    let no = || FakeAnswer::refusal(403, "no");
-    let fake = Fake::start(vec![no(), no(), no(), refuse_stream(), no(), no()]).await;
-    let mut rig = watch(fake.port(), Kind::Claims, options);
-    fake.wait_for(6).await;
-    let state = rig.health.kind(Kind::Claims);
-    assert_eq!((state.num_failures, state.listed), (0, false));
-    let error = state.error.expect("it is said");
-    assert!(error.starts_with("forbidden: cannot list persistentvolumeclaims"), "{error}");
-    let claim = r#"{"metadata":{"name":"a","namespace":"n"}}"#.to_owned();
-    // Once it was listed, that is a server that has not read its roles yet.
-    for answer in [page(5, "", &[claim]), no(), lines(&[], After::Hang)] {
-        fake.push(answer);
-    }
-    let name = ObjectName::of("n", "a").0;
-    assert_eq!(rig.take(3).await, ["begin", &format!("+{name}"), "end"]);
-    assert_eq!([rig.next().await, rig.next().await], ["back", "lost"]);
-    fake.wait_for(9).await;
-    assert_eq!(rig.health.kind(Kind::Claims).num_failures, 1);
 }
 
 #[tokio::test]
@@ -336,10 +285,10 @@ async fn an_overloaded_server_is_left_alone_for_a_while() {
     let busy = |headers| FakeAnswer::Whole { status: 429, headers, body: "busy".to_owned() };
     let fake = Fake::start(vec![busy(""), busy("retry-after: 1\r\n"), refuse_stream()]).await;
     let started = std::time::Instant::now();
-    let rig = watch(fake.port(), Kind::Pods, quick());
+    let rig = watch(fake.port(), Kind::PODS, quick());
     fake.wait_for(3).await;
     assert!(started.elapsed() >= Duration::from_secs(1));
-    assert_eq!(rig.health.kind(Kind::Pods).num_failures, 2);
+    assert_eq!(rig.health.kind(Kind::PODS).num_failures, 2);
 }
 
 #[tokio::test]
@@ -362,10 +311,10 @@ async fn silence_is_noticed_everywhere() {
         lines(&[event("ADDED", &pod(3, 12))], After::Hang),
     ])
     .await;
-    let mut rig = watch(fake.port(), Kind::Pods, options);
+    let mut rig = watch(fake.port(), Kind::PODS, options);
     let want = ["begin", "+p1", "begin", "+p1", "end", "+p2", "+p3"];
     assert_eq!(rig.take(7).await, want);
-    assert_eq!(rig.health.kind(Kind::Pods).num_failures, 5);
+    assert_eq!(rig.health.kind(Kind::PODS).num_failures, 5);
     assert!(fake.seen()[8].uri.contains("resourceVersion=11&"));
 }
 
@@ -377,11 +326,11 @@ async fn a_list_that_is_asked_for_shows_what_no_event_told() {
     script.push(page(20, "", &[pod(2, 11)]));
     script.push(lines(&[], After::Hang));
     let fake = Fake::start(script).await;
-    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let mut rig = watch(fake.port(), Kind::PODS, quick());
     assert_eq!(rig.take(4).await, ["begin", "+p1", "end", "+p2"]);
-    rig.health.request_relist(Kind::Pods);
+    rig.health.request_relist(Kind::PODS);
     assert_eq!(rig.take(3).await, ["begin", "+p2", "end"]);
-    assert_eq!(rig.health.kind(Kind::Pods).num_failures, 0);
+    assert_eq!(rig.health.kind(Kind::PODS).num_failures, 0);
 }
 
 #[tokio::test]
@@ -391,9 +340,9 @@ async fn a_list_that_is_asked_for_waits_for_what_the_watch_has_yet_to_tell() {
     script.push(page(20, "", &[pod(2, 12)]));
     script.push(lines(&[], After::Hang));
     let fake = Fake::start(script).await;
-    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let mut rig = watch(fake.port(), Kind::PODS, quick());
     // Before the watch is open.
-    rig.health.request_relist(Kind::Pods);
+    rig.health.request_relist(Kind::PODS);
     assert_eq!(rig.take(5).await, ["begin", "+p1", "end", "-1", "+p2"]);
     assert_eq!(rig.take(3).await, ["begin", "+p2", "end"]);
 }
@@ -403,14 +352,14 @@ async fn a_driver_ends_with_its_receiver() {
     let fake = Fake::start(vec![refuse_stream(), page(10, "", &[pod(1, 3)])]).await;
     let (out, changes) = mpsc::channel(1);
     let health = Arc::new(WatchHealth::default());
-    let task = spawn_with(fake.client(), Kind::Pods, out, health, quick());
+    let task = spawn_with(fake.client(), &pods::SPEC, out, health, quick());
     drop(changes);
     assert!(timeout(SOON, task).await.is_ok());
 }
 
 #[tokio::test]
 async fn every_kind_has_its_gone() {
-    for (kind, path) in [(Kind::Nodes, "/api/v1/nodes?"), (Kind::Namespaces, "/api/v1/namespaces?")]
+    for (kind, path) in [(Kind::NODES, "/api/v1/nodes?"), (Kind::NAMESPACES, "/api/v1/namespaces?")]
     {
         let object = r#"{"metadata":{"name":"a","resourceVersion":"11"}}"#;
         let fake = Fake::start(vec![
@@ -424,8 +373,8 @@ async fn every_kind_has_its_gone() {
         assert!(fake.seen().iter().all(|it| it.uri.starts_with(path) && it.method == "GET"));
     }
     for (kind, path, namespace) in [
-        (Kind::Volumes, "/api/v1/persistentvolumes?", ""),
-        (Kind::Claims, "/api/v1/persistentvolumeclaims?", "n"),
+        (Kind::VOLUMES, "/api/v1/persistentvolumes?", ""),
+        (Kind::CLAIMS, "/api/v1/persistentvolumeclaims?", "n"),
     ] {
         let object = format!(r#"{{"metadata":{{"name":"a","namespace":"{namespace}"}}}}"#);
         let odd = r#"{"metadata":{"name":"b","namespace":"n"},"spec":7}"#.to_owned();
@@ -437,7 +386,7 @@ async fn every_kind_has_its_gone() {
         .await;
         let mut rig = watch(fake.port(), kind, quick());
         let name = ObjectName::of(namespace, "a").0;
-        let odd = if kind == Kind::Claims { "?n/b" } else { "?b" };
+        let odd = if kind == Kind::CLAIMS { "?n/b" } else { "?b" };
         let want = ["begin", &format!("+{name}"), odd, "end", &format!("-{name}")];
         assert_eq!(rig.take(5).await, want);
         assert!(fake.seen().iter().all(|it| it.uri.starts_with(path) && it.method == "GET"));

@@ -12,8 +12,8 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use super::constraints::{Others, SlimAffinity, SlimPort, SlimSpreadConstraint};
 use super::features::{SlimMount, SlimRestartRule};
-use super::images::{SlimImage, SlimImageName};
-use super::volumes::SlimVolume;
+use super::images::SlimImageName;
+use super::pod_volumes::SlimVolume;
 use super::well_known::{SlimLabels, SlimMarks};
 
 /// A pod: from a watch, a list, or the body of an extender call.
@@ -29,30 +29,6 @@ pub struct SlimPod {
     /// `status`.
     #[serde(deserialize_with = "nullable")]
     pub status: SlimPodStatus,
-}
-
-/// A node.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub struct SlimNode {
-    /// `metadata`.
-    #[serde(deserialize_with = "nullable")]
-    pub metadata: SlimMeta,
-    /// `spec`.
-    #[serde(deserialize_with = "nullable")]
-    pub spec: SlimNodeSpec,
-    /// `status`.
-    #[serde(deserialize_with = "nullable")]
-    pub status: SlimNodeStatus,
-}
-
-/// A namespace.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub struct SlimNamespace {
-    /// `metadata`.
-    #[serde(deserialize_with = "nullable")]
-    pub metadata: SlimMeta,
 }
 
 /// Metadata with all labels.
@@ -304,49 +280,6 @@ pub struct SlimContainerStatus {
     /// `allocatedResources`.
     #[serde(deserialize_with = "nullable")]
     pub allocated_resources: SlimAmounts,
-}
-
-/// A node's spec.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub struct SlimNodeSpec {
-    /// `unschedulable`.
-    #[serde(deserialize_with = "nullable")]
-    pub unschedulable: bool,
-    /// `taints`.
-    #[serde(deserialize_with = "list")]
-    pub taints: Vec<SlimTaint>,
-}
-
-/// A taint.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub struct SlimTaint {
-    /// `key`.
-    #[serde(deserialize_with = "nullable")]
-    pub key: String,
-    /// `value`.
-    #[serde(deserialize_with = "nullable")]
-    pub value: String,
-    /// `effect`.
-    #[serde(deserialize_with = "nullable")]
-    pub effect: String,
-}
-
-/// A node's status.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub struct SlimNodeStatus {
-    /// `allocatable`; a node that has just registered may lack it.
-    pub allocatable: Option<SlimAmounts>,
-    /// `capacity`.
-    pub capacity: Option<SlimAmounts>,
-    /// `conditions`.
-    #[serde(deserialize_with = "list")]
-    pub conditions: Vec<SlimCondition>,
-    /// `images`.
-    #[serde(deserialize_with = "list")]
-    pub images: Vec<SlimImage>,
 }
 
 /// Just enough of any object to say which it is and where a watch stands.

@@ -9,8 +9,6 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::value::RawValue;
 
-use crate::model::Kind;
-
 use super::list_watch::{ListWatchRequest, WatchFailure, WatchOptions};
 use super::plain;
 
@@ -100,9 +98,12 @@ impl RawStatus {
 /// Longest error body that is read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
-/// The request for what a watch does next.
-pub(super) fn request(kind: Kind, ask: &ListWatchRequest, options: &WatchOptions) -> Request<Body> {
-    let resource = format!("{}/{}", kind.api(), kind.resource());
+/// The request for what a watch does next. `resource` is the path of the kind.
+pub(super) fn request(
+    resource: &str,
+    ask: &ListWatchRequest,
+    options: &WatchOptions,
+) -> Request<Body> {
     let uri = match ask {
         ListWatchRequest::Page { after: None } => {
             format!("{resource}?limit={}", options.page_limit)
@@ -320,7 +321,7 @@ mod tests {
     #[test]
     fn requests_carry_what_the_server_needs() {
         let uri = |ask: &ListWatchRequest| {
-            request(Kind::Pods, ask, &WatchOptions::default()).uri().to_string()
+            request("/api/v1/pods", ask, &WatchOptions::default()).uri().to_string()
         };
         assert_eq!(uri(&ListWatchRequest::Page { after: None }), "/api/v1/pods?limit=500");
         let second = ListWatchRequest::Page { after: Some("a+b=".into()) };

@@ -3,86 +3,29 @@
 use std::sync::Arc;
 
 use super::ids::PodUid;
+use super::kind::{AnyFact, Fact, Kind};
 use super::node::{Namespace, Node};
 use super::pod::Pod;
 use super::pool::PoolSpec;
 use super::profiles::Profiles;
-use super::volumes::{BoundClaim, ObjectName, VolumeTopology};
+use super::volumes::ObjectName;
 
-/// What a watch is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Nodes.
-    Nodes,
-    /// Namespaces.
-    Namespaces,
-    /// Pods of all namespaces.
-    Pods,
-    /// Persistent volumes.
-    Volumes,
-    /// Claims of all namespaces to persistent volumes.
-    Claims,
-    /// Classes of devices.
-    DeviceClasses,
-}
-
-impl Kind {
-    /// All kinds, in the order in which they are worth listing.
-    pub const ALL: [Self; 6] = [
-        Self::Nodes,
-        Self::Namespaces,
-        Self::Pods,
-        Self::Volumes,
-        Self::Claims,
-        Self::DeviceClasses,
-    ];
-    /// Those without which nothing is decided.
-    pub const NEEDED: [Self; 3] = [Self::Nodes, Self::Namespaces, Self::Pods];
-    /// Those that tell more of where pods may go. We may lack the right to them, and do without.
-    pub const OPTIONAL: [Self; 3] = [Self::Volumes, Self::Claims, Self::DeviceClasses];
-
-    /// The resource's plural name, as in an API path.
-    pub fn resource(self) -> &'static str {
-        match self {
-            Self::Nodes => "nodes",
-            Self::Namespaces => "namespaces",
-            Self::Pods => "pods",
-            Self::Volumes => "persistentvolumes",
-            Self::Claims => "persistentvolumeclaims",
-            Self::DeviceClasses => "deviceclasses",
-        }
-    }
-
-    /// The path of its group and version in the API.
-    pub fn api(self) -> &'static str {
-        match self {
-            Self::DeviceClasses => "/apis/resource.k8s.io/v1",
-            _ => "/api/v1",
-        }
-    }
-
-    /// True for one of [`Self::OPTIONAL`].
-    pub fn is_optional(self) -> bool {
-        Self::OPTIONAL.contains(&self)
-    }
-}
-
-/// One alteration; `ClusterState::apply` is the only place that carries it out.
+/// One alteration of the state. Only `ClusterState::apply` carries it out.
 ///
-/// A list is `RelistBegin`, one `…Seen` per object, `RelistEnd`: what was known before and not seen
-/// in between is gone. A list that breaks off has no `RelistEnd` and so removes nothing.
+/// A list is `RelistBegin`, one `…Seen` for each object, and `RelistEnd`. A known object that is not seen in
+/// between is gone. A list that breaks off has no `RelistEnd`, and so removes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A list starts.
     RelistBegin(Kind),
     /// A list is complete.
     RelistEnd(Kind),
-    /// The watch has said nothing for long, or begins anew as agreed: if it is dead, the server knows
-    /// what we do not.
+    /// The watch was silent for long, or begins anew at its time. If the connection is dead, the server may have
+    /// events that sigma has not seen.
     WatchSilent(Kind),
-    /// The watch is interrupted: the server may know what we do not.
+    /// The watch is interrupted: the server may have events that sigma has not seen.
     WatchLost(Kind),
-    /// The watch goes on where it was, and what the server had kept for us meanwhile was sent.
+    /// The watch goes on where it was, and the server has sent the events of the meantime.
     WatchBack(Kind),
     /// A node was listed, added or modified.
     NodeSeen(Box<Node>),
@@ -105,51 +48,38 @@ pub enum Change {
         /// The pod's identity.
         uid: PodUid,
     },
-    /// A claim was listed, added or modified.
-    ClaimSeen {
-        /// The claim.
+    /// An object of an optional kind was listed, added or modified.
+    Seen {
+        /// The kind.
+        kind: Kind,
+        /// The object.
         name: ObjectName,
-        /// What it is bound to; `None` while nobody but kube-scheduler can say where that may be.
-        bound: Option<BoundClaim>,
+        /// The part that decisions use. `None`: the object is as good as absent.
+        fact: Option<AnyFact>,
     },
-    /// A claim was deleted.
-    ClaimGone {
-        /// The claim.
-        name: ObjectName,
-    },
-    /// A volume was listed, added or modified.
-    VolumeSeen {
-        /// The volume.
-        name: ObjectName,
-        /// Where it can be used; `None` where nobody but kube-scheduler can say.
-        reach: Option<Box<VolumeTopology>>,
-    },
-    /// A volume was deleted.
-    VolumeGone {
-        /// The volume.
+    /// An object of an optional kind was deleted.
+    Gone {
+        /// The kind.
+        kind: Kind,
+        /// The object.
         name: ObjectName,
     },
-    /// A DeviceClass was listed, added or modified.
-    DeviceClassSeen {
-        /// The class's name.
-        name: Box<str>,
-        /// Its `extendedResourceName`.
-        resource: Option<Box<str>>,
-    },
-    /// A DeviceClass was deleted.
-    DeviceClassGone {
-        /// The class's name.
-        name: Box<str>,
-    },
-    /// An object was listed that could not be read: what was known of it before stays.
+    /// A listed object could not be read. The state keeps what it knew of the object.
     Unread {
         /// What it is.
         kind: Kind,
-        /// The UID of a pod, the name of anything else; of a claim after its namespace and a slash.
+        /// The UID of a pod, otherwise the name, after the namespace and a slash if there is one.
         key: Box<str>,
     },
     /// A policy with these pools is in force.
     PoolsSet(Vec<PoolSpec>),
     /// kube-scheduler is configured so.
     ProfilesSet(Arc<Profiles>),
+}
+
+impl Change {
+    /// An object of an optional kind was seen, with the fact that decisions use.
+    pub fn seen<T: Fact>(name: ObjectName, fact: Option<T>) -> Self {
+        Self::Seen { kind: T::KIND, name, fact: fact.map(AnyFact::new) }
+    }
 }

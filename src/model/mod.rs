@@ -9,9 +9,11 @@ mod constraints;
 mod equivalence;
 mod ids;
 mod image;
+mod kind;
 mod labels;
 mod node;
 mod pod;
+mod pod_status;
 mod pool;
 mod profiles;
 mod quantity;
@@ -20,7 +22,7 @@ mod requests;
 mod volumes;
 
 pub use bucket::{Rate, TokenBucket};
-pub use change::{Change, Kind};
+pub use change::Change;
 pub use constraints::{
     CannotJudge, Constraints, HostPort, LabelOperator, Namespaces, NodeTerm, PodAffinityTerm,
     Protocol, Requirement, Selector, SpreadTerm,
@@ -28,12 +30,14 @@ pub use constraints::{
 pub use equivalence::EquivalenceClass;
 pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick, mix};
 pub use image::{ImageName, NodeImage, normalized};
+pub use kind::{AnyFact, Fact, Kind};
 pub use labels::{HashedText, LabelSet};
 pub use node::{Conditions, DomainLevel, Namespace, Node, Taint, TaintEffect};
 pub use pod::{
     Nomination, Owner, Pod, Preferences, Priority, QosClaim, TaintValue, Toleration,
     UnschedulableCondition, decimal,
 };
+pub use pod_status::PodStatusBits;
 pub use pool::{NodeMatcher, PoolSpec, glob};
 pub use profiles::{DEVICE_CLASS_PREFIX, Profile, Profiles, is_extended};
 pub use quantity::{Amounts, ExtendedAmount, QuantityError, Requests, parse_milli, parse_value};

@@ -7,6 +7,7 @@ use super::ids::{AppKey, PodUid};
 use super::image::ImageName;
 use super::labels::LabelSet;
 use super::node::{Taint, TaintEffect};
+use super::pod_status::PodStatusBits;
 use super::quantity::Requests;
 use super::reason::Reason;
 use super::volumes::PodClaim;
@@ -160,6 +161,8 @@ pub struct Pod {
     pub nominated: Option<Box<str>>,
     /// `PodScheduled=False`, if that is its condition.
     pub condition: Option<UnschedulableCondition>,
+    /// The other conditions that decisions may ask about.
+    pub status: PodStatusBits,
     /// Phase `Succeeded` or `Failed`: it holds nothing any more.
     pub terminal: bool,
     /// Has a `deletionTimestamp`: it holds its place but counts for no spread.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::constraints::NodeTerm;
 use super::ids::{PodUid, mix};
+use super::kind::{Fact, Kind};
 
 /// The name of a claim or a volume, hashed; the same in every process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +50,17 @@ pub struct BoundClaim {
     pub owner: u64,
 }
 
+impl Fact for BoundClaim {
+    const KIND: Kind = Kind::CLAIMS;
+}
+
+impl Kind {
+    /// Claims of all namespaces to persistent volumes.
+    pub const CLAIMS: Self = Self::of("", "persistentvolumeclaims");
+    /// Persistent volumes.
+    pub const VOLUMES: Self = Self::of("", "persistentvolumes");
+}
+
 /// A pod's UID as [`BoundClaim::owner`] has it.
 pub fn owner_of(uid: PodUid) -> u64 {
     (uid.0 as u64) ^ (uid.0 >> 64) as u64
@@ -61,6 +73,10 @@ pub struct VolumeTopology {
     pub node_terms: Option<Box<[NodeTerm]>>,
     /// The zone and region labels that the volume has: key, and the values that a node may have.
     pub zones: Box<[ZoneLabel]>,
+}
+
+impl Fact for Arc<VolumeTopology> {
+    const KIND: Kind = Kind::VOLUMES;
 }
 
 /// A label of a volume that tells its zone or its region, and the values in it.

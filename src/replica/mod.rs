@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use crate::cluster::Difference;
 use crate::engine::{Decider, View};
-use crate::model::{Change, Kind, Profiles, Tick};
+use crate::model::{Change, Profiles, Tick};
 use crate::policy::Plan;
 
 pub use published::{Handover, Published};
@@ -83,7 +83,7 @@ impl Replica {
 
     /// True if every kind that decisions need was listed.
     pub fn is_synced(&self) -> bool {
-        Kind::NEEDED.into_iter().all(|kind| self.published.is_listed(kind))
+        self.published.is_synced()
     }
 
     /// Decides at this moment, on the newest view.

@@ -39,6 +39,11 @@ impl Published {
         self.listed.has(kind)
     }
 
+    /// True if the view contains complete lists of all kinds that decisions need.
+    pub fn is_synced(&self) -> bool {
+        self.listed.has_required()
+    }
+
     /// The newest view with the facts that the decider does not know yet.
     pub fn take(&mut self) -> Handover {
         Handover { view: self.view.clone(), confirmed: std::mem::take(&mut self.confirmed) }

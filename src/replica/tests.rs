@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::model::{NodeOrd, Pod};
+use crate::model::{Kind, NodeOrd, Pod};
 use crate::policy::{ClassSettings, Settings, default_class};
 use crate::rules::{SpreadKey, SpreadParams};
 use crate::testing::{node, placed, pod, seen_node, seen_pod};
@@ -15,7 +15,7 @@ fn replica() -> Replica {
 }
 
 fn lists() -> impl Iterator<Item = Change> {
-    Kind::NEEDED.into_iter().map(Change::RelistEnd)
+    Kind::REQUIRED.into_iter().map(Change::RelistEnd)
 }
 
 fn filter(replica: &mut Replica, pod: &Pod) -> usize {

@@ -1,5 +1,6 @@
 //! The half of a replica that learns: it applies changes and policies, audits, and publishes views.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::cluster::{Applied, ClusterState, Confirmed, Difference};
@@ -26,12 +27,29 @@ pub struct Publication {
 }
 
 /// The kinds of which a complete list was applied.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ListedKinds([bool; Kind::ALL.len()]);
+#[derive(Clone, Debug, Default)]
+pub(super) struct ListedKinds {
+    kinds: Arc<BTreeSet<Kind>>,
+    has_required: bool,
+}
 
 impl ListedKinds {
-    pub(super) fn has(self, kind: Kind) -> bool {
-        self.0[kind as usize]
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    pub(super) fn has_required(&self) -> bool {
+        self.has_required
+    }
+
+    /// Returns false if the kind was listed before.
+    fn add(&mut self, kind: Kind) -> bool {
+        if self.has(kind) {
+            return false;
+        }
+        Arc::make_mut(&mut self.kinds).insert(kind);
+        self.has_required = Kind::REQUIRED.iter().all(|kind| self.has(*kind));
+        true
     }
 }
 
@@ -66,7 +84,7 @@ impl Writing {
         let applied = self.state.apply(change);
         self.is_unpublished |= applied.changed;
         if let Some(kind) = listed {
-            self.is_unpublished |= !std::mem::replace(&mut self.listed.0[kind as usize], true);
+            self.is_unpublished |= self.listed.add(kind);
         }
         applied
     }
@@ -96,6 +114,6 @@ impl Writing {
         self.is_unpublished = false;
         let (plan, plan_generation) = (self.plan.clone(), self.plan_generation);
         let view = Arc::new(View { snapshot, plan, plan_generation });
-        Publication { view, confirmed, listed: self.listed }
+        Publication { view, confirmed, listed: self.listed.clone() }
     }
 }

@@ -35,8 +35,7 @@ impl SharedState {
 
     /// True if every kind that decisions need was listed.
     pub fn synced(&self) -> bool {
-        let published = lock(&self.published);
-        Kind::NEEDED.into_iter().all(|kind| published.is_listed(kind))
+        lock(&self.published).is_synced()
     }
 
     /// The newest view.

@@ -125,7 +125,7 @@ impl Writer {
             let swept = self.writing.apply(change).swept;
             is_list_complete |= ended.is_some();
             if let Some(kind) = ended.filter(|_| swept > 0) {
-                let lost = self.metrics.lost_deletes.with_label_values(&[kind.resource()]);
+                let lost = self.metrics.lost_deletes.with_label_values(&[kind.name]);
                 lost.inc_by(swept as u64);
             }
         }
@@ -173,18 +173,15 @@ impl Writer {
 /// Shows the size of what was published.
 pub fn count(metrics: &Metrics, snapshot: &Snapshot) {
     let nodes = snapshot.num_nodes;
-    let (num_claims, num_volumes) = snapshot.volumes.counts();
-    for (kind, count) in [
+    let counts = [
         ("nodes", nodes),
         ("pods", snapshot.num_pods),
         ("pending_pods", snapshot.pending.len()),
         ("nominations", snapshot.nominees.len()),
         ("apps", snapshot.apps.len()),
         ("namespaces", snapshot.namespaces.len()),
-        ("bound_claims", num_claims),
-        ("volumes", num_volumes),
-        ("device_classes", snapshot.device_classes.num()),
-    ] {
+    ];
+    for (kind, count) in counts.into_iter().chain(snapshot.tables.counts()) {
         metrics.state_objects.with_label_values(&[kind]).set(count as i64);
     }
     metrics.snapshot_generation.set(snapshot.generation.0 as i64);

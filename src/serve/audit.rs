@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::k8s::WatchHealth;
+use crate::k8s::kinds::kinds;
 use crate::model::Kind;
 use crate::runtime::WriterHandle;
 
@@ -15,8 +16,8 @@ pub(super) async fn run(writer: WriterHandle, health: Arc<WatchHealth>, interval
     loop {
         // Replicas that started together must not list together.
         tokio::time::sleep(interval.mul_f64(0.9 + fastrand::f64() * 0.2)).await;
-        let is_listed = |kind: &Kind| !kind.is_optional() || health.kind(*kind).listed;
-        for kind in Kind::ALL.into_iter().filter(is_listed) {
+        let is_listed = |kind: &Kind| kind.is_required() || health.kind(*kind).listed;
+        for kind in kinds().filter(is_listed) {
             health.request_relist(kind);
             tokio::time::sleep(BETWEEN_KINDS).await;
         }

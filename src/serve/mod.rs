@@ -54,10 +54,10 @@ use crate::http::{
 };
 use crate::k8s::events::Events;
 use crate::k8s::writes::PodWrites;
-use crate::k8s::{self, WatchHealth};
+use crate::k8s::{self, REGISTRY, WatchHealth};
 use crate::metrics::Metrics;
-use crate::model::Kind;
 use crate::nominator::Nominator;
+use crate::policy::Plan;
 use crate::replica::Replica;
 use crate::runtime::{self, Clock, SharedState, WriterHandle};
 
@@ -74,7 +74,7 @@ const BIND_WITHIN: Duration = Duration::from_millis(800);
 const LAST_MOMENTS: Duration = Duration::from_secs(1);
 /// How long giving the Lease back may take, which spares the other replicas fifteen seconds.
 const GIVE_BACK: Duration = Duration::from_secs(3);
-/// How often it is looked whether the policy has a use for an optional watch.
+/// Pause between two looks at whether the policy has a use for an optional kind.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// Pause before a background task that panicked starts anew.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -215,16 +215,14 @@ struct Verbs {
 impl ServeParts {
     fn start_background(&self, config: &ServeConfig) {
         let Self { client, health, handle, shared, metrics, acting, reload, tls, .. } = self;
-        for kind in Kind::ALL {
+        for spec in REGISTRY {
+            metrics.lost_deletes.with_label_values(&[spec.kind.name]);
             let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
-            let watch = move || k8s::spawn(client.clone(), kind, changes.clone(), health.clone());
+            let follow = move || k8s::spawn(client.clone(), spec, changes.clone(), health.clone());
             let shared = shared.clone();
-            match kind.is_optional() {
-                false => self.supervise(kind.resource(), watch),
-                true => self.supervise(kind.resource(), move || {
-                    tokio::spawn(when_of_use(shared.clone(), watch.clone()))
-                }),
-            };
+            self.supervise(spec.kind.name, move || {
+                tokio::spawn(when_wanted(shared.clone(), spec.wanted, follow.clone()))
+            });
         }
         let (shown, to) = ((shared.clone(), health.clone(), acting.clone()), metrics.clone());
         self.supervise("status", move || tokio::spawn(status::refresh(shown.clone(), to.clone())));
@@ -323,16 +321,19 @@ fn spawn_admin(
     thread.map(drop).context("cannot start the admin thread")
 }
 
-/// Watches what only choosing among nodes that were not offered asks about, from when a policy first lets
-/// us do that: a cluster that is not steered is spared the lists.
-async fn when_of_use(shared: Arc<SharedState>, watch: impl Fn() -> JoinHandle<()>) {
-    while !shared.view().plan.chooses_anywhere() {
+/// Follows a kind from the first policy on that has a use for it, and so spares the API server lists.
+async fn when_wanted(
+    shared: Arc<SharedState>,
+    wanted: fn(&Plan) -> bool,
+    follow: impl Fn() -> JoinHandle<()>,
+) {
+    while !wanted(&shared.view().plan) {
         tokio::time::sleep(LOOK_PAUSE).await;
     }
-    if let Err(error) = watch().await
+    if let Err(error) = follow().await
         && let Ok(panic) = error.try_into_panic()
     {
-        // Whoever supervises us starts us anew.
+        // The supervisor starts the task anew.
         std::panic::resume_unwind(panic);
     }
 }

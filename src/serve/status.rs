@@ -9,7 +9,8 @@ use super::tls_files::TlsFiles;
 use crate::actions::{Ground, Obstacle, SteeringPart};
 use crate::engine::PreemptVerb;
 use crate::http::{AdminSources, Check, PolicySourceKind};
-use crate::k8s::{RefusedWatch, WatchHealth};
+use crate::k8s::kinds::kinds;
+use crate::k8s::{AbsentKind, RefusedWatch, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
 use crate::nominator::Nominator;
@@ -57,9 +58,10 @@ pub(super) fn sources(
 fn shown(health: &WatchHealth) -> impl Iterator<Item = Kind> {
     let is_tried = |kind: &Kind| {
         let state = health.kind(*kind);
-        !kind.is_optional() || state.last_heard.is_some() || state.error.is_some()
+        let is_asked = state.last_heard.is_some() || state.error.is_some();
+        kind.is_required() || is_asked || state.absent.is_some()
     };
-    Kind::ALL.into_iter().filter(is_tried)
+    kinds().filter(is_tried)
 }
 
 fn watch_check(shared: &SharedState, health: &WatchHealth, kind: Kind) -> Check {
@@ -74,7 +76,9 @@ fn watch_check(shared: &SharedState, health: &WatchHealth, kind: Kind) -> Check 
         true => format!("list complete, {heard}, at {}", state.resource_version),
         false => format!("list not complete, {} objects so far, {heard}", state.num_objects),
     };
-    let failing = state.error.is_some() || state.refused.is_some();
+    // An absent kind is no fault. A missing right is one that somebody can mend.
+    let is_forbidden = state.absent.as_ref().is_some_and(|it| it.is_forbidden);
+    let failing = state.error.is_some() || state.refused.is_some() || is_forbidden;
     match (state.refused, state.error) {
         (Some(refused), error) => {
             let ago = refused.since.map_or(Duration::ZERO, |since| since.elapsed()).as_secs();
@@ -85,12 +89,16 @@ fn watch_check(shared: &SharedState, health: &WatchHealth, kind: Kind) -> Check 
         (None, Some(error)) => detail += &format!("; {error}"),
         (None, None) => {}
     }
+    if let Some(AbsentKind { is_forbidden, text }) = state.absent {
+        let why = if is_forbidden { "no right to list it" } else { "not served" };
+        detail += &format!("; {why}, looked for again: {text}");
+    }
     if state.num_undecodable > 0 {
         let last = state.last_undecodable.unwrap_or_default();
         detail += &format!("; {} undecodable, last {last}", state.num_undecodable);
     }
-    let ok = listed || kind.is_optional();
-    Check { name: format!("watch {}", kind.resource()), ok, failing, detail }
+    let ok = listed || !kind.is_required();
+    Check { name: format!("watch {}", kind.name), ok, failing, detail }
 }
 
 /// Unready only without any policy: a last good one serves. An old pod of a rollout has one, and stays.
@@ -182,11 +190,12 @@ pub(super) async fn refresh(
     loop {
         let now = Instant::now();
         for kind in shown(&health) {
-            let (label, state) = ([kind.resource()], health.kind(kind));
+            let (label, state) = ([kind.name], health.kind(kind));
             let age = health.behind(kind, now).map_or(-1, |it| it.as_secs() as i64);
             metrics.watch_age_seconds.with_label_values(&label).set(age);
             let refused = i64::from(state.refused.is_some());
             metrics.watch_refused.with_label_values(&label).set(refused);
+            metrics.watch_absent.with_label_values(&label).set(i64::from(state.absent.is_some()));
             metrics.watch_synced.with_label_values(&label).set(i64::from(shared.listed(kind)));
             for (counter, count) in [
                 (&metrics.watch_relists, state.num_relists),

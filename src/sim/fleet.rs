@@ -112,27 +112,27 @@ impl Fleet {
     /// The numbers of the objects that a list of this version has.
     pub fn numbers(&self, kind: Kind, list_version: u64) -> Range<u64> {
         match kind {
-            Kind::Nodes => 0..self.num_nodes,
-            Kind::Namespaces => 0..NAMESPACES.len() as u64,
-            Kind::Volumes | Kind::Claims | Kind::DeviceClasses => 0..0,
-            Kind::Pods => {
+            Kind::NODES => 0..self.num_nodes,
+            Kind::NAMESPACES => 0..NAMESPACES.len() as u64,
+            Kind::PODS => {
                 let rounds = list_version.saturating_sub(BASE) / ROUND;
                 2 * rounds..self.num_pods + 2 * rounds
             }
+            _ => 0..0,
         }
     }
 
     /// Appends an object's JSON as a list has it.
     pub fn write_listed(&self, out: &mut Vec<u8>, kind: Kind, number: u64) {
         match kind {
-            Kind::Nodes => self.write_node(out, number, BASE),
-            Kind::Namespaces => {
+            Kind::NODES => self.write_node(out, number, BASE),
+            Kind::NAMESPACES => {
                 let name = NAMESPACES[number as usize % NAMESPACES.len()];
                 self.namespace.write(out, [name]);
             }
-            Kind::Pods => self.write_pod(out, &self.listed(number)),
-            // It has none.
-            Kind::Volumes | Kind::Claims | Kind::DeviceClasses => {}
+            Kind::PODS => self.write_pod(out, &self.listed(number)),
+            // The fleet has no other objects.
+            _ => {}
         }
     }
 
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn lists_and_events_agree() {
         let fleet = Fleet::new(10, 50, 0);
-        let mut alive: BTreeSet<u64> = fleet.numbers(Kind::Pods, Fleet::version(0)).collect();
+        let mut alive: BTreeSet<u64> = fleet.numbers(Kind::PODS, Fleet::version(0)).collect();
         let mut bound = alive.clone();
         for num_events in 1..=200 {
             let version = Fleet::version(num_events);
@@ -279,7 +279,7 @@ mod tests {
                 Event::Node(node) => assert!(node < 10),
             }
             if Fleet::list_version(version) == version {
-                assert_eq!(alive, fleet.numbers(Kind::Pods, version).collect());
+                assert_eq!(alive, fleet.numbers(Kind::PODS, version).collect());
                 assert!(alive.is_subset(&bound));
             }
         }

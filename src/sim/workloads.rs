@@ -8,8 +8,8 @@
 use super::rng::Rng;
 use super::synthetic::{NAMESPACES, Tier, VIRTUAL_NODE_TAINT};
 use crate::model::{
-    Amounts, AppKey, HashedText, ImageName, LabelSet, Owner, Pod, PodUid, Preferences, QosClaim,
-    Requests, TaintEffect, TaintValue, Toleration,
+    Amounts, AppKey, HashedText, ImageName, LabelSet, Owner, Pod, PodStatusBits, PodUid,
+    Preferences, QosClaim, Requests, TaintEffect, TaintValue, Toleration,
 };
 
 /// What each pod's container runs; no node has it.
@@ -209,6 +209,7 @@ impl Workload {
             node: None,
             nominated: None,
             condition: None,
+            status: PodStatusBits::default(),
             terminal: false,
             terminating: false,
             gated: false,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sigma::cluster::{ClusterState, Snapshot};
 use sigma::k8s::client::{self, KubeconfigSource};
+use sigma::k8s::kinds::spec_of;
 use sigma::k8s::{WatchHealth, WatchOptions, spawn_with};
 use sigma::model::{Change, Kind};
 use tokio::runtime::Runtime;
@@ -34,7 +35,8 @@ impl Follower {
         runtime.block_on(async {
             let client =
                 client::connect(&KubeconfigSource::Kubeconfig { path, context: None }).await;
-            spawn_with(client.expect("a client"), kind, out, health.clone(), options);
+            let spec = spec_of(kind).expect("a kind of the registry");
+            spawn_with(client.expect("a client"), spec, out, health.clone(), options);
         });
         Self { health, changes, state: ClusterState::default(), runtime }
     }
@@ -112,12 +114,12 @@ fn r06_half_answers() {
         let it = Spoiled::new();
         it.site.api.stream_lists(streams);
         let part = if streams { "sendInitialEvents" } else { "?limit=" };
-        let mut nodes = Follower::start(&it, Kind::Nodes, quick.clone());
+        let mut nodes = Follower::start(&it, Kind::NODES, quick.clone());
         nodes.nodes_until_listed();
         for bytes in (0..).step_by(3) {
             let asked = it.proxy.asked(part);
             it.proxy.spoil(part, 1, Fault::Half(bytes));
-            nodes.health.request_relist(Kind::Nodes);
+            nodes.health.request_relist(Kind::NODES);
             let seen = nodes.nodes_until_listed();
             assert_eq!(seen, [["n1", "n2"].map(str::to_owned).to_vec()].into(), "at {bytes}");
             if it.proxy.asked(part) == asked + 1 {

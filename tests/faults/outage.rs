@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sigma::cluster::{HoldLimits, Watch};
 use sigma::k8s::WatchOptions;
+use sigma::k8s::kinds::kinds;
 use sigma::model::Kind;
 
 use super::Spoiled;
@@ -50,8 +51,8 @@ fn r02_down_while_running() {
     it.site.api.put("pods", placed("full", "2", "n1"));
     let sigma = it.serve(&[]);
     it.proxy.down();
-    for kind in Kind::ALL {
-        let failures = format!("sigma_watch_failures_total{{resource=\"{}\"}}", kind.resource());
+    for kind in kinds() {
+        let failures = format!("sigma_watch_failures_total{{resource=\"{}\"}}", kind.name);
         wait(&failures, || sigma.metric(&failures) >= 1.0);
     }
     it.site.api.delete("pods", "shop/full");
@@ -113,8 +114,8 @@ fn r04_a_silent_watch() {
         ..options
     };
     let it = Spoiled::new();
-    let mut pods = Follower::start(&it, Kind::Pods, quick);
-    pods.until("the list is in", |it| it.health.kind(Kind::Pods).listed);
+    let mut pods = Follower::start(&it, Kind::PODS, quick);
+    pods.until("the list is in", |it| it.health.kind(Kind::PODS).listed);
     it.site.api.put("pods", placed("heard", "1m", "n1"));
     pods.until("it is watched", |it| it.snapshot().num_pods == 1);
     it.proxy.freeze(true);
@@ -122,8 +123,8 @@ fn r04_a_silent_watch() {
         it.site.api.put("pods", placed(&format!("unheard-{at}"), "1m", "n1"));
     }
     pods.until("it is silent", |it| it.snapshot().pods_watch == Watch::Stale);
-    pods.until("it is given up", |it| it.health.kind(Kind::Pods).num_failures > 0);
-    let error = pods.health.kind(Kind::Pods).error.unwrap_or_default();
+    pods.until("it is given up", |it| it.health.kind(Kind::PODS).num_failures > 0);
+    let error = pods.health.kind(Kind::PODS).error.unwrap_or_default();
     assert!(error.contains("silent for ") || error.contains("no answer within "), "{error}");
     pods.until("it is lost", |it| it.snapshot().pods_watch == Watch::Disconnected);
     assert_eq!(pods.snapshot().num_pods, 1);
@@ -135,5 +136,5 @@ fn r04_a_silent_watch() {
         snapshot.pods_watch == Watch::Fresh
     });
     assert!(!early, "holds end before it is known what was bound");
-    assert_eq!(pods.health.kind(Kind::Pods).num_relists, 0);
+    assert_eq!(pods.health.kind(Kind::PODS).num_relists, 0);
 }

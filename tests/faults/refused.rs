@@ -61,8 +61,8 @@ fn a_watch_that_is_refused_for_long_gives_way_to_lists() {
         (Fault::Refused(429, 0), false),
     ] {
         let it = Spoiled::new();
-        let mut pods = Follower::start(&it, Kind::Pods, quick.clone());
-        pods.until("the list is in", |it| it.health.kind(Kind::Pods).listed);
+        let mut pods = Follower::start(&it, Kind::PODS, quick.clone());
+        pods.until("the list is in", |it| it.health.kind(Kind::PODS).listed);
         it.proxy.spoil("/pods?watch=true", usize::MAX, fault);
         let end = it.proxy.asked("/pods?watch=true") + 40;
         // The open watch is cut off.

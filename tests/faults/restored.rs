@@ -123,12 +123,12 @@ fn a_server_that_says_nothing_after_it_was_away_is_listed() {
         ..WatchOptions::default()
     };
     let mut it = Spoiled::new();
-    let mut pods = Follower::start(&it, Kind::Pods, quick);
-    pods.until("the list is in", |it| it.health.kind(Kind::Pods).listed);
+    let mut pods = Follower::start(&it, Kind::PODS, quick);
+    pods.until("the list is in", |it| it.health.kind(Kind::PODS).listed);
     go_back(&mut it, Versions::Lower, || {
         pods.until("it is watched", |it| it.snapshot().num_pods == 3);
     });
-    pods.until("it has listed", |it| it.health.kind(Kind::Pods).num_relists == 1);
+    pods.until("it has listed", |it| it.health.kind(Kind::PODS).num_relists == 1);
     pods.until("it is the truth", |it| {
         let snapshot = it.snapshot();
         let on = |name: &str| snapshot.names.ord(name).map_or(0, |ord| snapshot.pods_on(ord).len());

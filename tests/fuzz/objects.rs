@@ -1,12 +1,17 @@
 //! Nodes, namespaces, pods, volumes and claims of the API: decoded or refused, and what is decoded can be counted.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sigma::cluster::ClusterState;
 use sigma::k8s::decode::{self, DecodeError};
-use sigma::k8s::slim::{SlimNamespace, SlimNode, SlimPod};
-use sigma::k8s::volumes::{self, SlimClaim, SlimPersistentVolume};
-use sigma::model::{Amounts, Change, ExtendedAmount, Node, NodeMatcher, PoolSpec};
+use sigma::k8s::kinds::claims::{self, SlimClaim};
+use sigma::k8s::kinds::namespaces::{self, SlimNamespace};
+use sigma::k8s::kinds::nodes::{self, SlimNode};
+use sigma::k8s::kinds::volumes::{self, SlimPersistentVolume};
+use sigma::k8s::slim::SlimPod;
+use sigma::model::{Amounts, Change, ExtendedAmount, Kind, Node, NodeMatcher, PoolSpec};
 
 use crate::harness::Target;
 
@@ -28,7 +33,7 @@ fn count(change: Change, gone: Change) {
     assert_eq!(state.audit(), []);
     let (snapshot, _) = state.publish();
     assert_eq!((snapshot.num_pods, snapshot.pending.len()), (0, 0));
-    assert_eq!(snapshot.volumes.counts(), (0, 0));
+    assert_eq!((snapshot.tables.claims.len(), snapshot.tables.volumes.len()), (0, 0));
     for ord in snapshot.live_nodes() {
         assert!(snapshot.used(ord).is_zero(), "it left a trace");
     }
@@ -51,7 +56,7 @@ fn pod(slim: &SlimPod) -> Result<(), DecodeError> {
 }
 
 fn node(slim: &SlimNode) -> Result<(), DecodeError> {
-    let node = decode::node(slim)?;
+    let node = nodes::node(slim)?;
     not_negative(&node.allocatable, &node.extended);
     assert!(node.labels.is_sorted_by(|a, b| a.0 < b.0));
     let gone = Change::NodeGone { name: node.name.clone() };
@@ -60,7 +65,7 @@ fn node(slim: &SlimNode) -> Result<(), DecodeError> {
 }
 
 fn namespace(slim: &SlimNamespace) -> Result<(), DecodeError> {
-    let namespace = decode::namespace(slim)?;
+    let namespace = namespaces::namespace(slim)?;
     assert!(namespace.labels.is_sorted_by(|a, b| a.0 < b.0));
     let gone = Change::NamespaceGone { name: namespace.name.clone() };
     count(Change::NamespaceSeen(namespace), gone);
@@ -71,14 +76,14 @@ fn volume(slim: &SlimPersistentVolume) -> Result<(), DecodeError> {
     let (name, reach) = volumes::volume(slim)?;
     let zones = reach.iter().flat_map(|it| &it.zones);
     assert!(zones.flat_map(|it| &it.1).all(|value| !value.is_empty()));
-    count(Change::VolumeSeen { name, reach: reach.map(Box::new) }, Change::VolumeGone { name });
+    count(Change::seen(name, reach.map(Arc::new)), Change::Gone { kind: Kind::VOLUMES, name });
     Ok(())
 }
 
 fn claim(slim: &SlimClaim) -> Result<(), DecodeError> {
-    let (name, bound) = volumes::claim(slim)?;
+    let (name, bound) = claims::claim(slim)?;
     assert!(bound.is_none() || !slim.spec.volume_name.is_empty());
-    count(Change::ClaimSeen { name, bound }, Change::ClaimGone { name });
+    count(Change::seen(name, bound), Change::Gone { kind: Kind::CLAIMS, name });
     Ok(())
 }
 

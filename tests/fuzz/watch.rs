@@ -18,7 +18,8 @@ use hyper::body::Frame;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use sigma::cluster::ClusterState;
+use sigma::cluster::{ClusterState, Tables};
+use sigma::k8s::kinds::spec_of;
 use sigma::k8s::{WatchHealth, WatchOptions, spawn_with};
 use sigma::model::{Change, Kind, ObjectName};
 use tokio::runtime::Runtime;
@@ -45,12 +46,12 @@ impl Script {
     fn read(input: &[u8]) -> Self {
         let mut parts = split(input).into_iter();
         let kind = match parts.next() {
-            Some(b"nodes") => Kind::Nodes,
-            Some(b"namespaces") => Kind::Namespaces,
-            Some(b"persistentvolumes") => Kind::Volumes,
-            Some(b"persistentvolumeclaims") => Kind::Claims,
-            Some(b"deviceclasses") => Kind::DeviceClasses,
-            _ => Kind::Pods,
+            Some(b"nodes") => Kind::NODES,
+            Some(b"namespaces") => Kind::NAMESPACES,
+            Some(b"persistentvolumes") => Kind::VOLUMES,
+            Some(b"persistentvolumeclaims") => Kind::CLAIMS,
+            Some(b"deviceclasses") => Kind::DEVICE_CLASSES,
+            _ => Kind::PODS,
         };
         let answers = parts.take(8).map(|part| {
             let at = part.iter().position(|byte| *byte == b'\n').unwrap_or(part.len());
@@ -100,12 +101,12 @@ impl Script {
 
 fn truth(kind: Kind, name: &str) -> Value {
     let mut object = match kind {
-        Kind::Nodes => nodes().swap_remove(0),
-        Kind::Namespaces => namespaces().swap_remove(0),
-        Kind::Pods => pods().swap_remove(1),
-        Kind::Volumes => persistent_volumes().swap_remove(0),
-        Kind::Claims => claims().swap_remove(0),
-        Kind::DeviceClasses => {
+        Kind::NODES => nodes().swap_remove(0),
+        Kind::NAMESPACES => namespaces().swap_remove(0),
+        Kind::PODS => pods().swap_remove(1),
+        Kind::VOLUMES => persistent_volumes().swap_remove(0),
+        Kind::CLAIMS => claims().swap_remove(0),
+        _ => {
             json!({"metadata": {}, "spec": {"extendedResourceName": "example.com/gpu"}})
         }
     };
@@ -129,6 +130,7 @@ fn split(input: &[u8]) -> Vec<&[u8]> {
 async fn play(input: &[u8]) -> String {
     let script = Arc::new(Script::read(input));
     let kind = script.kind;
+    let spec = spec_of(kind).expect("a kind of the registry");
     let shared = script.clone();
     let server = tower::service_fn(move |request: Request<Body>| {
         let script = shared.clone();
@@ -141,12 +143,12 @@ async fn play(input: &[u8]) -> String {
     let health = Arc::new(WatchHealth::default());
     let options = WatchOptions {
         backoff_min: Duration::ZERO,
-        forbidden_pause: Duration::ZERO,
+        absent_pause: Duration::ZERO,
         max_object_bytes: 4096,
         ..WatchOptions::default()
     };
     let client = Client::new(server, "default");
-    let driver = spawn_with(client, kind, out, health.clone(), options);
+    let driver = spawn_with(client, spec, out, health.clone(), options);
     let mut state = ClusterState::default();
     let mut asked_again = false;
     loop {
@@ -176,34 +178,35 @@ async fn play(input: &[u8]) -> String {
     driver.abort();
     let it = health.kind(kind);
     let fault = it.last_undecodable.unwrap_or_default();
-    format!("{kind:?} {} {} {} {fault}", it.num_relists, it.num_failures, it.num_reconnects)
+    format!("{} {} {} {} {fault}", kind.name, it.num_relists, it.num_failures, it.num_reconnects)
         .replace(|c: char| c.is_ascii_digit(), "#")
 }
 
 /// The state has what the good server has, and nothing else.
 fn is_true(state: &mut ClusterState, kind: Kind) -> bool {
     let (snapshot, _) = state.publish();
+    let Tables { claims, volumes, .. } = &snapshot.tables;
     match kind {
-        Kind::Nodes => {
+        Kind::NODES => {
             let names: Vec<&str> =
                 snapshot.live_nodes().map(|it| snapshot.names.name(it)).collect();
             names.len() == 2 && names.iter().all(|it| it.starts_with("true-"))
         }
-        Kind::Namespaces => {
+        Kind::NAMESPACES => {
             snapshot.namespaces.len() == 2 && snapshot.namespaces.contains_key("true-1")
         }
-        Kind::Pods => snapshot.num_pods == 2 && snapshot.pending.is_empty(),
-        Kind::Volumes => {
-            let reach = snapshot.volumes.reach(ObjectName::of("", "true-1"));
-            reach.is_some() && snapshot.volumes.counts() == (0, 2)
+        Kind::PODS => snapshot.num_pods == 2 && snapshot.pending.is_empty(),
+        Kind::VOLUMES => {
+            let reach = volumes.get(ObjectName::of("", "true-1"));
+            reach.is_some() && (claims.len(), volumes.len()) == (0, 2)
         }
-        Kind::DeviceClasses => {
-            let classes = &snapshot.device_classes;
-            classes.map("example.com/gpu") == Some(true) && classes.num() == 2
+        Kind::CLAIMS => {
+            let claim = claims.get(ObjectName::of("shop", "true-1"));
+            claim.is_some() && (claims.len(), volumes.len()) == (2, 0)
         }
-        Kind::Claims => {
-            let claim = snapshot.volumes.claim(ObjectName::of("shop", "true-1"));
-            claim.is_some() && snapshot.volumes.counts() == (2, 0)
+        _ => {
+            let classes = &snapshot.tables.device_classes;
+            classes.map("example.com/gpu") == Some(true) && classes.len() == 2
         }
     }
 }

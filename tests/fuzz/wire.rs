@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Map, Value, json};
 use sigma::engine::Decider;
 use sigma::http::{BodyLimits, Extender, ExtenderOptions, FastPaths};
-use sigma::k8s::{decode, slim::SlimNode, slim::SlimPod};
+use sigma::k8s::{decode, kinds::nodes, kinds::nodes::SlimNode, slim::SlimPod};
 use sigma::metrics::Metrics;
 use sigma::model::Change;
 use sigma::policy::compile;
@@ -209,7 +209,7 @@ fn cluster() -> Vec<Change> {
         let mut node = nodes().swap_remove(0);
         node["metadata"]["name"] = json!(name);
         let slim: SlimNode = serde_json::from_value(node).expect("a node");
-        Change::NodeSeen(Box::new(decode::node(&slim).expect("a node")))
+        Change::NodeSeen(Box::new(nodes::node(&slim).expect("a node")))
     };
     let slim: SlimPod = serde_json::from_value(pods().swap_remove(1)).expect("a pod");
     let placed = Change::PodSeen(Box::new(decode::pod(&slim).expect("a pod")));

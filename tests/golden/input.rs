@@ -7,8 +7,8 @@ use serde::Deserialize;
 use sigma::cluster::{ClusterState, Snapshot};
 use sigma::model::{
     Amounts, AppKey, Change, Conditions, DomainLevel, ExtendedAmount, ImageName, LabelSet, Node,
-    NodeImage, NodeMatcher, Owner, Pod, PodUid, PoolOrd, Preferences, QosClaim, Requests, Taint,
-    TaintEffect, TaintValue, Toleration, parse_milli, parse_value,
+    NodeImage, NodeMatcher, Owner, Pod, PodStatusBits, PodUid, PoolOrd, Preferences, QosClaim,
+    Requests, Taint, TaintEffect, TaintValue, Toleration, parse_milli, parse_value,
 };
 use sigma::policy::{
     ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
@@ -269,6 +269,7 @@ pub(crate) fn pods_of(input: &PodInput) -> impl Iterator<Item = Pod> + '_ {
         node: input.node.as_deref().map(Into::into),
         nominated: input.nominated.as_deref().map(Into::into),
         condition: None,
+        status: PodStatusBits::default(),
         terminal: false,
         terminating: input.terminating,
         gated: false,

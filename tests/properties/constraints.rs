@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sigma::k8s::{decode, volumes};
+use sigma::k8s::decode;
+use sigma::k8s::kinds::{claims, namespaces, nodes, volumes};
 use sigma::sim::Rng;
 
 use self::documented::Cluster;
@@ -29,27 +30,27 @@ fn site(cluster: &Cluster) -> TestReplica {
     let mut site = TestReplica::new(&Settings::default());
     let namespaces = cluster.namespaces.iter().map(|json| {
         let slim = serde_json::from_value(json.clone()).expect("a namespace");
-        Change::NamespaceSeen(decode::namespace(&slim).expect("a namespace"))
+        Change::NamespaceSeen(namespaces::namespace(&slim).expect("a namespace"))
     });
     site.see(namespaces);
     site.see(cluster.nodes.iter().map(|json| {
         let slim = serde_json::from_value(json.clone()).expect("a node");
-        seen_node(decode::node(&slim).expect("a node"))
+        seen_node(nodes::node(&slim).expect("a node"))
     }));
     site.see(cluster.pods.iter().map(|json| seen_pod(&pod(json))));
     site.see(cluster.claims.iter().map(claim_seen));
     site.see(cluster.volumes.iter().map(|json| {
         let slim = serde_json::from_value(json.clone()).expect("a volume");
         let (name, reach) = volumes::volume(&slim).expect("a volume");
-        Change::VolumeSeen { name, reach: reach.map(Box::new) }
+        Change::seen(name, reach.map(Arc::new))
     }));
     site
 }
 
 fn claim_seen(json: &Value) -> Change {
     let slim = serde_json::from_value(json.clone()).expect("a claim");
-    let (name, bound) = volumes::claim(&slim).expect("a claim");
-    Change::ClaimSeen { name, bound }
+    let (name, bound) = claims::claim(&slim).expect("a claim");
+    Change::seen(name, bound)
 }
 
 /// What is made for the pod's ephemeral volume, as its controller does it.
@@ -351,7 +352,7 @@ fn a_namespace_is_looked_at_when_a_pod_is_judged() {
     ] {
         let json = json!({"metadata": {"name": guest["metadata"]["namespace"], "labels": labels}});
         let slim = serde_json::from_value(json).expect("a namespace");
-        site.see([Change::NamespaceSeen(decode::namespace(&slim).expect("a namespace"))]);
+        site.see([Change::NamespaceSeen(namespaces::namespace(&slim).expect("a namespace"))]);
         assert_eq!(open_to(&mut site, &guest), want, "{labels}");
     }
 }
@@ -425,7 +426,7 @@ fn a_node_that_is_relabelled_is_in_another_domain() {
     moved["metadata"]["labels"]["rack"] = "1".into();
     moved["metadata"]["resourceVersion"] = "2".into();
     let slim = serde_json::from_value(moved).expect("a node");
-    site.see([seen_node(decode::node(&slim).expect("a node"))]);
+    site.see([seen_node(nodes::node(&slim).expect("a node"))]);
     assert_eq!(site.decider.best_of(&site.view, &asked, &ords), None);
     site.see([
         Change::NodeGone { name: "n1".into() },

@@ -2,12 +2,13 @@
 //! anew whenever somebody looks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::cluster::{Confirmed, PoolUse, Snapshot, Watch};
 use crate::model::{
-    Amounts, BoundClaim, Change, Conditions, DomainLevel, HashedText, HostPort, ImageName, Kind,
-    Namespace, Node, NodeImage, NodeOrd, Nomination, ObjectName, Pod, PodUid, PoolSpec, QosClaim,
-    Taint, VolumeTopology,
+    Amounts, AnyFact, BoundClaim, Change, Conditions, DomainLevel, HashedText, HostPort, ImageName,
+    Kind, Namespace, Node, NodeImage, NodeOrd, Nomination, ObjectName, Pod, PodUid, PoolSpec,
+    QosClaim, Taint, VolumeTopology,
 };
 use crate::server::{all_images, all_ports, object_name, one_of_each};
 
@@ -39,10 +40,10 @@ impl Model {
         match change {
             Change::RelistBegin(kind) => self.mark(*kind),
             Change::RelistEnd(kind) => self.sweep(*kind),
-            Change::WatchSilent(Kind::Pods) if self.pods_watch == Watch::Disconnected => {}
-            Change::WatchSilent(Kind::Pods) => self.pods_watch = Watch::Stale,
-            Change::WatchLost(Kind::Pods) => self.pods_watch = Watch::Disconnected,
-            Change::WatchBack(Kind::Pods) => self.pods_watch = Watch::Fresh,
+            Change::WatchSilent(Kind::PODS) if self.pods_watch == Watch::Disconnected => {}
+            Change::WatchSilent(Kind::PODS) => self.pods_watch = Watch::Stale,
+            Change::WatchLost(Kind::PODS) => self.pods_watch = Watch::Disconnected,
+            Change::WatchBack(Kind::PODS) => self.pods_watch = Watch::Fresh,
             Change::WatchSilent(_) | Change::WatchLost(_) | Change::WatchBack(_) => {}
             Change::NodeSeen(node) => self.node_seen(node),
             Change::NodeGone { name } => {
@@ -55,20 +56,24 @@ impl Model {
             Change::NamespaceGone { name } => drop(self.namespaces.remove(name)),
             Change::PodSeen(pod) => self.pod_seen(pod),
             Change::PodGone { uid } => self.pod_gone(*uid),
-            Change::ClaimSeen { name, bound } => match bound {
-                Some(bound) => drop(self.claims.insert(*name, (*bound, true))),
-                None => drop(self.claims.remove(name)),
-            },
-            Change::ClaimGone { name } => drop(self.claims.remove(name)),
-            Change::VolumeSeen { name, reach } => match reach {
-                Some(reach) => drop(self.volumes.insert(*name, (*reach.clone(), true))),
-                None => drop(self.volumes.remove(name)),
-            },
-            Change::VolumeGone { name } => drop(self.volumes.remove(name)),
+            Change::Seen { name, fact, .. } => {
+                self.claims.remove(name);
+                self.volumes.remove(name);
+                let fact = fact.as_ref();
+                if let Some(bound) = fact.and_then(AnyFact::get::<BoundClaim>) {
+                    self.claims.insert(*name, (*bound, true));
+                }
+                if let Some(reach) = fact.and_then(AnyFact::get::<Arc<VolumeTopology>>) {
+                    self.volumes.insert(*name, (VolumeTopology::clone(reach), true));
+                }
+            }
+            // A claim and a volume have no name in common.
+            Change::Gone { name, .. } => {
+                self.claims.remove(name);
+                self.volumes.remove(name);
+            }
             Change::Unread { kind, key } => self.unread(*kind, key),
-            Change::DeviceClassSeen { .. }
-            | Change::DeviceClassGone { .. }
-            | Change::ProfilesSet(_) => {}
+            Change::ProfilesSet(_) => {}
             Change::PoolsSet(pools) => self.pools.clone_from(pools),
         }
     }
@@ -124,60 +129,60 @@ impl Model {
 
     fn mark(&mut self, kind: Kind) {
         match kind {
-            Kind::Nodes => {
+            Kind::NODES => {
                 self.nodes.values_mut().for_each(|(_, seen)| *seen = false);
             }
-            Kind::Namespaces => self.namespaces.values_mut().for_each(|(_, seen)| *seen = false),
-            Kind::Pods => {
+            Kind::NAMESPACES => self.namespaces.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::PODS => {
                 self.pods.values_mut().for_each(|(_, seen)| *seen = false);
                 self.ended.values_mut().for_each(|since| *since = false);
             }
-            Kind::Volumes => self.volumes.values_mut().for_each(|(_, seen)| *seen = false),
-            Kind::Claims => self.claims.values_mut().for_each(|(_, seen)| *seen = false),
-            Kind::DeviceClasses => {}
+            Kind::VOLUMES => self.volumes.values_mut().for_each(|(_, seen)| *seen = false),
+            Kind::CLAIMS => self.claims.values_mut().for_each(|(_, seen)| *seen = false),
+            _ => {}
         }
     }
 
     fn sweep(&mut self, kind: Kind) {
         match kind {
-            Kind::Nodes => {
+            Kind::NODES => {
                 self.nodes.retain(|_, (_, seen)| *seen);
                 self.unread_nodes.retain(|name| self.nodes.contains_key(name));
             }
-            Kind::Namespaces => self.namespaces.retain(|_, (_, seen)| *seen),
-            Kind::Volumes => self.volumes.retain(|_, (_, seen)| *seen),
-            Kind::Claims => self.claims.retain(|_, (_, seen)| *seen),
-            Kind::DeviceClasses => {}
-            Kind::Pods => {
+            Kind::NAMESPACES => self.namespaces.retain(|_, (_, seen)| *seen),
+            Kind::VOLUMES => self.volumes.retain(|_, (_, seen)| *seen),
+            Kind::CLAIMS => self.claims.retain(|_, (_, seen)| *seen),
+            Kind::PODS => {
                 let lost = self.pods.iter().filter(|(_, (_, seen))| !*seen);
                 self.told.extend(lost.map(|(uid, _)| Confirmed::Gone(*uid)));
                 self.pods.retain(|_, (_, seen)| *seen);
                 self.unread_pods.retain(|uid| self.pods.contains_key(uid));
                 self.ended.retain(|_, since| *since);
             }
+            _ => {}
         }
     }
 
     fn unread(&mut self, kind: Kind, key: &str) {
         let seen = match kind {
-            Kind::Nodes => self.nodes.get_mut(key).map(|it| &mut it.1),
-            Kind::Namespaces => self.namespaces.get_mut(key).map(|it| &mut it.1),
-            Kind::DeviceClasses => None,
-            Kind::Volumes => self.volumes.get_mut(&ObjectName::of("", key)).map(|it| &mut it.1),
-            Kind::Claims => {
+            Kind::NODES => self.nodes.get_mut(key).map(|it| &mut it.1),
+            Kind::NAMESPACES => self.namespaces.get_mut(key).map(|it| &mut it.1),
+            Kind::VOLUMES => self.volumes.get_mut(&ObjectName::of("", key)).map(|it| &mut it.1),
+            Kind::CLAIMS => {
                 let (namespace, name) = key.split_once('/').unwrap_or_default();
                 self.claims.get_mut(&ObjectName::of(namespace, name)).map(|it| &mut it.1)
             }
-            Kind::Pods => {
+            Kind::PODS => {
                 PodUid::parse(key).and_then(|it| self.pods.get_mut(&it)).map(|it| &mut it.1)
             }
+            _ => None,
         };
         if let Some(seen) = seen.filter(|seen| !**seen) {
             *seen = true;
             match kind {
-                Kind::Nodes => drop(self.unread_nodes.insert(key.into())),
-                Kind::Pods => self.unread_pods.extend(PodUid::parse(key)),
-                Kind::Namespaces | Kind::Volumes | Kind::Claims | Kind::DeviceClasses => {}
+                Kind::NODES => drop(self.unread_nodes.insert(key.into())),
+                Kind::PODS => self.unread_pods.extend(PodUid::parse(key)),
+                _ => {}
             }
         }
     }
@@ -373,10 +378,11 @@ pub(crate) fn facts(snapshot: &Snapshot) -> Facts {
         (app, row.nodes().iter().map(|(ord, count)| (name(*ord), *count)).collect())
     });
     let pools = snapshot.pools.iter().zip(snapshot.pool_use.iter());
-    let stored = &snapshot.volumes;
+    let stored = &snapshot.tables;
     let names = |kind| (0..NUM_STORED).map(move |at| object_name(kind, at));
-    let claims = names(Kind::Claims).filter_map(|name| Some((name, stored.claim(name)?)));
-    let volumes = names(Kind::Volumes).filter_map(|it| Some((it, stored.reach(it)?.clone())));
+    let claims = names(Kind::CLAIMS).filter_map(|name| Some((name, *stored.claims.get(name)?)));
+    let volumes = names(Kind::VOLUMES)
+        .filter_map(|it| Some((it, VolumeTopology::clone(stored.volumes.get(it)?))));
     Facts {
         nodes: nodes.collect(),
         pending: snapshot.pending.iter().map(|(uid, pod)| (uid, (**pod).clone())).collect(),
@@ -386,7 +392,7 @@ pub(crate) fn facts(snapshot: &Snapshot) -> Facts {
         namespaces: snapshot.namespaces.values().cloned().collect(),
         claims: claims.collect(),
         volumes: volumes.collect(),
-        num_stored: stored.counts(),
+        num_stored: (stored.claims.len(), stored.volumes.len()),
         num_pods: snapshot.num_pods,
         pods_watch: snapshot.pods_watch,
     }

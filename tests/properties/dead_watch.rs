@@ -152,7 +152,7 @@ impl Scheduler {
             self.told(usize::MAX);
             self.now_ms += 1000;
             if self.dead_since.is_some_and(|since| self.now_ms - since >= MAX_SILENCE_MS) {
-                self.site.see([Change::WatchSilent(Kind::Pods)]);
+                self.site.see([Change::WatchSilent(Kind::PODS)]);
             }
             self.site.decider.expire(&self.site.view, Tick(self.now_ms));
         }
@@ -161,7 +161,7 @@ impl Scheduler {
     fn lives(&mut self) {
         self.dead_since = None;
         self.told(usize::MAX);
-        self.site.see([Change::WatchBack(Kind::Pods)]);
+        self.site.see([Change::WatchBack(Kind::PODS)]);
     }
 }
 

@@ -259,21 +259,25 @@ pub(crate) fn pools(look: u8) -> Vec<PoolSpec> {
     ["one", "two", "three"].iter().skip(usize::from(look)).map(pool).collect()
 }
 
+/// Every kind that the state knows.
+pub(crate) const KINDS: [Kind; 6] =
+    [Kind::NODES, Kind::NAMESPACES, Kind::PODS, Kind::VOLUMES, Kind::CLAIMS, Kind::DEVICE_CLASSES];
+
 /// Names of claims and of volumes, of which there are as many.
 pub(crate) fn object_name(kind: Kind, at: u8) -> ObjectName {
-    let namespace = if kind == Kind::Claims { "default" } else { "" };
+    let namespace = if kind == Kind::CLAIMS { "default" } else { "" };
     ObjectName::of(namespace, &name_of(at))
 }
 
 fn bound_like(look: u8) -> Option<BoundClaim> {
-    let volume = object_name(Kind::Volumes, look % 5);
+    let volume = object_name(Kind::VOLUMES, look % 5);
     (look % 5 < 4).then_some(BoundClaim { volume, owner: u64::from(look % 2) })
 }
 
-fn reach_like(look: u8) -> Option<Box<VolumeTopology>> {
+fn reach_like(look: u8) -> Option<Arc<VolumeTopology>> {
     let zone = |at: u8| -> ZoneLabel { ("zone".into(), [format!("z{at}").into()].into()) };
     let zones = (0..look % 3).map(zone).collect();
-    (look % 4 < 3).then(|| Box::new(VolumeTopology { zones, ..VolumeTopology::default() }))
+    (look % 4 < 3).then(|| Arc::new(VolumeTopology { zones, ..VolumeTopology::default() }))
 }
 
 /// The API server: what is true, and every event that was ever sent.
@@ -293,7 +297,7 @@ struct Store {
     pods: BTreeMap<u8, Pod>,
     namespaces: BTreeMap<u8, Namespace>,
     claims: BTreeMap<u8, Option<BoundClaim>>,
-    volumes: BTreeMap<u8, Option<Box<VolumeTopology>>>,
+    volumes: BTreeMap<u8, Option<Arc<VolumeTopology>>>,
     /// UIDs never come back.
     ended: BTreeSet<u8>,
 }
@@ -336,18 +340,18 @@ impl Server {
             | Op::Volume { .. }
             | Op::VolumeDeleted { .. } => self.storage(op),
             Op::Unread { kind, key } => {
-                let kind = Kind::ALL[usize::from(kind)];
+                let kind = KINDS[usize::from(kind)];
                 let key = match kind {
-                    Kind::Pods => format!("00000000-0000-0000-0000-{key:012x}"),
-                    Kind::Claims => format!("default/{}", name_of(key)),
+                    Kind::PODS => format!("00000000-0000-0000-0000-{key:012x}"),
+                    Kind::CLAIMS => format!("default/{}", name_of(key)),
                     _ => name_of(key),
                 };
                 vec![Change::Unread { kind, key: key.into() }]
             }
-            Op::End(kind) => vec![Change::RelistEnd(Kind::ALL[usize::from(kind)])],
+            Op::End(kind) => vec![Change::RelistEnd(KINDS[usize::from(kind)])],
             Op::Watch { kind, how } => {
                 let all = [Change::WatchBack, Change::WatchSilent, Change::WatchLost];
-                vec![all[usize::from(how)](Kind::ALL[usize::from(kind)])]
+                vec![all[usize::from(how)](KINDS[usize::from(kind)])]
             }
             Op::Late(ref at) if !self.sent.is_empty() => vec![at.get(&self.sent).clone()],
             Op::Late(_) => Vec::new(),
@@ -379,7 +383,7 @@ impl Server {
             }
             Op::ClaimDeleted { name, heard } => {
                 self.store.claims.remove(&name);
-                (Change::ClaimGone { name: object_name(Kind::Claims, name) }, heard)
+                (Change::Gone { kind: Kind::CLAIMS, name: object_name(Kind::CLAIMS, name) }, heard)
             }
             Op::Volume { name, look, heard } => {
                 self.store.volumes.insert(name, reach_like(look));
@@ -387,7 +391,10 @@ impl Server {
             }
             Op::VolumeDeleted { name, heard } => {
                 self.store.volumes.remove(&name);
-                (Change::VolumeGone { name: object_name(Kind::Volumes, name) }, heard)
+                (
+                    Change::Gone { kind: Kind::VOLUMES, name: object_name(Kind::VOLUMES, name) },
+                    heard,
+                )
             }
             _ => return Vec::new(),
         };
@@ -436,11 +443,11 @@ impl Server {
         let pods = self.store.pods.values().map(seen_pod);
         let namespaces = self.store.namespaces.values().cloned().map(Change::NamespaceSeen);
         let lists: [(Kind, Vec<Change>); 5] = [
-            (Kind::Nodes, nodes.collect()),
-            (Kind::Namespaces, namespaces.collect()),
-            (Kind::Pods, pods.collect()),
-            (Kind::Volumes, self.store.volumes.iter().map(volume_seen).collect()),
-            (Kind::Claims, self.store.claims.iter().map(claim_seen).collect()),
+            (Kind::NODES, nodes.collect()),
+            (Kind::NAMESPACES, namespaces.collect()),
+            (Kind::PODS, pods.collect()),
+            (Kind::VOLUMES, self.store.volumes.iter().map(volume_seen).collect()),
+            (Kind::CLAIMS, self.store.claims.iter().map(claim_seen).collect()),
         ];
         for (kind, objects) in lists {
             let whole = objects.len() <= most;
@@ -455,9 +462,9 @@ impl Server {
 }
 
 fn claim_seen((name, bound): (&u8, &Option<BoundClaim>)) -> Change {
-    Change::ClaimSeen { name: object_name(Kind::Claims, *name), bound: *bound }
+    Change::seen(object_name(Kind::CLAIMS, *name), *bound)
 }
 
-fn volume_seen((name, reach): (&u8, &Option<Box<VolumeTopology>>)) -> Change {
-    Change::VolumeSeen { name: object_name(Kind::Volumes, *name), reach: reach.clone() }
+fn volume_seen((name, reach): (&u8, &Option<Arc<VolumeTopology>>)) -> Change {
+    Change::seen(object_name(Kind::VOLUMES, *name), reach.clone())
 }

@@ -120,6 +120,29 @@ fn without_the_right_all_else_is_as_ever() {
     assert_eq!((sigma.get("/readyz").status, nominated(&site, "claims")), (200, None));
     let failures = |it| sigma.metric(&format!("sigma_watch_failures_total{{resource=\"{it}\"}}"));
     assert_eq!(WATCHED.map(failures), [0.0; 2]);
+    let absent = |it| sigma.metric(&format!("sigma_watch_absent{{resource=\"{it}\"}}"));
+    assert_eq!((WATCHED.map(absent), absent("pods")), ([1.0; 2], 0.0));
+    let logged = |it| sigma.logged(&format!("sigma may not list {it}, so pods that mount claims"));
+    assert_eq!(WATCHED.map(logged), [1; 2]);
+}
+
+#[test]
+fn a_kind_that_is_not_served_is_no_fault() {
+    let site = site("{nominateAhead: {minBacklog: 1}}");
+    site.api.serve("deviceclasses", false);
+    let sigma = site.serve(&[LEASE]);
+    let shown = "[+] watch deviceclasses: list complete";
+    wait("it is shown", || sigma.get("/readyz?verbose").body.contains(shown));
+    let page = sigma.get("/readyz?verbose").body;
+    assert!(
+        page.contains("; not served, looked for again: cannot watch deviceclasses: 404"),
+        "{page}"
+    );
+    let label = "{resource=\"deviceclasses\"}";
+    sigma.wait_metric(&format!("sigma_watch_absent{label}"), 1.0);
+    assert_eq!(sigma.metric(&format!("sigma_watch_failures_total{label}")), 0.0);
+    assert_eq!((sigma.get("/readyz").status, site.api.asked("watch", "deviceclasses")), (200, 1));
+    assert_eq!(sigma.logged("the API server does not serve deviceclasses"), 1);
 }
 
 #[test]

@@ -50,6 +50,7 @@ struct Store {
     streams_lists: bool,
     withheld: BTreeSet<String>,
     forbidden: BTreeSet<(String, String)>,
+    unserved: BTreeSet<String>,
 }
 
 /// A copy of all objects, and of the version that they were at.
@@ -166,6 +167,14 @@ impl ApiServer {
     /// Answers 403 to a verb on a resource, and says so when it is asked.
     pub(crate) fn forbid(&self, verb: &str, resource: &str) {
         self.change(|store| store.forbidden.insert((verb.into(), resource.into())));
+    }
+
+    /// Whether a resource is served at all. The answer is a 404 otherwise.
+    pub(crate) fn serve(&self, resource: &str, on: bool) {
+        self.change(|store| match on {
+            true => store.unserved.remove(resource),
+            false => store.unserved.insert(resource.into()),
+        });
     }
 
     /// Gives the right back.
@@ -287,11 +296,14 @@ async fn handle(
         return condition(404, "no such path");
     };
     let right = (asked.verb.to_owned(), asked.resource.clone());
-    let forbidden = {
+    let (forbidden, unserved) = {
         let mut store = shared.lock();
         store.asked.push(right.clone());
-        store.forbidden.contains(&right)
+        (store.forbidden.contains(&right), store.unserved.contains(&asked.resource))
     };
+    if unserved {
+        return condition(404, "the server could not find the requested resource");
+    }
     if forbidden {
         let Asked { verb, resource, .. } = &asked;
         return condition(403, &format!("User \"sigma\" cannot {verb} resource \"{resource}\""));

@@ -138,11 +138,11 @@ async fn c05_a_relist_keeps_holds_and_never_shows_an_empty_cluster() {
     assert_eq!(accepted(&site.ask("filter", &args(&ours, &["e1"])).await), ["e1"]);
     let stranger = args(&pod_json(2, ONLINE, "1"), &["e1"]);
     // In the middle of a list, nothing has been seen again yet.
-    site.see([Change::RelistBegin(Kind::Pods), Change::RelistBegin(Kind::Nodes)]).await;
+    site.see([Change::RelistBegin(Kind::PODS), Change::RelistBegin(Kind::NODES)]).await;
     assert!(accepted(&site.ask("filter", &stranger).await).is_empty());
     assert_eq!((used_milli(&site), site.num_holds()), (1000, 1));
     let list = [node_seen(node("e1", "ecs")), pod_seen(&bound), pod_seen(&ours)];
-    let ends = [Change::RelistEnd(Kind::Nodes), Change::RelistEnd(Kind::Pods)];
+    let ends = [Change::RelistEnd(Kind::NODES), Change::RelistEnd(Kind::PODS)];
     site.see(list.into_iter().chain(ends)).await;
     assert!(accepted(&site.ask("filter", &stranger).await).is_empty());
     assert_eq!((used_milli(&site), site.num_holds()), (1000, 1));

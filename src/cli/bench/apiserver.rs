@@ -25,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::k8s::kinds::kinds;
 use crate::model::Kind;
 use crate::sim::{Event, Fleet};
 
@@ -77,10 +78,10 @@ impl ObjectSource for Fleet {
 
     fn write_event(&self, out: &mut Vec<u8>, kind: Kind, version: u64) {
         match (self.event(version), kind) {
-            (Event::Pod(change, pod), Kind::Pods) => {
+            (Event::Pod(change, pod), Kind::PODS) => {
                 write_line(out, change, |out| self.write_pod(out, &pod));
             }
-            (Event::Node(node), Kind::Nodes) => {
+            (Event::Node(node), Kind::NODES) => {
                 write_line(out, "MODIFIED", |out| self.write_node(out, node, version));
             }
             _ => {}
@@ -194,10 +195,10 @@ async fn read_all(addr: SocketAddr) -> anyhow::Result<u64> {
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let mut num_bytes = 0;
-    for kind in Kind::ALL {
+    for kind in Kind::REQUIRED {
         let mut token = Some(String::new());
         while let Some(after) = token.take() {
-            let uri = format!("/api/v1/{}?limit=500&continue={after}", kind.resource());
+            let uri = format!("/api/v1/{}?limit=500&continue={after}", kind.resource);
             let request = hyper::Request::get(uri).header("host", "bench");
             let mut body = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
             let mut head = Vec::new();
@@ -223,7 +224,7 @@ async fn answer(
     Path(resource): Path<String>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    let kind = Kind::ALL.into_iter().find(|kind| kind.resource() == resource);
+    let kind = kinds().find(|kind| kind.resource == resource);
     let Some(kind) = kind else { return StatusCode::NOT_FOUND.into_response() };
     if !query.contains_key("watch") {
         return page(shared, kind, &query);
@@ -347,7 +348,7 @@ impl Follower {
             }
             self.seen = self.seen.max(newest);
             let probe = self.probe.borrow_and_update().clone();
-            if probe != self.probed && self.kind == Kind::Pods {
+            if probe != self.probed && self.kind == Kind::PODS {
                 out.extend_from_slice(&probe);
                 self.probed = probe;
             }

@@ -103,9 +103,9 @@ impl LoopbackExtender {
         let namespaces = cluster.namespaces.iter().cloned().map(Change::NamespaceSeen);
         let pods = pods.into_iter().map(|it| Change::PodSeen(Box::new(it)));
         for (kind, changes) in [
-            (Kind::Nodes, nodes.collect::<Vec<_>>()),
-            (Kind::Namespaces, namespaces.collect()),
-            (Kind::Pods, pods.collect()),
+            (Kind::NODES, nodes.collect::<Vec<_>>()),
+            (Kind::NAMESPACES, namespaces.collect()),
+            (Kind::PODS, pods.collect()),
         ] {
             self.send(Change::RelistBegin(kind))?;
             changes.into_iter().try_for_each(|change| self.send(change))?;
@@ -123,9 +123,9 @@ impl LoopbackExtender {
         let url = format!("http://{server}").parse().context("an address is no URL")?;
         let _in_it = self.background.enter();
         let client = kube::Client::try_from(kube::Config::new(url)).context("cannot watch")?;
-        k8s::spawn(client, Kind::Pods, self.changes.clone(), health.clone());
+        k8s::spawn(client, &k8s::kinds::pods::SPEC, self.changes.clone(), health.clone());
         self.wait("the list of pods", |_| {
-            let pods = health.kind(Kind::Pods);
+            let pods = health.kind(Kind::PODS);
             // Beside the objects, a list has a beginning and an end.
             pods.listed && self.metrics.changes.get() >= before + pods.num_objects + 2
         })?;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{
-    AppKey, BoundClaim, Change, Constraints, ExtendedAmount, HostPort, ImageName, LabelSet,
-    Namespaces, Node, ObjectName, Pod, PodAffinityTerm, PoolSpec, Protocol,
+    AppKey, BoundClaim, Change, Constraints, ExtendedAmount, HostPort, ImageName, Kind, LabelSet,
+    Namespaces, Node, ObjectName, Pod, PodAffinityTerm, PoolSpec, Protocol, VolumeTopology,
 };
 use crate::testing::{image, node, placed, pod, replica, seen_node, seen_pod};
 
@@ -29,8 +29,8 @@ fn busy() -> ClusterState {
         seen_pod(&wide),
         seen_pod(&placed(&Pod { constraints: Some(Arc::new(shy())), ..pod(2, 1) }, "b")),
         seen_pod(&Pod { nominated: Some("b".into()), ..pod(3, 1) }),
-        Change::ClaimSeen { name: CLAIM, bound: Some(BoundClaim { volume: VOLUME, owner: 0 }) },
-        Change::VolumeSeen { name: VOLUME, reach: Some(Box::default()) },
+        Change::seen(CLAIM, Some(BoundClaim { volume: VOLUME, owner: 0 })),
+        Change::seen(VOLUME, Some(Arc::<VolumeTopology>::default())),
     ] {
         state.apply(change);
     }
@@ -92,7 +92,10 @@ fn every_corrupted_sum_is_reported_and_repaired() {
     check("existing_anti_affinity", |it| {
         it.now.existing_anti_affinity.count(&shy().pod_anti_affinity, NodeOrd(0), 1)
     });
-    check("claim", |it| it.volume_lists.forget(CLAIM));
-    check("volume", |it| it.volume_lists.forget(VOLUME));
+    check("claim", |it| it.lists.entry(Kind::CLAIMS).or_default().forget(CLAIM));
+    check("volume", |it| it.lists.entry(Kind::VOLUMES).or_default().forget(VOLUME));
+    check("volume", |it| {
+        it.now.tables.of_mut(Kind::VOLUMES).expect("a table").set(VOLUME, None);
+    });
     check("image", |it| it.now.images.lose(ImageName::of("web:1")));
 }

@@ -1,11 +1,10 @@
 mod restored;
 
-use std::ptr;
-
 use super::*;
+use crate::cluster::DeviceClass;
 use crate::model::{
-    BoundClaim, CannotJudge, Conditions, DomainLevel, Node, Owner, PodClaim, PoolOrd,
-    UnschedulableCondition, VolumeTopology, owner_of,
+    BoundClaim, CannotJudge, Conditions, DomainLevel, Node, Owner, PodClaim, PodStatusBits,
+    PoolOrd, UnschedulableCondition, VolumeTopology, owner_of,
 };
 use crate::testing::{amounts, claim, node, placed, pod, replica, seen_node, seen_pod};
 
@@ -121,10 +120,10 @@ fn tombstones_are_bounded() {
         state.apply(Change::PodGone { uid: PodUid(uid) });
     }
     assert_eq!((state.buried.len(), state.tombstones.len()), (MAX_TOMBSTONES, MAX_TOMBSTONES));
-    state.apply(Change::RelistBegin(Kind::Pods));
+    state.apply(Change::RelistBegin(Kind::PODS));
     state.apply(Change::PodGone { uid: PodUid(99) });
     state.apply(Change::PodGone { uid: PodUid(1 << 20) });
-    state.apply(Change::RelistEnd(Kind::Pods));
+    state.apply(Change::RelistEnd(Kind::PODS));
     assert_eq!((state.buried.len(), state.tombstones.len()), (2, 2), "the others are void");
 }
 
@@ -135,15 +134,15 @@ fn a_relist_sweeps_what_it_did_not_see() {
     pods.iter().for_each(|it| {
         state.apply(seen_pod(it));
     });
-    for kind in Kind::ALL {
+    for kind in KINDS {
         state.apply(Change::RelistBegin(kind));
     }
     state.apply(seen_node(node("a", &[])));
     // Seen in the list as it is, and seen by an event of the watch that came late.
     state.apply(seen_pod(&pods[0]));
     state.apply(seen_pod(&Pod { resource_version: 0, ..pods[2].clone() }));
-    assert_eq!(state.apply(Change::RelistEnd(Kind::Nodes)).swept, 1);
-    assert_eq!(state.apply(Change::RelistEnd(Kind::Pods)).swept, 2);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::NODES)).swept, 1);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::PODS)).swept, 2);
     assert_eq!((used_cpu(&state, "a"), used_cpu(&state, "b")), (Some(1000), None));
     assert!(state.now.pending.get(3).is_some() && state.now.pending.get(4).is_none());
     assert_eq!(state.audit(), []);
@@ -156,43 +155,53 @@ fn what_a_list_has_but_cannot_be_read_stays_as_it_was() {
     let namespace = crate::model::Namespace { name: "shop".into(), ..Default::default() };
     state.apply(Change::NamespaceSeen(namespace));
     let data = ObjectName::of("default", "data");
-    state.apply(Change::ClaimSeen { name: data, bound: Some(bound("pv")) });
+    state.apply(Change::seen(data, Some(bound("pv"))));
     let pv = ObjectName::of("", "pv");
-    state.apply(Change::VolumeSeen { name: pv, reach: Some(in_zone("x")) });
-    state.apply(Change::DeviceClassSeen { name: "gpu".into(), resource: None });
-    for kind in Kind::ALL {
+    state.apply(Change::seen(pv, Some(in_zone("x"))));
+    state.apply(Change::seen(ObjectName::of("", "gpu"), Some(DeviceClass::default())));
+    for kind in KINDS {
         state.apply(Change::RelistBegin(kind));
     }
     let (one, two) =
         ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002");
-    let pods = [(Kind::Pods, one), (Kind::Pods, two), (Kind::Pods, "nobody"), (Kind::Pods, "")];
+    let pods = [(Kind::PODS, one), (Kind::PODS, two), (Kind::PODS, "nobody"), (Kind::PODS, "")];
     let others = [
-        (Kind::Nodes, "a"),
-        (Kind::Namespaces, "shop"),
-        (Kind::Volumes, "pv"),
-        (Kind::Claims, "default/data"),
-        (Kind::Claims, "data"),
-        (Kind::DeviceClasses, "gpu"),
+        (Kind::NODES, "a"),
+        (Kind::NAMESPACES, "shop"),
+        (Kind::VOLUMES, "pv"),
+        (Kind::CLAIMS, "default/data"),
+        (Kind::CLAIMS, "data"),
+        (Kind::DEVICE_CLASSES, "gpu"),
     ];
     for (kind, key) in others.into_iter().chain(pods) {
         assert!(!state.apply(Change::Unread { kind, key: key.into() }).changed);
     }
-    let swept = Kind::ALL.map(|kind| state.apply(Change::RelistEnd(kind)).swept);
+    let swept = KINDS.map(|kind| state.apply(Change::RelistEnd(kind)).swept);
     assert_eq!((swept, state.now.num_pods, state.now.pending.len()), ([0; 6], 1, 1));
-    assert_eq!(state.now.volumes.counts(), (1, 1));
-    for kind in Kind::OPTIONAL {
+    assert_eq!(counts(&state), (1, 1));
+    for kind in &KINDS[3..] {
+        let kind = *kind;
         state.apply(Change::RelistBegin(kind));
         assert_eq!(state.apply(Change::RelistEnd(kind)).swept, 1);
     }
-    assert_eq!((state.now.volumes.counts(), state.audit()), ((0, 0), vec![]));
+    assert_eq!((counts(&state), state.audit()), ((0, 0), vec![]));
+}
+
+/// Every kind that the state knows.
+const KINDS: [Kind; 6] =
+    [Kind::NODES, Kind::NAMESPACES, Kind::PODS, Kind::VOLUMES, Kind::CLAIMS, Kind::DEVICE_CLASSES];
+
+/// The claims and the volumes.
+fn counts(state: &ClusterState) -> (usize, usize) {
+    (state.now.tables.claims.len(), state.now.tables.volumes.len())
 }
 
 fn bound(volume: &str) -> BoundClaim {
     BoundClaim { volume: ObjectName::of("", volume), owner: 0 }
 }
 
-fn in_zone(zone: &str) -> Box<VolumeTopology> {
-    Box::new(VolumeTopology {
+fn in_zone(zone: &str) -> Arc<VolumeTopology> {
+    Arc::new(VolumeTopology {
         zones: [("zone".into(), [zone.into()].into())].into(),
         ..VolumeTopology::default()
     })
@@ -204,47 +213,47 @@ fn a_pod_is_judged_by_its_volumes_once_all_of_them_are_known() {
     let volume = |name| ObjectName::of("", name);
     let asks = Pod { claims: [claim("a"), claim("b")].into(), ..pod(1, 1) };
     let steps = [
-        Change::ClaimSeen { name: name("a"), bound: Some(bound("pv-a")) },
-        Change::ClaimSeen { name: name("b"), bound: None },
-        Change::VolumeSeen { name: volume("pv-a"), reach: Some(in_zone("x")) },
-        Change::VolumeSeen { name: volume("pv-b"), reach: None },
-        Change::ClaimSeen { name: name("b"), bound: Some(bound("pv-b")) },
+        Change::seen(name("a"), Some(bound("pv-a"))),
+        Change::seen(name("b"), None::<BoundClaim>),
+        Change::seen(volume("pv-a"), Some(in_zone("x"))),
+        Change::seen(volume("pv-b"), None::<Arc<VolumeTopology>>),
+        Change::seen(name("b"), Some(bound("pv-b"))),
     ];
     for step in steps {
         state.apply(step);
         assert_eq!(state.now.cannot_judge(&asks), Some(CannotJudge::Volumes));
     }
-    let seen = Change::VolumeSeen { name: volume("pv-b"), reach: Some(in_zone("x")) };
+    let seen = Change::seen(volume("pv-b"), Some(in_zone("x")));
     assert!(state.apply(seen.clone()).changed);
     assert_eq!(state.now.cannot_judge(&asks), None);
-    let alike = state.now.volumes.of(&asks).expect("they are known");
+    let alike = state.now.tables.volumes_of(&asks).expect("they are known");
     assert_eq!(alike.len(), 1, "both are in one zone: {alike:?}");
     // What says nothing new makes no new snapshot.
     let (before, _) = state.publish();
     assert!(!state.apply(seen).changed);
-    assert!(!state.apply(Change::ClaimGone { name: name("c") }).changed);
+    assert!(!state.apply(Change::Gone { kind: Kind::CLAIMS, name: name("c") }).changed);
     assert_eq!(state.publish().0.generation, before.generation);
     for (change, is_judged) in [
-        (Change::VolumeSeen { name: volume("pv-b"), reach: None }, false),
-        (Change::VolumeSeen { name: volume("pv-b"), reach: Some(in_zone("y")) }, true),
-        (Change::VolumeGone { name: volume("pv-a") }, false),
-        (Change::VolumeSeen { name: volume("pv-a"), reach: Some(in_zone("y")) }, true),
-        (Change::ClaimSeen { name: name("b"), bound: None }, false),
-        (Change::ClaimSeen { name: name("b"), bound: Some(bound("pv-a")) }, true),
-        (Change::ClaimGone { name: name("a") }, false),
+        (Change::seen(volume("pv-b"), None::<Arc<VolumeTopology>>), false),
+        (Change::seen(volume("pv-b"), Some(in_zone("y"))), true),
+        (Change::Gone { kind: Kind::VOLUMES, name: volume("pv-a") }, false),
+        (Change::seen(volume("pv-a"), Some(in_zone("y"))), true),
+        (Change::seen(name("b"), None::<BoundClaim>), false),
+        (Change::seen(name("b"), Some(bound("pv-a"))), true),
+        (Change::Gone { kind: Kind::CLAIMS, name: name("a") }, false),
     ] {
         assert!(state.apply(change.clone()).changed, "{change:?}");
-        assert_eq!(state.now.volumes.of(&asks).is_some(), is_judged, "{change:?}");
+        assert_eq!(state.now.tables.volumes_of(&asks).is_some(), is_judged, "{change:?}");
     }
-    assert!(before.volumes.of(&asks).is_some(), "a snapshot stays what it was");
+    assert!(before.tables.volumes_of(&asks).is_some(), "a snapshot stays what it was");
     // One that is made for a pod's own volume must be the pod's.
     let uid = PodUid(u128::from(u64::MAX) << 64 | 7);
     let own = PodClaim { ephemeral: true, ..claim("own") };
     let asks = Pod { uid, claims: [own].into(), ..pod(1, 1) };
     for (owner, is_judged) in [(0, false), (owner_of(uid), true)] {
         let bound = BoundClaim { owner, ..bound("pv-a") };
-        state.apply(Change::ClaimSeen { name: own.name, bound: Some(bound) });
-        assert_eq!(state.now.volumes.of(&asks).is_some(), is_judged);
+        state.apply(Change::seen(own.name, Some(bound)));
+        assert_eq!(state.now.tables.volumes_of(&asks).is_some(), is_judged);
     }
 }
 
@@ -254,19 +263,19 @@ fn volumes_of_one_zone_share_what_is_kept_of_them() {
     for at in 0..100 {
         let name = ObjectName::of("", &format!("pv-{at}"));
         let zone = format!("z{}", at % 2);
-        state.apply(Change::VolumeSeen { name, reach: Some(in_zone(&zone)) });
+        state.apply(Change::seen(name, Some(in_zone(&zone))));
     }
-    assert_eq!((state.volume_lists.num_reaches(), state.now.volumes.counts()), (2, (0, 100)));
-    let reach = |at: u8| state.now.volumes.reach(ObjectName::of("", &format!("pv-{at}")));
-    let same = |one, other| reach(one).zip(reach(other)).is_some_and(|it| ptr::eq(it.0, it.1));
+    assert_eq!((state.shared_topologies.len(), counts(&state)), (2, (0, 100)));
+    let reach = |at: u8| state.now.tables.volumes.get(ObjectName::of("", &format!("pv-{at}")));
+    let same = |one, other| reach(one).zip(reach(other)).is_some_and(|it| Arc::ptr_eq(it.0, it.1));
     assert!(same(0, 98) && same(1, 99) && !same(0, 1));
 }
 
 #[test]
 fn what_a_list_did_not_have_may_come_back() {
     let mut state = state([seen_node(node("a", &[])), seen_pod(&placed(&pod(1, 1), "a"))]);
-    state.apply(Change::RelistBegin(Kind::Pods));
-    assert_eq!(state.apply(Change::RelistEnd(Kind::Pods)).swept, 1);
+    state.apply(Change::RelistBegin(Kind::PODS));
+    assert_eq!(state.apply(Change::RelistEnd(Kind::PODS)).swept, 1);
     state.apply(seen_pod(&placed(&pod(1, 1), "a")));
     assert_eq!(state.now.num_pods, 1);
 }
@@ -276,12 +285,12 @@ fn a_list_that_breaks_off_sweeps_nothing_and_is_not_taken_for_a_later_one() {
     let mut state = state([seen_node(node("a", &[])), seen_pod(&pod(1, 1))]);
     // As many broken lists as a small stamp would take to come round to the same value.
     for _ in 0..=u8::MAX {
-        state.apply(Change::RelistBegin(Kind::Nodes));
-        state.apply(Change::RelistBegin(Kind::Pods));
+        state.apply(Change::RelistBegin(Kind::NODES));
+        state.apply(Change::RelistBegin(Kind::PODS));
     }
     assert!(state.now.is_live(NodeOrd(0)) && state.now.pending.len() == 1);
-    assert_eq!(state.apply(Change::RelistEnd(Kind::Nodes)).swept, 1);
-    assert_eq!(state.apply(Change::RelistEnd(Kind::Pods)).swept, 1);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::NODES)).swept, 1);
+    assert_eq!(state.apply(Change::RelistEnd(Kind::PODS)).swept, 1);
 }
 
 #[test]
@@ -388,6 +397,39 @@ fn absurd_quantities_are_counted_and_taken_away_exactly() {
     state.apply(Change::PodGone { uid: PodUid(1) });
     state.apply(Change::PodGone { uid: PodUid(2) });
     assert_eq!((used_cpu(&state, "a"), state.audit()), (Some(0), vec![]));
+}
+
+#[test]
+fn a_report_on_a_placed_pod_changes_the_state_only_by_a_bit_that_passes() {
+    let bit = PodStatusBits::of([("DisruptionTarget", "True")]);
+    let report = |resource_version, status| {
+        seen_pod(&Pod { resource_version, status, ..placed(&replica(1, 2, 7), "a") })
+    };
+    let mut state = state([seen_node(node("a", &[])), report(5, PodStatusBits::default())]);
+    let steps = [
+        (6, PodStatusBits::default(), false),
+        (7, bit, true),
+        (8, bit, false),
+        (9, Default::default(), true),
+    ];
+    for (version, status, changed) in steps {
+        let before = state.publish().0;
+        assert_eq!(state.apply(report(version, status)).changed, changed, "{version}");
+        let (now, confirmed) = state.publish();
+        assert_eq!((now.generation != before.generation, confirmed), (changed, vec![]));
+        let record = &now.pods_on(NodeOrd(0))[0];
+        assert_eq!((record.status, record.resource_version), (status, 5), "{version}");
+        // Nothing else has changed: no row is to be looked at again, and no sum.
+        assert!(Arc::ptr_eq(&now.changes, &before.changes), "{version}");
+        assert_eq!((used_cpu(&state, "a"), state.audit()), (Some(2000), vec![]));
+    }
+    // An older report is none.
+    assert!(!state.apply(report(3, bit)).changed);
+}
+
+#[test]
+fn half_a_million_records_of_pods_are_small() {
+    assert_eq!(size_of::<PodRecord>(), 48);
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Constrained {
             return Some(None);
         }
         // Whose nominations count depends on the priority.
-        let volumes = before.volumes.of(pod);
+        let volumes = before.tables.volumes_of(pod);
         let is_of = |it: &ConstrainedGroup| {
             it.pod.priority == pod.priority
                 && are_alike(&it.pod, pod)

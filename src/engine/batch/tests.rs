@@ -101,14 +101,14 @@ fn pods_are_sent_where_their_volumes_are() {
     site.see([("a", "x"), ("b", "y"), ("c", "z")].map(zoned));
     let in_zone = |zone: &str| {
         let zones = [(ZONE.into(), [zone.into()].into())].into();
-        Some(Box::new(VolumeTopology { zones, ..VolumeTopology::default() }))
+        Some(Arc::new(VolumeTopology { zones, ..VolumeTopology::default() }))
     };
     for at in 0..6_u64 {
         let volume = ObjectName(100 + at);
         let name = claim(&format!("data-{at}")).name;
         let reach = in_zone(["x", "y"][at as usize % 2]);
         let bound = Some(BoundClaim { volume, owner: 0 });
-        site.see([Change::ClaimSeen { name, bound }, Change::VolumeSeen { name: volume, reach }]);
+        site.see([Change::seen(name, bound), Change::seen(volume, reach)]);
     }
     let asks = |at: u128, more: &[&str]| {
         let own = format!("data-{at}");

@@ -62,7 +62,7 @@ impl RequiredConstraints {
             return None;
         }
         let node = snapshot.nodes.get(ord.index()).and_then(Option::as_ref);
-        let (constraints, volumes) = (pod.constraints.as_deref(), snapshot.volumes.of(pod));
+        let (constraints, volumes) = (pod.constraints.as_deref(), snapshot.tables.volumes_of(pod));
         let suits =
             |node: &Node| constraints.is_none_or(|it| it.admits(&node.name, |key| node.label(key)));
         let has_volumes = |node: &Node| {

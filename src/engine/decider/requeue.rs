@@ -226,7 +226,7 @@ fn is_like(
         && one.priority == other.priority
         && one.tolerations == other.tolerations
         && are_alike(one, other)
-        && view.snapshot.volumes.of(one) == view.snapshot.volumes.of(other)
+        && view.snapshot.tables.volumes_of(one) == view.snapshot.tables.volumes_of(other)
         && against(one).eq(against(other))
         && (&one.nominated, &other.nominated) == (&None, &None)
         && class(one) == class(other)

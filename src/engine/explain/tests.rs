@@ -184,12 +184,12 @@ fn constrained(kind: ConstraintKind, site: &mut TestReplica) -> Pod {
         }
         ConstraintKind::Volumes => {
             let zones = [(ZONE.into(), ["far".into()].into())].into();
-            let reach = Some(Box::new(VolumeTopology { zones, ..VolumeTopology::default() }));
+            let reach = Some(Arc::new(VolumeTopology { zones, ..VolumeTopology::default() }));
             let (volume, data) = (ObjectName(100), claim("data"));
             let bound = Some(BoundClaim { volume, owner: 0 });
             let name = data.name;
-            site.see([Change::ClaimSeen { name, bound }]);
-            site.see([Change::VolumeSeen { name: volume, reach }]);
+            site.see([Change::seen(name, bound)]);
+            site.see([Change::seen(volume, reach)]);
             Pod { claims: [data].into(), ..it }
         }
         ConstraintKind::TopologySpread => {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::cluster::DeviceClass;
 use crate::engine::{NoTarget, Nominates, PreemptVerb, SteerContext, Unsteered, explain};
 use crate::model::{
-    CannotJudge, Change, ExtendedAmount, Kind, LabelOperator, Node, NodeMatcher, NodeTerm, Pod,
-    PoolOrd, Profile, Profiles, Reason, Requirement, Taint, TaintEffect, TaintValue, Tick,
-    Toleration,
+    CannotJudge, Change, ExtendedAmount, Kind, LabelOperator, Node, NodeMatcher, NodeTerm,
+    ObjectName, Pod, PoolOrd, Profile, Profiles, Reason, Requirement, Taint, TaintEffect,
+    TaintValue, Tick, Toleration,
 };
 use crate::policy::{
     Cause, ClassSettings, Grant, PoolSettings, Role, Settings, Steering, default_class,
@@ -68,12 +69,12 @@ fn asks(name: &str) -> Pod {
 
 /// DeviceClasses are listed, and these are there.
 fn classes(classes: &[(&str, Option<&str>)]) -> Vec<Change> {
-    let seen = classes.iter().map(|(name, resource)| Change::DeviceClassSeen {
-        name: (*name).into(),
-        resource: resource.map(Into::into),
+    let seen = classes.iter().map(|(name, resource)| {
+        let class = DeviceClass { resource: resource.map(Into::into) };
+        Change::seen(ObjectName::of("", name), Some(class))
     });
-    let list = [Change::RelistBegin(Kind::DeviceClasses)].into_iter().chain(seen);
-    list.chain([Change::RelistEnd(Kind::DeviceClasses)]).collect()
+    let list = [Change::RelistBegin(Kind::DEVICE_CLASSES)].into_iter().chain(seen);
+    list.chain([Change::RelistEnd(Kind::DEVICE_CLASSES)]).collect()
 }
 
 fn profile(profile: Profile, ignored: &[&str]) -> Change {
@@ -182,7 +183,7 @@ fn a_resource_that_a_node_does_not_publish_makes_it_no_target() {
         (
             GPU,
             none,
-            vec![Change::RelistBegin(Kind::DeviceClasses)],
+            vec![Change::RelistBegin(Kind::DEVICE_CLASSES)],
             Made::CannotJudge(CannotJudge::ExtendedResources),
         ),
         // No DeviceClass can stand for Kubernetes' own resources.

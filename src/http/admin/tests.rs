@@ -28,14 +28,14 @@ async fn admin() -> Router {
     let (shared, writing) = SharedState::of(replica, Clock::start());
     let metrics = Arc::new(Metrics::new().unwrap_or_else(|error| unreachable!("{error}")));
     let (writer, _) = spawn(writing, shared.clone(), metrics.clone());
-    let mut changes: Vec<Change> = Kind::ALL.into_iter().map(Change::RelistBegin).collect();
+    let mut changes: Vec<Change> = Kind::REQUIRED.into_iter().map(Change::RelistBegin).collect();
     let one = node("n-1", &[("node.kubernetes.io/instance-type", "ecs.g7")]);
     changes.push(Change::NodeSeen(Box::new(one)));
     let waiting = Pod { name: "waiting".into(), ..pod(1, 4) };
     changes.push(Change::PodSeen(Box::new(waiting)));
     let placed = Pod { name: "placed".into(), node: Some("n-1".into()), ..pod(2, 2) };
     changes.push(Change::PodSeen(Box::new(placed)));
-    changes.extend(Kind::ALL.into_iter().map(Change::RelistEnd));
+    changes.extend(Kind::REQUIRED.into_iter().map(Change::RelistEnd));
     for change in changes {
         assert!(writer.changes().send(change).await.is_ok());
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{CannotJudge, ExtendedAmount, ObjectName, PodClaim};
+use crate::model::{CannotJudge, ObjectName, PodClaim};
 
 const META: &str = r#""metadata":{"uid":"u","name":"p","namespace":"n"}"#;
 
@@ -10,10 +10,6 @@ fn read_pod(json: &str) -> Result<Pod, DecodeError> {
 /// A pod with this spec and status.
 fn shaped(spec: &str, status: &str) -> Result<Pod, DecodeError> {
     read_pod(&format!(r#"{{{META},"spec":{spec},"status":{status}}}"#))
-}
-
-fn read_node(json: &str) -> Result<Node, DecodeError> {
-    node(&serde_json::from_str(json)?)
 }
 
 fn check_cpu(spec: &str, status: &str, want_milli: i64) {
@@ -269,6 +265,29 @@ fn states_of_a_pod_are_told_apart() {
 }
 
 #[test]
+fn a_kubelets_report_leaves_a_placed_pod_as_it_is_but_for_the_bits_that_pass() {
+    let with = |conditions: &str, more: &str| {
+        let status = format!(r#"{{"phase":"Running","conditions":[{conditions}]{more}}}"#);
+        shaped(r#"{"nodeName":"n"}"#, &status).expect("a valid pod")
+    };
+    let condition = |kind: &str, status: &str| {
+        format!(r#"{{"type":"{kind}","status":"{status}","lastTransitionTime":"t"}}"#)
+    };
+    let before = with(&condition("Ready", "True"), "");
+    assert_eq!(before.status, PodStatusBits::default());
+    let report = r#","podIP":"10.0.0.7","startTime":"t","containerStatuses":[{"restartCount":3}]"#;
+    let ready = [condition("Ready", "False"), condition("ContainersReady", "False")].join(",");
+    assert_eq!(with(&ready, report), before);
+    for (kind, bit) in [
+        ("DisruptionTarget", PodStatusBits::DISRUPTION_TARGET),
+        ("InPlaceUpdateReady", PodStatusBits::IN_PLACE_UPDATE_READY),
+    ] {
+        assert_eq!(with(&condition(kind, "True"), report), Pod { status: bit, ..before.clone() });
+        assert_eq!(with(&condition(kind, "False"), report), before);
+    }
+}
+
+#[test]
 fn labels_claim_a_class_and_only_a_controller_owns() {
     let get = |meta: &str| {
         let text = format!(r#"{{"metadata":{{"uid":"u","name":"p","namespace":"n",{meta}}}}}"#);
@@ -329,64 +348,6 @@ fn tolerations_are_read_and_what_is_not_understood_is_marked() {
     // Of a pod that has its node nobody asks.
     let placed = r#"{"nodeName":"n","tolerations":[{"key":"a","operator":"Near"}]}"#;
     assert_eq!(shaped(placed, "{}").expect("a valid pod").constraints, None);
-}
-
-#[test]
-fn a_taint_whose_effect_is_not_known_is_kept() {
-    let taints = r#"{"metadata":{"name":"n"},"spec":{"taints":[{"key":"a","effect":"NoBreathing"},
-        {"key":"b","value":"c","effect":"NoExecute"},{"key":"d"},null]}}"#;
-    let got = read_node(taints).expect("a valid node").taints;
-    let want = [("a", "", TaintEffect::Unclear), ("b", "c", TaintEffect::NoExecute)];
-    let want =
-        want.map(|(key, value, effect)| Taint { key: key.into(), value: value.into(), effect });
-    assert_eq!(*got, want);
-}
-
-#[test]
-fn nodes_are_read() {
-    let got = read_node(include_str!("../testdata/node.json")).expect("a valid node");
-    assert_eq!((&*got.name, got.resource_version), ("bm-17", 99));
-    let want =
-        Amounts { cpu_milli: 95_500, memory_bytes: 376 << 30, ephemeral_bytes: 1 << 40, pods: 110 };
-    assert_eq!(got.allocatable, want);
-    let gpu = ExtendedAmount { name: "nvidia.com/gpu".into(), amount: 8 };
-    let huge = ExtendedAmount { name: "hugepages-1Gi".into(), amount: 0 };
-    assert_eq!(*got.extended, [huge, gpu]);
-    assert_eq!(got.conditions, Conditions::CORDONED.with(Conditions::DISK_PRESSURE));
-    let effects: Vec<TaintEffect> = got.taints.iter().map(|it| it.effect).collect();
-    assert_eq!(effects, [TaintEffect::NoSchedule, TaintEffect::Unclear]);
-    assert_eq!(got.label("topology.kubernetes.io/zone"), Some("cn-hangzhou-h"));
-    assert!(got.labels.is_sorted());
-}
-
-#[test]
-fn nodes_without_figures_offer_capacity_or_nothing() {
-    let node =
-        |status: &str| read_node(&format!(r#"{{"metadata":{{"name":"a"}},"status":{status}}}"#));
-    let cpu = |status: &str| node(status).map(|it| it.allocatable.cpu_milli);
-    assert_eq!(cpu(r#"{"capacity":{"cpu":"4"}}"#), Ok(4000));
-    assert_eq!(cpu(r#"{"capacity":{"cpu":"4"},"allocatable":{"cpu":"3"}}"#), Ok(3000));
-    assert_eq!(cpu(r#"{"capacity":null,"allocatable":null}"#), Ok(0));
-    assert_eq!(cpu("null"), Ok(0));
-    let bad = node(r#"{"allocatable":{"pods":"many"}}"#).map_err(|it| it.to_string());
-    assert_eq!(bad.err().as_deref(), Some("status.allocatable.pods: not a Kubernetes quantity"));
-    assert_eq!(read_node("{}"), Err(DecodeError::Missing { field: "metadata.name" }));
-    let ready = |status: &str| {
-        let text = format!(r#"{{"conditions":[{{"type":"Ready","status":"{status}"}}]}}"#);
-        node(&text).map(|it| it.conditions.intersects(Conditions::NOT_READY))
-    };
-    for (status, want) in [("True", false), ("False", true), ("Unknown", true), ("", false)] {
-        assert_eq!(ready(status), Ok(want), "{status}");
-    }
-}
-
-#[test]
-fn namespaces_are_read() {
-    let text = r#"{"metadata":{"name":"n","labels":{"b":"2","a":"1","c":null}}}"#;
-    let got = namespace(&serde_json::from_str(text).expect("JSON")).expect("a namespace");
-    assert_eq!((&*got.name, got.label("a"), got.label("c")), ("n", Some("1"), Some("")));
-    let slim = serde_json::from_str(r#"{"metadata":null}"#).expect("JSON");
-    assert_eq!(namespace(&slim), Err(DecodeError::Missing { field: "metadata.name" }));
 }
 
 #[test]

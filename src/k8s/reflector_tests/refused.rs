@@ -1,6 +1,7 @@
 //! Watches that are refused, end at once, or never say that a list is complete; and versions that go back.
 
 use super::*;
+use crate::k8s::kinds::kinds;
 
 /// As many refusals as are needed, however soon they come.
 fn hasty() -> WatchOptions {
@@ -42,10 +43,10 @@ async fn a_watch_that_is_refused_again_and_again_gives_way_to_a_list() {
         script.push(page(20, "", &[pod(2, 11)]));
         script.push(lines(&[event("ADDED", &pod(3, 21))], After::Hang));
         let fake = Fake::start(script).await;
-        let mut rig = watch(fake.port(), Kind::Pods, hasty());
+        let mut rig = watch(fake.port(), Kind::PODS, hasty());
         let want = ["begin", "+p1", "end", "begin", "+p2", "end", "+p3"];
         assert_eq!(rig.take(7).await, want, "{refusal:?}");
-        assert_eq!(rig.health.kind(Kind::Pods).refused, None, "{refusal:?}");
+        assert_eq!(rig.health.kind(Kind::PODS).refused, None, "{refusal:?}");
         assert!(fake.seen()[8].uri.contains("resourceVersion=20&"), "{refusal:?}");
     }
 }
@@ -57,10 +58,10 @@ async fn whoever_refuses_every_watch_is_asked_for_pages_and_it_is_told() {
     script.extend(vec![no(); 5]);
     script.extend([no(), page(20, "", &[pod(2, 11)]), no()]);
     let fake = Fake::start(script).await;
-    let mut rig = watch(fake.port(), Kind::Pods, hasty());
+    let mut rig = watch(fake.port(), Kind::PODS, hasty());
     assert_eq!(rig.take(6).await, ["begin", "+p1", "end", "begin", "+p2", "end"]);
     fake.wait_for(13).await;
-    let refused = rig.health.kind(Kind::Pods).refused.expect("it is");
+    let refused = rig.health.kind(Kind::PODS).refused.expect("it is");
     assert_eq!((refused.count, &*refused.text), (10, "cannot watch pods: 504: no"));
 }
 
@@ -78,11 +79,11 @@ async fn a_list_that_is_asked_for_comes_though_the_watch_is_refused() {
         // Long enough to ask meanwhile.
         let pause = Duration::from_secs(1);
         let options = WatchOptions { backoff_min: pause, backoff_max: pause, ..quick() };
-        let mut rig = watch(fake.port(), Kind::Pods, options);
+        let mut rig = watch(fake.port(), Kind::PODS, options);
         assert_eq!(rig.take(3).await, ["begin", "+p1", "end"]);
         fake.wait_for(3).await;
         fake.push(page(20, "", &[pod(2, 11)]));
-        rig.health.request_relist(Kind::Pods);
+        rig.health.request_relist(Kind::PODS);
         assert_eq!(rig.take(3).await, ["begin", "+p2", "end"], "{refusal:?}");
     }
 }
@@ -98,7 +99,7 @@ async fn a_streamed_list_that_never_says_that_it_is_complete_gives_way_to_pages(
         script.push(page(10, "", &[pod(2, 9)]));
         script.push(lines(&[event("ADDED", &pod(3, 11))], After::Hang));
         let fake = Fake::start(script).await;
-        let mut rig = watch(fake.port(), Kind::Pods, options.clone());
+        let mut rig = watch(fake.port(), Kind::PODS, options.clone());
         let mut taken = rig.take(4).await;
         while taken.last().is_none_or(|it| it != "+p3") {
             taken.push(rig.next().await);
@@ -115,11 +116,11 @@ async fn a_bookmark_that_goes_back_is_followed_by_a_list() {
     script.push(page(801, "", &[pod(1, 3)]));
     script.push(lines(&[], After::Hang));
     let fake = Fake::start(script).await;
-    let mut rig = watch(fake.port(), Kind::Pods, quick());
+    let mut rig = watch(fake.port(), Kind::PODS, quick());
     assert_eq!(rig.take(7).await, ["begin", "+p1", "end", "+p2", "begin", "+p1", "end"]);
     // Whatever their versions are: they may have been passed.
-    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Pods) {
-        assert!(timeout(SOON, rig.health.relist_requested(kind)).await.is_ok());
+    for kind in kinds().filter(|kind| *kind != Kind::PODS) {
+        assert!(timeout(SOON, rig.health.cell(kind).relist_requested()).await.is_ok());
     }
-    assert_eq!(rig.health.kind(Kind::Pods).resource_version, "801");
+    assert_eq!(rig.health.kind(Kind::PODS).resource_version, "801");
 }

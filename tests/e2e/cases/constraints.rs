@@ -14,7 +14,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sigma::cluster::ClusterState;
 use sigma::engine::{Decider, View};
-use sigma::k8s::{decode, volumes};
+use sigma::k8s::decode;
+use sigma::k8s::kinds::{claims, namespaces, nodes, volumes};
 use sigma::model::{CannotJudge, Change, NodeOrd};
 use sigma::policy::{Plan, Settings};
 use sigma::sim::Rng;
@@ -220,11 +221,11 @@ fn unbound(pod: &Value) -> Value {
 fn left(cluster: &Cluster, pod: &Value) -> Result<Option<BTreeSet<String>>> {
     let mut state = ClusterState::default();
     for json in &cluster.namespaces {
-        let namespace = decode::namespace(&serde_json::from_value(json.clone())?)?;
+        let namespace = namespaces::namespace(&serde_json::from_value(json.clone())?)?;
         state.apply(Change::NamespaceSeen(namespace));
     }
     for json in &cluster.nodes {
-        let node = decode::node(&serde_json::from_value(json.clone())?)?;
+        let node = nodes::node(&serde_json::from_value(json.clone())?)?;
         state.apply(Change::NodeSeen(Box::new(node)));
     }
     for json in &cluster.pods {
@@ -232,12 +233,12 @@ fn left(cluster: &Cluster, pod: &Value) -> Result<Option<BTreeSet<String>>> {
         state.apply(Change::PodSeen(Box::new(pod)));
     }
     for json in &cluster.claims {
-        let (name, bound) = volumes::claim(&serde_json::from_value(json.clone())?)?;
-        state.apply(Change::ClaimSeen { name, bound });
+        let (name, bound) = claims::claim(&serde_json::from_value(json.clone())?)?;
+        state.apply(Change::seen(name, bound));
     }
     for json in &cluster.volumes {
         let (name, reach) = volumes::volume(&serde_json::from_value(json.clone())?)?;
-        state.apply(Change::VolumeSeen { name, reach: reach.map(Box::new) });
+        state.apply(Change::seen(name, reach.map(Arc::new)));
     }
     let (snapshot, _) = state.publish();
     let plan = Plan::build(&Settings::default(), String::new());

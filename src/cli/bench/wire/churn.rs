@@ -84,7 +84,7 @@ impl ObjectSource for Churn {
 
     fn numbers(&self, kind: Kind, _: u64) -> Range<u64> {
         match kind {
-            Kind::Pods => 0..self.pods.len() as u64,
+            Kind::PODS => 0..self.pods.len() as u64,
             _ => 0..0,
         }
     }
@@ -94,7 +94,7 @@ impl ObjectSource for Churn {
     }
 
     fn write_event(&self, out: &mut Vec<u8>, kind: Kind, version: u64) {
-        if kind == Kind::Pods
+        if kind == Kind::PODS
             && let Some((comes, turn)) = self.turn(version)
         {
             let change = if comes { "ADDED" } else { "DELETED" };

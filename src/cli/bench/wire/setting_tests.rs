@@ -5,7 +5,7 @@ use super::*;
 use crate::cli::bench::apiserver::ObjectSource as _;
 use crate::cli::bench::wire::churn::Churn;
 use crate::cli::bench::wire::extender::plan;
-use crate::cluster::ClusterState;
+use crate::cluster::{ClusterState, Tables};
 use crate::engine::{Decider, Tally, View};
 use crate::k8s::{decode, slim::SlimPod};
 use crate::model::{Change, Kind, NodeOrd, Reason, Tick};
@@ -21,7 +21,7 @@ fn view(setting: &Setting) -> View {
     nodes.chain(namespaces).chain(pods).for_each(|change| {
         state.apply(change);
     });
-    Kind::ALL.into_iter().for_each(|kind| {
+    [&Kind::REQUIRED[..], &Tables::KINDS].concat().into_iter().for_each(|kind| {
         state.apply(Change::RelistEnd(kind));
     });
     View { snapshot: state.publish().0, plan, plan_generation: 1 }
@@ -62,7 +62,7 @@ fn pods_that_move_are_told_of_as_an_api_server_would() {
     };
     let mut alive = BTreeMap::new();
     for (number, want) in (0..).zip(&setting.placed) {
-        let pod = read(&|out| churn.write_listed(out, Kind::Pods, number));
+        let pod = read(&|out| churn.write_listed(out, Kind::PODS, number));
         let slim: SlimPod = serde_json::from_value(pod.clone()).expect("it is a pod");
         let seen = decode::pod(&slim).expect("it is a pod");
         // Who fills a node up is of no workload, by which labels go on the wire.
@@ -72,13 +72,13 @@ fn pods_that_move_are_told_of_as_an_api_server_would() {
         assert_eq!(seen, want);
         alive.insert(pod["metadata"]["uid"].to_string(), pod["metadata"]["name"].to_string());
     }
-    assert_eq!(churn.numbers(Kind::Pods, 7).end as usize, alive.len());
+    assert_eq!(churn.numbers(Kind::PODS, 7).end as usize, alive.len());
     let (all, mut ended) = (alive.len(), BTreeSet::new());
     let moving = setting.moving().len();
     assert!(moving > 100, "{moving} pods move");
     for nth in 1..=3 * moving as u64 {
         let version = Fleet::version(nth);
-        let event = read(&|out| churn.write_event(out, Kind::Pods, version));
+        let event = read(&|out| churn.write_event(out, Kind::PODS, version));
         let meta = &event["object"]["metadata"];
         assert_eq!(meta["resourceVersion"], version.to_string());
         let (uid, name) = (meta["uid"].to_string(), meta["name"].to_string());

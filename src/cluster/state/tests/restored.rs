@@ -49,13 +49,13 @@ fn truth(version: u64) -> Vec<Change> {
 }
 
 fn list(state: &mut ClusterState, objects: Vec<Change>) {
-    for kind in [Kind::Nodes, Kind::Pods] {
+    for kind in [Kind::NODES, Kind::PODS] {
         state.apply(Change::RelistBegin(kind));
     }
     objects.into_iter().for_each(|it| {
         state.apply(it);
     });
-    for kind in [Kind::Nodes, Kind::Pods] {
+    for kind in [Kind::NODES, Kind::PODS] {
         state.apply(Change::RelistEnd(kind));
     }
     assert_eq!(state.audit(), []);
@@ -124,7 +124,7 @@ fn an_object_that_the_list_has_and_that_cannot_be_read_has_no_version() {
     let mut state =
         state([node_at(100, node("a", &[])), seen_pod(&at(100, placed(&pod(1, 8), "a")))]);
     let uid = "00000000-0000-0000-0000-000000000001";
-    let unread = [(Kind::Nodes, "a"), (Kind::Pods, uid)];
+    let unread = [(Kind::NODES, "a"), (Kind::PODS, uid)];
     let unread = unread.map(|(kind, key)| Change::Unread { kind, key: key.into() });
     list(&mut state, unread.clone().into());
     assert_eq!(used_cpu(&state, "a"), Some(8000), "what was known stays");
@@ -144,14 +144,14 @@ fn an_object_that_the_list_has_and_that_cannot_be_read_has_no_version() {
 #[test]
 fn an_object_that_changes_while_pages_are_read_is_as_its_newest_version() {
     let mut state = before();
-    state.apply(Change::RelistBegin(Kind::Pods));
+    state.apply(Change::RelistBegin(Kind::PODS));
     state.apply(seen_pod(&at(20, placed(&pod(1, 2), "a"))));
     // It is on the next page again, as it was before; another is gone since its page was read.
     state.apply(seen_pod(&at(19, placed(&pod(1, 4), "b"))));
     state.apply(seen_pod(&at(18, placed(&pod(2, 1), "b"))));
     state.apply(Change::PodGone { uid: PodUid(2) });
     state.apply(seen_pod(&at(18, placed(&pod(2, 1), "b"))));
-    state.apply(Change::RelistEnd(Kind::Pods));
+    state.apply(Change::RelistEnd(Kind::PODS));
     state.apply(seen_pod(&at(18, placed(&pod(2, 1), "b"))));
     assert_eq!((used_cpu(&state, "a"), used_cpu(&state, "b")), (Some(2000), Some(0)));
     assert_eq!(state.audit(), []);
@@ -161,7 +161,7 @@ fn an_object_that_changes_while_pages_are_read_is_as_its_newest_version() {
 fn a_list_that_breaks_off_removes_nothing_and_the_next_one_counts() {
     let mut state = before();
     for _ in 0..2 {
-        state.apply(Change::RelistBegin(Kind::Pods));
+        state.apply(Change::RelistBegin(Kind::PODS));
         state.apply(seen_pod(&at(7, placed(&pod(1, 1), "a"))));
     }
     assert_eq!((used_cpu(&state, "a"), used_cpu(&state, "b")), (Some(2000), Some(1000)));

@@ -7,13 +7,13 @@ fn a_lost_watch_leaves_in_doubt_whether_the_last_attempt_is_dead() {
     let mut site = site(&["a", "b"]);
     let (first, second) = (pod(1, 5), pod(2, 5));
     assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
-    site.see([Change::WatchLost(Kind::Pods)]);
+    site.see([Change::WatchLost(Kind::PODS)]);
     // Its binding to `a` may have been carried out and the answer be lost.
     assert_eq!(site.filter(&first, &["b"], 1), Ok(vec!["b"]));
     assert_eq!(site.filter(&second, &["a"], 1), Err(Reason::AllocationLimit));
     assert_eq!(site.filter(&first, &["x"], 1), Err(Reason::UnknownNode));
     assert_eq!(site.filter(&second, &["a", "b"], 1), Err(Reason::AllocationLimit));
-    site.see([Change::WatchBack(Kind::Pods)]);
+    site.see([Change::WatchBack(Kind::PODS)]);
     assert_eq!(site.filter(&second, &["a"], 2), Err(Reason::AllocationLimit));
     assert_eq!(site.filter(&first, &["b"], 2), Ok(vec!["b"]));
     assert_eq!(site.filter(&second, &["a"], 2), Ok(vec!["a"]));
@@ -25,11 +25,11 @@ fn while_the_watch_is_silent_or_lost_no_hold_ends_by_its_time() {
         let mut site = site(&["a"]);
         let (first, second) = (pod(1, 5), pod(2, 5));
         assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
-        site.see([doubt(Kind::Pods)]);
+        site.see([doubt(Kind::PODS)]);
         // It may be on `a` for a minute already.
         assert_eq!(site.decider.expire(&site.view, Tick(60_000)), 0);
         assert_eq!(site.filter(&second, &["a"], 60_000), Err(Reason::AllocationLimit));
-        site.see([Change::WatchBack(Kind::Pods)]);
+        site.see([Change::WatchBack(Kind::PODS)]);
         assert_eq!(site.decider.expire(&site.view, Tick(60_001)), 1);
         assert_eq!(site.filter(&second, &["a"], 60_001), Ok(vec!["a"]));
     }
@@ -52,7 +52,7 @@ fn a_process_that_was_stopped_ends_no_hold_before_it_has_read_what_waited() {
 fn a_silent_watch_leaves_nothing_else_in_doubt() {
     let mut site = site(&["a", "b"]);
     let (first, second) = (pod(1, 5), pod(2, 5));
-    site.see([Change::WatchSilent(Kind::Pods)]);
+    site.see([Change::WatchSilent(Kind::PODS)]);
     assert_eq!(site.filter(&first, &["a"], 0), Ok(vec!["a"]));
     // Its attempt is dead.
     assert_eq!(site.filter(&first, &["b"], 1), Ok(vec!["b"]));
@@ -85,7 +85,7 @@ fn what_a_restored_server_says_is_newer_than_what_was_known() {
     assert_eq!(site.filter(&large, &["a"], 0), Err(Reason::AllocationLimit));
     site.see([Change::PodGone { uid: back.uid }]);
     let list = [seen_pod(&at(6, pod(1, 4))), seen_pod(&at(7, pod(2, 1)))];
-    let (begin, end) = (Change::RelistBegin(Kind::Pods), Change::RelistEnd(Kind::Pods));
+    let (begin, end) = (Change::RelistBegin(Kind::PODS), Change::RelistEnd(Kind::PODS));
     site.see([begin].into_iter().chain(list).chain([end]));
     // The one that is back waits again, and the other asks for less than when it was refused.
     let requeues = site.decider.requeues(&site.view, Nominates::NONE, Tick(5000), 10, 1000);

@@ -43,7 +43,7 @@ fn whoever_may_not_be_nominated_is_only_woken() {
         (true, Some(later(Pod { grouped: true, ..plain() })), false),
         (true, Some(later(Pod { constraints: Some(Arc::new(unclear)), ..plain() })), false),
         (true, Some(later(nominated(&plain(), "x"))), false),
-        (true, Some(Change::WatchLost(Kind::Pods)), false),
+        (true, Some(Change::WatchLost(Kind::PODS)), false),
     ];
     for (acts, change, nominates) in cases {
         let mut site = site(false, &[&plain()]);

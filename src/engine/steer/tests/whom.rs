@@ -67,8 +67,8 @@ fn bound(pod: &Pod, reach: VolumeTopology) -> [Change; 2] {
     let name = pod.claims[0].name;
     let volume = ObjectName(name.0 + 1);
     [
-        Change::ClaimSeen { name, bound: Some(BoundClaim { volume, owner: 0 }) },
-        Change::VolumeSeen { name: volume, reach: Some(Box::new(reach)) },
+        Change::seen(name, Some(BoundClaim { volume, owner: 0 })),
+        Change::seen(volume, Some(Arc::new(reach))),
     ]
 }
 
@@ -106,10 +106,10 @@ fn names_that_nobody_knows_are_a_reason_to_wait() {
     assert_eq!(answer.unsteered, Some(Unsteered::Behind));
     assert_eq!(site.asked(&me, &[], ACTS, 1).unsteered, None);
     // Nor is it known whether the pod has been bound.
-    site.see([Change::WatchLost(Kind::Pods)]);
+    site.see([Change::WatchLost(Kind::PODS)]);
     assert_eq!(site.asked(&me, &WINDOW, ACTS, 2).unsteered, Some(Unsteered::Behind));
     // One that is silent says that nothing happens, as a rule.
-    site.see([Change::WatchBack(Kind::Pods), Change::WatchSilent(Kind::Pods)]);
+    site.see([Change::WatchBack(Kind::PODS), Change::WatchSilent(Kind::PODS)]);
     site.sent(&me, 3);
 }
 
