@@ -9,6 +9,8 @@
 //! Order matters and is kept here alone: a World is stored before what it confirmed is queued, and the
 //! decider drains the queue before it loads a World. So a hold ends only once the snapshot counts it.
 
+mod metrics;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -18,9 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::{ClusterState, Confirmed, Difference, Snapshot};
 use crate::engine::{Decider, View};
-use crate::metrics::Metrics;
 use crate::model::{Change, Kind, Profiles, Tick};
 use crate::policy::Plan;
+
+pub use self::metrics::WriterMetrics;
 
 /// Most changes applied between two publications.
 const BATCH: usize = 64;
@@ -198,7 +201,7 @@ impl WriterHandle {
 /// Starts the writer on the current runtime. It ends when every handle is gone.
 pub fn spawn(
     shared: Arc<SharedState>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<WriterMetrics>,
 ) -> (WriterHandle, tokio::task::JoinHandle<()>) {
     let (changes, changes_in) = mpsc::channel(QUEUE);
     let (inputs, inputs_in) = mpsc::channel(8);
@@ -210,7 +213,7 @@ pub fn spawn(
 struct Writer {
     state: ClusterState,
     shared: Arc<SharedState>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<WriterMetrics>,
     plan: Arc<Plan>,
     plan_generation: u64,
     counted: Instant,
@@ -220,12 +223,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(shared: Arc<SharedState>, metrics: Arc<Metrics>) -> Self {
+    fn new(shared: Arc<SharedState>, metrics: Arc<WriterMetrics>) -> Self {
         let view = shared.view();
         let mut state = ClusterState::default();
         state.apply(Change::PoolsSet(view.plan.pools.clone()));
         state.apply(Change::ProfilesSet(view.snapshot.profiles.clone()));
-        metrics.policy.generation.set(view.plan_generation as i64);
+        metrics.policy_generation.set(view.plan_generation as i64);
         Self {
             state,
             shared,
@@ -302,7 +305,7 @@ impl Writer {
                 self.plan = plan;
                 self.plan_generation += 1;
                 self.publish();
-                self.metrics.policy.generation.set(self.plan_generation as i64);
+                self.metrics.policy_generation.set(self.plan_generation as i64);
                 // Whoever asked may have given up waiting; the policy is in force all the same.
                 let _ = done.send(self.plan_generation);
             }
@@ -327,29 +330,9 @@ impl Writer {
         (self.published, self.unpublished) = (Instant::now(), false);
         if self.counted.elapsed() > Duration::from_millis(500) {
             self.counted = Instant::now();
-            count(&self.metrics, &snapshot);
+            self.metrics.count(&snapshot);
         }
         let (plan, plan_generation) = (self.plan.clone(), self.plan_generation);
         self.shared.publish(View { snapshot, plan, plan_generation }, confirmed);
     }
-}
-
-/// Shows the size of what was published.
-pub fn count(metrics: &Metrics, snapshot: &Snapshot) {
-    let nodes = snapshot.num_nodes;
-    let (num_claims, num_volumes) = snapshot.volumes.counts();
-    for (kind, count) in [
-        ("nodes", nodes),
-        ("pods", snapshot.num_pods),
-        ("pending_pods", snapshot.pending.len()),
-        ("nominations", snapshot.nominees.len()),
-        ("apps", snapshot.apps.len()),
-        ("namespaces", snapshot.namespaces.len()),
-        ("bound_claims", num_claims),
-        ("volumes", num_volumes),
-        ("device_classes", snapshot.device_classes.num()),
-    ] {
-        metrics.state_objects.with_label_values(&[kind]).set(count as i64);
-    }
-    metrics.snapshot_generation.set(snapshot.generation.0 as i64);
 }

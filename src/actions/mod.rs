@@ -19,6 +19,7 @@ mod election;
 mod not_honoured;
 mod work_queue;
 mod leadership;
+mod metrics;
 mod obstacles;
 mod action;
 mod rights;
@@ -38,13 +39,13 @@ use self::work_queue::{Finished, Next, Submission, Submitted, Verdict, WorkItem,
 use crate::k8s::access::Right;
 use crate::k8s::well_known;
 use crate::k8s::writes::{PodRef, PodWrites, Wake, WriteOutcome};
-use crate::metrics::Metrics;
 use crate::model::{EquivalenceClass, Pod, PodUid, Tick};
 use crate::writer::Clock;
 
 pub use action::{Action, ActionKind, ActionOutcome, OnDone, Record, StillNeeded, WhyOff, Write};
 pub use breaker::BreakerState;
 pub use leadership::{Leadership, Leading};
+pub use metrics::ActionMetrics;
 pub use obstacles::{Ground, Obstacle, SteeringPart, SteeringState};
 pub use requeue::answer as answer_the_door;
 pub use rights::Inquiry;
@@ -61,7 +62,7 @@ const BUSY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 /// Carries out actions.
 pub struct Actor {
     writes: PodWrites,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ActionMetrics>,
     clock: Clock,
     queues: [Queue; ActionKind::ALL.len()],
     /// To write what all kind write.
@@ -113,7 +114,7 @@ impl Actor {
     /// An actor whose kind are all switched off.
     pub fn new(
         writes: PodWrites,
-        metrics: Arc<Metrics>,
+        metrics: Arc<ActionMetrics>,
         clock: Clock,
         leadership: Option<Arc<Leadership>>,
     ) -> Self {
@@ -125,12 +126,6 @@ impl Actor {
             let state = QueueState { queue, breaker, not_honoured, switched_on: false, records };
             Queue { kind, state: Mutex::new(state), changed: Notify::new() }
         };
-        for (kind, outcome) in
-            ActionKind::ALL.iter().flat_map(|it| ActionOutcome::NAMES.map(|name| (it, name)))
-        {
-            metrics.actor.ended.with_label_values(&[kind.name(), outcome]);
-            metrics.actor.write_seconds.with_label_values(&[kind.name()]);
-        }
         let (verb, resource, subresource) = ("patch", "pods", "status");
         let right = Right { verb, resource, subresource, ..Right::default() };
         let (life, num_actions) = (fastrand::u64(..), AtomicU64::new(0));
@@ -305,7 +300,7 @@ impl Actor {
             if stands.is_some_and(|stands| !stands()) {
                 return Err(ActionOutcome::Overtaken);
             }
-            let timer = this.metrics.actor.write_seconds.with_label_values(&[kind.name()]);
+            let timer = this.metrics.write_seconds.with_label_values(&[kind.name()]);
             let _timer = timer.start_timer();
             Ok(this.write(number, kind, &pod, &write).await)
         });
@@ -389,7 +384,7 @@ impl Actor {
     }
 
     fn tell(&self, queue: &Queue, (outcome, tell): (ActionOutcome, Option<OnDone>)) {
-        self.metrics.actor.ended.with_label_values(&[queue.kind.name(), outcome.name()]).inc();
+        self.metrics.ended.with_label_values(&[queue.kind.name(), outcome.name()]).inc();
         self.measure(queue);
         if let Some(tell) = tell {
             tell(&outcome);
@@ -404,10 +399,10 @@ impl Actor {
             (queue.num_waiting(), queue.num_in_flight(), on, breaker)
         };
         let (kind, is_open) = ([queue.kind.name()], breaker != BreakerState::Closed);
-        self.metrics.actor.on.with_label_values(&kind).set(i64::from(on));
-        self.metrics.actor.breaker_open.with_label_values(&kind).set(i64::from(is_open));
+        self.metrics.enabled.with_label_values(&kind).set(i64::from(on));
+        self.metrics.breaker_open.with_label_values(&kind).set(i64::from(is_open));
         for (stage, count) in [("waiting", waiting), ("in_flight", in_flight)] {
-            let gauge = self.metrics.actor.open.with_label_values(&[queue.kind.name(), stage]);
+            let gauge = self.metrics.open.with_label_values(&[queue.kind.name(), stage]);
             gauge.set(count as i64);
         }
     }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::steers::{self, SteerFollowUp};
-use super::{Action, ActionKind, ActionOutcome, Actor};
+use super::{Action, ActionKind, ActionMetrics, ActionOutcome, Actor};
 use crate::engine::{Decider, Nominates, Requeue};
-use crate::metrics::Metrics;
 use crate::model::{Pod, Tick};
 use crate::writer::SharedState;
 
@@ -44,7 +43,7 @@ impl Adoption {
 
 /// Answers who waits at the door, for as long as the process runs. While the kind is off, holds and
 /// steers expire all the same, but nobody is requeued.
-pub async fn answer(shared: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<Actor>) {
+pub async fn answer(shared: Arc<SharedState>, metrics: Arc<ActionMetrics>, actor: Arc<Actor>) {
     let mut adoption = Adoption::default();
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -95,7 +94,7 @@ pub async fn answer(shared: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<
     }
 }
 
-fn count(metrics: &Metrics, written: &str, outcome: &ActionOutcome) {
+fn count(metrics: &ActionMetrics, written: &str, outcome: &ActionOutcome) {
     let label = match outcome {
         ActionOutcome::Written => written,
         ActionOutcome::Gone => "gone",

@@ -8,10 +8,9 @@ use kube::Client;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::WhyOff;
+use super::{ActionMetrics, WhyOff};
 use crate::k8s::access::{Right, may};
 use crate::k8s::events::{EventSeverity, Events, Regarding};
-use crate::metrics::Metrics;
 
 /// Before it is asked again what could not be learnt.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(2);
@@ -45,7 +44,7 @@ pub struct Inquiry {
     /// Where it is said that one is missing, or there again.
     pub events: Arc<Events>,
     /// The same.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<ActionMetrics>,
     /// After which time one that is missing is looked for again.
     pub pause: Duration,
 }
@@ -145,7 +144,7 @@ impl Rights {
         }
         inquiry.events.send(&role(), severity, reason, &text);
         let label = self.needed.first().map_or("", |it| it.resource);
-        inquiry.metrics.actor.rights_missing.with_label_values(&[label]).set(i64::from(*told));
+        inquiry.metrics.rights_missing.with_label_values(&[label]).set(i64::from(*told));
     }
 
     fn lock(&self) -> MutexGuard<'_, RightsState> {

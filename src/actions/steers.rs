@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Action, ActionKind, ActionOutcome, Actor};
+use super::{Action, ActionKind, ActionMetrics, ActionOutcome, Actor};
 use crate::engine::{Decider, SteerAction, SteerOutcome, SteerRecord, View, Wrote};
-use crate::metrics::Metrics;
 use crate::model::{EquivalenceClass, Tick};
 use crate::writer::SharedState;
 
@@ -60,8 +59,8 @@ impl SteerFollowUp {
     }
 
     /// Does them.
-    pub(super) fn finish(self, actor: &Actor, metrics: &Metrics) {
-        metrics.steer.open.set(self.num_open as i64);
+    pub(super) fn finish(self, actor: &Actor, metrics: &ActionMetrics) {
+        metrics.steers_open.set(self.num_open as i64);
         for SteerRecord { pod, cause, outcome, accepted_ms, .. } in self.ended {
             let Some(outcome) = outcome else { continue };
             let of_use = match outcome {
@@ -70,9 +69,9 @@ impl SteerFollowUp {
                 _ => None,
             };
             actor.was_of_use(ActionKind::Steer, (EquivalenceClass::of(&pod), pod.uid), of_use);
-            metrics.steer.ended.with_label_values(&[cause.name(), outcome.name()]).inc();
+            metrics.steers_ended.with_label_values(&[cause.name(), outcome.name()]).inc();
             if let Some(ms) = accepted_ms {
-                metrics.steer.accepted_seconds.observe(ms as f64 / 1000.0);
+                metrics.steer_accepted_seconds.observe(ms as f64 / 1000.0);
             }
         }
         for SteerRecord { pod, node, cause, .. } in self.stale {

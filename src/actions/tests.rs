@@ -3,13 +3,14 @@ use std::sync::mpsc::channel;
 use kube::{Client, Config};
 
 use super::*;
+use crate::metrics::Metrics;
 use crate::testing;
 
 /// An actor without a Lease, for whose writes nobody listens.
 fn actor() -> Arc<Actor> {
     let config = Config::new("http://127.0.0.1:1".parse().expect("a URI"));
     let writes = PodWrites::new(Client::try_from(config).expect("a client"));
-    let metrics = Arc::new(Metrics::new().expect("names are unique"));
+    let metrics = Metrics::new().and_then(|it| it.of()).expect("names are unique");
     Arc::new(Actor::new(writes, metrics, Clock::start(), None))
 }
 

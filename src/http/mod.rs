@@ -8,6 +8,7 @@
 //! ```
 
 mod conn;
+mod metrics;
 mod tls;
 mod certificate;
 mod conn_timeouts;
@@ -34,5 +35,6 @@ pub use body::BodyLimits;
 pub use conn::{ConnLimits, CurrentIdentity, runtime, serve, serve_tls};
 pub use extender::{Extender, ExtenderOptions, NotReady};
 pub use fast_paths::FastPaths;
+pub use metrics::ExtenderMetrics;
 pub use steer::SteerOptions;
 pub use tls::{BadIdentity, IdentityNames, IdentityPart, IdentityPem, TlsIdentity};

@@ -38,7 +38,7 @@ impl Extender {
             ahead.unwanted(pod, &node);
         }
         if let Some(why) = answer.unsteered {
-            self.metrics.steer.not_steered.with_label_values(&[why.name()]).inc();
+            self.metrics.not_steered.with_label_values(&[why.name()]).inc();
         }
         if let (Some(action), Some(SteerOptions { actor, .. })) =
             (answer.steer.take(), self.options.steer_options.clone())

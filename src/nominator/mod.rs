@@ -14,6 +14,7 @@
 //! others.
 
 mod filter_delay;
+mod metrics;
 mod nominations;
 mod backlog;
 mod scheduler_rate;
@@ -30,11 +31,11 @@ use self::scheduler_rate::SchedulerRate;
 use crate::actions::{Action, ActionKind, Actor, WhyOff};
 use crate::cluster::HoldId;
 use crate::engine::{Decider, NoTarget, View};
-use crate::metrics::Metrics;
 use crate::model::{EquivalenceClass, Pod, PodUid, Tick};
 use crate::policy::NominateAhead;
 use crate::writer::SharedState;
 
+pub use metrics::NominatorMetrics;
 pub use nominations::NominationEnd;
 
 /// How often it is looked at who waits.
@@ -54,7 +55,7 @@ const PORTION_MS: u64 = 250;
 pub struct Nominator {
     shared: Arc<SharedState>,
     actor: Arc<Actor>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<NominatorMetrics>,
     /// The `schedulerName` of the pods that are ours to nominate.
     schedulers: Vec<String>,
     nominations: Mutex<Nominations>,
@@ -110,15 +111,9 @@ impl Nominator {
     pub fn new(
         shared: Arc<SharedState>,
         actor: Arc<Actor>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<NominatorMetrics>,
         schedulers: Vec<String>,
     ) -> Self {
-        for end in NominationEnd::ALL {
-            metrics.ahead.ended.with_label_values(&[end.name()]);
-        }
-        for why in NoTarget::ALL {
-            metrics.ahead.unplanned.with_label_values(&[why.name()]);
-        }
         let (nominations, unwanted) = (Mutex::default(), Mutex::default());
         let is_pressing = AtomicBool::new(false);
         Self { shared, actor, metrics, schedulers, nominations, is_pressing, unwanted }
@@ -277,7 +272,7 @@ impl Nominator {
         if pods.is_empty() {
             return;
         }
-        let timer = self.metrics.ahead.planning_seconds.start_timer();
+        let timer = self.metrics.planning_seconds.start_timer();
         let targets = decider.targets(view, pods);
         timer.observe_duration();
         let mut chosen = Vec::with_capacity(targets.len());
@@ -293,7 +288,7 @@ impl Nominator {
         }
         for some in chosen.chunks(AT_ONCE) {
             for (pod, node, held) in self.hold(some) {
-                self.metrics.ahead.chosen.inc();
+                self.metrics.chosen.inc();
                 let mut nominations = self.nominations();
                 nominations.note(pod.uid, place_of(&pod), &node, held);
                 nominations.classify(pod.uid, EquivalenceClass::of(&pod));
@@ -380,13 +375,13 @@ impl Nominator {
     }
 
     fn measure(&self, backlog: usize, unplanned: &[(NoTarget, usize)]) {
-        let ahead = &self.metrics.ahead;
-        ahead.backlog.set(backlog as i64);
+        let metrics = &self.metrics;
+        metrics.backlog.set(backlog as i64);
         for why in NoTarget::ALL {
             let count = unplanned.iter().find(|it| it.0 == why).map_or(0, |it| it.1);
-            ahead.unplanned.with_label_values(&[why.name()]).set(count as i64);
+            metrics.unplanned.with_label_values(&[why.name()]).set(count as i64);
         }
-        ahead.open.set(self.nominations().len() as i64);
+        metrics.open.set(self.nominations().len() as i64);
     }
 
     /// Counts what has ended, and gives free what was held for it.
@@ -403,7 +398,7 @@ impl Nominator {
         }
         let ended = self.nominations().take_ended();
         for it in &ended {
-            self.metrics.ahead.ended.with_label_values(&[it.why.name()]).inc();
+            self.metrics.ended.with_label_values(&[it.why.name()]).inc();
         }
         let held = ended.iter().filter_map(|it| Some((it.uid, it.held?)));
         let held: Vec<_> = held.collect();

@@ -10,13 +10,12 @@ use tokio::task::JoinHandle;
 
 use super::config::ServeConfig;
 use super::{ServeParts, stopped};
-use crate::actions::{self, ActionKind, Actor, Inquiry, Leadership, SteeringState};
+use crate::actions::{self, ActionKind, ActionMetrics, Actor, Inquiry, Leadership, SteeringState};
 use crate::engine::{Decider, PreemptVerb};
 use crate::k8s::WatchHealth;
 use crate::k8s::client::KubeconfigSource;
 use crate::k8s::lease::LeaseClient;
 use crate::k8s::writes::PodWrites;
-use crate::metrics::Metrics;
 use crate::writer::Clock;
 
 /// A right that is missing is looked for this often.
@@ -56,6 +55,7 @@ fn text_of(path: &Path) -> Option<String> {
 pub(super) struct ActionLoop {
     pub(super) actor: Arc<Actor>,
     pub(super) leadership: Option<Arc<Leadership>>,
+    metrics: Arc<ActionMetrics>,
     /// Whether kube-scheduler asks us before it preempts.
     pub(super) preempt_verb: PreemptVerb,
 }
@@ -64,7 +64,7 @@ impl ActionLoop {
     pub(super) fn new(
         config: &ServeConfig,
         client: &Client,
-        metrics: &Arc<Metrics>,
+        metrics: Arc<ActionMetrics>,
         (clock, preempt_verb): (Clock, PreemptVerb),
         health: &Arc<WatchHealth>,
     ) -> Self {
@@ -79,7 +79,7 @@ impl ActionLoop {
         let actor = Actor::new(writes, metrics.clone(), clock, leadership.clone());
         let actor = Arc::new(actor.paced(ActionKind::NominateAhead, config.nominations_per_second));
         actor.switch(ActionKind::Requeue, config.requeue);
-        Self { actor, leadership, preempt_verb }
+        Self { actor, leadership, metrics, preempt_verb }
     }
 
     /// How steering stands.
@@ -98,7 +98,8 @@ impl ActionLoop {
         parts: &ServeParts,
         stop: &watch::Receiver<bool>,
     ) -> Option<JoinHandle<()>> {
-        let ServeParts { client, shared, metrics, events, .. } = parts;
+        let ServeParts { client, shared, events, .. } = parts;
+        let metrics = &self.metrics;
         let inquiry = Inquiry {
             client: client.clone(),
             events: events.clone(),

@@ -16,6 +16,7 @@ mod action_loop;
 mod audit;
 mod state_dir;
 mod last_good;
+mod metrics;
 mod config;
 mod extender_url;
 mod first_policy;
@@ -42,6 +43,7 @@ use tokio::time::timeout;
 use self::action_loop::ActionLoop;
 use self::first_policy::FirstPolicy;
 use self::last_good::LastGood;
+use self::metrics::ServeMetrics;
 use self::policy_state::PolicyState;
 use self::reload::Reload;
 use self::state_dir::StateDir;
@@ -60,6 +62,7 @@ use crate::model::Kind;
 use crate::nominator::Nominator;
 use crate::writer::{self, SharedState, WriterHandle};
 
+pub use self::metrics::metrics;
 pub use action_loop::LeaseSource;
 pub use config::{BadConfig, OtherExtendersSource, PolicySource, ServeConfig};
 pub use extender_url::{BadUrl, ExtenderUrl};
@@ -105,22 +108,23 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let (listen, admin_listen) = (verbs.local_addr()?, admin.local_addr()?);
     let client = k8s::client::connect(&config.source).await;
     let client = client.map_err(|error| BadConfig(error.to_string()))?;
-    let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
-    let tls = config.tls.clone().map(|it| TlsFiles::load_first(it, metrics.clone()));
+    let metrics = metrics().context("cannot register the metrics")?;
+    let own = metrics.of::<ServeMetrics>()?;
+    let tls = config.tls.clone().map(|it| TlsFiles::load_first(it, own.clone()));
     let tls = tls.transpose()?.map(Arc::new);
     let scheduler = config.other_extenders.load(listen)?;
     let decider = Decider::default().beside(scheduler.other_extenders);
     let shared = Arc::new(profiles::shared(&config.other_extenders, first.plan.clone(), decider)?);
     let health = Arc::new(WatchHealth::default());
-    let (handle, writer) = writer::spawn(shared.clone(), metrics.clone());
+    let (handle, writer) = writer::spawn(shared.clone(), metrics.of()?);
     let stop = signals::listen().context("cannot listen for signals")?;
 
     let policy = Arc::new(PolicyState::new(&first, last_good));
     let told = (shared.clock, scheduler.preempt_verb);
-    let acting = ActionLoop::new(&config, &client, &metrics, told, &health);
+    let acting = ActionLoop::new(&config, &client, metrics.of()?, told, &health);
     acting.actor.switch(ActionKind::Steer, shared.view().plan.steers());
     let (actor, schedulers) = (acting.actor.clone(), config.schedulers.clone());
-    let ahead = Arc::new(Nominator::new(shared.clone(), actor, metrics.clone(), schedulers));
+    let ahead = Arc::new(Nominator::new(shared.clone(), actor, metrics.of()?, schedulers));
     let known = (shared.clone(), health.clone());
     let page = status::sources(known, policy.clone(), tls.clone(), (acting.clone(), ahead.clone()));
     spawn_admin(Admin::new(shared.clone(), metrics.clone(), page), admin, stopped(&stop))?;
@@ -129,7 +133,7 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
         source: config.policy.clone(),
         state: policy,
         writer: handle.clone(),
-        metrics: metrics.clone(),
+        metrics: own,
         events: events.clone(),
         actor: acting.actor.clone(),
     });
@@ -147,7 +151,7 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
         reload,
         tls,
     };
-    parts.start_background(&config);
+    parts.start_background(&config)?;
     let lease = parts.acting.start(&parts, &stop);
     let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -210,7 +214,7 @@ struct Verbs {
 }
 
 impl ServeParts {
-    fn start_background(&self, config: &ServeConfig) {
+    fn start_background(&self, config: &ServeConfig) -> Result<()> {
         let Self { client, health, handle, shared, metrics, acting, reload, tls, .. } = self;
         for kind in Kind::ALL {
             let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
@@ -223,7 +227,8 @@ impl ServeParts {
                 }),
             };
         }
-        let (shown, to) = ((shared.clone(), health.clone(), acting.clone()), metrics.clone());
+        let (shown, to) =
+            ((shared.clone(), health.clone(), acting.clone()), (metrics.of()?, metrics.of()?));
         self.supervise("status", move || tokio::spawn(status::refresh(shown.clone(), to.clone())));
         let reload = reload.clone();
         self.supervise("reload", move || tokio::spawn(reload.clone().run()));
@@ -234,6 +239,7 @@ impl ServeParts {
         self.supervise("audit", move || {
             tokio::spawn(audit::run(handle.clone(), health.clone(), interval))
         });
+        Ok(())
     }
 
     /// Keeps a task running: a panic must not silence a watch or the requeue for good.
@@ -242,10 +248,10 @@ impl ServeParts {
         task: &'static str,
         start: impl Fn() -> JoinHandle<()> + Send + 'static,
     ) -> JoinHandle<()> {
-        let metrics = self.metrics.clone();
+        let panics = self.metrics.panics.clone();
         tokio::spawn(async move {
             while start().await.is_err() {
-                metrics.panics.inc();
+                panics.inc();
                 tracing::error!(task, "a background task panicked and starts anew");
                 tokio::time::sleep(RESTART_PAUSE).await;
             }
@@ -272,7 +278,7 @@ impl ServeParts {
             ahead: Some(self.ahead.clone()),
             fast_paths: FastPaths::ALL,
         };
-        let app = Extender::new(self.shared.clone(), self.metrics.clone(), options);
+        let app = Extender::new(self.shared.clone(), self.metrics.of()?, options);
         let runtime = http::runtime().context("cannot start the verbs' runtime")?;
         let identity = self.tls.as_ref().map(|it| it.current.clone());
         let (alive, ended) = oneshot::channel::<()>();

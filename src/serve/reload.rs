@@ -11,11 +11,11 @@ use sha2::{Digest, Sha256};
 
 use super::config::PolicySource;
 use super::first_policy::{FirstPolicy, Look, compile, look};
+use super::metrics::ServeMetrics;
 use super::policy_state::PolicyState;
 use crate::actions::{ActionKind, Actor};
 use crate::http::{PolicyOnDisk, PolicySourceKind};
 use crate::k8s::events::{EventSeverity, Events, Regarding};
-use crate::metrics::Metrics;
 use crate::policy::{self, Compiled, Diagnostic, Severity as Level};
 use crate::writer::WriterHandle;
 
@@ -63,7 +63,7 @@ pub(super) struct Reload {
     pub(super) source: PolicySource,
     pub(super) state: Arc<PolicyState>,
     pub(super) writer: WriterHandle,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<ServeMetrics>,
     pub(super) events: Arc<Events>,
     pub(super) actor: Arc<Actor>,
 }
@@ -139,8 +139,8 @@ impl Reload {
     }
 
     fn tell_refused(&self, text: &str) {
-        self.metrics.policy.load_errors.inc();
-        self.metrics.policy.stale.set(1);
+        self.metrics.policy_load_errors.inc();
+        self.metrics.policy_stale.set(1);
         tracing::error!("{text}");
         self.events.send(&policy_object(), EventSeverity::Warning, "PolicyRejected", text);
     }
@@ -153,7 +153,7 @@ impl Reload {
     }
 
     fn tell_accepted(&self, generation: Option<u64>, text: &str) {
-        self.metrics.policy.stale.set(0);
+        self.metrics.policy_stale.set(0);
         self.state.show(&self.metrics);
         tracing::info!(generation, "{text}");
         self.events.send(&policy_object(), EventSeverity::Normal, "PolicyLoaded", text);

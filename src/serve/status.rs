@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::action_loop::ActionLoop;
+use super::metrics::ServeMetrics;
 use super::policy_state::PolicyState;
 use super::tls_files::TlsFiles;
 use crate::actions::{Ground, Obstacle, SteeringPart};
 use crate::engine::PreemptVerb;
 use crate::http::{AdminSources, Check, PolicySourceKind};
 use crate::k8s::{RefusedWatch, WatchHealth};
-use crate::metrics::Metrics;
 use crate::model::Kind;
 use crate::nominator::Nominator;
-use crate::writer::{self, SharedState};
+use crate::writer::{SharedState, WriterMetrics};
 
 /// How often gauges follow what they show.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -141,12 +141,12 @@ struct SteeringLog {
 }
 
 impl SteeringLog {
-    fn follow(&mut self, obstacles: &[Obstacle], metrics: &Metrics) {
+    fn follow(&mut self, obstacles: &[Obstacle], metrics: &ServeMetrics) {
         for (part, ground) in
             SteeringPart::ALL.iter().flat_map(|it| Ground::COMMON.map(|why| (it, why)))
         {
             let is_off = obstacles.iter().any(|it| (it.part, it.ground) == (*part, ground));
-            let gauge = metrics.steer.off.with_label_values(&[part.name(), ground.name()]);
+            let gauge = metrics.steering_off.with_label_values(&[part.name(), ground.name()]);
             gauge.set(i64::from(is_off));
         }
         let now = told(obstacles);
@@ -176,7 +176,7 @@ impl SteeringLog {
 /// Keeps the metrics of what counts for itself up to date for as long as the process runs.
 pub(super) async fn refresh(
     (shared, health, acting): (Arc<SharedState>, Arc<WatchHealth>, ActionLoop),
-    metrics: Arc<Metrics>,
+    (metrics, sizes): (Arc<ServeMetrics>, Arc<WriterMetrics>),
 ) {
     let mut steering = SteeringLog::default();
     loop {
@@ -199,12 +199,12 @@ pub(super) async fn refresh(
             }
         }
         let leads = acting.leadership.as_ref().is_some_and(|it| it.is_leader());
-        metrics.actor.leader.set(i64::from(leads));
+        metrics.leader.set(i64::from(leads));
         if shared.synced() {
             steering.follow(&obstacles(&shared, &acting), &metrics);
             steering.warn(shared.view().plan.steers(), acting.preempt_verb);
         }
-        writer::count(&metrics, &shared.view().snapshot);
+        sizes.count(&shared.view().snapshot);
         tokio::time::sleep(REFRESH).await;
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sigma::actions::{
-    Action, ActionKind, ActionKindState, ActionOutcome, Actor, Inquiry, Leadership, Record, WhyOff,
+    Action, ActionKind, ActionKindState, ActionMetrics, ActionOutcome, Actor, Inquiry, Leadership,
+    Record, WhyOff,
 };
 use sigma::k8s::client::{KubeconfigSource, connect};
 use sigma::k8s::decode;
@@ -110,7 +111,8 @@ impl Stage {
         };
         let runtime = Runtime::new().expect("a runtime");
         let client = runtime.block_on(connect(&source)).expect("a client");
-        let metrics = Arc::new(Metrics::new().expect("names are unique"));
+        let metrics: Arc<ActionMetrics> =
+            Metrics::new().and_then(|it| it.of()).expect("names are unique");
         let events = runtime.block_on(async { Arc::new(Events::new(client.clone())) });
         let pause = Duration::from_millis(100);
         let inquiry = Inquiry { client: client.clone(), events, metrics: metrics.clone(), pause };

@@ -19,9 +19,9 @@ use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::{Change, Kind, Pod, PodUid};
 use crate::policy::Plan;
-use crate::serve::background_runtime;
+use crate::serve::{background_runtime, metrics};
 use crate::sim::Cluster;
-use crate::writer::{self, Clock, SharedState, WriterHandle};
+use crate::writer::{self, Clock, SharedState, WriterHandle, WriterMetrics};
 
 /// Longest wait until a change that was sent is visible. Reaching it is a bug or a machine that
 /// stands still, not slowness.
@@ -57,16 +57,16 @@ impl LoopbackExtender {
     ) -> anyhow::Result<Self> {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
-        let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
+        let metrics = metrics().context("cannot register the metrics")?;
         let decider = fast_paths.on_decider(timeless_decider());
         let shared = Arc::new(SharedState::new(plan, decider, Clock::start()));
         let background = background_runtime().context("cannot start a runtime")?;
         let (writer, _task) = {
             let _in_it = background.enter();
-            writer::spawn(shared.clone(), metrics.clone())
+            writer::spawn(shared.clone(), metrics.of()?)
         };
         let (stop, stopped) = oneshot::channel();
-        let (served, counted) = (shared.clone(), metrics.clone());
+        let (served, counted) = (shared.clone(), metrics.of()?);
         let thread = std::thread::Builder::new().name("extender".to_owned());
         let runtime = http::runtime().context("cannot start a runtime")?;
         let thread = thread.spawn(move || {
@@ -116,7 +116,8 @@ impl LoopbackExtender {
     /// From now on follows the pods of an API server, by a watch as `sigma serve` has it. Returns when
     /// its list was applied; what changes after that came as an event.
     pub(in crate::cli) fn watch_pods(&self, server: SocketAddr) -> anyhow::Result<()> {
-        let before = self.metrics.changes.get();
+        let counted = self.metrics.of::<WriterMetrics>()?;
+        let before = counted.changes.get();
         let health = Arc::new(WatchHealth::default());
         let url = format!("http://{server}").parse().context("an address is no URL")?;
         let _in_it = self.background.enter();
@@ -125,7 +126,7 @@ impl LoopbackExtender {
         self.wait("the list of pods", |_| {
             let pods = health.kind(Kind::Pods);
             // Beside the objects, a list has a beginning and an end.
-            pods.listed && self.metrics.changes.get() >= before + pods.num_objects + 2
+            pods.listed && counted.changes.get() >= before + pods.num_objects + 2
         })?;
         Ok(())
     }

@@ -24,8 +24,8 @@ async fn admin() -> Router {
     let compiled = compile("test.yaml", POLICY.as_bytes());
     let plan = compiled.map(|it| it.plan).unwrap_or_else(|faults| unreachable!("{faults:?}"));
     let shared = Arc::new(SharedState::new(plan, Decider::default(), Clock::start()));
-    let metrics = Arc::new(Metrics::new().unwrap_or_else(|error| unreachable!("{error}")));
-    let (writer, _) = spawn(shared.clone(), metrics.clone());
+    let metrics = Arc::new(Metrics::new().expect("names are unique"));
+    let (writer, _) = spawn(shared.clone(), metrics.of().expect("names are unique"));
     let mut changes: Vec<Change> = Kind::ALL.into_iter().map(Change::RelistBegin).collect();
     let one = node("n-1", &[("node.kubernetes.io/instance-type", "ecs.g7")]);
     changes.push(Change::NodeSeen(Box::new(one)));

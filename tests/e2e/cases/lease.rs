@@ -54,7 +54,7 @@ impl Candidate {
 }
 
 fn inquiry(client: &Client) -> Result<Inquiry> {
-    let (events, metrics) = (Arc::new(Events::new(client.clone())), Arc::new(Metrics::new()?));
+    let (events, metrics) = (Arc::new(Events::new(client.clone())), Metrics::new()?.of()?);
     Ok(Inquiry { client: client.clone(), events, metrics, pause: Duration::from_millis(500) })
 }
 
