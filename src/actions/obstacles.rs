@@ -3,13 +3,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::WhyOff;
 use crate::engine::{Decider, PreemptVerb, View};
 use crate::model::Pod;
 use crate::policy::{Cause, Class, Plan, Role};
 
-/// What is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A part of steering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SteeringPart {
     /// The steer of pods that no offered node would take, and their requeue with a nomination.
     Elsewhere,

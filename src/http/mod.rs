@@ -24,12 +24,9 @@ mod name_list;
 mod reply;
 mod memo;
 mod buffers;
-mod admin;
+pub(crate) mod admin;
 
-pub use admin::{
-    Admin, AdminSources, Check, ObstaclesOf, PolicyOnDisk, PolicyOrigin, PolicySourceKind,
-    StandingOf,
-};
+pub use admin::{Acting, Admin, Check, PolicyOnDisk, PolicyOrigin, PolicySourceKind, ProcessState};
 pub use bind::{BindFuture, Binder};
 pub use body::BodyLimits;
 pub use conn::{ConnLimits, CurrentIdentity, runtime, serve, serve_tls};

@@ -47,19 +47,18 @@ use self::metrics::ServeMetrics;
 use self::policy_state::PolicyState;
 use self::reload::Reload;
 use self::state_dir::StateDir;
+use self::status::ServeState;
 use self::thread_priority::{ThreadPriority, stand_back};
 use self::tls_files::TlsFiles;
-use crate::actions::ActionKind;
 use crate::engine::Decider;
 use crate::http::{
-    self, Admin, Binder, ConnLimits, Extender, ExtenderOptions, FastPaths, SteerOptions,
+    self, Acting, Admin, Binder, ConnLimits, Extender, ExtenderOptions, FastPaths, SteerOptions,
 };
 use crate::k8s::events::Events;
 use crate::k8s::writes::PodWrites;
 use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
-use crate::nominator::Nominator;
 use crate::writer::{self, SharedState, WriterHandle};
 
 pub use self::metrics::metrics;
@@ -120,14 +119,19 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let stop = signals::listen().context("cannot listen for signals")?;
 
     let policy = Arc::new(PolicyState::new(&first, last_good));
-    let told = (shared.clock, scheduler.preempt_verb);
-    let acting = ActionLoop::new(&config, &client, metrics.of()?, told, &health);
-    acting.actor.switch(ActionKind::Steer, shared.view().plan.steers());
-    let (actor, schedulers) = (acting.actor.clone(), config.schedulers.clone());
-    let ahead = Arc::new(Nominator::new(shared.clone(), actor, metrics.of()?, schedulers));
-    let known = (shared.clone(), health.clone());
-    let page = status::sources(known, policy.clone(), tls.clone(), (acting.clone(), ahead.clone()));
-    spawn_admin(Admin::new(shared.clone(), metrics.clone(), page), admin, stopped(&stop))?;
+    let known = (&shared, scheduler.preempt_verb);
+    let action_loop = ActionLoop::new(&config, &client, &metrics, known, &health)?;
+    let acting = action_loop.acting.clone();
+    let process = Arc::new(ServeState {
+        shared: shared.clone(),
+        health: health.clone(),
+        policy: policy.clone(),
+        tls: tls.clone(),
+        acting: acting.clone(),
+    });
+    let (seen, counted, acts) = (shared.clone(), metrics.clone(), Some(acting.clone()));
+    let page = Admin { shared: seen, metrics: counted, process, acting: acts };
+    spawn_admin(page, admin, stopped(&stop))?;
     let events = Arc::new(Events::new(client.clone()));
     let reload = Arc::new(Reload {
         source: config.policy.clone(),
@@ -147,12 +151,11 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
         metrics,
         events,
         acting,
-        ahead,
         reload,
         tls,
     };
     parts.start_background(&config)?;
-    let lease = parts.acting.start(&parts, &stop);
+    let lease = action_loop.start(&parts, &stop);
     let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut verbs_ended = verbs.ended;
@@ -200,8 +203,7 @@ struct ServeParts {
     metrics: Arc<Metrics>,
     events: Arc<Events>,
     writes: PodWrites,
-    acting: ActionLoop,
-    ahead: Arc<Nominator>,
+    acting: Acting,
     reload: Arc<Reload>,
     tls: Option<Arc<TlsFiles>>,
 }
@@ -266,7 +268,7 @@ impl ServeParts {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Verbs> {
         let listener = listener.into_std().context("cannot hand over the verbs' socket")?;
-        let ActionLoop { actor, preempt_verb, .. } = self.acting.clone();
+        let Acting { actor, nominator, preempt_verb, .. } = self.acting.clone();
         let shared = self.shared.clone();
         let options = ExtenderOptions {
             deadline: config.deadline,
@@ -275,7 +277,7 @@ impl ServeParts {
             binder: config.bind.then(|| Arc::new(self.writes.clone()) as Arc<dyn Binder>),
             bind_within: BIND_WITHIN,
             steer_options: Some(SteerOptions { actor, preempt_verb }),
-            ahead: Some(self.ahead.clone()),
+            ahead: Some(nominator),
             fast_paths: FastPaths::ALL,
         };
         let app = Extender::new(self.shared.clone(), self.metrics.of()?, options);

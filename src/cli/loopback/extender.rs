@@ -12,9 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::HoldLimits;
 use crate::engine::{Decider, UnschedulableLimits, View};
-use crate::http::{
-    self, AdminSources, Check, ConnLimits, ExtenderOptions, FastPaths, PolicyOnDisk, PolicyOrigin,
-};
+use crate::http::{self, Check, ConnLimits, ExtenderOptions, FastPaths, ProcessState};
 use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::{Change, Kind, Pod, PodUid};
@@ -148,19 +146,12 @@ impl LoopbackExtender {
         let _in_it = self.background.enter();
         let listener =
             tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
-        let sources = AdminSources {
-            checks: Arc::new(|| {
-                let detail = "a cluster from a seed".to_owned();
-                vec![Check { name: "demo".to_owned(), ok: true, failing: false, detail }]
-            }),
-            policy_on_disk: Arc::new(PolicyOnDisk::default),
-            policy_origin: Arc::new(PolicyOrigin::default),
-            acts: Arc::new(Vec::new),
-            lease: Arc::new(|| None),
-            ahead: Arc::new(|_, _, _| None),
-            obstacles: Arc::new(|_, _, _| Vec::new()),
+        let admin = http::Admin {
+            shared: self.shared.clone(),
+            metrics: self.metrics.clone(),
+            process: Arc::new(DemoState),
+            acting: None,
         };
-        let admin = http::Admin::new(self.shared.clone(), self.metrics.clone(), sources);
         // Ends with the runtime.
         self.background.spawn(admin.serve(listener, std::future::pending()));
         Ok(addr)
@@ -208,6 +199,16 @@ impl LoopbackExtender {
             Ok(ended) => ended,
             Err(_) => bail!("the extender's thread panicked"),
         }
+    }
+}
+
+/// What the admin listener says of a process without a cluster.
+struct DemoState;
+
+impl ProcessState for DemoState {
+    fn checks(&self) -> Vec<Check> {
+        let detail = "a cluster from a seed".to_owned();
+        vec![Check { name: "demo".to_owned(), ok: true, failing: false, detail }]
     }
 }
 
