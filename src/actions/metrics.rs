@@ -2,9 +2,10 @@
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{ActionKind, ActionOutcome};
+use super::ActionOutcome;
 use crate::engine::SteerOutcome;
 use crate::metrics::{MetricSet, Metrics};
+use crate::model::ActionKind;
 use crate::policy::Cause;
 
 /// The metrics of what sigma does by itself.
@@ -90,20 +91,21 @@ impl MetricSet for ActionMetrics {
             steers_open: of.gauge("steered_pods", "Pods on their way to a target.")?,
             panics: of.panics.clone(),
         };
-        metrics.start_at_zero();
+        metrics.start_steers_at_zero();
         Ok(metrics)
     }
 }
 
 impl ActionMetrics {
-    /// Creates the series that alerts wait for.
-    fn start_at_zero(&self) {
-        for kind in ActionKind::ALL {
-            for outcome in ActionOutcome::NAMES {
-                self.ended.with_label_values(&[kind.name(), outcome]);
-            }
-            self.write_seconds.with_label_values(&[kind.name()]);
+    /// Creates the series of a kind that alerts wait for.
+    pub(super) fn start_at_zero(&self, kind: &ActionKind) {
+        for outcome in ActionOutcome::NAMES {
+            self.ended.with_label_values(&[kind.name, outcome]);
         }
+        self.write_seconds.with_label_values(&[kind.name]);
+    }
+
+    fn start_steers_at_zero(&self) {
         for outcome in ["requeued", "nominated", "gone", "failed", "forbidden"] {
             self.requeues.with_label_values(&[outcome]);
         }

@@ -176,6 +176,7 @@ fn of_means(part: SteeringPart, why: &WhyOff) -> Obstacle {
     let (ground, remedy) = match why {
         WhyOff::Switch if part == SteeringPart::Requeue => (Ground::Flag, "--requeue=on"),
         WhyOff::Switch => (Ground::Policy, BY_POLICY),
+        WhyOff::Stopped => (Ground::Policy, "`actions.stop` in the policy, without this kind"),
         WhyOff::Breaker => {
             (Ground::Breaker, "it closes by itself when a write works; see /api/v1/actions")
         }

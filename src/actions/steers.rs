@@ -1,25 +1,25 @@
-//! What becomes of steers behind the answers: they are counted, judged, and given up.
+//! Steers behind the answers: they are written, counted, judged, and given up.
 
 use std::sync::Arc;
 
-use super::{Action, ActionKind, ActionMetrics, ActionOutcome, Actor};
+use super::{ActionMetrics, ActionOutcome, Actor, PendingAction};
 use crate::engine::{Decider, SteerAction, SteerOutcome, SteerRecord, View, Wrote};
-use crate::model::{EquivalenceClass, Tick};
+use crate::model::{Action, EquivalenceClass, STEER, Tick};
 use crate::writer::SharedState;
 
-/// What the actor is to do about a steer. The decider learns the outcome, and then `tell` does.
+/// The action of a steer. The decider learns the outcome, and then `tell` does.
 pub fn action(
     shared: &Arc<SharedState>,
     steer: SteerAction,
     tell: impl FnOnce(&ActionOutcome) + Send + 'static,
-) -> Action {
+) -> PendingAction {
     let SteerAction { pod, node, cause, round } = steer;
     let (shared, uid) = (shared.clone(), pod.uid);
-    let action = Action::nominate(ActionKind::Steer, pod, &node, cause.name());
-    // The first unschedulable answer of a steer changes the pod's condition, which wakes it whatever becomes of
-    // this. A later one does not. Where a requeue is not written, the next one is.
-    let action = if round > 1 { action.lasting() } else { action };
-    action.telling(move |outcome| {
+    let action = Action::nominate(&STEER, &pod, &node, cause.name());
+    // The first unschedulable answer of a steer changes the pod's condition, so kube-scheduler tries the pod again even
+    // if this is not written. A later answer does not. A requeue that is not written is followed by the next one.
+    let action = if round > 1 { action.must_complete() } else { action };
+    PendingAction::from(action).on_done(move |outcome| {
         let wrote = wrote(outcome);
         shared.decide(|decider, view, now| decider.steer_written(view, (uid, round), wrote, now));
         tell(outcome);
@@ -38,7 +38,8 @@ fn wrote(outcome: &ActionOutcome) -> Wrote {
         | ActionOutcome::Full
         | ActionOutcome::Overtaken
         | ActionOutcome::Expired
-        | ActionOutcome::Off => Wrote::Failed,
+        | ActionOutcome::Off
+        | ActionOutcome::Stopped => Wrote::Failed,
     }
 }
 
@@ -68,7 +69,7 @@ impl SteerFollowUp {
                 SteerOutcome::NotHonoured => Some(false),
                 _ => None,
             };
-            actor.was_of_use(ActionKind::Steer, (EquivalenceClass::of(&pod), pod.uid), of_use);
+            actor.was_of_use(&STEER, (EquivalenceClass::of(&pod), pod.uid), of_use);
             metrics.steers_ended.with_label_values(&[cause.name(), outcome.name()]).inc();
             if let Some(ms) = accepted_ms {
                 metrics.steer_accepted_seconds.observe(ms as f64 / 1000.0);
@@ -76,7 +77,7 @@ impl SteerFollowUp {
         }
         for SteerRecord { pod, node, cause, .. } in self.stale {
             // Until it is taken back, it claims the node.
-            actor.submit(Action::clear(ActionKind::Steer, pod, &node, cause.name()).lasting());
+            actor.submit(Action::clear(&STEER, &pod, &node, cause.name()).must_complete());
         }
     }
 }

@@ -24,9 +24,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::actions::{ActionKind, Actor, Leadership, SteeringState};
+use crate::actions::{Actor, Leadership, SteeringState};
 use crate::engine::{Decider, PreemptVerb};
 use crate::metrics::Metrics;
+use crate::model::{REQUEUE, STEER};
 use crate::nominator::Nominator;
 use crate::writer::SharedState;
 
@@ -125,8 +126,8 @@ impl Acting {
     /// How steering stands.
     pub fn steering(&self, decider: &Decider) -> SteeringState {
         SteeringState {
-            steer: self.actor.why_off(ActionKind::Steer),
-            requeue: self.actor.why_off(ActionKind::Requeue),
+            steer: self.actor.why_off(&STEER),
+            requeue: self.actor.why_off(&REQUEUE),
             preempt_verb: self.preempt_verb,
             asked_to_preempt: decider.steers().was_asked_to_preempt(),
         }

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use super::metrics::ExtenderMetrics;
 use super::wire::BindArgs;
-use crate::k8s::writes::{BindOutcome, PodRef, PodWrites};
+use crate::k8s::writes::{BindOutcome, ObjectWrites, PodRef};
 use crate::model::{PodUid, Reason};
 use crate::writer::SharedState;
 
@@ -31,9 +31,9 @@ pub trait Binder: Send + Sync {
     fn bind<'a>(&'a self, pod: PodRef<'a>, node: &'a str, within: Duration) -> BindFuture<'a>;
 }
 
-impl Binder for PodWrites {
+impl Binder for ObjectWrites {
     fn bind<'a>(&'a self, pod: PodRef<'a>, node: &'a str, within: Duration) -> BindFuture<'a> {
-        Box::pin(PodWrites::bind(self, pod, node, within))
+        Box::pin(ObjectWrites::bind(self, pod, node, within))
     }
 }
 

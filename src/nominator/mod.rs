@@ -28,10 +28,10 @@ use rustc_hash::FxHashSet;
 use self::backlog::{BacklogScan, place_of};
 use self::nominations::{Nominations, REST_MS, ToClear};
 use self::scheduler_rate::SchedulerRate;
-use crate::actions::{Action, ActionKind, Actor, WhyOff};
+use crate::actions::{Actor, PendingAction, WhyOff};
 use crate::cluster::HoldId;
 use crate::engine::{Decider, NoTarget, View};
-use crate::model::{EquivalenceClass, Pod, PodUid, Tick};
+use crate::model::{Action, EquivalenceClass, NOMINATE_AHEAD, Pod, PodUid, Tick};
 use crate::policy::NominateAhead;
 use crate::writer::SharedState;
 
@@ -125,9 +125,8 @@ impl Nominator {
         let target = self.nominations().target(pod.uid).map(str::to_owned);
         let foreign = || (!self.is_ours(pod)).then_some(NominatorVerdict::Foreign);
         let not = || decider.no_target(view, pod).map(NominatorVerdict::Not);
-        let paused = || {
-            self.actor.is_paused(ActionKind::NominateAhead, pod).then_some(NominatorVerdict::Paused)
-        };
+        let paused =
+            || self.actor.is_paused(&NOMINATE_AHEAD, pod).then_some(NominatorVerdict::Paused);
         let target = target.map(NominatorVerdict::Target);
         target.or_else(foreign).or_else(not).or_else(paused).or(Some(NominatorVerdict::Waits))
     }
@@ -145,8 +144,8 @@ impl Nominator {
     async fn step(self: &Arc<Self>, looks: &mut BacklogState) {
         let view = self.shared.view();
         let settings = view.plan.nominate_ahead;
-        self.actor.switch(ActionKind::NominateAhead, settings.is_some());
-        let why_off = self.actor.why_off(ActionKind::NominateAhead);
+        self.actor.switch(&NOMINATE_AHEAD, settings.is_some());
+        let why_off = self.actor.why_off(&NOMINATE_AHEAD);
         if matches!(why_off, Some(WhyOff::NoLease | WhyOff::NotLeader(_))) {
             // Whoever leads now knows them by their mark.
             self.nominations().forget();
@@ -206,8 +205,8 @@ impl Nominator {
         let to_clear = self.nominations().follow(&view.snapshot, ttl_ms, now, takes);
         for ToClear { pod, node, why } in to_clear {
             let (this, uid) = (Arc::clone(self), pod.uid);
-            let order = Action::clear(ActionKind::NominateAhead, pod, &node, why.name());
-            self.actor.submit(order.telling(move |outcome| {
+            let clear = Action::clear(&NOMINATE_AHEAD, &pod, &node, why.name());
+            self.actor.submit(PendingAction::from(clear).on_done(move |outcome| {
                 let now = this.shared.clock.now();
                 this.nominations().cleared(uid, outcome, ttl_ms, now);
             }));
@@ -245,9 +244,9 @@ impl Nominator {
     /// The first `most` of these pods whose classes are not paused; of a class that may be tried again, one.
     fn unless_paused(&self, pods: &[Arc<Pod>], most: usize) -> Vec<Arc<Pod>> {
         let may_begin = |pod: &&Arc<Pod>| {
-            let may_begin = !self.actor.is_paused(ActionKind::NominateAhead, pod);
+            let may_begin = !self.actor.is_paused(&NOMINATE_AHEAD, pod);
             if may_begin {
-                self.actor.began(ActionKind::NominateAhead, pod);
+                self.actor.began(&NOMINATE_AHEAD, pod);
             }
             may_begin
         };
@@ -281,7 +280,7 @@ impl Nominator {
                 Ok(best) => chosen.push((pod, view.snapshot.names.name(best.node))),
                 Err(_) => {
                     let trial = (EquivalenceClass::of(pod), pod.uid);
-                    self.actor.was_of_use(ActionKind::NominateAhead, trial, None);
+                    self.actor.was_of_use(&NOMINATE_AHEAD, trial, None);
                     self.nominations().rest(pod.uid, now.plus_ms(REST_MS));
                 }
             }
@@ -305,7 +304,7 @@ impl Nominator {
     /// Orders as many of the chosen nominations as the actor can begin soon, but those to which
     /// kube-scheduler has come: an answer has replaced what they held.
     fn order(self: &Arc<Self>, settings: NominateAhead, lead: usize) {
-        let mut most = self.actor.num_wanted_within(ActionKind::NominateAhead, PORTION_MS);
+        let mut most = self.actor.num_wanted_within(&NOMINATE_AHEAD, PORTION_MS);
         let turn = self.nominations().turn(lead);
         for some in turn.chunks(AT_ONCE) {
             if most == 0 {
@@ -358,9 +357,10 @@ impl Nominator {
     fn submit(self: &Arc<Self>, pod: Arc<Pod>, node: &str, held: HoldId, settings: NominateAhead) {
         let uid = pod.uid;
         let (this, shared) = (Arc::clone(self), self.shared.clone());
-        let order = Action::nominate(ActionKind::NominateAhead, pod, node, "backlog")
-            .while_it(move || shared.decide(|decider, _, _| decider.is_held_by(uid, held)));
-        self.actor.submit(order.telling(move |outcome| {
+        let nominate = Action::nominate(&NOMINATE_AHEAD, &pod, node, "backlog");
+        let nominate = PendingAction::from(nominate)
+            .while_needed(move || shared.decide(|decider, _, _| decider.is_held_by(uid, held)));
+        self.actor.submit(nominate.on_done(move |outcome| {
             let now = this.shared.clock.now();
             this.nominations().written(uid, outcome, settings.ttl_ms, now);
         }));
@@ -394,7 +394,7 @@ impl Nominator {
             nominations.take_trials()
         };
         for (class, uid, of_use) in trials {
-            self.actor.was_of_use(ActionKind::NominateAhead, (class, uid), of_use);
+            self.actor.was_of_use(&NOMINATE_AHEAD, (class, uid), of_use);
         }
         let ended = self.nominations().take_ended();
         for it in &ended {

@@ -10,14 +10,15 @@ use tokio::task::JoinHandle;
 
 use super::config::ServeConfig;
 use super::{ServeParts, stopped};
-use crate::actions::{self, ActionKind, ActionMetrics, Actor, Inquiry, Leadership};
+use crate::actions::{self, ActionMetrics, Actor, Inquiry, Leadership};
 use crate::engine::PreemptVerb;
 use crate::http::Acting;
 use crate::k8s::WatchHealth;
 use crate::k8s::client::KubeconfigSource;
 use crate::k8s::lease::LeaseClient;
-use crate::k8s::writes::PodWrites;
+use crate::k8s::writes::ObjectWrites;
 use crate::metrics::Metrics;
+use crate::model::{ACTION_KINDS, NOMINATE_AHEAD, REQUEUE, STEER};
 use crate::nominator::Nominator;
 use crate::writer::SharedState;
 
@@ -75,11 +76,11 @@ impl ActionLoop {
             let health = health.clone();
             Arc::new(leadership.on_restore(move || health.store_restored()))
         });
-        let (writes, own) = (PodWrites::new(client.clone()), metrics.of::<ActionMetrics>()?);
+        let (writes, own) = (ObjectWrites::new(client.clone()), metrics.of::<ActionMetrics>()?);
         let actor = Actor::new(writes, own.clone(), clock, leadership.clone());
-        let actor = Arc::new(actor.paced(ActionKind::NominateAhead, config.nominations_per_second));
-        actor.switch(ActionKind::Requeue, config.requeue);
-        actor.switch(ActionKind::Steer, shared.view().plan.steers());
+        let actor = Arc::new(actor.paced(&NOMINATE_AHEAD, config.nominations_per_second));
+        actor.switch(&REQUEUE, config.requeue);
+        actor.switch(&STEER, shared.view().plan.steers());
         let schedulers = config.schedulers.clone();
         let nominator = Nominator::new(shared.clone(), actor.clone(), metrics.of()?, schedulers);
         let nominator = Arc::new(nominator);
@@ -100,9 +101,9 @@ impl ActionLoop {
             metrics: metrics.clone(),
             pause: RIGHTS_PAUSE,
         };
-        for kind in ActionKind::ALL {
+        for kind in ACTION_KINDS {
             let actor = self.acting.actor.clone();
-            parts.supervise(kind.name(), move || tokio::spawn(actor.clone().run(kind)));
+            parts.supervise(kind.name, move || tokio::spawn(actor.clone().run(kind)));
         }
         let (actor, for_pods) = (self.acting.actor.clone(), inquiry.clone());
         parts.supervise("rights", move || {
@@ -111,8 +112,8 @@ impl ActionLoop {
         let ahead = self.acting.nominator.clone();
         parts.supervise("ahead", move || tokio::spawn(ahead.clone().run()));
         let (shared, metrics, actor) = (shared.clone(), metrics.clone(), self.acting.actor.clone());
-        parts.supervise("door", move || {
-            tokio::spawn(actions::answer_the_door(shared.clone(), metrics.clone(), actor.clone()))
+        parts.supervise("requeue loop", move || {
+            tokio::spawn(actions::run_requeue(shared.clone(), metrics.clone(), actor.clone()))
         });
         let leadership = self.acting.leadership.clone()?;
         let (candidate, stop) = (leadership.clone(), stop.clone());

@@ -55,7 +55,7 @@ use crate::http::{
     self, Acting, Admin, Binder, ConnLimits, Extender, ExtenderOptions, FastPaths, SteerOptions,
 };
 use crate::k8s::events::Events;
-use crate::k8s::writes::PodWrites;
+use crate::k8s::writes::ObjectWrites;
 use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::Kind;
@@ -143,7 +143,7 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     });
     reload.begin(&first);
     let parts = ServeParts {
-        writes: PodWrites::new(client.clone()),
+        writes: ObjectWrites::new(client.clone()),
         client,
         health,
         handle,
@@ -202,7 +202,7 @@ struct ServeParts {
     shared: Arc<SharedState>,
     metrics: Arc<Metrics>,
     events: Arc<Events>,
-    writes: PodWrites,
+    writes: ObjectWrites,
     acting: Acting,
     reload: Arc<Reload>,
     tls: Option<Arc<TlsFiles>>,

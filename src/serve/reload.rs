@@ -13,9 +13,10 @@ use super::config::PolicySource;
 use super::first_policy::{FirstPolicy, Look, compile, look};
 use super::metrics::ServeMetrics;
 use super::policy_state::PolicyState;
-use crate::actions::{ActionKind, Actor};
+use crate::actions::Actor;
 use crate::http::{PolicyOnDisk, PolicySourceKind};
-use crate::k8s::events::{EventSeverity, Events, Regarding};
+use crate::k8s::events::Events;
+use crate::model::{EventSeverity, ObjectRef, ObjectType, STEER};
 use crate::policy::{self, Compiled, Diagnostic, Severity as Level};
 use crate::writer::WriterHandle;
 
@@ -146,7 +147,7 @@ impl Reload {
     }
 
     fn accepted(&self, name: &str, compiled: &Compiled, generation: u64) {
-        self.actor.switch(ActionKind::Steer, compiled.plan.steers());
+        self.actor.switch(&STEER, compiled.plan.steers());
         log_findings(&compiled.warnings);
         let text = format!("policy {:?} from {name} is in force", compiled.plan.name);
         self.tell_accepted(Some(generation), &text);
@@ -180,12 +181,8 @@ fn log_findings(found: &[Diagnostic]) {
 }
 
 /// A policy is no object of the API, so events name it as if it were one.
-fn policy_object() -> Regarding {
-    Regarding {
-        api_version: policy::API_VERSION.to_owned(),
-        kind: policy::KIND.to_owned(),
-        namespace: String::new(),
-        name: "sigma".to_owned(),
-        uid: String::new(),
-    }
+fn policy_object() -> ObjectRef {
+    let (group, version) = policy::API_VERSION.split_once('/').unwrap_or_default();
+    let object_type = ObjectType { group, version, resource: "", kind: policy::KIND };
+    ObjectRef { object_type, namespace: "".into(), name: "sigma".into(), uid: "".into() }
 }

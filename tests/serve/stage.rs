@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sigma::actions::{
-    Action, ActionKind, ActionKindState, ActionMetrics, ActionOutcome, Actor, Inquiry, Leadership,
+    ActionKindState, ActionMetrics, ActionOutcome, Actor, Inquiry, Leadership, PendingAction,
     Record, WhyOff,
 };
 use sigma::k8s::client::{KubeconfigSource, connect};
 use sigma::k8s::decode;
 use sigma::k8s::events::Events;
 use sigma::k8s::lease::LeaseClient;
-use sigma::k8s::writes::PodWrites;
+use sigma::k8s::writes::ObjectWrites;
 use sigma::metrics::Metrics;
-use sigma::model::{Pod, Tick};
+use sigma::model::{ACTION_KINDS, Action, ActionKind, Pod, STEER, Tick};
 use sigma::writer::Clock;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -73,10 +73,10 @@ impl Stage {
 
     fn on(self) -> Self {
         self.runtime.spawn(self.actor.clone().follow_rights(self.inquiry.clone()));
-        for means in ActionKind::ALL {
+        for means in ACTION_KINDS {
             self.actor.switch(means, true);
         }
-        wait("it acts", || self.actor.why_off(ActionKind::Steer).is_none());
+        wait("it acts", || self.actor.why_off(&STEER).is_none());
         self
     }
 
@@ -121,24 +121,24 @@ impl Stage {
         let hand = clock.clone();
         let now = move || Tick(hand.load(Ordering::Relaxed));
         let leadership = Arc::new(Leadership::new(lease, "replica", now));
-        let writes = PodWrites::new(client);
+        let writes = ObjectWrites::new(client);
         let actor = Actor::new(writes, metrics, Clock::start(), Some(leadership.clone()));
         let actor = Arc::new(actor);
-        for means in ActionKind::ALL {
+        for means in ACTION_KINDS {
             runtime.spawn(actor.clone().run(means));
         }
         Self { api, proxy, actor, leadership, clock, inquiry, _dir: dir, runtime }
     }
 
-    pub(crate) fn state(&self, means: ActionKind) -> ActionKindState {
+    pub(crate) fn state(&self, means: &'static ActionKind) -> ActionKindState {
         self.actor.state().into_iter().find(|it| it.kind == means).expect("all are shown")
     }
 
-    pub(crate) fn why_off(&self, means: ActionKind) -> Option<WhyOff> {
+    pub(crate) fn why_off(&self, means: &'static ActionKind) -> Option<WhyOff> {
         self.actor.why_off(means)
     }
 
-    pub(crate) fn last(&self, means: ActionKind) -> Record {
+    pub(crate) fn last(&self, means: &'static ActionKind) -> Record {
         self.state(means).records.into_iter().next().expect("a record")
     }
 
@@ -167,7 +167,8 @@ impl Stage {
     pub(crate) fn submit(&self, order: Action) -> Receiver<ActionOutcome> {
         let (tell, told) = channel();
         // Whoever waited for it may have given up.
-        self.actor.submit(order.telling(move |outcome| drop(tell.send(outcome.clone()))));
+        let order = PendingAction::from(order);
+        self.actor.submit(order.on_done(move |outcome| drop(tell.send(outcome.clone()))));
         told
     }
 

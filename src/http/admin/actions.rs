@@ -25,8 +25,9 @@ pub(crate) struct ActionKindView {
 #[derive(Deserialize, Serialize)]
 struct ActionView {
     at: String,
+    resource: String,
     namespace: String,
-    pod: String,
+    name: String,
     uid: String,
     write: String,
     node: Option<String>,
@@ -51,7 +52,7 @@ impl Page for Vec<ActionKindView> {
 impl ActionKindView {
     fn of(it: ActionKindState, now: Tick, wall: Timestamp) -> Self {
         Self {
-            kind: it.kind.name().to_owned(),
+            kind: it.kind.name.to_owned(),
             on: it.why_off.is_none(),
             why_off: it.why_off.map(|why| why.to_string()),
             breaker: it.breaker.name().to_owned(),
@@ -68,10 +69,11 @@ impl ActionView {
         let ago = Duration::from_millis(now.since_ms(it.ended));
         Self {
             at: format!("{:.3}", wall.checked_sub(ago).unwrap_or(wall)),
-            namespace: it.pod.namespace.to_string(),
-            pod: it.pod.name.to_string(),
-            uid: it.pod.uid_text.to_string(),
-            write: it.write.name().to_owned(),
+            resource: it.target.object_type.resource.to_owned(),
+            namespace: it.target.namespace.to_string(),
+            name: it.target.name.to_string(),
+            uid: it.target.uid.to_string(),
+            write: it.verb.to_owned(),
             node: it.write.node().map(str::to_owned),
             cause: it.cause.to_owned(),
             outcome: it.outcome.name().to_owned(),

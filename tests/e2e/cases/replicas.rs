@@ -120,7 +120,7 @@ async fn steered_twice(replicas: &[Sigma]) -> Result<Vec<String>> {
             actions.iter().filter(|it| it["write"] == "nominate" && it["outcome"] == "written")
         {
             let at: Timestamp = it["at"].as_str().context("no time")?.parse()?;
-            let nodes = seen.entry(format!("{} {}", it["pod"], it["cause"])).or_default();
+            let nodes = seen.entry(format!("{} {}", it["name"], it["cause"])).or_default();
             nodes.push((at, it["node"].to_string()));
         }
     }
