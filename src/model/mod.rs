@@ -21,10 +21,7 @@ mod requests;
 mod volumes;
 mod write;
 
-pub use actions::{
-    ACTION_KINDS, Action, ActionKind, BreakerLimits, NOMINATE_AHEAD, QueueLimits, REQUEUE,
-    REQUEUE_ANNOTATION, STEER,
-};
+pub use actions::*;
 pub use bucket::{Rate, TokenBucket};
 pub use change::{Change, Kind};
 pub use constraints::{

@@ -102,6 +102,8 @@ pub enum NominatorVerdict {
     Not(NoTarget),
     /// Nominations of its equivalence class were in vain lately.
     Paused,
+    /// The policy stops nominating ahead.
+    Stopped,
     /// It would be nominated if as many pods waited as there must.
     Waits,
 }
@@ -128,7 +130,10 @@ impl Nominator {
         let paused =
             || self.actor.is_paused(&NOMINATE_AHEAD, pod).then_some(NominatorVerdict::Paused);
         let target = target.map(NominatorVerdict::Target);
-        target.or_else(foreign).or_else(not).or_else(paused).or(Some(NominatorVerdict::Waits))
+        let is_stopped = || self.actor.why_off(&NOMINATE_AHEAD) == Some(WhyOff::Stopped);
+        let stopped = || is_stopped().then_some(NominatorVerdict::Stopped);
+        let found = target.or_else(foreign).or_else(not).or_else(stopped).or_else(paused);
+        found.or(Some(NominatorVerdict::Waits))
     }
 
     /// Nominates for as long as the process runs.

@@ -80,7 +80,9 @@ impl ActionLoop {
         let actor = Actor::new(writes, own.clone(), clock, leadership.clone());
         let actor = Arc::new(actor.paced(&NOMINATE_AHEAD, config.nominations_per_second));
         actor.switch(&REQUEUE, config.requeue);
-        actor.switch(&STEER, shared.view().plan.steers());
+        let plan = shared.view().plan.clone();
+        actor.switch(&STEER, plan.steers());
+        actor.stop(&plan.stopped_actions);
         let schedulers = config.schedulers.clone();
         let nominator = Nominator::new(shared.clone(), actor.clone(), metrics.of()?, schedulers);
         let nominator = Arc::new(nominator);

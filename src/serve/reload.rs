@@ -148,6 +148,7 @@ impl Reload {
 
     fn accepted(&self, name: &str, compiled: &Compiled, generation: u64) {
         self.actor.switch(&STEER, compiled.plan.steers());
+        self.actor.stop(&compiled.plan.stopped_actions);
         log_findings(&compiled.warnings);
         let text = format!("policy {:?} from {name} is in force", compiled.plan.name);
         self.tell_accepted(Some(generation), &text);

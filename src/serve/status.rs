@@ -36,7 +36,8 @@ impl ProcessState for ServeState {
             failing: it.is_stale(),
             detail: it.summary(),
         });
-        let own = [policy_check(shared, policy), steering_check(shared, acting)];
+        let own =
+            [policy_check(shared, policy), steering_check(shared, acting), actions_check(acting)];
         watches.chain(own).chain(tls).collect()
     }
 
@@ -118,6 +119,16 @@ fn steering_check(shared: &SharedState, acting: &Acting) -> Check {
     let failing = found.iter().any(|it| matches!(it.ground, Ground::Right | Ground::Breaker));
     let detail = if found.is_empty() { "on".to_owned() } else { told(&found) };
     Check { name: "steering".to_owned(), ok: true, failing, detail }
+}
+
+/// Never unready: pods are placed without it.
+fn actions_check(acting: &Acting) -> Check {
+    let stopped = acting.actor.stopped();
+    let detail = match &stopped[..] {
+        [] => "no kind is stopped".to_owned(),
+        names => format!("stopped by the policy: {}", names.join(", ")),
+    };
+    Check { name: "actions".to_owned(), ok: true, failing: !stopped.is_empty(), detail }
 }
 
 /// What is off of steering, for all pods or for some classes.

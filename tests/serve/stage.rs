@@ -37,6 +37,7 @@ pub(crate) struct Stage {
     /// The clock of the election, in milliseconds.
     clock: Arc<AtomicU64>,
     inquiry: Inquiry,
+    kinds: Vec<&'static ActionKind>,
     _dir: tempfile::TempDir,
     runtime: Runtime,
 }
@@ -71,9 +72,10 @@ impl Stage {
         Self::silent(self.api.clone()).on()
     }
 
-    fn on(self) -> Self {
+    /// Asks for its rights, and switches its kinds on.
+    pub(crate) fn on(self) -> Self {
         self.runtime.spawn(self.actor.clone().follow_rights(self.inquiry.clone()));
-        for means in ACTION_KINDS {
+        for &means in &self.kinds {
             self.actor.switch(means, true);
         }
         wait("it acts", || self.actor.why_off(&STEER).is_none());
@@ -103,6 +105,11 @@ impl Stage {
 
     /// A replica that is switched off and has not asked for its rights.
     pub(crate) fn silent(api: Arc<ApiServer>) -> Self {
+        Self::of_kinds(api, &ACTION_KINDS)
+    }
+
+    /// The same with these kinds of action.
+    pub(crate) fn of_kinds(api: Arc<ApiServer>, kinds: &[&'static ActionKind]) -> Self {
         let proxy = Proxy::start(api.port);
         let dir = tempfile::tempdir().expect("a directory");
         let source = KubeconfigSource::Kubeconfig {
@@ -122,12 +129,14 @@ impl Stage {
         let now = move || Tick(hand.load(Ordering::Relaxed));
         let leadership = Arc::new(Leadership::new(lease, "replica", now));
         let writes = ObjectWrites::new(client);
-        let actor = Actor::new(writes, metrics, Clock::start(), Some(leadership.clone()));
+        let lease = Some(leadership.clone());
+        let actor = Actor::of_kinds(kinds, (writes, metrics), Clock::start(), lease);
         let actor = Arc::new(actor);
-        for means in ACTION_KINDS {
+        for &means in kinds {
             runtime.spawn(actor.clone().run(means));
         }
-        Self { api, proxy, actor, leadership, clock, inquiry, _dir: dir, runtime }
+        let kinds = kinds.to_vec();
+        Self { api, proxy, actor, leadership, clock, inquiry, kinds, _dir: dir, runtime }
     }
 
     pub(crate) fn state(&self, means: &'static ActionKind) -> ActionKindState {

@@ -278,3 +278,22 @@ proptest! {
         prop_assert!(it.inside.is_empty(), "{:?}", it.inside);
     }
 }
+
+#[test]
+fn what_waits_is_taken_in_order_and_leaves_nothing_behind() {
+    let mut queue = queue();
+    let must = |it: Submission<u32>| Submission { must_complete: true, ..it };
+    for (action, key) in [(1, 1), (2, 2), (3, 3)] {
+        queue.submit(must(wanted(action, key, 0)), true, Tick(0));
+    }
+    let in_flight = start_all(&mut queue, 0);
+    assert_eq!(actions(&in_flight), [1, 2], "these are beyond recall");
+    queue.submit(wanted(4, 4, 9), true, Tick(0));
+    assert_eq!(actions(&queue.take_waiting()), [3, 4]);
+    assert_eq!((queue.num_waiting(), queue.num_in_flight()), (0, 2));
+    assert_eq!(queue.next(Tick(1_000_000), true), Next::Idle);
+    for job in in_flight {
+        assert!(matches!(queue.finish(job, Verdict::Over, Tick(1)), Finished::Over(_)));
+    }
+    assert_eq!(queue.num_in_flight(), 0);
+}

@@ -75,6 +75,7 @@ impl From<NominatorVerdict> for NominatorView {
         let (state, target) = match it {
             NominatorVerdict::Target(node) => ("target", Some(node)),
             NominatorVerdict::Waits => ("waits", None),
+            NominatorVerdict::Stopped => ("stopped", None),
             NominatorVerdict::Paused => ("paused", None),
             NominatorVerdict::Foreign => ("foreign", None),
             NominatorVerdict::Not(why) => (why.name(), None),
