@@ -16,7 +16,7 @@ mod prose;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sigma::model::Reason;
+use sigma::model::{ACTION_KINDS, Reason};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -82,6 +82,14 @@ fn every_path_of_the_admin_listener_is_documented() {
     let routes: BTreeSet<String> = admin_sources().flat_map(paths).collect();
     assert!(routes.len() > 8, "the source was not understood: {routes:?}");
     assert_eq!(not_named(&routes, &read("docs/api.md")), [""; 0]);
+}
+
+#[test]
+fn every_kind_of_action_is_documented() {
+    let page = read("docs/api.md");
+    let (_, limits) = page.split_once("Each kind has its own limits").expect("the table of limits");
+    let kinds = ACTION_KINDS.iter().map(|kind| kind.name.to_owned()).collect();
+    assert_eq!(not_named(&kinds, limits), [""; 0]);
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Actor {
         clock: Clock,
         leadership: Option<Arc<Leadership>>,
     ) -> Self {
-        Self::of_kinds(&ACTION_KINDS, (writes, metrics), clock, leadership)
+        Self::of_kinds(ACTION_KINDS, (writes, metrics), clock, leadership)
     }
 
     /// An actor for these kinds of action. All are switched off.

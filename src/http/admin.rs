@@ -47,7 +47,7 @@ pub(crate) use status::StatusView;
 type AddPage = fn(Router<Arc<Admin>>) -> Router<Arc<Admin>>;
 
 /// The pages of the admin API.
-const PAGES: [AddPage; 6] = [
+const PAGES: &[AddPage] = &[
     add::<StatusView>,
     add::<Vec<NodeView>>,
     add::<Vec<PoolView>>,

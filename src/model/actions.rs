@@ -13,7 +13,7 @@ pub use requeue::{REQUEUE, REQUEUE_ANNOTATION};
 pub use steer::STEER;
 
 /// Every kind of action.
-pub static ACTION_KINDS: [&ActionKind; 3] = [&REQUEUE, &STEER, &NOMINATE_AHEAD];
+pub static ACTION_KINDS: &[&ActionKind] = &[&REQUEUE, &STEER, &NOMINATE_AHEAD];
 
 /// A kind of action. Each kind has a queue, a pace, a breaker and rights of its own, so none waits behind another.
 #[derive(Debug, PartialEq, Eq)]

@@ -45,6 +45,7 @@ fn read_kind(node: &YamlNode, faults: &mut Faults) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::ACTION_KINDS;
     use crate::policy::{compile, render};
 
     fn stopped(stop: &str) -> Result<Vec<&'static str>, String> {
@@ -58,12 +59,13 @@ mod tests {
 
     #[test]
     fn kinds_are_stopped_by_name_or_all_at_once() {
-        assert_eq!(stopped("all"), Ok(vec!["requeue", "steer", "nominate_ahead"]));
+        let all: Vec<&str> = ACTION_KINDS.iter().map(|kind| kind.name).collect();
+        assert_eq!(stopped("all"), Ok(all.clone()));
         assert_eq!(stopped("[steer, requeue, steer]"), Ok(vec!["requeue", "steer"]));
         assert_eq!(stopped("[]"), Ok(vec![]), "nothing is stopped any more");
         for (stop, want) in [
             ("[nominate-ahead]", "did you mean `nominate_ahead`?"),
-            ("[evict]", "the kinds are: requeue, steer, nominate_ahead"),
+            ("[paint]", &format!("the kinds are: {}", all.join(", "))),
             ("[all]", "write `stop: all`"),
             ("everything", "`stop` is `all` or a list of kinds of action"),
             ("[5]", "a kind of action"),

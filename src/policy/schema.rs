@@ -395,7 +395,7 @@ scalars! {
     PriorityValue = json_schema!({"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX});
     AllWord = json_schema!({"type": "string", "const": ALL});
     ActionName = json_schema!({
-        "type": "string", "enum": ACTION_KINDS.map(|kind| kind.name)
+        "type": "string", "enum": ACTION_KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>()
     });
     OffWord = json_schema!({"type": "string", "const": OFF});
     ShortlistLength = json_schema!({"type": "integer", "minimum": 0, "maximum": MAX_SHORTLIST});

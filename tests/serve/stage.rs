@@ -105,7 +105,7 @@ impl Stage {
 
     /// A replica that is switched off and has not asked for its rights.
     pub(crate) fn silent(api: Arc<ApiServer>) -> Self {
-        Self::of_kinds(api, &ACTION_KINDS)
+        Self::of_kinds(api, ACTION_KINDS)
     }
 
     /// The same with these kinds of action.
