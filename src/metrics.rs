@@ -1,13 +1,14 @@
-//! The one Prometheus registry. The core returns counts; only the edges record them here.
+//! The Prometheus registry of a process, and the means to declare metrics.
 //!
-//! Names follow Prometheus (`_total`, `_seconds`) and Kubernetes; labels are closed sets, so the
-//! number of series is bounded whatever a tenant does.
+//! Each room declares its metrics in a file of its own, as a struct that implements [`MetricSet`]. The struct
+//! exists once for each registry: [`Metrics::of`] registers it when it is first asked for.
+//!
+//! Names follow Prometheus (`_total`, `_seconds`) and Kubernetes. Labels are closed sets, so the number of
+//! series has a bound that no tenant can raise. The pure rooms return counts; only the edges record them.
 
-mod policy;
-mod steer;
-mod tls;
-
-use std::cell::RefCell;
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -15,197 +16,22 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::cluster::Difference;
-use crate::engine::ShortlistOff;
-use crate::model::Reason;
+/// The metrics of one room.
+pub trait MetricSet: Sized + Send + Sync + 'static {
+    /// Registers the metrics, each at zero. An error: a name is not valid, or is registered already.
+    fn register(metrics: &Metrics) -> Result<Self, prometheus::Error>;
+}
 
-pub use self::policy::PolicyMetrics;
-pub use self::steer::SteerMetrics;
-pub use self::tls::TlsMetrics;
-
-/// Every metric of the process.
+/// The metrics of one process.
 pub struct Metrics {
     registry: Registry,
-    described: Vec<Described>,
-    /// Handler time by verb, in seconds.
-    pub verb_seconds: HistogramVec,
-    /// Answers by verb and result (`ok`, `degraded`, `error`).
-    pub verb_results: IntCounterVec,
-    /// Names offered, by verb.
-    pub names_offered: IntCounterVec,
-    /// Names that a fast path served (`hit`) or not (`miss`), by fast path.
-    pub fast_path_names: IntCounterVec,
-    /// Names returned, by verb.
-    pub names_returned: IntCounterVec,
-    /// Nodes that an answer named while the class's shortlist was in force.
-    pub shortlist_nodes: Histogram,
-    /// Answers for which the class's shortlist was switched off, by reason.
-    pub shortlist_off: IntCounterVec,
-    /// Refused nodes by reason.
-    pub rejections: IntCounterVec,
-    /// Filter answers without any node, by the reason that they named.
-    pub unschedulable: IntCounterVec,
-    /// Pods whose QoS label claimed more than the policy granted.
-    pub claimed_not_granted: IntCounter,
-    /// Malformed requests by verb.
-    pub bad_requests: IntCounterVec,
+    described: Mutex<Vec<Described>>,
+    sets: Mutex<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     /// Panics caught in handlers and background tasks.
     pub panics: IntCounter,
-    /// Open connections of the verbs listener.
-    pub connections: IntGauge,
-    /// Connections closed for being slow or idle, or refused because there were too many.
-    pub connections_dropped: IntCounterVec,
-    /// TLS of the verbs' listener.
-    pub tls: TlsMetrics,
-    /// Seconds since a watch last heard of its server, by resource.
-    pub watch_age_seconds: IntGaugeVec,
-    /// 1 once the first list of a resource is in.
-    pub watch_synced: IntGaugeVec,
-    /// 1 while the server refuses to be watched, by resource.
-    pub watch_refused: IntGaugeVec,
-    /// 1 while an optional kind is not served or may not be listed, by resource.
-    pub watch_absent: IntGaugeVec,
-    /// Lists begun after the first complete one, by resource.
-    pub watch_relists: IntCounterVec,
-    /// Watches opened from a known version, by resource.
-    pub watch_reconnects: IntCounterVec,
-    /// Lists and watches that failed, by resource.
-    pub watch_failures: IntCounterVec,
-    /// Objects that could not be decoded, by resource.
-    pub undecodable_objects: IntCounterVec,
-    /// Objects that a complete list no longer had: deletions that no event told of, by resource.
-    pub lost_deletes: IntCounterVec,
-    /// What the state holds: nodes, placed pods, pending pods, namespaces, apps, nominations.
-    pub state_objects: IntGaugeVec,
-    /// Time to apply a batch of changes and publish the snapshot that has them, in seconds.
-    pub publish_seconds: Histogram,
-    /// Changes applied.
-    pub changes: IntCounter,
-    /// Generation of the published snapshot.
-    pub snapshot_generation: IntGauge,
-    /// The policy in force, and what keeps another one from it.
-    pub policy: PolicyMetrics,
-    /// Pods with a hold.
-    pub holds: IntGauge,
-    /// Holds that ended by TTL.
-    pub holds_expired: IntCounter,
-    /// Refused pods that wait for the requeue.
-    pub unschedulable_pods: IntGauge,
-    /// Requeues by outcome.
-    pub requeues: IntCounterVec,
-    /// What becomes of steers.
-    pub steer: SteerMetrics,
-    /// What the actor does.
-    pub actor: ActorMetrics,
-    /// Who is nominated ahead.
-    pub ahead: NominatorMetrics,
-    /// Binds by outcome.
-    pub binds: IntCounterVec,
-    /// Audits done.
-    pub audits: IntCounter,
-    /// Rows that an audit found different, by sum.
-    pub audit_differences: IntCounterVec,
-    /// The build, as a constant 1.
-    pub build_info: IntGaugeVec,
 }
 
-/// Metrics of what sigma writes by itself. They begin at zero with the actor, who knows the labels.
-pub struct ActorMetrics {
-    /// Orders that ended, by action kind and outcome.
-    pub ended: IntCounterVec,
-    /// Orders that have not, by action kind and stage.
-    pub open: IntGaugeVec,
-    /// Time of a write to the API server, by action kind.
-    pub write_seconds: HistogramVec,
-    /// 1 while an action kind acts, by action kind.
-    pub on: IntGaugeVec,
-    /// 1 while a breaker is open or half open, by action kind.
-    pub breaker_open: IntGaugeVec,
-    /// 1 while this replica is the leader.
-    pub leader: IntGauge,
-    /// 1 while we lack a right that is needed, by resource.
-    pub rights_missing: IntGaugeVec,
-}
-
-impl ActorMetrics {
-    fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            ended: of.counters(
-                "actions_total",
-                "Actions that ended, by kind and outcome.",
-                &["kind", "outcome"],
-            )?,
-            open: of.gauges(
-                "actions_open",
-                "Actions that have not ended, by kind and stage.",
-                &["kind", "stage"],
-            )?,
-            write_seconds: of.seconds(
-                "action_write_duration_seconds",
-                "A write to the API server.",
-                &["kind"],
-            )?,
-            on: of.gauges(
-                "action_enabled",
-                "1 while sigma takes actions of this kind.",
-                &["kind"],
-            )?,
-            breaker_open: of.gauges("breaker_open", "Writes keep failing.", &["kind"])?,
-            leader: of.gauge("leader", "This replica leads.")?,
-            rights_missing: of.gauges(
-                "right_missing",
-                "A right that is needed is missing.",
-                &["resource"],
-            )?,
-        })
-    }
-}
-
-/// Metrics of nominating ahead.
-pub struct NominatorMetrics {
-    /// Pods that could be nominated, those that have a target among them.
-    pub backlog: IntGauge,
-    /// Pods that could not, by reason.
-    pub unplanned: IntGaugeVec,
-    /// Targets chosen.
-    pub chosen: IntCounter,
-    /// Targets that have not ended.
-    pub open: IntGauge,
-    /// Targets that ended, by how.
-    pub ended: IntCounterVec,
-    /// Time to choose the targets of a batch.
-    pub planning_seconds: Histogram,
-    /// For how long filter answers have waited for nominations.
-    pub filter_delay_seconds: Counter,
-}
-
-impl NominatorMetrics {
-    fn new(of: &Registrar<'_>) -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            backlog: of.gauge("nominator_backlog_pods", "Pods that could be nominated ahead.")?,
-            unplanned: of.gauges(
-                "nominator_unplanned_pods",
-                "Pods that were left out of a batch, by reason.",
-                &["reason"],
-            )?,
-            chosen: of.counter("nominator_targets_total", "Targets chosen.")?,
-            open: of.gauge("nominator_targets_open", "Targets that have not ended.")?,
-            ended: of.counters("nominator_targets_ended_total", "Targets that ended.", &["end"])?,
-            planning_seconds: of
-                .duration("nominator_planning_duration_seconds", "Choosing for a batch.")?,
-            filter_delay_seconds: of.add(
-                "counter",
-                Counter::new(
-                    "nominator_filter_delay_seconds_total",
-                    "Time for which filter answers waited for nominations to be written.",
-                )?,
-            )?,
-        })
-    }
-}
-
-/// What a metric is, for `docs/metrics.md`. A registry does not tell: it gathers only series that
-/// exist, and their types only with them.
+/// What a metric is, for `docs/metrics.md`. The registry itself shows only series that exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     /// Its full name.
@@ -227,118 +53,38 @@ const SECONDS: [f64; 14] = [
     0.25, 1.0,
 ];
 
-/// Steers: 2 ms to 10 s, which is kube-scheduler's longest back-off.
-const STEER_SECONDS: [f64; 11] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0];
-
-/// Lengths of shortlists; the longest has 1,000 nodes.
-const SIZES: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0];
-
 impl Metrics {
-    /// All metrics, at zero.
+    /// A registry with the metrics of the process itself.
     pub fn new() -> Result<Self, prometheus::Error> {
+        let panics = IntCounter::new("panics_total", "Panics caught.")?;
+        let (described, sets) = (Mutex::default(), Mutex::default());
         let registry = Registry::new_custom(Some(PREFIX.to_owned()), None)?;
-        let of = Registrar { registry: &registry, described: RefCell::default() };
-        let (resource, reason, why, sum) = (&["resource"], &["reason"], &["why"], &["sum"]);
-        let path = &["path", "result"];
-        let metrics = Self {
-            verb_seconds: of.seconds("verb_duration_seconds", "Handler time.", &["verb"])?,
-            verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
-            names_offered: of.counters("names_offered_total", "Names offered.", &["verb"])?,
-            fast_path_names: of.counters("fast_path_names_total", "Names by shortcut.", path)?,
-            names_returned: of.counters("names_returned_total", "Names returned.", &["verb"])?,
-            shortlist_nodes: of.sizes("shortlist_nodes", "Nodes named by a shortlist.")?,
-            shortlist_off: of.counters("shortlist_off_total", "Shortlists off.", &["reason"])?,
-            rejections: of.counters("node_rejections_total", "Rejected nodes.", reason)?,
-            unschedulable: of.counters(
-                "unschedulable_answers_total",
-                "Answers without a node.",
-                reason,
-            )?,
-            claimed_not_granted: of
-                .counter("claimed_not_granted_total", "Pods that claimed more than granted.")?,
-            bad_requests: of.counters("bad_requests_total", "Malformed requests.", &["verb"])?,
-            panics: of.counter("panics_total", "Panics caught.")?,
-            connections: of.gauge("connections", "Open connections of the verbs listener.")?,
-            connections_dropped: of.counters(
-                "connections_dropped_total",
-                "Connections dropped.",
-                why,
-            )?,
-            tls: TlsMetrics::new(&of)?,
-            watch_age_seconds: of.gauges("watch_age_seconds", "Silence of a watch.", resource)?,
-            watch_synced: of.gauges("watch_synced", "First list is in.", resource)?,
-            watch_refused: of.gauges("watch_refused", "Watch requests fail.", resource)?,
-            watch_absent: of.gauges("watch_absent", "No watch: absent or forbidden.", resource)?,
-            watch_relists: of.counters("watch_relists_total", "Lists begun again.", resource)?,
-            watch_reconnects: of.counters("watch_reconnects_total", "Reconnects.", resource)?,
-            watch_failures: of.counters("watch_failures_total", "Failed requests.", resource)?,
-            undecodable_objects: of.counters(
-                "undecodable_objects_total",
-                "Objects skipped.",
-                resource,
-            )?,
-            lost_deletes: of.counters("lost_deletes_total", "Found by a list.", resource)?,
-            state_objects: of.gauges("state_objects", "What the state holds.", &["kind"])?,
-            publish_seconds: of
-                .duration("publish_duration_seconds", "Applying and publishing changes.")?,
-            changes: of.counter("changes_total", "Changes applied.")?,
-            snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
-            policy: PolicyMetrics::new(&of)?,
-            holds: of.gauge("holds", "Pods with a hold.")?,
-            holds_expired: of.counter("holds_expired_total", "Holds that ended by TTL.")?,
-            unschedulable_pods: of
-                .gauge("unschedulable_pods", "Unschedulable pods that wait to be requeued.")?,
-            requeues: of.counters("requeues_total", "Requeues of pods.", &["outcome"])?,
-            steer: SteerMetrics::new(&of)?,
-            actor: ActorMetrics::new(&of)?,
-            ahead: NominatorMetrics::new(&of)?,
-            binds: of.counters("binds_total", "Binds.", &["outcome"])?,
-            audits: of.counter("audits_total", "Audits done.")?,
-            audit_differences: of.counters("audit_differences_total", "Rows that differ.", sum)?,
-            build_info: of.gauges("build_info", "The build.", &["version", "revision"])?,
-            described: of.described.take(),
-            registry: registry.clone(),
-        };
-        metrics.start_at_zero();
+        let metrics = Self { registry, described, sets, panics: panics.clone() };
+        metrics.add("counter", panics)?;
+        let build = metrics.gauges("build_info", "The build.", &["version", "revision"])?;
+        build.with_label_values(&[crate::VERSION, crate::REVISION]).set(1);
         collect_process()?;
         Ok(metrics)
     }
 
-    /// What an alert waits for is there before it happens: the rate of a series that appears with
-    /// its first count does not show that count.
-    fn start_at_zero(&self) {
-        self.build_info.with_label_values(&[crate::VERSION, crate::REVISION]).set(1);
-        for reason in Reason::ALL {
-            for counter in [&self.rejections, &self.unschedulable] {
-                counter.with_label_values(&[reason.name()]);
-            }
+    /// The metrics of one room. The first call registers them.
+    pub fn of<M: MetricSet>(&self) -> Result<Arc<M>, prometheus::Error> {
+        let mut sets = lock(&self.sets);
+        let known = sets.get(&TypeId::of::<M>()).cloned().map(Arc::downcast::<M>);
+        if let Some(Ok(set)) = known {
+            return Ok(set);
         }
-        for why in ShortlistOff::ALL {
-            self.shortlist_off.with_label_values(&[why.name()]);
-        }
-        for path in ["cut", "guess", "scan", "memo"] {
-            self.fast_path(path, 0, 0);
-        }
-        for sum in Difference::SUMS {
-            self.audit_differences.with_label_values(&[sum]);
-        }
-        for outcome in ["requeued", "nominated", "gone", "failed", "forbidden"] {
-            self.requeues.with_label_values(&[outcome]);
-        }
+        let set = Arc::new(M::register(self)?);
+        sets.insert(TypeId::of::<M>(), set.clone());
+        Ok(set)
     }
 
-    /// Every metric of the registry, in the order in which they were made.
-    pub fn described(&self) -> &[Described] {
-        &self.described
+    /// Every metric that was registered, in that order.
+    pub fn described(&self) -> Vec<Described> {
+        lock(&self.described).clone()
     }
 
-    /// Counts names of one request that a fast path served, and those that it did not.
-    pub fn fast_path(&self, path: &str, hits: usize, misses: usize) {
-        self.fast_path_names.with_label_values(&[path, "hit"]).inc_by(hits as u64);
-        self.fast_path_names.with_label_values(&[path, "miss"]).inc_by(misses as u64);
-    }
-
-    /// The text exposition, with the process's own metrics.
+    /// The text exposition, with the metrics that the Prometheus client has of the process.
     pub fn text(&self) -> String {
         let mut families = self.registry.gather();
         families.extend(prometheus::gather());
@@ -347,24 +93,69 @@ impl Metrics {
         let _ = TextEncoder::new().encode(&families, &mut text);
         String::from_utf8_lossy(&text).into_owned()
     }
-}
 
-/// Collects the process's own metrics, which there is one of however many registries.
-fn collect_process() -> Result<(), prometheus::Error> {
-    let process = prometheus::process_collector::ProcessCollector::for_self();
-    match prometheus::default_registry().register(Box::new(process)) {
-        Err(prometheus::Error::AlreadyReg) => Ok(()),
-        registered => registered,
+    /// A counter.
+    pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.add("counter", IntCounter::new(name, help)?)
     }
-}
 
-/// Makes, registers and describes in one step.
-struct Registrar<'a> {
-    registry: &'a Registry,
-    described: RefCell<Vec<Described>>,
-}
+    /// A counter of seconds or another amount that is not whole.
+    pub fn amount(&self, name: &str, help: &str) -> Result<Counter, prometheus::Error> {
+        self.add("counter", Counter::new(name, help)?)
+    }
 
-impl Registrar<'_> {
+    /// Counters, one for each value of the labels.
+    pub fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.add("counter", IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// A gauge.
+    pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add("gauge", IntGauge::new(name, help)?)
+    }
+
+    /// Gauges, one for each value of the labels.
+    pub fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add("gauge", IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// A histogram of seconds, with the bounds of handler times.
+    pub fn duration(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        self.histogram(name, help, &SECONDS)
+    }
+
+    /// Histograms of seconds, one for each value of the labels.
+    pub fn durations(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        self.add("histogram", HistogramVec::new(options, labels)?)
+    }
+
+    /// A histogram with these upper bounds.
+    pub fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        bounds: &[f64],
+    ) -> Result<Histogram, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
+        self.add("histogram", Histogram::with_opts(options)?)
+    }
+
     fn add<M: Collector + Clone + 'static>(
         &self,
         kind: &'static str,
@@ -376,96 +167,72 @@ impl Registrar<'_> {
             labels: it.variable_labels.clone(),
             help: it.help.clone(),
         });
-        self.described.borrow_mut().extend(described);
+        lock(&self.described).extend(described);
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
+}
 
-    fn seconds(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<HistogramVec, prometheus::Error> {
-        self.histogram(name, help, &SECONDS, labels)
+/// Collects the metrics of the process, which exist once however many registries there are.
+fn collect_process() -> Result<(), prometheus::Error> {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    match prometheus::default_registry().register(Box::new(process)) {
+        Err(prometheus::Error::AlreadyReg) => Ok(()),
+        registered => registered,
     }
+}
 
-    fn histogram(
-        &self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-        labels: &[&str],
-    ) -> Result<HistogramVec, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.add("histogram", HistogramVec::new(options, labels)?)
-    }
-
-    fn duration(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-        Ok(self.seconds(name, help, &[])?.with_label_values::<&str>(&[]))
-    }
-
-    fn sizes(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(SIZES.to_vec());
-        self.add("histogram", Histogram::with_opts(options)?)
-    }
-
-    fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntCounterVec, prometheus::Error> {
-        self.add("counter", IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        self.add("counter", IntCounter::new(name, help)?)
-    }
-
-    fn gauges(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntGaugeVec, prometheus::Error> {
-        self.add("gauge", IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        self.add("gauge", IntGauge::new(name, help)?)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_metric_is_described_as_it_is() -> Result<(), prometheus::Error> {
-        let metrics = Metrics::new()?;
-        let of = |name: &str| metrics.described().iter().find(|it| it.name == name).cloned();
-        let want = Described {
-            name: "sigma_verb_results_total".to_owned(),
-            kind: "counter",
-            labels: vec!["verb".to_owned(), "result".to_owned()],
-            help: "Answers.".to_owned(),
-        };
-        assert_eq!(of("sigma_verb_results_total"), Some(want));
-        for line in metrics.text().lines().filter_map(|line| line.strip_prefix("# TYPE sigma_")) {
-            let (name, kind) = line.split_once(' ').unwrap_or_default();
-            let found = of(&format!("sigma_{name}"));
-            assert_eq!(found.map(|it| it.kind), Some(kind), "{name}");
+    struct Lamps {
+        lit: IntGaugeVec,
+    }
+
+    impl MetricSet for Lamps {
+        fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+            Ok(Self { lit: metrics.gauges("lamps_lit", "Lamps that are lit.", &["room"])? })
         }
+    }
+
+    /// Has a name of [`Lamps`].
+    struct Candles;
+
+    impl MetricSet for Candles {
+        fn register(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+            metrics.counter("lamps_lit", "Candles.").map(|_| Self)
+        }
+    }
+
+    #[test]
+    fn a_set_is_registered_once_and_described() -> Result<(), prometheus::Error> {
+        let metrics = Metrics::new()?;
+        let (first, second) = (metrics.of::<Lamps>()?, metrics.of::<Lamps>()?);
+        first.lit.with_label_values(&["hall"]).inc();
+        second.lit.with_label_values(&["hall"]).inc();
+        assert!(metrics.text().contains("sigma_lamps_lit{room=\"hall\"} 2"), "{}", metrics.text());
+        let want = Described {
+            name: "sigma_lamps_lit".to_owned(),
+            kind: "gauge",
+            labels: vec!["room".to_owned()],
+            help: "Lamps that are lit.".to_owned(),
+        };
+        assert_eq!(metrics.described().last(), Some(&want));
+        assert!(metrics.of::<Candles>().is_err(), "one name, two sets");
         Ok(())
     }
 
     #[test]
-    fn two_processes_worth_of_metrics_can_live_side_by_side() -> Result<(), prometheus::Error> {
+    fn registries_do_not_share_series() -> Result<(), prometheus::Error> {
         let (one, two) = (Metrics::new()?, Metrics::new()?);
-        one.audits.inc();
-        assert!(one.text().contains("sigma_audits_total 1"));
-        assert!(two.text().contains("sigma_audits_total 0"));
+        one.panics.inc();
+        assert!(one.text().contains("sigma_panics_total 1"));
+        assert!(two.text().contains("sigma_panics_total 0"));
         assert!(two.text().contains("sigma_build_info"));
         Ok(())
     }

@@ -19,7 +19,7 @@ mod watched_kinds;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sigma::model::Reason;
+use sigma::model::{ACTION_KINDS, Reason};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -48,6 +48,14 @@ fn serialized_fields(source: &str) -> BTreeSet<String> {
     fields
 }
 
+/// The sources of the admin listener.
+fn admin_sources() -> impl Iterator<Item = String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/admin");
+    let files = std::fs::read_dir(folder).expect("a folder").flatten();
+    let files = files.map(|it| std::fs::read_to_string(it.path()).expect("a source"));
+    files.chain([read("src/http/admin.rs")])
+}
+
 /// Names that a page does not have in code or as a JSON key.
 fn not_named(names: &BTreeSet<String>, page: &str) -> Vec<String> {
     let named = |name: &&String| {
@@ -58,23 +66,33 @@ fn not_named(names: &BTreeSet<String>, page: &str) -> Vec<String> {
 
 #[test]
 fn every_field_of_the_admin_api_is_documented() {
-    let shapes = ["numbers", "sent", "views"];
-    let shapes = shapes.map(|name| read(&format!("src/http/admin/{name}.rs")));
-    let mut fields: BTreeSet<String> = shapes.iter().flat_map(|it| serialized_fields(it)).collect();
-    fields.extend(serialized_fields(&read("src/http/admin.rs")));
-    fields.extend(serialized_fields(&read("src/http/admin/actions.rs")));
+    let mut fields: BTreeSet<String> =
+        admin_sources().flat_map(|it| serialized_fields(&it)).collect();
     fields.extend(serialized_fields(&read("src/policy/diagnostic.rs")));
+    // The status code is no field of an error's JSON.
+    fields.remove("status");
     assert!(fields.len() > 40, "the sources were not understood: {fields:?}");
     assert_eq!(not_named(&fields, &read("docs/api.md")), [""; 0]);
 }
 
 #[test]
 fn every_path_of_the_admin_listener_is_documented() {
-    let source = read("src/http/admin.rs");
-    let routes = source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next());
-    let routes: BTreeSet<String> = routes.map(str::to_owned).collect();
+    let path = |rest: &str| rest.split('"').next().map(str::to_owned);
+    let paths = |source: String| {
+        let marks = [".route(\"", "const PATH: &'static str = \""];
+        marks.map(|mark| source.split(mark).skip(1).filter_map(path).collect::<Vec<_>>()).concat()
+    };
+    let routes: BTreeSet<String> = admin_sources().flat_map(paths).collect();
     assert!(routes.len() > 8, "the source was not understood: {routes:?}");
     assert_eq!(not_named(&routes, &read("docs/api.md")), [""; 0]);
+}
+
+#[test]
+fn every_kind_of_action_is_documented() {
+    let page = read("docs/api.md");
+    let (_, limits) = page.split_once("Each kind has its own limits").expect("the table of limits");
+    let kinds = ACTION_KINDS.iter().map(|kind| kind.name.to_owned()).collect();
+    assert_eq!(not_named(&kinds, limits), [""; 0]);
 }
 
 #[test]

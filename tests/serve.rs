@@ -27,6 +27,10 @@ mod stage;
 
 #[path = "serve/actor.rs"]
 mod actor;
+#[path = "serve/note.rs"]
+mod note;
+#[path = "serve/kinds.rs"]
+mod kinds;
 #[path = "serve/election.rs"]
 mod election;
 #[path = "serve/ahead.rs"]

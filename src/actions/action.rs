@@ -1,113 +1,28 @@
-//! What the actor is told to do, and what becomes of it.
+//! An action on its way: its callbacks, and how it ended.
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::backoff::Backoff;
-use super::breaker::BreakerLimits;
-use super::work_queue::WorkQueueLimits;
-use crate::model::{Pod, Rate, Tick};
-
-/// A way of acting on the cluster. Each has a queue, a pace and bounds of its own, so that none waits
-/// behind another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ActionKind {
-    /// Waking a refused pod whose unschedulable answer no longer holds.
-    Requeue,
-    /// Sending a pod that was just refused to a node that was not offered.
-    Steer,
-    /// Nominating nodes for pods that wait before kube-scheduler comes to them.
-    NominateAhead,
-}
-
-impl ActionKind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Requeue, Self::Steer, Self::NominateAhead];
-
-    /// As metrics and the admin API call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Requeue => "requeue",
-            Self::Steer => "steer",
-            Self::NominateAhead => "nominate_ahead",
-        }
-    }
-
-    /// It concerns the whole cluster, so one replica alone uses it.
-    pub(super) fn is_cluster_wide(self) -> bool {
-        self == Self::NominateAhead
-    }
-
-    /// It does not act before the right to is proven. Another one acts until it is refused.
-    pub(super) fn needs_proof(self) -> bool {
-        self != Self::Requeue
-    }
-
-    pub(super) fn breaker_limits(self) -> BreakerLimits {
-        let limits = BreakerLimits {
-            failures: 20,
-            window_ms: 10_000,
-            pause_ms: 10_000,
-            most_pause_ms: 120_000,
-        };
-        match self {
-            // Pods sleep for minutes that are not requeued, so it is soon tried again.
-            Self::Requeue => BreakerLimits { pause_ms: 2_000, most_pause_ms: 10_000, ..limits },
-            Self::Steer => BreakerLimits { failures: 5, ..limits },
-            Self::NominateAhead => limits,
-        }
-    }
-
-    pub(super) fn limits(self) -> WorkQueueLimits {
-        match self {
-            // Who is requeued next is decided afresh at every look, by whoever asks: so few wait here,
-            // and nobody is requeued again for a reason that was true a while ago.
-            Self::Requeue => WorkQueueLimits {
-                max_waiting: 64,
-                max_in_flight: 8,
-                pace: Rate { tokens: 100, period_ms: 1000, burst: 5 },
-                max_attempts: 1,
-                backoff: Backoff { first_ms: 1000, most_ms: 30_000 },
-                max_age_ms: 10_000,
-            },
-            // A steer is over when its pod comes back, so it is soon too late for another attempt.
-            Self::Steer => WorkQueueLimits {
-                max_waiting: 256,
-                max_in_flight: 16,
-                pace: Rate { tokens: 200, period_ms: 1000, burst: 50 },
-                max_attempts: 3,
-                backoff: Backoff { first_ms: 50, most_ms: 1000 },
-                max_age_ms: 2000,
-            },
-            // As many at once as API priority and fairness lets one client have of a small control plane.
-            Self::NominateAhead => WorkQueueLimits {
-                max_waiting: 10_000,
-                max_in_flight: 32,
-                pace: Rate { tokens: 1000, period_ms: 1000, burst: 125 },
-                max_attempts: 3,
-                backoff: Backoff { first_ms: 200, most_ms: 2000 },
-                max_age_ms: 30_000,
-            },
-        }
-    }
-}
+use crate::model::{Action, ActionKind, ObjectRef, Tick, Write};
 
 /// Why nothing of a kind begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WhyOff {
-    /// Nobody has switched it on.
+    /// It is not switched on.
     Switch,
-    /// Too many writes failed, or were in vain.
+    /// The policy stops this kind of action (`actions.stop`).
+    Stopped,
+    /// Too many writes failed, or had no effect.
     Breaker,
-    /// Whether we have the right is not known yet.
+    /// The access review has no answer yet.
     RightUnknown,
-    /// A write was refused, and it is not known yet whether for want of a right.
+    /// A write was refused. The access review has not answered yet whether a right is missing.
     RightDoubted,
-    /// We lack this right.
+    /// This right is missing.
     RightMissing(String),
-    /// It is for one replica alone, and no Lease says for which.
+    /// Only the leader takes such actions, and no Lease is configured.
     NoLease,
-    /// It is for the leader alone, which we are not; who is, as far as is known.
+    /// Only the leader takes such actions, and another replica leads: this one, if it is known.
     NotLeader(Option<String>),
 }
 
@@ -115,6 +30,7 @@ impl fmt::Display for WhyOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switch => f.write_str("it is switched off"),
+            Self::Stopped => f.write_str("the policy stops it (actions.stop)"),
             Self::Breaker => {
                 f.write_str("its breaker is open: too many writes failed, or were in vain")
             }
@@ -128,108 +44,43 @@ impl fmt::Display for WhyOff {
     }
 }
 
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// An annotation that wakes the pod.
-    Requeue,
-    /// A nomination of a pod that has none, with the annotation that wakes. If the pod has a nomination
-    /// by the time of the write, nothing is written: no nomination ever replaces another one.
-    Nominate {
-        /// The node.
-        node: Box<str>,
-    },
-    /// Takes a nomination back, if it is still this one and nobody else wrote it.
-    Clear {
-        /// The node that was nominated.
-        node: Box<str>,
-    },
-}
-
-impl Write {
-    /// As logs, metrics and the admin API call it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Requeue => "requeue",
-            Self::Nominate { .. } => "nominate",
-            Self::Clear { .. } => "clear",
-        }
-    }
-
-    /// The node that it is about.
-    pub fn node(&self) -> Option<&str> {
-        match self {
-            Self::Requeue => None,
-            Self::Nominate { node } | Self::Clear { node } => Some(node),
-        }
-    }
-}
-
-/// Learns the outcome of an action, once: from a background task, or, when the action ends at once, from
-/// within [`Actor::submit`](super::Actor::submit). The actor holds no lock then; whoever submits must
-/// hold none that this takes.
+/// Learns the outcome of an action, once: from a background task, or, when the action ends at once, from within
+/// [`Actor::submit`](super::Actor::submit). The actor holds no lock then. The caller of `submit` must hold no lock that
+/// this takes.
 pub type OnDone = Box<dyn FnOnce(&ActionOutcome) + Send>;
 
 /// Tells whether an action is still to be carried out. The actor holds no lock when it asks.
 pub type StillNeeded = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Something to do about one pod. A newer action of the same kind about the same pod replaces it.
-pub struct Action {
-    /// The queue that it goes into.
-    pub kind: ActionKind,
-    /// The pod that it is about; the write is fenced by its UID, and its priority is the action's.
-    pub pod: Arc<Pod>,
-    /// What is written.
-    pub write: Write,
-    /// Why, in a word of a closed set: the name of a reason, or of a cause.
-    pub cause: &'static str,
-    /// It is tried until it is done, or the pod is gone or bound: for a pod that would sleep without.
-    pub lasting: bool,
-    /// Tells the action from all others of this process; the actor gives it when it takes the action.
+/// An action that is submitted.
+pub struct PendingAction {
+    /// The action.
+    pub action: Action,
+    /// Tells the action from all others of this process. The actor gives the number.
     pub(super) number: u64,
     /// Asked before each write begins: an action may wait while the reason for it goes away.
-    pub stands: Option<StillNeeded>,
-    /// Who learns the outcome.
-    pub tell: Option<OnDone>,
+    pub(super) still_needed: Option<StillNeeded>,
+    /// Learns the outcome.
+    pub(super) on_done: Option<OnDone>,
 }
 
-impl Action {
-    /// Wake this pod.
-    pub fn requeue(pod: Arc<Pod>, cause: &'static str) -> Self {
-        Self::new(ActionKind::Requeue, pod, Write::Requeue, cause)
+impl From<Action> for PendingAction {
+    fn from(action: Action) -> Self {
+        Self { action, number: 0, still_needed: None, on_done: None }
     }
+}
 
-    /// Nominate this node for the pod if it has no nomination, and wake it.
-    pub fn nominate(kind: ActionKind, pod: Arc<Pod>, node: &str, cause: &'static str) -> Self {
-        Self::new(kind, pod, Write::Nominate { node: node.into() }, cause)
-    }
-
-    /// Take the nomination of this node back.
-    pub fn clear(kind: ActionKind, pod: Arc<Pod>, node: &str, cause: &'static str) -> Self {
-        Self::new(kind, pod, Write::Clear { node: node.into() }, cause)
-    }
-
-    fn new(kind: ActionKind, pod: Arc<Pod>, write: Write, cause: &'static str) -> Self {
-        let (lasting, number) = (false, 0);
-        Self { kind, pod, write, cause, lasting, number, stands: None, tell: None }
-    }
-
-    /// The same action, to be carried out however long that takes.
-    #[must_use]
-    pub fn lasting(self) -> Self {
-        Self { lasting: true, ..self }
-    }
-
+impl PendingAction {
     /// The same action, which ends unwritten once this does not hold any more.
     #[must_use]
-    pub fn while_it(self, stands: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { stands: Some(Arc::new(stands)), ..self }
+    pub fn while_needed(self, needed: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { still_needed: Some(Arc::new(needed)), ..self }
     }
 
-    /// The same action, whose outcome is told. Until it is, the action is still open.
+    /// The same action, whose outcome this learns. Until it has, the action is still open.
     #[must_use]
-    pub fn telling(self, tell: impl FnOnce(&ActionOutcome) + Send + 'static) -> Self {
-        Self { tell: Some(Box::new(tell)), ..self }
+    pub fn on_done(self, on_done: impl FnOnce(&ActionOutcome) + Send + 'static) -> Self {
+        Self { on_done: Some(Box::new(on_done)), ..self }
     }
 }
 
@@ -238,31 +89,33 @@ impl Action {
 pub enum ActionOutcome {
     /// It is written.
     Written,
-    /// The pod is gone, or another one has its name.
+    /// The object is gone, or another one has its name.
     Gone,
     /// The pod has a node.
     AlreadyBound,
-    /// Somebody else has changed the pod's nomination: to this node, or to none. Nothing is written.
+    /// Another component has changed the pod's nomination: to this node, or to none. Nothing is written.
     Changed(Option<Box<str>>),
-    /// We lack the right, which the text names.
+    /// A right is missing, which the text names.
     Forbidden(String),
-    /// The last attempt failed so.
+    /// The last attempt failed, with this text.
     Failed(String),
-    /// A newer action about the pod has taken its place.
+    /// A newer action about the object has replaced it.
     Replaced,
-    /// What it was for had come about, or could not any more, before it was written.
+    /// It was not needed any more, or not possible, before the write.
     Overtaken,
-    /// Too many were waiting.
+    /// Too many actions were waiting.
     Full,
-    /// It was too old before it could begin.
+    /// It was too old before its first write.
     Expired,
-    /// The kind is off.
+    /// The kind was off.
     Off,
+    /// The policy stopped the kind.
+    Stopped,
 }
 
 impl ActionOutcome {
-    /// The names of all, for metrics that begin at zero.
-    pub const NAMES: [&'static str; 11] = [
+    /// The names of all.
+    pub const NAMES: [&'static str; 12] = [
         "written",
         "gone",
         "already_bound",
@@ -274,6 +127,7 @@ impl ActionOutcome {
         "full",
         "expired",
         "off",
+        "stopped",
     ];
 
     /// As metrics and the admin API call it.
@@ -290,6 +144,7 @@ impl ActionOutcome {
             Self::Full => "full",
             Self::Expired => "expired",
             Self::Off => "off",
+            Self::Stopped => "stopped",
         }
     }
 
@@ -307,11 +162,13 @@ impl ActionOutcome {
 pub struct Record {
     /// When it ended.
     pub ended: Tick,
-    /// The pod that it was about.
-    pub pod: Arc<Pod>,
+    /// The object that it was about.
+    pub target: ObjectRef,
+    /// What was done, in a word.
+    pub verb: &'static str,
     /// What was to be written.
     pub write: Write,
-    /// Why.
+    /// Why, in a word.
     pub cause: &'static str,
     /// How it ended.
     pub outcome: ActionOutcome,
@@ -319,4 +176,23 @@ pub struct Record {
     pub attempts: u32,
     /// From submission to end, in milliseconds.
     pub took_ms: u64,
+}
+
+/// How a kind of action stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionKindState {
+    /// The kind.
+    pub kind: &'static ActionKind,
+    /// Why it does not act; `None` when it does.
+    pub why_off: Option<WhyOff>,
+    /// The state of its breaker.
+    pub breaker: super::BreakerState,
+    /// Equivalence classes of pods for which it is paused.
+    pub paused_classes: usize,
+    /// Actions that wait.
+    pub waiting: usize,
+    /// Writes under way.
+    pub in_flight: usize,
+    /// The last actions that ended, newest first.
+    pub records: Vec<Record>,
 }

@@ -10,20 +10,7 @@
 
 use std::collections::VecDeque;
 
-use crate::model::Tick;
-
-/// When a breaker opens, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BreakerLimits {
-    /// So many failures open it, …
-    pub(super) failures: usize,
-    /// … within so long.
-    pub(super) window_ms: u64,
-    /// For so long at first; each time it opens soon again, for twice as long.
-    pub(super) pause_ms: u64,
-    /// Longest.
-    pub(super) most_pause_ms: u64,
-}
+use crate::model::{BreakerLimits, Tick};
 
 /// What a write says about its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::breaker::{Breaker, BreakerLimits, BreakerState, Sign};
-use crate::model::{EquivalenceClass, PodUid, Tick};
+use super::breaker::{Breaker, BreakerState, Sign};
+use crate::model::{BreakerLimits, EquivalenceClass, PodUid, Tick};
 
 /// So many failures of a class within a window open its breaker.
 const OF_A_CLASS: usize = 3;
@@ -163,11 +163,11 @@ impl PausedClass {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actions::ActionKind;
+    use crate::model::STEER;
     use crate::testing::{pod, replica};
 
     fn steers() -> NotHonoured {
-        NotHonoured::new(ActionKind::Steer.breaker_limits())
+        NotHonoured::new(STEER.breaker)
     }
 
     fn class(app: u128, cpu: i64) -> EquivalenceClass {

@@ -3,13 +3,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::WhyOff;
 use crate::engine::{Decider, PreemptVerb, View};
 use crate::model::Pod;
 use crate::policy::{Cause, Class, Plan, Role};
 
-/// What is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A part of steering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SteeringPart {
     /// The steer of pods that no offered node would take, and their requeue with a nomination.
     Elsewhere,
@@ -173,6 +176,7 @@ fn of_means(part: SteeringPart, why: &WhyOff) -> Obstacle {
     let (ground, remedy) = match why {
         WhyOff::Switch if part == SteeringPart::Requeue => (Ground::Flag, "--requeue=on"),
         WhyOff::Switch => (Ground::Policy, BY_POLICY),
+        WhyOff::Stopped => (Ground::Policy, "`actions.stop` in the policy, without this kind"),
         WhyOff::Breaker => {
             (Ground::Breaker, "it closes by itself when a write works; see /api/v1/actions")
         }

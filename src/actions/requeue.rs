@@ -4,25 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::steers::{self, SteerFollowUp};
-use super::{Action, ActionKind, ActionOutcome, Actor};
+use super::{ActionMetrics, ActionOutcome, Actor, PendingAction};
 use crate::engine::{Decider, Nominates, Requeue};
-use crate::metrics::Metrics;
-use crate::model::{Pod, Tick};
+use crate::model::{Action, Pod, REQUEUE, STEER, Tick};
 use crate::runtime::SharedState;
 
 /// How often unschedulable pods are looked at.
 const PERIOD: Duration = Duration::from_millis(50);
 /// Most pods requeued at one look: 100 a second.
-const MAX_RINGS: usize = 5;
-/// (pod, node) pairs looked at while the decider is ours: a fraction of a millisecond.
+const MAX_REQUEUES: usize = 5;
+/// Pairs of pod and node that are looked at under the decider's lock: a fraction of a millisecond.
 const BUDGET: usize = 10_000;
-/// For so long after a start, pods are adopted whose conditions name a reason of ours. kube-scheduler may
-/// write the condition of an attempt that an earlier process has answered this late.
+/// For so long after a start, pods are adopted whose conditions name one of sigma's reasons. kube-scheduler may be this
+/// late to write the condition of an attempt that an earlier process has answered.
 const ADOPT_FOR_MS: u64 = 60_000;
 /// Between two looks for such pods.
 const ADOPT_EACH_MS: u64 = 1000;
 
-/// When to look for pods that an earlier process has refused.
+/// When to look for unschedulable pods of an earlier process.
 #[derive(Debug, Default)]
 struct Adoption {
     began: Option<Tick>,
@@ -42,17 +41,17 @@ impl Adoption {
     }
 }
 
-/// Answers who waits at the door, for as long as the process runs. While the kind is off, holds and
-/// steers expire all the same, but nobody is requeued.
-pub async fn answer(shared: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<Actor>) {
+/// Requeues pods for as long as the process runs. While the kind is off, holds and steers expire all the same, but no
+/// pod is requeued.
+pub async fn run(shared: Arc<SharedState>, metrics: Arc<ActionMetrics>, actor: Arc<Actor>) {
     let mut adoption = Adoption::default();
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let ready = shared.synced();
-        let room = if ready { actor.room(ActionKind::Requeue).min(MAX_RINGS) } else { 0 };
-        let acts = ready && actor.why_off(ActionKind::Steer).is_none();
+        let room = if ready { actor.room(&REQUEUE).min(MAX_REQUEUES) } else { 0 };
+        let acts = ready && actor.why_off(&STEER).is_none();
         let (requeues, follow_up) = shared.decide(|decider, view, now| {
             if ready && adoption.is_due(now) {
                 let count = decider.adopt_conditions(view, now);
@@ -63,9 +62,9 @@ pub async fn answer(shared: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<
             metrics.holds_expired.inc_by(decider.expire(view, now) as u64);
             metrics.holds.set(decider.holds().len() as i64);
             metrics.unschedulable_pods.set(decider.unschedulable().len() as i64);
-            // First, since whom it gives up is requeued.
+            // First, since a steer that is given up leaves its pod to the requeue.
             let follow_up = SteerFollowUp::of(decider, view, now);
-            let is_paused = |pod: &Pod| actor.is_paused(ActionKind::Steer, pod);
+            let is_paused = |pod: &Pod| actor.is_paused(&STEER, pod);
             let nominates = Nominates { acts, is_paused: &is_paused };
             let some = |decider: &mut Decider| decider.requeues(view, nominates, now, room, BUDGET);
             (if room > 0 { some(decider) } else { Vec::new() }, follow_up)
@@ -74,7 +73,7 @@ pub async fn answer(shared: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<
         for Requeue { pod, reason, steer } in requeues {
             let metrics = metrics.clone();
             if steer.is_some() {
-                actor.began(ActionKind::Steer, &pod);
+                actor.began(&STEER, &pod);
             }
             let action = match steer {
                 Some(steer) => steers::action(&shared, steer, move |outcome| {
@@ -82,7 +81,8 @@ pub async fn answer(shared: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<
                 }),
                 None => {
                     let (shared, uid) = (shared.clone(), pod.uid);
-                    Action::requeue(pod, reason.name()).telling(move |outcome| {
+                    let action = Action::requeue(&pod, reason.name());
+                    PendingAction::from(action).on_done(move |outcome| {
                         if !matches!(outcome, ActionOutcome::Written | ActionOutcome::Gone) {
                             shared.decide(|decider, _, now| decider.not_requeued(uid, now));
                         }
@@ -95,7 +95,7 @@ pub async fn answer(shared: Arc<SharedState>, metrics: Arc<Metrics>, actor: Arc<
     }
 }
 
-fn count(metrics: &Metrics, written: &str, outcome: &ActionOutcome) {
+fn count(metrics: &ActionMetrics, written: &str, outcome: &ActionOutcome) {
     let label = match outcome {
         ActionOutcome::Written => written,
         ActionOutcome::Gone => "gone",

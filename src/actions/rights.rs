@@ -8,10 +8,10 @@ use kube::Client;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::WhyOff;
-use crate::k8s::access::{Right, may};
-use crate::k8s::events::{EventSeverity, Events, Regarding};
-use crate::metrics::Metrics;
+use super::{ActionMetrics, WhyOff};
+use crate::k8s::access::may;
+use crate::k8s::events::Events;
+use crate::model::{EventSeverity, ObjectRef, ObjectType, Right};
 
 /// Before it is asked again what could not be learnt.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ pub struct Inquiry {
     /// Where it is said that one is missing, or there again.
     pub events: Arc<Events>,
     /// The same.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<ActionMetrics>,
     /// After which time one that is missing is looked for again.
     pub pause: Duration,
 }
@@ -144,8 +144,8 @@ impl Rights {
             EventSeverity::Normal => tracing::info!("{text}"),
         }
         inquiry.events.send(&role(), severity, reason, &text);
-        let label = self.needed.first().map_or("", |it| it.resource);
-        inquiry.metrics.actor.rights_missing.with_label_values(&[label]).set(i64::from(*told));
+        let label = self.needed.first().map_or(String::new(), label);
+        inquiry.metrics.rights_missing.with_label_values(&[&*label]).set(i64::from(*told));
     }
 
     fn lock(&self) -> MutexGuard<'_, RightsState> {
@@ -153,13 +153,16 @@ impl Rights {
     }
 }
 
-/// What has to be changed, under the name that `deploy/` gives it.
-fn role() -> Regarding {
-    Regarding {
-        api_version: "rbac.authorization.k8s.io/v1".to_owned(),
-        kind: "ClusterRole".to_owned(),
-        namespace: String::new(),
-        name: "sigma".to_owned(),
-        uid: String::new(),
+/// The resource of a right, as the metric shows it.
+fn label(right: &Right) -> String {
+    match right.subresource {
+        "" | "status" => right.resource.to_owned(),
+        other => format!("{}/{other}", right.resource),
     }
+}
+
+/// What has to be changed, under the name that `deploy/` gives it.
+fn role() -> ObjectRef {
+    let (namespace, name, uid) = ("".into(), "sigma".into(), "".into());
+    ObjectRef { object_type: ObjectType::CLUSTER_ROLE, namespace, name, uid }
 }

@@ -1,26 +1,25 @@
-//! What becomes of steers behind the answers: they are counted, judged, and given up.
+//! Steers behind the answers: they are written, counted, judged, and given up.
 
 use std::sync::Arc;
 
-use super::{Action, ActionKind, ActionOutcome, Actor};
+use super::{ActionMetrics, ActionOutcome, Actor, PendingAction};
 use crate::engine::{Decider, SteerAction, SteerOutcome, SteerRecord, View, Wrote};
-use crate::metrics::Metrics;
-use crate::model::{EquivalenceClass, Tick};
+use crate::model::{Action, EquivalenceClass, STEER, Tick};
 use crate::runtime::SharedState;
 
-/// What the actor is to do about a steer. The decider learns the outcome, and then `tell` does.
+/// The action of a steer. The decider learns the outcome, and then `tell` does.
 pub fn action(
     shared: &Arc<SharedState>,
     steer: SteerAction,
     tell: impl FnOnce(&ActionOutcome) + Send + 'static,
-) -> Action {
+) -> PendingAction {
     let SteerAction { pod, node, cause, round } = steer;
     let (shared, uid) = (shared.clone(), pod.uid);
-    let action = Action::nominate(ActionKind::Steer, pod, &node, cause.name());
-    // The first unschedulable answer of a steer changes the pod's condition, which wakes it whatever becomes of
-    // this. A later one does not. Where a requeue is not written, the next one is.
-    let action = if round > 1 { action.lasting() } else { action };
-    action.telling(move |outcome| {
+    let action = Action::nominate(&STEER, &pod, &node, cause.name());
+    // The first unschedulable answer of a steer changes the pod's condition, so kube-scheduler tries the pod again even
+    // if this is not written. A later answer does not. A requeue that is not written is followed by the next one.
+    let action = if round > 1 { action.must_complete() } else { action };
+    PendingAction::from(action).on_done(move |outcome| {
         let wrote = wrote(outcome);
         shared.decide(|decider, view, now| decider.steer_written(view, (uid, round), wrote, now));
         tell(outcome);
@@ -39,7 +38,8 @@ fn wrote(outcome: &ActionOutcome) -> Wrote {
         | ActionOutcome::Full
         | ActionOutcome::Overtaken
         | ActionOutcome::Expired
-        | ActionOutcome::Off => Wrote::Failed,
+        | ActionOutcome::Off
+        | ActionOutcome::Stopped => Wrote::Failed,
     }
 }
 
@@ -60,8 +60,8 @@ impl SteerFollowUp {
     }
 
     /// Does them.
-    pub(super) fn finish(self, actor: &Actor, metrics: &Metrics) {
-        metrics.steer.open.set(self.num_open as i64);
+    pub(super) fn finish(self, actor: &Actor, metrics: &ActionMetrics) {
+        metrics.steers_open.set(self.num_open as i64);
         for SteerRecord { pod, cause, outcome, accepted_ms, .. } in self.ended {
             let Some(outcome) = outcome else { continue };
             let of_use = match outcome {
@@ -69,15 +69,15 @@ impl SteerFollowUp {
                 SteerOutcome::NotHonoured => Some(false),
                 _ => None,
             };
-            actor.was_of_use(ActionKind::Steer, (EquivalenceClass::of(&pod), pod.uid), of_use);
-            metrics.steer.ended.with_label_values(&[cause.name(), outcome.name()]).inc();
+            actor.was_of_use(&STEER, (EquivalenceClass::of(&pod), pod.uid), of_use);
+            metrics.steers_ended.with_label_values(&[cause.name(), outcome.name()]).inc();
             if let Some(ms) = accepted_ms {
-                metrics.steer.accepted_seconds.observe(ms as f64 / 1000.0);
+                metrics.steer_accepted_seconds.observe(ms as f64 / 1000.0);
             }
         }
         for SteerRecord { pod, node, cause, .. } in self.stale {
             // Until it is taken back, it claims the node.
-            actor.submit(Action::clear(ActionKind::Steer, pod, &node, cause.name()).lasting());
+            actor.submit(Action::clear(&STEER, &pod, &node, cause.name()).must_complete());
         }
     }
 }

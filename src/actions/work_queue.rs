@@ -1,5 +1,4 @@
-//! The queue of one kind: which action is carried out next, and when. Pure: whoever owns it tells the
-//! time and does the writing.
+//! The queue of one kind: which action is carried out next, and when. Pure: the owner passes the time in and writes.
 //!
 //! ```text
 //!            submit                     next                    finish
@@ -9,7 +8,7 @@
 //!                    expired
 //! ```
 //!
-//! There are never two actions about one pod waiting, and never two in flight.
+//! At most one action about an object waits, and at most one is in flight.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -17,53 +16,27 @@ use std::collections::BTreeSet;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::backoff::Backoff;
-use crate::model::{PodUid, Priority, Rate, Tick, TokenBucket};
-
-/// The bounds of a kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WorkQueueLimits {
-    /// Orders that may wait.
-    pub(super) max_waiting: usize,
-    /// Writes on their way.
-    pub(super) max_in_flight: usize,
-    /// How fast they begin.
-    pub(super) pace: Rate,
-    /// Attempts of one action.
-    pub(super) max_attempts: u32,
-    /// Between them.
-    pub(super) backoff: Backoff,
-    /// An action that is older is not begun any more.
-    pub(super) max_age_ms: u64,
-}
-
-impl WorkQueueLimits {
-    /// The same bounds with another pace: so many a second, and an eighth of that at once.
-    pub(super) fn paced(self, per_second: u32) -> Self {
-        let per_second = u64::from(per_second);
-        let burst = (per_second / 8).max(1);
-        Self { pace: Rate { tokens: per_second, period_ms: 1000, burst }, ..self }
-    }
-}
+use crate::model::{ObjectKey, Priority, QueueLimits, Rate, Tick, TokenBucket};
 
 /// What is submitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Submission<T> {
     pub(super) action: T,
-    /// Its pod.
-    pub(super) uid: PodUid,
-    /// Its pod's; the highest is first.
+    /// Its object.
+    pub(super) key: ObjectKey,
+    /// The highest is first.
     pub(super) priority: Priority,
-    /// It must be carried out, however long that takes.
-    pub(super) lasting: bool,
+    /// It is tried until it is done.
+    pub(super) must_complete: bool,
 }
 
 /// An action in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WorkItem<T> {
     pub(super) action: T,
-    pub(super) uid: PodUid,
+    pub(super) key: ObjectKey,
     priority: Priority,
-    lasting: bool,
+    must_complete: bool,
     /// When it was submitted.
     pub(super) since: Tick,
     /// Attempts begun.
@@ -91,7 +64,7 @@ pub(super) enum Next<T> {
 pub(super) enum Submitted<T> {
     /// Nothing more.
     No,
-    /// It has replaced an older one about the pod.
+    /// It has replaced an older one about the object.
     Replaced(WorkItem<T>),
     /// It does not wait: there are too many.
     Full(WorkItem<T>),
@@ -99,12 +72,12 @@ pub(super) enum Submitted<T> {
     Closed(WorkItem<T>),
 }
 
-/// What to do about an attempt that did not do it.
+/// What to do after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is over, for good or ill.
+    /// The action is over.
     Over,
-    /// Try again, but not before so many milliseconds are over.
+    /// Try again, after so many milliseconds at the earliest.
     Again(u64),
 }
 
@@ -115,29 +88,29 @@ pub(super) enum Finished<T> {
     No,
     /// As its last attempt went.
     Over(WorkItem<T>),
-    /// A newer action about the pod has come meanwhile.
+    /// A newer action about the object has come meanwhile.
     Replaced(WorkItem<T>),
 }
 
 /// The queue.
 #[derive(Debug)]
 pub(super) struct WorkQueue<T> {
-    limits: WorkQueueLimits,
+    limits: QueueLimits,
     bucket: TokenBucket,
-    waiting: FxHashMap<PodUid, WorkItem<T>>,
-    /// Those that may begin, in action.
-    ready: BTreeSet<(Reverse<Priority>, u64, PodUid)>,
+    waiting: FxHashMap<ObjectKey, WorkItem<T>>,
+    /// Those that may begin, in order.
+    ready: BTreeSet<(Reverse<Priority>, u64, ObjectKey)>,
     /// Those that are not due.
-    later: BTreeSet<(Tick, PodUid)>,
+    later: BTreeSet<(Tick, ObjectKey)>,
     /// When they become too old.
-    ends: BTreeSet<(Tick, PodUid)>,
-    in_flight: FxHashSet<PodUid>,
+    ends: BTreeSet<(Tick, ObjectKey)>,
+    in_flight: FxHashSet<ObjectKey>,
     paused_until: Tick,
     num_submitted: u64,
 }
 
 impl<T> WorkQueue<T> {
-    pub(super) fn new(limits: WorkQueueLimits, now: Tick) -> Self {
+    pub(super) fn new(limits: QueueLimits, now: Tick) -> Self {
         Self {
             limits,
             bucket: TokenBucket::new(limits.pace, now),
@@ -168,7 +141,7 @@ impl<T> WorkQueue<T> {
         self.limits.max_in_flight.saturating_sub(taken)
     }
 
-    /// How many actions begin within so long at its pace, beside those that wait; at least one if none does.
+    /// How many actions begin within so many milliseconds at its pace, beside those that wait. At least one if none waits.
     pub(super) fn num_wanted_within(&self, within_ms: u64) -> usize {
         let Rate { tokens, period_ms, .. } = self.limits.pace;
         let begin = (tokens.saturating_mul(within_ms) / period_ms.max(1)).max(1) as usize;
@@ -179,20 +152,28 @@ impl<T> WorkQueue<T> {
     pub(super) fn submit(&mut self, wanted: Submission<T>, open: bool, now: Tick) -> Submitted<T> {
         self.num_submitted += 1;
         let number = self.num_submitted;
-        let Submission { action, uid, priority, lasting } = wanted;
-        let mut job =
-            WorkItem { action, uid, priority, lasting, since: now, attempts: 0, number, due: now };
-        if !open && !lasting {
+        let Submission { action, key, priority, must_complete } = wanted;
+        let mut job = WorkItem {
+            action,
+            key,
+            priority,
+            must_complete,
+            since: now,
+            attempts: 0,
+            number,
+            due: now,
+        };
+        if !open && !must_complete {
             return Submitted::Closed(job);
         }
-        let older = self.remove(uid);
+        let older = self.remove(key);
         if older.is_none() && self.waiting.len() >= self.limits.max_waiting {
             return Submitted::Full(job);
         }
         if let Some(older) = &older {
-            // Whoever repeats an action does not get round its back-off, nor out of what must be done.
+            // A repeated action does not get round the back-off, nor out of what must be done.
             job.due = now.max(older.due);
-            job.lasting |= older.lasting;
+            job.must_complete |= older.must_complete;
         }
         self.wait(job);
         older.map_or(Submitted::No, Submitted::Replaced)
@@ -201,9 +182,9 @@ impl<T> WorkQueue<T> {
     /// What to do now. Unless `open`, nothing begins.
     pub(super) fn next(&mut self, now: Tick, open: bool) -> Next<T> {
         let end = self.ends.first().copied();
-        if let Some((at, uid)) = end
+        if let Some((at, key)) = end
             && at <= now
-            && let Some(job) = self.remove(uid)
+            && let Some(job) = self.remove(key)
         {
             return Next::Expired(job);
         }
@@ -216,16 +197,16 @@ impl<T> WorkQueue<T> {
         if now < self.paused_until {
             return or_end(self.paused_until);
         }
-        self.wake(now);
-        let Some(&(.., uid)) = self.ready.first() else {
+        self.ripen(now);
+        let Some(&(.., key)) = self.ready.first() else {
             return self.later.first().map_or(asleep, |(due, _)| or_end(*due));
         };
         if !self.bucket.take(now) {
             return or_end(self.bucket.next(now));
         }
-        let Some(mut job) = self.remove(uid) else { return asleep };
+        let Some(mut job) = self.remove(key) else { return asleep };
         job.attempts += 1;
-        self.in_flight.insert(uid);
+        self.in_flight.insert(key);
         Next::Start(job)
     }
 
@@ -236,21 +217,21 @@ impl<T> WorkQueue<T> {
         verdict: Verdict,
         now: Tick,
     ) -> Finished<T> {
-        self.in_flight.remove(&job.uid);
-        let newer = self.remove(job.uid);
+        self.in_flight.remove(&job.key);
+        let newer = self.remove(job.key);
         let replaced = newer.is_some();
         if let Some(mut newer) = newer {
-            newer.lasting |= job.lasting && verdict != Verdict::Over;
+            newer.must_complete |= job.must_complete && verdict != Verdict::Over;
             self.wait(newer);
         }
         let Verdict::Again(after_ms) = verdict else { return Finished::Over(job) };
         if replaced {
             return Finished::Replaced(job);
         }
-        let pause = self.limits.backoff.pause_ms(job.uid, job.attempts).max(after_ms);
+        let pause = self.backoff().pause_ms(job.key, job.attempts).max(after_ms);
         job.due = now.plus_ms(pause);
         let spent = job.attempts >= self.limits.max_attempts || job.due >= self.end_of(&job);
-        if spent && !job.lasting {
+        if spent && !job.must_complete {
             return Finished::Over(job);
         }
         self.wait(job);
@@ -264,36 +245,52 @@ impl<T> WorkQueue<T> {
         is_news
     }
 
+    /// Takes all actions that wait.
+    pub(super) fn take_waiting(&mut self) -> Vec<WorkItem<T>> {
+        let mut waiting: Vec<WorkItem<T>> =
+            std::mem::take(&mut self.waiting).into_values().collect();
+        waiting.sort_by_key(|job| job.number);
+        self.ready.clear();
+        self.later.clear();
+        self.ends.clear();
+        waiting
+    }
+
+    fn backoff(&self) -> Backoff {
+        let QueueLimits { first_pause_ms, most_pause_ms, .. } = self.limits;
+        Backoff { first_ms: first_pause_ms, most_ms: most_pause_ms }
+    }
+
     fn end_of(&self, job: &WorkItem<T>) -> Tick {
         job.since.plus_ms(self.limits.max_age_ms)
     }
 
     fn wait(&mut self, job: WorkItem<T>) {
-        if !job.lasting {
-            self.ends.insert((self.end_of(&job), job.uid));
+        if !job.must_complete {
+            self.ends.insert((self.end_of(&job), job.key));
         }
-        // One whose pod has a write under way waits for its end.
-        if !self.in_flight.contains(&job.uid) {
-            self.later.insert((job.due, job.uid));
+        // An action whose object has a write under way waits for its end.
+        if !self.in_flight.contains(&job.key) {
+            self.later.insert((job.due, job.key));
         }
-        self.waiting.insert(job.uid, job);
+        self.waiting.insert(job.key, job);
     }
 
-    fn remove(&mut self, uid: PodUid) -> Option<WorkItem<T>> {
-        let job = self.waiting.remove(&uid)?;
-        self.ready.remove(&(Reverse(job.priority), job.number, uid));
-        self.later.remove(&(job.due, uid));
-        self.ends.remove(&(self.end_of(&job), uid));
+    fn remove(&mut self, key: ObjectKey) -> Option<WorkItem<T>> {
+        let job = self.waiting.remove(&key)?;
+        self.ready.remove(&(Reverse(job.priority), job.number, key));
+        self.later.remove(&(job.due, key));
+        self.ends.remove(&(self.end_of(&job), key));
         Some(job)
     }
 
-    fn wake(&mut self, now: Tick) {
-        while let Some(&(due, uid)) = self.later.first()
+    fn ripen(&mut self, now: Tick) {
+        while let Some(&(due, key)) = self.later.first()
             && due <= now
         {
-            self.later.remove(&(due, uid));
-            if let Some(job) = self.waiting.get(&uid) {
-                self.ready.insert((Reverse(job.priority), job.number, uid));
+            self.later.remove(&(due, key));
+            if let Some(job) = self.waiting.get(&key) {
+                self.ready.insert((Reverse(job.priority), job.number, key));
             }
         }
     }

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde_json::Value;
 
 use super::table::{Output, wrapped};
 use super::{Failure, print};
+use crate::actions::SteeringPart;
+use crate::http::admin::{ExplainView, NominatedBy, Page, Problem};
 
 /// Says why a pod is pending, or where it would go, with the numbers behind it.
 #[derive(Debug, Args)]
@@ -20,7 +21,7 @@ use super::{Failure, print};
 Examples:
   sigma why shop/cart-7d4b9                       # namespace/pod
   sigma why cart-7d4b9 -n shop --node n-00042     # may it go to this node?
-  sigma why shop/cart-7d4b9 -o json | jq .refused")]
+  sigma why shop/cart-7d4b9 -o json | jq .rejections")]
 pub(super) struct WhyArgs {
     /// The pod, as POD or NAMESPACE/POD.
     #[arg(value_name = "POD")]
@@ -46,20 +47,21 @@ const MAX_ANSWER: u64 = 16 << 20;
 
 pub(super) fn run(args: &WhyArgs) -> Result<(), Failure> {
     let (namespace, pod) = named(args)?;
-    let mut path = format!("/api/v1/explain?namespace={}&pod={}", escaped(namespace), escaped(pod));
+    let (namespace, pod) = (escaped(namespace), escaped(pod));
+    let mut path = format!("{}?namespace={namespace}&pod={pod}", ExplainView::PATH);
     if let Some(node) = &args.node {
         path += &format!("&node={}", escaped(node));
     }
     let (status, body) = get(&args.admin, &path)?;
-    let answer: Value = serde_json::from_str(&body)
-        .with_context(|| format!("{} does not answer as sigma does", args.admin))?;
+    let unreadable = || format!("{} does not answer as sigma does", args.admin);
     if status != 200 {
-        let why = answer["error"].as_str().unwrap_or("no reason given");
-        return Err(anyhow::anyhow!("{why}").into());
+        let problem: Problem = serde_json::from_str(&body).with_context(unreadable)?;
+        return Err(anyhow::Error::msg(problem.error).into());
     }
+    let page: ExplainView = serde_json::from_str(&body).with_context(unreadable)?;
     match args.output {
         Output::Json => print(&format!("{body}\n")),
-        Output::Table => print(&shown(&answer)),
+        Output::Table => print(&shown(&page)),
     }
 }
 
@@ -123,126 +125,113 @@ fn escaped(text: &str) -> String {
 /// Most columns of a line: a terminal beside a chat window.
 const COLUMNS: usize = 100;
 
-fn shown(answer: &Value) -> String {
-    wrapped(&(summary(answer) + &nodes::refused(answer) + &nodes::best(answer)), COLUMNS)
+fn shown(page: &ExplainView) -> String {
+    wrapped(&(summary(page) + &nodes::rejections(page) + &nodes::best(page)), COLUMNS)
 }
 
 /// What is known of the pod, before what is known of nodes.
-fn summary(answer: &Value) -> String {
-    let text = |key: &str| answer[key].as_str().unwrap_or("-").to_owned();
-    let mut out = format!("{}/{}: {}", text("namespace"), text("pod"), text("state"));
-    if let Some(node) = answer["node"].as_str() {
-        return out + &format!(" on {node}, class {}\n", text("class")) + &steer(answer);
+fn summary(page: &ExplainView) -> String {
+    let ExplainView { namespace, pod, class, .. } = page;
+    if let Some(node) = &page.node {
+        return format!("{namespace}/{pod}: placed on {node}, class {class}\n") + &steer(page);
     }
-    out += &format!(", class {}", text("class"));
-    if answer["claimed_more"] == true {
+    let mut out = format!("{namespace}/{pod}: pending, class {class}");
+    if page.exceeds_grant {
         out += " (its label claims more than the policy grants)";
     }
     out += "\n";
-    if let Some(told) = answer["told"].as_str() {
-        out += &format!("last condition: {told}\n");
+    if let Some(text) = &page.reported {
+        out += &format!("last condition: {text}\n");
     }
-    if answer["held"] == true {
+    if page.held {
         out += "answered; its place is held until sigma sees where the pod is bound\n";
     }
-    out += &nominated(answer);
-    out += &steer(answer);
-    out += &steering_off(answer);
-    if let Some(node) = answer["ahead"]["target"].as_str() {
-        out += &format!("nominated ahead to {node}\n");
-    } else if let Some(why) = answer["ahead"]["standing"].as_str() {
-        out += &format!("not nominated ahead: {why}\n");
+    out += &nominated(page);
+    out += &steer(page);
+    out += &steering_off(page);
+    match page.nominate_ahead.as_ref().map(|it| (&it.target, &it.state)) {
+        Some((Some(node), _)) => out += &format!("nominated ahead to {node}\n"),
+        Some((None, why)) => out += &format!("not nominated ahead: {why}\n"),
+        None => {}
     }
-    out += &format!(
-        "{} of {} nodes would take it\n",
-        answer["nodes_kept"], answer["nodes_considered"]
-    );
-    out + &constraints(answer)
+    out += &format!("{} of {} nodes would take it\n", page.nodes_kept, page.nodes_considered);
+    out + &constraints(page)
 }
 
 /// The pod's nominated node, where the lines about steering and nominating ahead do not name it.
-fn nominated(answer: &Value) -> String {
-    let it = &answer["nominated"];
-    let Some(node) = it["node"].as_str() else {
-        return String::new();
-    };
-    let victims = it["victims"].as_u64().unwrap_or(0);
-    match it["by"].as_str() {
-        Some("preemption") => {
+fn nominated(page: &ExplainView) -> String {
+    let Some(it) = &page.nominated else { return String::new() };
+    let (node, victims) = (&it.node, it.victims);
+    let ahead = page.nominate_ahead.as_ref().and_then(|it| it.target.as_ref());
+    let is_named = ahead == Some(node) || page.steer.as_ref().is_some_and(|it| it.target == *node);
+    match it.by {
+        NominatedBy::Preemption => {
             let pods = if victims == 1 { "pod" } else { "pods" };
             format!(
                 "nominated by preemption to {node}, waiting for its victims: {victims} {pods} of \
                  lower priority\n"
             )
         }
-        Some("sigma") if answer["ahead"]["target"] == node || answer["steer"]["target"] == node => {
-            String::new()
-        }
-        Some("sigma") => format!("nominated to {node} by sigma\n"),
-        _ => {
+        NominatedBy::Sigma if is_named => String::new(),
+        NominatedBy::Sigma => format!("nominated to {node} by sigma\n"),
+        NominatedBy::Other => {
             format!("nominated to {node}, not by sigma; no pod of lower priority is ending there\n")
         }
     }
 }
 
-/// What kube-scheduler's own required constraints make of the nodes that would take it.
-fn constraints(answer: &Value) -> String {
-    let Some(left) = answer["nodes_left"].as_u64().filter(|_| answer["nodes_kept"] != 0) else {
+/// How many of the nodes kube-scheduler's own required constraints leave.
+fn constraints(page: &ExplainView) -> String {
+    let Some(left) = page.nodes_left.filter(|_| page.nodes_kept != 0) else {
         return String::new();
     };
-    let mut out = match answer["cannot_judge"].as_str() {
+    let mut out = match &page.cannot_judge {
         Some(why) => format!(
             "required constraints leave at most {left} of these (only kube-scheduler judges {why})"
         ),
         None => format!("required constraints leave {left} of these"),
     };
-    let ruled_out = answer["constraints"].as_array().map_or(&[][..], Vec::as_slice);
-    for (at, it) in ruled_out.iter().enumerate() {
-        let name = it["constraint"].as_str().unwrap_or("-");
+    for (at, it) in page.constraints.iter().enumerate() {
         out += if at == 0 { ":" } else { "," };
-        out += &format!(" {name} rules out {}", it["nodes"]);
+        out += &format!(" {} rules out {}", it.constraint, it.nodes);
     }
     out + "\n"
 }
 
 /// What keeps the pod from being sent to a node that was not offered, and what turns it on.
-fn steering_off(answer: &Value) -> String {
-    let off = answer["steering_off"].as_array().map_or(&[][..], Vec::as_slice);
-    let text = |it: &Value, key: &str| it[key].as_str().unwrap_or("-").to_owned();
-    let lines = off.iter().map(|it| {
-        let what = match it["part"].as_str() {
-            Some("better") => "not sent to a better node that was not offered",
-            Some("requeue") => "not requeued when a node has room",
-            _ => "not sent to a node that was not offered",
+fn steering_off(page: &ExplainView) -> String {
+    let lines = page.steering_off.iter().map(|it| {
+        let what = match it.part {
+            SteeringPart::Better => "not sent to a better node that was not offered",
+            SteeringPart::Requeue => "not requeued when a node has room",
+            SteeringPart::Elsewhere => "not sent to a node that was not offered",
         };
-        let remedy = it["turn_on"].as_str().map(|it| format!("\n  turn it on: {it}"));
-        format!("{what}: {}{}\n", text(it, "why"), remedy.unwrap_or_default())
+        let remedy = it.turn_on.as_ref().map(|it| format!("\n  turn it on: {it}"));
+        format!("{what}: {}{}\n", it.why, remedy.unwrap_or_default())
     });
     lines.collect()
 }
 
 /// How the pod was, or is being, sent to a node that was not offered.
-fn steer(answer: &Value) -> String {
-    let steer = &answer["steer"];
-    let Some(target) = steer["target"].as_str() else {
-        return String::new();
-    };
-    let lead = match steer["lead_pct"].as_f64() {
+fn steer(page: &ExplainView) -> String {
+    let Some(steer) = &page.steer else { return String::new() };
+    let lead = match steer.lead_pct {
         Some(lead) => format!("leads the best offered by {lead} %"),
         None => "no offered node would take it".to_owned(),
     };
-    let cause = steer["cause"].as_str().unwrap_or("-");
-    let outcome = steer["outcome"].as_str().unwrap_or("under way");
-    let by = if steer["requeue"] == true { "requeued with a nomination to" } else { "steered to" };
-    let mut out = format!("{by} {target} ({cause}: {lead}): {outcome}");
-    for (step, key) in
-        [("nominated", "written_ms"), ("accepted", "accepted_ms"), ("bound", "bound_ms")]
-    {
-        if let Some(ms) = steer[key].as_u64() {
+    let outcome = steer.outcome.as_deref().unwrap_or("under way");
+    let by = if steer.requeue { "requeued with a nomination to" } else { "steered to" };
+    let mut out = format!("{by} {} ({}: {lead}): {outcome}", steer.target, steer.cause);
+    for (step, at) in [
+        ("nominated", steer.written_ms),
+        ("accepted", steer.accepted_ms),
+        ("bound", steer.bound_ms),
+    ] {
+        if let Some(ms) = at {
             out += &format!(", {step} after {ms} ms");
         }
     }
-    let rounds = steer["rounds"].as_u64().unwrap_or(0);
+    let rounds = steer.rounds;
     out + &format!("; {rounds} write{}\n", if rounds == 1 { "" } else { "s" })
 }
 

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, watch};
 
+use super::metrics::ExtenderMetrics;
 use super::wire::BindArgs;
-use crate::k8s::writes::{BindOutcome, PodRef, PodWrites};
-use crate::metrics::Metrics;
+use crate::k8s::writes::{BindOutcome, ObjectWrites, PodRef};
 use crate::model::{PodUid, Reason};
 use crate::runtime::SharedState;
 
@@ -31,9 +31,9 @@ pub trait Binder: Send + Sync {
     fn bind<'a>(&'a self, pod: PodRef<'a>, node: &'a str, within: Duration) -> BindFuture<'a>;
 }
 
-impl Binder for PodWrites {
+impl Binder for ObjectWrites {
     fn bind<'a>(&'a self, pod: PodRef<'a>, node: &'a str, within: Duration) -> BindFuture<'a> {
-        Box::pin(PodWrites::bind(self, pod, node, within))
+        Box::pin(ObjectWrites::bind(self, pod, node, within))
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) type BindText = Arc<str>;
 /// All bindings under way.
 pub(super) struct Binds {
     shared: Arc<SharedState>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ExtenderMetrics>,
     ready: Arc<dyn Fn() -> bool + Send + Sync>,
     binder: Arc<dyn Binder>,
     within: Duration,
@@ -96,7 +96,7 @@ const BROKE_OFF: &str = "sigma: the binding broke off";
 impl Binds {
     pub(super) fn new(
         shared: Arc<SharedState>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<ExtenderMetrics>,
         ready: Arc<dyn Fn() -> bool + Send + Sync>,
         binder: Arc<dyn Binder>,
         within: Duration,

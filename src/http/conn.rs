@@ -247,7 +247,7 @@ impl Server {
     }
 
     fn no_handshake(&self, why: &str, error: &str) {
-        self.app.metrics.tls.handshake_failures.with_label_values(&[why]).inc();
+        self.app.metrics.handshake_failures.with_label_values(&[why]).inc();
         tracing::info!(why, error, "no TLS handshake");
     }
 

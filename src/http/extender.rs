@@ -14,10 +14,10 @@ use super::bind::{Binder, Binds};
 use super::body::{self, BodyLimits, Budget};
 use super::buffers::SharedBuffers;
 use super::fast_paths::FastPaths;
+use super::metrics::ExtenderMetrics;
 use super::steer::SteerOptions;
 use super::wire::{self, PodArgs};
 use crate::k8s::decode;
-use crate::metrics::Metrics;
 use crate::nominator::Nominator;
 use crate::runtime::SharedState;
 
@@ -71,7 +71,7 @@ impl Default for ExtenderOptions {
 /// Answers kube-scheduler.
 pub struct Extender {
     pub(super) shared: Arc<SharedState>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<ExtenderMetrics>,
     pub(super) options: ExtenderOptions,
     pub(super) binds: Option<Arc<Binds>>,
     pub(super) scratch: SharedBuffers,
@@ -156,7 +156,7 @@ impl Extender {
     /// An extender that decides on `shared` and counts in `metrics`.
     pub fn new(
         shared: Arc<SharedState>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<ExtenderMetrics>,
         options: ExtenderOptions,
     ) -> Arc<Self> {
         let binds = options.binder.clone().map(|binder| {

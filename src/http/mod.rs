@@ -8,6 +8,7 @@
 //! ```
 
 mod conn;
+mod metrics;
 mod tls;
 mod certificate;
 mod conn_timeouts;
@@ -23,16 +24,14 @@ mod name_list;
 mod reply;
 mod memo;
 mod buffers;
-mod admin;
+pub(crate) mod admin;
 
-pub use admin::{
-    Admin, AdminSources, Check, ObstaclesOf, PolicyOnDisk, PolicyOrigin, PolicySourceKind,
-    StandingOf,
-};
+pub use admin::{Acting, Admin, Check, PolicyOnDisk, PolicyOrigin, PolicySourceKind, ProcessState};
 pub use bind::{BindFuture, Binder};
 pub use body::BodyLimits;
 pub use conn::{ConnLimits, CurrentIdentity, runtime, serve, serve_tls};
 pub use extender::{Extender, ExtenderOptions, NotReady};
 pub use fast_paths::FastPaths;
+pub use metrics::ExtenderMetrics;
 pub use steer::SteerOptions;
 pub use tls::{BadIdentity, IdentityNames, IdentityPart, IdentityPem, TlsIdentity};

@@ -9,9 +9,9 @@
 use std::sync::Arc;
 
 use super::extender::Extender;
-use crate::actions::{ActionKind, Actor, steer_action};
+use crate::actions::{Actor, steer_action};
 use crate::engine::{Answer, Decider, PreemptVerb, SteerContext, View};
-use crate::model::{NodeOrd, Pod};
+use crate::model::{NodeOrd, Pod, STEER};
 
 /// Who writes steers, and what is known of the kube-scheduler that they are for.
 #[derive(Clone)]
@@ -25,8 +25,8 @@ pub struct SteerOptions {
 impl SteerOptions {
     /// How steering stands at this moment, for this pod.
     pub(super) fn context(&self, pod: &Pod) -> SteerContext {
-        let acts = self.actor.why_off(ActionKind::Steer).is_none();
-        let is_paused = self.actor.is_paused(ActionKind::Steer, pod);
+        let acts = self.actor.why_off(&STEER).is_none();
+        let is_paused = self.actor.is_paused(&STEER, pod);
         SteerContext { acts, preempt_verb: self.preempt_verb, is_paused }
     }
 }
@@ -38,12 +38,12 @@ impl Extender {
             ahead.unwanted(pod, &node);
         }
         if let Some(why) = answer.unsteered {
-            self.metrics.steer.not_steered.with_label_values(&[why.name()]).inc();
+            self.metrics.not_steered.with_label_values(&[why.name()]).inc();
         }
         if let (Some(action), Some(SteerOptions { actor, .. })) =
             (answer.steer.take(), self.options.steer_options.clone())
         {
-            actor.began(ActionKind::Steer, &action.pod);
+            actor.began(&STEER, &action.pod);
             let action = steer_action(&self.shared, action, |_| {});
             // A task that begins when this one waits, which is when the answer is on its way: a
             // nomination that is written earlier is cleared by kube-scheduler.

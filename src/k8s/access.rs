@@ -8,38 +8,12 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::wire;
-
-/// Something that we want to be allowed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Right {
-    /// `patch`, `update`, …
-    pub verb: &'static str,
-    /// Empty for the core group.
-    pub group: &'static str,
-    /// `pods`, `leases`, …
-    pub resource: &'static str,
-    /// `status`, or empty.
-    pub subresource: &'static str,
-    /// Empty for all of them.
-    pub namespace: String,
-    /// The object's name; empty for all of them.
-    pub name: String,
-}
+use crate::model::Right;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that is read.
 const MAX_BYTES: usize = 64 << 10;
-
-impl Right {
-    /// For people: `patch pods/status`.
-    pub fn text(&self) -> String {
-        let Self { verb, resource, subresource, namespace, .. } = self;
-        let slash = if subresource.is_empty() { "" } else { "/" };
-        let within = if namespace.is_empty() { "" } else { " in namespace " };
-        format!("{verb} {resource}{slash}{subresource}{within}{namespace}")
-    }
-}
 
 /// Whether we have a right; an error says why that is not known.
 pub async fn may(client: &Client, right: &Right) -> Result<bool, String> {
@@ -67,9 +41,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_right_is_there_missing_or_unknown() {
-        let right =
-            Right { verb: "patch", resource: "pods", subresource: "status", ..Right::default() };
-        assert_eq!(right.text(), "patch pods/status");
+        let right = Right::PATCH_POD_STATUS;
         let answers = [
             (FakeAnswer::json(201, r#"{"status":{"allowed":true}}"#), Ok(true)),
             (FakeAnswer::json(201, r#"{"status":{"allowed":false,"reason":"no"}}"#), Ok(false)),
@@ -95,8 +67,5 @@ mod tests {
                 (&"patch".into(), &"status".into())
             );
         }
-        let lease =
-            Right { verb: "get", resource: "leases", namespace: "a".into(), ..Right::default() };
-        assert_eq!(lease.text(), "get leases in namespace a");
     }
 }

@@ -10,36 +10,13 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::model::{Rate, Tick, TokenBucket};
+use crate::model::{EventSeverity, ObjectRef, Rate, Tick, TokenBucket};
 
 use super::wire::{self, percent_encoded};
-
-/// What an event is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Regarding {
-    /// `v1`, `apps/v1`, …
-    pub api_version: String,
-    /// `Pod`, `ConfigMap`, …
-    pub kind: String,
-    /// Empty for an object without a namespace.
-    pub namespace: String,
-    /// The object's name.
-    pub name: String,
-    /// The object's UID, empty when unknown.
-    pub uid: String,
-}
-
-/// How serious an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventSeverity {
-    /// For information.
-    Normal,
-    /// Somebody should look.
-    Warning,
-}
 
 /// Sends events, at a bounded rate and without making anybody wait.
 pub struct Events {
@@ -78,7 +55,7 @@ impl Events {
     /// Sends an event, or drops it when there are too many; must be called within a runtime.
     pub fn send(
         &self,
-        regarding: &Regarding,
+        regarding: &ObjectRef,
         severity: EventSeverity,
         reason: &str,
         message: &str,
@@ -90,10 +67,10 @@ impl Events {
             self.num_dropped.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let event = event(regarding, severity, reason, message);
+        let (uri, event) = (uri(regarding), body(regarding, severity, reason, message));
         let (client, num_dropped) = (self.client.clone(), Arc::clone(&self.num_dropped));
         tokio::spawn(async move {
-            if let Err(why) = post(&client, &event).await {
+            if let Err(why) = post(&client, &uri, &event).await {
                 num_dropped.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!("event lost: {why}");
             }
@@ -107,11 +84,8 @@ impl Events {
     }
 }
 
-async fn post(client: &Client, event: &Event) -> Result<(), String> {
-    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-    let uri = format!("/api/v1/namespaces/{}/events", percent_encoded(namespace));
-    let body = serde_json::to_vec(event).map_err(|error| error.to_string())?;
-    let request = wire::build(Method::POST, &uri, "application/json", body.into());
+async fn post(client: &Client, uri: &str, event: &Value) -> Result<(), String> {
+    let request = wire::build(Method::POST, uri, "application/json", event.to_string().into());
     match timeout(TIMEOUT, wire::send(client, request, "create events")).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(failure)) => Err(failure.text),
@@ -119,21 +93,39 @@ async fn post(client: &Client, event: &Event) -> Result<(), String> {
     }
 }
 
-fn event(regarding: &Regarding, severity: EventSeverity, reason: &str, message: &str) -> Event {
+/// Where events about an object are created. Events about objects without a namespace live in `default`.
+pub(super) fn uri(regarding: &ObjectRef) -> String {
+    format!("/api/v1/namespaces/{}/events", percent_encoded(namespace_of(regarding)))
+}
+
+fn namespace_of(regarding: &ObjectRef) -> &str {
+    if regarding.namespace.is_empty() { "default" } else { &regarding.namespace }
+}
+
+/// The JSON of an event.
+pub(super) fn body(
+    regarding: &ObjectRef,
+    severity: EventSeverity,
+    reason: &str,
+    message: &str,
+) -> Value {
+    // Writing fails only for keys that are no texts, and an event has none.
+    serde_json::to_value(event(regarding, severity, reason, message)).unwrap_or_default()
+}
+
+fn event(regarding: &ObjectRef, severity: EventSeverity, reason: &str, message: &str) -> Event {
     let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    // Events about objects without a namespace live in `default`, as client-go has it.
-    let namespace = filled(&regarding.namespace).unwrap_or_else(|| "default".to_owned());
     let stem = cut(&regarding.name, MAX_NAME_BYTES);
     let now = Time(Timestamp::now());
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{stem}.{:016x}", fastrand::u64(..))),
-            namespace: Some(namespace),
+            namespace: Some(namespace_of(regarding).to_owned()),
             ..ObjectMeta::default()
         },
         involved_object: ObjectReference {
-            api_version: filled(&regarding.api_version),
-            kind: filled(&regarding.kind),
+            api_version: Some(regarding.object_type.api_version()),
+            kind: Some(regarding.object_type.kind.to_owned()),
             namespace: filled(&regarding.namespace),
             name: filled(&regarding.name),
             uid: filled(&regarding.uid),
@@ -164,14 +156,14 @@ fn cut(text: &str, max: usize) -> &str {
 mod tests {
     use super::*;
     use crate::k8s::fake::{Fake, FakeAnswer};
+    use crate::model::ObjectType;
 
-    fn policy() -> Regarding {
-        Regarding {
-            api_version: "v1".to_owned(),
-            kind: "ConfigMap".to_owned(),
-            namespace: "kube-system".to_owned(),
-            name: "sigma-policy".to_owned(),
-            uid: "u1".to_owned(),
+    fn policy() -> ObjectRef {
+        ObjectRef {
+            object_type: ObjectType::CONFIG_MAP,
+            namespace: "kube-system".into(),
+            name: "sigma-policy".into(),
+            uid: "u1".into(),
         }
     }
 
@@ -205,7 +197,7 @@ mod tests {
 
     #[test]
     fn objects_without_a_namespace_and_long_texts_are_taken() {
-        let node = Regarding { namespace: String::new(), name: "n".repeat(300), ..policy() };
+        let node = ObjectRef { namespace: "".into(), name: "n".repeat(300).into(), ..policy() };
         let got = event(&node, EventSeverity::Normal, "R", &"测".repeat(1000));
         assert_eq!(got.metadata.namespace.as_deref(), Some("default"));
         assert_eq!(got.involved_object.namespace, None);

@@ -9,9 +9,9 @@ use kube::Client;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use super::access::Right;
 use super::list_watch::WatchFailure;
 use super::wire::{self, percent_encoded};
+use crate::model::Right;
 
 /// A lease as it was read or written. Of its fields only those are looked at that matter: one of another
 /// version, or that was edited to nonsense, can be taken as well, and what is not ours in it stays.

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::model::{Change, Kind, PodUid};
+use crate::model::{Action, Change, EventSeverity, Kind, ObjectRef, ObjectType, Pod, PodUid};
 
 use super::client::{KubeconfigSource, connect};
-use super::events::{EventSeverity, Events, Regarding};
+use super::events::Events;
 use super::kinds::spec_of;
-use super::writes::{BindOutcome, PodRef, PodWrites, WriteOutcome};
+use super::writes::{BindOutcome, ObjectWrites, PodRef, WriteOutcome};
 use super::{WatchHealth, WatchOptions, spawn_with, wire};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -99,15 +99,20 @@ async fn pods_are_watched_requeued_and_bound() {
     let uid = rig.create_pod(&name, json!({})).await;
     let wanted = PodUid::parse(&uid);
     let seen = rig.wait_for(|it| matches!(it, Change::PodSeen(pod) if *pod.name == *name)).await;
-    let Change::PodSeen(pod) = seen else { unreachable!("it was asked for") };
-    assert_eq!((Some(pod.uid), pod.requests.base.cpu_milli), (wanted, 250));
+    let Change::PodSeen(seen_pod) = seen else { unreachable!("it was asked for") };
+    assert_eq!((Some(seen_pod.uid), seen_pod.requests.base.cpu_milli), (wanted, 250));
 
-    let writes = PodWrites::new(rig.client.clone());
+    let writes = ObjectWrites::new(rig.client.clone());
     let me = PodRef { namespace: "default", name: &name, uid: &uid };
     let other = PodRef { uid: "11111111-2222-3333-4444-555555555555", ..me };
-    assert_eq!(writes.requeue(me, "1").await, WriteOutcome::Written, "a pod without annotations");
-    assert_eq!(writes.requeue(me, "2").await, WriteOutcome::Written, "a pod with annotations");
-    assert_eq!(writes.requeue(other, "3").await, WriteOutcome::Gone);
+    let requeue = async |pod: PodRef<'_>, token: &str| {
+        let seen = Pod { uid_text: pod.uid.into(), ..(*seen_pod).clone() };
+        let Action { target, write, .. } = Action::requeue(&seen, "AllocationLimit");
+        writes.write(&target, &write, token).await
+    };
+    assert_eq!(requeue(me, "1").await, WriteOutcome::Written, "a pod without annotations");
+    assert_eq!(requeue(me, "2").await, WriteOutcome::Written, "a pod with annotations");
+    assert_eq!(requeue(other, "3").await, WriteOutcome::Gone);
     let read = rig.call(Method::GET, &format!("{PODS}/{name}"), &Value::Null).await;
     assert_eq!(read["metadata"]["annotations"]["sigma.io/requeue"], "2");
 
@@ -120,7 +125,7 @@ async fn pods_are_watched_requeued_and_bound() {
         .await;
     rig.delete_pod(&name).await;
     rig.wait_for(|it| matches!(it, Change::PodGone { uid } if Some(*uid) == wanted)).await;
-    assert_eq!(writes.requeue(me, "4").await, WriteOutcome::Gone);
+    assert_eq!(requeue(me, "4").await, WriteOutcome::Gone);
     assert_eq!(writes.bind(me, "n1", SOON).await, BindOutcome::Gone);
 }
 
@@ -128,7 +133,7 @@ async fn pods_are_watched_requeued_and_bound() {
 #[ignore = "needs an API server"]
 async fn gated_and_terminating_pods_are_told_apart() {
     let rig = LiveRig::start(Kind::PODS).await;
-    let writes = PodWrites::new(rig.client.clone());
+    let writes = ObjectWrites::new(rig.client.clone());
     let gated = fresh("gated");
     let uid = rig.create_pod(&gated, json!({"schedulingGates": [{"name": "a.com/g"}]})).await;
     let pod = PodRef { namespace: "default", name: &gated, uid: &uid };
@@ -181,12 +186,11 @@ async fn events_are_taken() {
     assert!(rig.health.kind(Kind::NAMESPACES).num_objects >= 4);
     let events = Events::new(rig.client.clone());
     let name = fresh("policy");
-    let regarding = Regarding {
-        api_version: "v1".to_owned(),
-        kind: "ConfigMap".to_owned(),
-        namespace: "default".to_owned(),
-        name: name.clone(),
-        uid: String::new(),
+    let regarding = ObjectRef {
+        object_type: ObjectType::CONFIG_MAP,
+        namespace: "default".into(),
+        name: name.as_str().into(),
+        uid: "".into(),
     };
     events.send(&regarding, EventSeverity::Warning, "PolicyRejected", "line 3: no such pool");
     let uri = format!("/api/v1/namespaces/default/events?fieldSelector=involvedObject.name={name}");

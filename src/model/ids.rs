@@ -129,7 +129,7 @@ fn parse_uuid(text: &str) -> Option<PodUid> {
 }
 
 /// The first 128 bits of a SHA-256 over `parts`: collisions cannot be made by choosing names.
-fn digest128(parts: &[&str]) -> u128 {
+pub(super) fn digest128(parts: &[&str]) -> u128 {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.as_bytes());

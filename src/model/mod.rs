@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file, a socket or the environment, and nothing here can fail except
 //! parsing a quantity. If two rooms need to agree on a word, the word lives here.
 
+mod actions;
 mod bucket;
 mod change;
 mod constraints;
@@ -20,7 +21,9 @@ mod quantity;
 mod reason;
 mod requests;
 mod volumes;
+mod write;
 
+pub use actions::*;
 pub use bucket::{Rate, TokenBucket};
 pub use change::Change;
 pub use constraints::{
@@ -46,3 +49,4 @@ pub use requests::{ContainerKind, PodRequests, RequestsBlock, is_pod_level};
 pub use volumes::{
     BoundClaim, ObjectName, PodClaim, PodVolume, VolumeTopology, ZONE_LABELS, ZoneLabel, owner_of,
 };
+pub use write::{EventSeverity, ObjectKey, ObjectRef, ObjectType, PatchFormat, Right, Write};

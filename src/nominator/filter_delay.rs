@@ -78,7 +78,7 @@ impl Nominator {
             sleep(Duration::from_millis(slice_ms)).await;
         }
         let waited = begun.elapsed();
-        self.metrics.ahead.filter_delay_seconds.inc_by(waited.as_secs_f64());
+        self.metrics.filter_delay_seconds.inc_by(waited.as_secs_f64());
         waited
     }
 

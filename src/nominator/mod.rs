@@ -14,6 +14,7 @@
 //! others.
 
 mod filter_delay;
+mod metrics;
 mod nominations;
 mod backlog;
 mod scheduler_rate;
@@ -27,14 +28,14 @@ use rustc_hash::FxHashSet;
 use self::backlog::{BacklogScan, place_of};
 use self::nominations::{Nominations, REST_MS, ToClear};
 use self::scheduler_rate::SchedulerRate;
-use crate::actions::{Action, ActionKind, Actor, WhyOff};
+use crate::actions::{Actor, PendingAction, WhyOff};
 use crate::cluster::HoldId;
 use crate::engine::{Decider, NoTarget, View};
-use crate::metrics::Metrics;
-use crate::model::{EquivalenceClass, Pod, PodUid, Tick};
+use crate::model::{Action, EquivalenceClass, NOMINATE_AHEAD, Pod, PodUid, Tick};
 use crate::policy::NominateAhead;
 use crate::runtime::SharedState;
 
+pub use metrics::NominatorMetrics;
 pub use nominations::NominationEnd;
 
 /// How often it is looked at who waits.
@@ -54,7 +55,7 @@ const PORTION_MS: u64 = 250;
 pub struct Nominator {
     shared: Arc<SharedState>,
     actor: Arc<Actor>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<NominatorMetrics>,
     /// The `schedulerName` of the pods that are ours to nominate.
     schedulers: Vec<String>,
     nominations: Mutex<Nominations>,
@@ -101,6 +102,8 @@ pub enum NominatorVerdict {
     Not(NoTarget),
     /// Nominations of its equivalence class were in vain lately.
     Paused,
+    /// The policy stops nominating ahead.
+    Stopped,
     /// It would be nominated if as many pods waited as there must.
     Waits,
 }
@@ -110,15 +113,9 @@ impl Nominator {
     pub fn new(
         shared: Arc<SharedState>,
         actor: Arc<Actor>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<NominatorMetrics>,
         schedulers: Vec<String>,
     ) -> Self {
-        for end in NominationEnd::ALL {
-            metrics.ahead.ended.with_label_values(&[end.name()]);
-        }
-        for why in NoTarget::ALL {
-            metrics.ahead.unplanned.with_label_values(&[why.name()]);
-        }
         let (nominations, unwanted) = (Mutex::default(), Mutex::default());
         let is_pressing = AtomicBool::new(false);
         Self { shared, actor, metrics, schedulers, nominations, is_pressing, unwanted }
@@ -130,11 +127,13 @@ impl Nominator {
         let target = self.nominations().target(pod.uid).map(str::to_owned);
         let foreign = || (!self.is_ours(pod)).then_some(NominatorVerdict::Foreign);
         let not = || decider.no_target(view, pod).map(NominatorVerdict::Not);
-        let paused = || {
-            self.actor.is_paused(ActionKind::NominateAhead, pod).then_some(NominatorVerdict::Paused)
-        };
+        let paused =
+            || self.actor.is_paused(&NOMINATE_AHEAD, pod).then_some(NominatorVerdict::Paused);
         let target = target.map(NominatorVerdict::Target);
-        target.or_else(foreign).or_else(not).or_else(paused).or(Some(NominatorVerdict::Waits))
+        let is_stopped = || self.actor.why_off(&NOMINATE_AHEAD) == Some(WhyOff::Stopped);
+        let stopped = || is_stopped().then_some(NominatorVerdict::Stopped);
+        let found = target.or_else(foreign).or_else(not).or_else(stopped).or_else(paused);
+        found.or(Some(NominatorVerdict::Waits))
     }
 
     /// Nominates for as long as the process runs.
@@ -150,8 +149,8 @@ impl Nominator {
     async fn step(self: &Arc<Self>, looks: &mut BacklogState) {
         let view = self.shared.view();
         let settings = view.plan.nominate_ahead;
-        self.actor.switch(ActionKind::NominateAhead, settings.is_some());
-        let why_off = self.actor.why_off(ActionKind::NominateAhead);
+        self.actor.switch(&NOMINATE_AHEAD, settings.is_some());
+        let why_off = self.actor.why_off(&NOMINATE_AHEAD);
         if matches!(why_off, Some(WhyOff::NoLease | WhyOff::NotLeader(_))) {
             // Whoever leads now knows them by their mark.
             self.nominations().forget();
@@ -211,8 +210,8 @@ impl Nominator {
         let to_clear = self.nominations().follow(&view.snapshot, ttl_ms, now, takes);
         for ToClear { pod, node, why } in to_clear {
             let (this, uid) = (Arc::clone(self), pod.uid);
-            let order = Action::clear(ActionKind::NominateAhead, pod, &node, why.name());
-            self.actor.submit(order.telling(move |outcome| {
+            let clear = Action::clear(&NOMINATE_AHEAD, &pod, &node, why.name());
+            self.actor.submit(PendingAction::from(clear).on_done(move |outcome| {
                 let now = this.shared.clock.now();
                 this.nominations().cleared(uid, outcome, ttl_ms, now);
             }));
@@ -250,9 +249,9 @@ impl Nominator {
     /// The first `most` of these pods whose classes are not paused; of a class that may be tried again, one.
     fn unless_paused(&self, pods: &[Arc<Pod>], most: usize) -> Vec<Arc<Pod>> {
         let may_begin = |pod: &&Arc<Pod>| {
-            let may_begin = !self.actor.is_paused(ActionKind::NominateAhead, pod);
+            let may_begin = !self.actor.is_paused(&NOMINATE_AHEAD, pod);
             if may_begin {
-                self.actor.began(ActionKind::NominateAhead, pod);
+                self.actor.began(&NOMINATE_AHEAD, pod);
             }
             may_begin
         };
@@ -277,7 +276,7 @@ impl Nominator {
         if pods.is_empty() {
             return;
         }
-        let timer = self.metrics.ahead.planning_seconds.start_timer();
+        let timer = self.metrics.planning_seconds.start_timer();
         let targets = decider.targets(view, pods);
         timer.observe_duration();
         let mut chosen = Vec::with_capacity(targets.len());
@@ -286,14 +285,14 @@ impl Nominator {
                 Ok(best) => chosen.push((pod, view.snapshot.names.name(best.node))),
                 Err(_) => {
                     let trial = (EquivalenceClass::of(pod), pod.uid);
-                    self.actor.was_of_use(ActionKind::NominateAhead, trial, None);
+                    self.actor.was_of_use(&NOMINATE_AHEAD, trial, None);
                     self.nominations().rest(pod.uid, now.plus_ms(REST_MS));
                 }
             }
         }
         for some in chosen.chunks(AT_ONCE) {
             for (pod, node, held) in self.hold(some) {
-                self.metrics.ahead.chosen.inc();
+                self.metrics.chosen.inc();
                 let mut nominations = self.nominations();
                 nominations.note(pod.uid, place_of(&pod), &node, held);
                 nominations.classify(pod.uid, EquivalenceClass::of(&pod));
@@ -310,7 +309,7 @@ impl Nominator {
     /// Orders as many of the chosen nominations as the actor can begin soon, but those to which
     /// kube-scheduler has come: an answer has replaced what they held.
     fn order(self: &Arc<Self>, settings: NominateAhead, lead: usize) {
-        let mut most = self.actor.num_wanted_within(ActionKind::NominateAhead, PORTION_MS);
+        let mut most = self.actor.num_wanted_within(&NOMINATE_AHEAD, PORTION_MS);
         let turn = self.nominations().turn(lead);
         for some in turn.chunks(AT_ONCE) {
             if most == 0 {
@@ -363,9 +362,10 @@ impl Nominator {
     fn submit(self: &Arc<Self>, pod: Arc<Pod>, node: &str, held: HoldId, settings: NominateAhead) {
         let uid = pod.uid;
         let (this, shared) = (Arc::clone(self), self.shared.clone());
-        let order = Action::nominate(ActionKind::NominateAhead, pod, node, "backlog")
-            .while_it(move || shared.decide(|decider, _, _| decider.is_held_by(uid, held)));
-        self.actor.submit(order.telling(move |outcome| {
+        let nominate = Action::nominate(&NOMINATE_AHEAD, &pod, node, "backlog");
+        let nominate = PendingAction::from(nominate)
+            .while_needed(move || shared.decide(|decider, _, _| decider.is_held_by(uid, held)));
+        self.actor.submit(nominate.on_done(move |outcome| {
             let now = this.shared.clock.now();
             this.nominations().written(uid, outcome, settings.ttl_ms, now);
         }));
@@ -380,13 +380,13 @@ impl Nominator {
     }
 
     fn measure(&self, backlog: usize, unplanned: &[(NoTarget, usize)]) {
-        let ahead = &self.metrics.ahead;
-        ahead.backlog.set(backlog as i64);
+        let metrics = &self.metrics;
+        metrics.backlog.set(backlog as i64);
         for why in NoTarget::ALL {
             let count = unplanned.iter().find(|it| it.0 == why).map_or(0, |it| it.1);
-            ahead.unplanned.with_label_values(&[why.name()]).set(count as i64);
+            metrics.unplanned.with_label_values(&[why.name()]).set(count as i64);
         }
-        ahead.open.set(self.nominations().len() as i64);
+        metrics.open.set(self.nominations().len() as i64);
     }
 
     /// Counts what has ended, and gives free what was held for it.
@@ -399,11 +399,11 @@ impl Nominator {
             nominations.take_trials()
         };
         for (class, uid, of_use) in trials {
-            self.actor.was_of_use(ActionKind::NominateAhead, (class, uid), of_use);
+            self.actor.was_of_use(&NOMINATE_AHEAD, (class, uid), of_use);
         }
         let ended = self.nominations().take_ended();
         for it in &ended {
-            self.metrics.ahead.ended.with_label_values(&[it.why.name()]).inc();
+            self.metrics.ended.with_label_values(&[it.why.name()]).inc();
         }
         let held = ended.iter().filter_map(|it| Some((it.uid, it.held?)));
         let held: Vec<_> = held.collect();

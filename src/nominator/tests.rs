@@ -234,6 +234,7 @@ fn what_is_not_written_ends_and_its_pod_rests() {
         ActionOutcome::Changed(None),
         ActionOutcome::Failed("x".into()),
         ActionOutcome::Off,
+        ActionOutcome::Stopped,
         ActionOutcome::Full,
     ] {
         let mut case = NominatorCase::ordered();

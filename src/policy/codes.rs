@@ -158,6 +158,9 @@ codes! {
         "`shortlistPerDomain` above `shortlist`, so that it bounds nothing";
     WINDOW_BELOW_BATCH = "P0503" Warning since 2
         "`window` below `batch`, so that no batch is ever full";
+    // Actions.
+    UNKNOWN_ACTION = "P0601" Error since 2
+        "`actions.stop` names a kind of action that is not there";
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::plan::{ClassSettings, Plan, Role, Settings};
 use super::pools::Pools;
 use super::reader::{Fields, text};
 use super::tree::{Value, YamlNode};
-use super::{classes, codes, nominate_ahead, pools, scoring, steering, tree};
+use super::{actions, classes, codes, nominate_ahead, pools, scoring, steering, tree};
 
 /// The version of the language.
 pub const API_VERSION: &str = "sigma.io/v1alpha1";
@@ -105,6 +105,8 @@ fn read(bytes: &[u8], faults: &mut Faults) -> Settings {
         steering::read(node, &mut classes, faults);
         settings.nominate_ahead = nominate_ahead::read(node, faults);
     }
+    settings.stopped_actions =
+        fields.get("actions").map(|it| actions::read(it, faults)).unwrap_or_default();
     (settings.pools, settings.classes) = (pools.settings, classes.settings);
     settings
 }

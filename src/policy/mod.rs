@@ -1,9 +1,10 @@
 //! The language: bytes in, a [`Plan`] or every fault at once out; never something in between.
 //!
 //! [`compile`] goes `tree` (YAML, which knows nothing of the language) → `compile` with one file a
-//! section (`pools`, `classes`, `scoring`, `steering`) → [`Settings`] → [`Plan::build`]. Nothing here opens a
+//! section (`pools`, `classes`, `scoring`, `steering`, `actions`) → [`Settings`] → [`Plan::build`]. Nothing here opens a
 //! file: a caller brings the bytes and only names where they came from.
 
+mod actions;
 mod causes;
 mod classes;
 pub mod codes;

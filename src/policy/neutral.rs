@@ -29,7 +29,8 @@ impl Plan {
             ClassSettings { name: "daemonset".to_owned(), role: Role::Exempt, ..default_class() };
         // `default` never goes to an elastic pool.
         let classes = [exempt_class(), daemons, default_class()].map(without_opinion).to_vec();
-        let settings = Settings { name: "none".to_owned(), pools, classes, nominate_ahead: None };
+        let name = "none".to_owned();
+        let settings = Settings { name, pools, classes, ..Settings::default() };
         let plan = Self::of(&settings, String::new());
         Arc::new(Self { daemon_class: Some(DAEMON_CLASS), is_neutral: true, ..plan })
     }

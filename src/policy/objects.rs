@@ -18,7 +18,16 @@ pub(super) struct Object {
 
 pub(super) static ROOT: Object = Object {
     what: "a policy",
-    fields: &["apiVersion", "kind", "metadata", "pools", "classes", "scoring", "steering"],
+    fields: &[
+        "apiVersion",
+        "kind",
+        "metadata",
+        "pools",
+        "classes",
+        "scoring",
+        "steering",
+        "actions",
+    ],
     retired: &[],
     later: &["extends", "colocation", "stability", "burst", "brakes", "overlays"],
 };
@@ -71,6 +80,8 @@ pub(super) static NOMINATE_AHEAD: Object = Object {
     retired: &NOMINATE_AHEAD_FIELDS,
     ..object("`nominateAhead`", &["minBacklog", "batch", "window", "ttlSeconds", "filterDelayMs"])
 };
+
+pub(super) static ACTIONS: Object = object("`actions`", &["stop"]);
 
 /// Scorers of the design that no rule gives points for yet.
 pub(super) static LATER_SCORERS: &[&str] = &["peakHeadroom", "peakOverlap", "reclaimableToEnd"];

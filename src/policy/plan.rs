@@ -106,6 +106,8 @@ pub struct Settings {
     pub classes: Vec<ClassSettings>,
     /// When pods are nominated ahead. `None`: never.
     pub nominate_ahead: Option<NominateAhead>,
+    /// The names of the kinds of action that are stopped.
+    pub stopped_actions: Vec<&'static str>,
 }
 
 /// A hard rule with its name.
@@ -174,6 +176,8 @@ pub struct Plan {
     pub offline_class: Option<ClassOrd>,
     /// When pods are nominated ahead. `None`: never.
     pub nominate_ahead: Option<NominateAhead>,
+    /// The names of the kinds of action that are stopped.
+    pub stopped_actions: Vec<&'static str>,
     /// The class of a DaemonSet's pods, whatever the grants say. `None`: grants decide.
     pub daemon_class: Option<ClassOrd>,
     /// It stands for a policy that could not be had, see [`Plan::neutral`].
@@ -224,6 +228,7 @@ impl Plan {
             default_class: with_role(&classes, Role::Default).unwrap_or(ClassOrd(0)),
             offline_class: with_role(&classes, Role::Offline),
             nominate_ahead: settings.nominate_ahead,
+            stopped_actions: settings.stopped_actions.clone(),
             daemon_class: None,
             is_neutral: false,
             classes,

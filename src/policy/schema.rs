@@ -12,12 +12,14 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
+use super::actions::ALL;
 use super::classes::domain_labels;
 use super::compile::{API_VERSION, KIND};
 use super::nominate_ahead::{FILTER_DELAY_MS, MAX_PODS, TTL_SECONDS};
 use super::quantities::{FAR_TOO_MANY, LEAST_MEMORY};
 use super::schema_examples;
 use super::steering::{MAX_SHORTLIST, MAX_STEERS, OFF};
+use crate::model::ACTION_KINDS;
 use crate::retired;
 use crate::rules::{CATALOGUE, MAX_WEIGHT};
 
@@ -62,6 +64,24 @@ struct SchedulingPolicy {
     /// How many nodes an answer names, and what pods are sent elsewhere for, by class; and when pods are
     /// nominated ahead. `off`: all that may take the pod, nobody is sent anywhere, and never.
     steering: Option<OrOff<SteeringSection>>,
+    /// What sigma may write by itself.
+    actions: Option<ActionsSection>,
+}
+
+/// What sigma may write by itself.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, extend("minProperties" = 1))]
+struct ActionsSection {
+    /// The kinds of action that are stopped at once, or `all`. Default: none.
+    stop: Option<AllOr<Vec<ActionName>>>,
+}
+
+// A value, or the word `all`.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum AllOr<T> {
+    Some(T),
+    All(AllWord),
 }
 
 /// What the policy is called.
@@ -373,6 +393,10 @@ scalars! {
         ],
     });
     PriorityValue = json_schema!({"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX});
+    AllWord = json_schema!({"type": "string", "const": ALL});
+    ActionName = json_schema!({
+        "type": "string", "enum": ACTION_KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>()
+    });
     OffWord = json_schema!({"type": "string", "const": OFF});
     ShortlistLength = json_schema!({"type": "integer", "minimum": 0, "maximum": MAX_SHORTLIST});
     PerDomain = json_schema!({"type": "integer", "minimum": 1, "maximum": MAX_SHORTLIST});
@@ -452,6 +476,7 @@ mod tests {
             ("Elsewhere", &objects::ELSEWHERE),
             ("Better", &objects::BETTER),
             ("NominateAheadSection", &objects::NOMINATE_AHEAD),
+            ("ActionsSection", &objects::ACTIONS),
         ];
         for (name, object) in objects {
             let described = if name.is_empty() { &schema } else { &schema["$defs"][name] };

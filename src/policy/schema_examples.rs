@@ -14,6 +14,8 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("", "classes", r#"[{"name": "offline", "grant": {"priorityClasses": ["batch-*"]}}]"#),
     ("", "scoring", r#"{"offline": {"binPack": 40}}"#),
     ("", "steering", r#"{"online": {"shortlist": 32}}"#),
+    ("", "actions", r#"{"stop": ["requeue"]}"#),
+    ("ActionsSection", "stop", r#""all""#),
     ("Metadata", "name", r#""default""#),
     ("Pool", "name", r#""ecs""#),
     ("Pool", "match", r#"{"instanceTypes": ["ecs.*"]}"#),

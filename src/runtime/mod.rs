@@ -1,5 +1,6 @@
 //! Threads and locks around a replica: the queue of changes, the lock of the decider, the clock.
 
+mod metrics;
 mod shared_state;
 mod writer;
 
@@ -7,8 +8,9 @@ use std::time::Instant;
 
 use crate::model::Tick;
 
+pub use metrics::WriterMetrics;
 pub use shared_state::SharedState;
-pub use writer::{WriterHandle, count, spawn};
+pub use writer::{WriterHandle, spawn};
 
 /// The process's clock: milliseconds since the process started. It never goes back.
 #[derive(Clone, Copy, Debug)]

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::SharedState;
-use crate::cluster::{Difference, Snapshot};
-use crate::metrics::Metrics;
+use super::{SharedState, WriterMetrics};
+use crate::cluster::Difference;
 use crate::model::Change;
 use crate::policy::Plan;
 use crate::replica::Writing;
@@ -57,7 +56,7 @@ impl WriterHandle {
 pub fn spawn(
     writing: Writing,
     shared: Arc<SharedState>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<WriterMetrics>,
 ) -> (WriterHandle, tokio::task::JoinHandle<()>) {
     let (changes, changes_in) = mpsc::channel(QUEUE);
     let (inputs, inputs_in) = mpsc::channel(8);
@@ -69,14 +68,14 @@ pub fn spawn(
 struct Writer {
     writing: Writing,
     shared: Arc<SharedState>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<WriterMetrics>,
     counted: Instant,
     published: Instant,
 }
 
 impl Writer {
-    fn new(writing: Writing, shared: Arc<SharedState>, metrics: Arc<Metrics>) -> Self {
-        metrics.policy.generation.set(writing.plan_generation() as i64);
+    fn new(writing: Writing, shared: Arc<SharedState>, metrics: Arc<WriterMetrics>) -> Self {
+        metrics.policy_generation.set(writing.plan_generation() as i64);
         Self { writing, shared, metrics, counted: Instant::now(), published: Instant::now() }
     }
 
@@ -140,7 +139,7 @@ impl Writer {
             Input::Plan(plan, done) => {
                 let generation = self.writing.set_plan(plan);
                 self.publish();
-                self.metrics.policy.generation.set(generation as i64);
+                self.metrics.policy_generation.set(generation as i64);
                 // If the caller no longer waits, the policy is in force all the same.
                 let _ = done.send(generation);
             }
@@ -164,25 +163,8 @@ impl Writer {
         self.published = Instant::now();
         if self.counted.elapsed() > Duration::from_millis(500) {
             self.counted = Instant::now();
-            count(&self.metrics, &publication.view.snapshot);
+            self.metrics.count(&publication.view.snapshot);
         }
         self.shared.publish(publication);
     }
-}
-
-/// Shows the size of what was published.
-pub fn count(metrics: &Metrics, snapshot: &Snapshot) {
-    let nodes = snapshot.num_nodes;
-    let counts = [
-        ("nodes", nodes),
-        ("pods", snapshot.num_pods),
-        ("pending_pods", snapshot.pending.len()),
-        ("nominations", snapshot.nominees.len()),
-        ("apps", snapshot.apps.len()),
-        ("namespaces", snapshot.namespaces.len()),
-    ];
-    for (kind, count) in counts.into_iter().chain(snapshot.tables.counts()) {
-        metrics.state_objects.with_label_values(&[kind]).set(count as i64);
-    }
-    metrics.snapshot_generation.set(snapshot.generation.0 as i64);
 }

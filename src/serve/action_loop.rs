@@ -10,14 +10,17 @@ use tokio::task::JoinHandle;
 
 use super::config::ServeConfig;
 use super::{ServeParts, stopped};
-use crate::actions::{self, ActionKind, Actor, Inquiry, Leadership, SteeringState};
-use crate::engine::{Decider, PreemptVerb};
+use crate::actions::{self, ActionMetrics, Actor, Inquiry, Leadership};
+use crate::engine::PreemptVerb;
+use crate::http::Acting;
 use crate::k8s::WatchHealth;
 use crate::k8s::client::KubeconfigSource;
 use crate::k8s::lease::LeaseClient;
-use crate::k8s::writes::PodWrites;
+use crate::k8s::writes::ObjectWrites;
 use crate::metrics::Metrics;
-use crate::runtime::Clock;
+use crate::model::{ACTION_KINDS, NOMINATE_AHEAD, REQUEUE, STEER};
+use crate::nominator::Nominator;
+use crate::runtime::SharedState;
 
 /// A right that is missing is looked for this often.
 const RIGHTS_PAUSE: Duration = Duration::from_secs(60);
@@ -51,23 +54,21 @@ fn text_of(path: &Path) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What acts.
-#[derive(Clone)]
+/// The parts that write to the cluster, before they run.
 pub(super) struct ActionLoop {
-    pub(super) actor: Arc<Actor>,
-    pub(super) leadership: Option<Arc<Leadership>>,
-    /// Whether kube-scheduler asks us before it preempts.
-    pub(super) preempt_verb: PreemptVerb,
+    pub(super) acting: Acting,
+    metrics: Arc<ActionMetrics>,
 }
 
 impl ActionLoop {
     pub(super) fn new(
         config: &ServeConfig,
         client: &Client,
-        metrics: &Arc<Metrics>,
-        (clock, preempt_verb): (Clock, PreemptVerb),
+        metrics: &Metrics,
+        (shared, preempt_verb): (&Arc<SharedState>, PreemptVerb),
         health: &Arc<WatchHealth>,
-    ) -> Self {
+    ) -> Result<Self, prometheus::Error> {
+        let clock = shared.clock;
         let leadership = config.lease.namespace(&config.source).map(|namespace| {
             let lease = LeaseClient::new(client.clone(), namespace, config.lease.name.clone());
             let name = text_of(Path::new(HOST_NAME)).unwrap_or_else(|| "sigma".to_owned());
@@ -75,21 +76,17 @@ impl ActionLoop {
             let health = health.clone();
             Arc::new(leadership.on_restore(move || health.store_restored()))
         });
-        let writes = PodWrites::new(client.clone());
-        let actor = Actor::new(writes, metrics.clone(), clock, leadership.clone());
-        let actor = Arc::new(actor.paced(ActionKind::NominateAhead, config.nominations_per_second));
-        actor.switch(ActionKind::Requeue, config.requeue);
-        Self { actor, leadership, preempt_verb }
-    }
-
-    /// How steering stands.
-    pub(super) fn steering(&self, decider: &Decider) -> SteeringState {
-        SteeringState {
-            steer: self.actor.why_off(ActionKind::Steer),
-            requeue: self.actor.why_off(ActionKind::Requeue),
-            preempt_verb: self.preempt_verb,
-            asked_to_preempt: decider.steers().was_asked_to_preempt(),
-        }
+        let (writes, own) = (ObjectWrites::new(client.clone()), metrics.of::<ActionMetrics>()?);
+        let actor = Actor::new(writes, own.clone(), clock, leadership.clone());
+        let actor = Arc::new(actor.paced(&NOMINATE_AHEAD, config.nominations_per_second));
+        actor.switch(&REQUEUE, config.requeue);
+        let plan = shared.view().plan.clone();
+        actor.switch(&STEER, plan.steers());
+        actor.stop(&plan.stopped_actions);
+        let schedulers = config.schedulers.clone();
+        let nominator = Nominator::new(shared.clone(), actor.clone(), metrics.of()?, schedulers);
+        let nominator = Arc::new(nominator);
+        Ok(Self { acting: Acting { actor, leadership, nominator, preempt_verb }, metrics: own })
     }
 
     /// Starts everything. What is given, if anything, ends once the lease is given back after `stop`.
@@ -98,28 +95,29 @@ impl ActionLoop {
         parts: &ServeParts,
         stop: &watch::Receiver<bool>,
     ) -> Option<JoinHandle<()>> {
-        let ServeParts { client, shared, metrics, events, .. } = parts;
+        let ServeParts { client, shared, events, .. } = parts;
+        let metrics = &self.metrics;
         let inquiry = Inquiry {
             client: client.clone(),
             events: events.clone(),
             metrics: metrics.clone(),
             pause: RIGHTS_PAUSE,
         };
-        for kind in ActionKind::ALL {
-            let actor = self.actor.clone();
-            parts.supervise(kind.name(), move || tokio::spawn(actor.clone().run(kind)));
+        for kind in ACTION_KINDS {
+            let actor = self.acting.actor.clone();
+            parts.supervise(kind.name, move || tokio::spawn(actor.clone().run(kind)));
         }
-        let (actor, for_pods) = (self.actor.clone(), inquiry.clone());
+        let (actor, for_pods) = (self.acting.actor.clone(), inquiry.clone());
         parts.supervise("rights", move || {
             tokio::spawn(actor.clone().follow_rights(for_pods.clone()))
         });
-        let ahead = parts.ahead.clone();
+        let ahead = self.acting.nominator.clone();
         parts.supervise("ahead", move || tokio::spawn(ahead.clone().run()));
-        let (shared, metrics, actor) = (shared.clone(), metrics.clone(), self.actor.clone());
-        parts.supervise("door", move || {
-            tokio::spawn(actions::answer_the_door(shared.clone(), metrics.clone(), actor.clone()))
+        let (shared, metrics, actor) = (shared.clone(), metrics.clone(), self.acting.actor.clone());
+        parts.supervise("requeue loop", move || {
+            tokio::spawn(actions::run_requeue(shared.clone(), metrics.clone(), actor.clone()))
         });
-        let leadership = self.leadership.clone()?;
+        let leadership = self.acting.leadership.clone()?;
         let (candidate, stop) = (leadership.clone(), stop.clone());
         parts.supervise("rights to the lease", move || {
             tokio::spawn(leadership.clone().follow_rights(inquiry.clone()))

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::metrics::ServeMetrics;
 use super::state_dir::{Slot, StateDir, Stored};
-use crate::metrics::Metrics;
 use crate::policy;
 use crate::policy::codes::CHECKS;
 
@@ -90,7 +90,7 @@ impl LastGood {
     }
 
     /// Writes what is to be written, if anything is. Waits for the disk.
-    pub(super) fn save(&self, metrics: &Metrics) {
+    pub(super) fn save(&self, metrics: &ServeMetrics) {
         let Some(store) = &self.store else { return };
         let (accepted, bytes) = {
             let wanted = self.lock();
@@ -115,7 +115,7 @@ impl LastGood {
                 if wanted.failed.as_ref().is_none_or(|(_, last)| *last != why) {
                     tracing::error!("the policy in force is not kept for the next start: {why}");
                 }
-                metrics.policy.state_write_errors.inc();
+                metrics.state_write_errors.inc();
                 wanted.failed = Some((Instant::now(), why));
             }
         }

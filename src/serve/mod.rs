@@ -16,6 +16,7 @@ mod action_loop;
 mod audit;
 mod state_dir;
 mod last_good;
+mod metrics;
 mod config;
 mod extender_url;
 mod first_policy;
@@ -42,25 +43,26 @@ use tokio::time::timeout;
 use self::action_loop::ActionLoop;
 use self::first_policy::FirstPolicy;
 use self::last_good::LastGood;
+use self::metrics::ServeMetrics;
 use self::policy_state::PolicyState;
 use self::reload::Reload;
 use self::state_dir::StateDir;
+use self::status::ServeState;
 use self::thread_priority::{ThreadPriority, stand_back};
 use self::tls_files::TlsFiles;
-use crate::actions::ActionKind;
 use crate::engine::Decider;
 use crate::http::{
-    self, Admin, Binder, ConnLimits, Extender, ExtenderOptions, FastPaths, SteerOptions,
+    self, Acting, Admin, Binder, ConnLimits, Extender, ExtenderOptions, FastPaths, SteerOptions,
 };
 use crate::k8s::events::Events;
-use crate::k8s::writes::PodWrites;
+use crate::k8s::writes::ObjectWrites;
 use crate::k8s::{self, REGISTRY, WatchHealth};
 use crate::metrics::Metrics;
-use crate::nominator::Nominator;
 use crate::policy::Plan;
 use crate::replica::Replica;
 use crate::runtime::{self, Clock, SharedState, WriterHandle};
 
+pub use self::metrics::metrics;
 pub use action_loop::LeaseSource;
 pub use config::{BadConfig, OtherExtendersSource, PolicySource, ServeConfig};
 pub use extender_url::{BadUrl, ExtenderUrl};
@@ -106,8 +108,9 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let (listen, admin_listen) = (verbs.local_addr()?, admin.local_addr()?);
     let client = k8s::client::connect(&config.source).await;
     let client = client.map_err(|error| BadConfig(error.to_string()))?;
-    let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
-    let tls = config.tls.clone().map(|it| TlsFiles::load_first(it, metrics.clone()));
+    let metrics = metrics().context("cannot register the metrics")?;
+    let own = metrics.of::<ServeMetrics>()?;
+    let tls = config.tls.clone().map(|it| TlsFiles::load_first(it, own.clone()));
     let tls = tls.transpose()?.map(Arc::new);
     let scheduler = config.other_extenders.load(listen)?;
     let decider = Decider::default().beside(scheduler.other_extenders);
@@ -115,30 +118,35 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let replica = Replica::new(first.plan.clone(), profiles, decider);
     let (shared, writing) = SharedState::of(replica, Clock::start());
     let health = Arc::new(WatchHealth::default());
-    let (handle, writer) = runtime::spawn(writing, shared.clone(), metrics.clone());
+    let (handle, writer) = runtime::spawn(writing, shared.clone(), metrics.of()?);
     let stop = signals::listen().context("cannot listen for signals")?;
 
     let policy = Arc::new(PolicyState::new(&first, last_good));
-    let told = (shared.clock, scheduler.preempt_verb);
-    let acting = ActionLoop::new(&config, &client, &metrics, told, &health);
-    acting.actor.switch(ActionKind::Steer, shared.view().plan.steers());
-    let (actor, schedulers) = (acting.actor.clone(), config.schedulers.clone());
-    let ahead = Arc::new(Nominator::new(shared.clone(), actor, metrics.clone(), schedulers));
-    let known = (shared.clone(), health.clone());
-    let page = status::sources(known, policy.clone(), tls.clone(), (acting.clone(), ahead.clone()));
-    spawn_admin(Admin::new(shared.clone(), metrics.clone(), page), admin, stopped(&stop))?;
+    let known = (&shared, scheduler.preempt_verb);
+    let action_loop = ActionLoop::new(&config, &client, &metrics, known, &health)?;
+    let acting = action_loop.acting.clone();
+    let process = Arc::new(ServeState {
+        shared: shared.clone(),
+        health: health.clone(),
+        policy: policy.clone(),
+        tls: tls.clone(),
+        acting: acting.clone(),
+    });
+    let (seen, counted, acts) = (shared.clone(), metrics.clone(), Some(acting.clone()));
+    let page = Admin { shared: seen, metrics: counted, process, acting: acts };
+    spawn_admin(page, admin, stopped(&stop))?;
     let events = Arc::new(Events::new(client.clone()));
     let reload = Arc::new(Reload {
         source: config.policy.clone(),
         state: policy,
         writer: handle.clone(),
-        metrics: metrics.clone(),
+        metrics: own,
         events: events.clone(),
         actor: acting.actor.clone(),
     });
     reload.begin(&first);
     let parts = ServeParts {
-        writes: PodWrites::new(client.clone()),
+        writes: ObjectWrites::new(client.clone()),
         client,
         health,
         handle,
@@ -146,12 +154,11 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
         metrics,
         events,
         acting,
-        ahead,
         reload,
         tls,
     };
-    parts.start_background(&config);
-    let lease = parts.acting.start(&parts, &stop);
+    parts.start_background(&config)?;
+    let lease = action_loop.start(&parts, &stop);
     let verbs = parts.spawn_verbs(&config, verbs, stopped(&stop))?;
     tracing::info!(%listen, %admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut verbs_ended = verbs.ended;
@@ -198,9 +205,8 @@ struct ServeParts {
     shared: Arc<SharedState>,
     metrics: Arc<Metrics>,
     events: Arc<Events>,
-    writes: PodWrites,
-    acting: ActionLoop,
-    ahead: Arc<Nominator>,
+    writes: ObjectWrites,
+    acting: Acting,
     reload: Arc<Reload>,
     tls: Option<Arc<TlsFiles>>,
 }
@@ -213,10 +219,9 @@ struct Verbs {
 }
 
 impl ServeParts {
-    fn start_background(&self, config: &ServeConfig) {
+    fn start_background(&self, config: &ServeConfig) -> Result<()> {
         let Self { client, health, handle, shared, metrics, acting, reload, tls, .. } = self;
         for spec in REGISTRY {
-            metrics.lost_deletes.with_label_values(&[spec.kind.name]);
             let (client, changes, health) = (client.clone(), handle.changes(), health.clone());
             let follow = move || k8s::spawn(client.clone(), spec, changes.clone(), health.clone());
             let shared = shared.clone();
@@ -224,7 +229,8 @@ impl ServeParts {
                 tokio::spawn(when_wanted(shared.clone(), spec.wanted, follow.clone()))
             });
         }
-        let (shown, to) = ((shared.clone(), health.clone(), acting.clone()), metrics.clone());
+        let (shown, to) =
+            ((shared.clone(), health.clone(), acting.clone()), (metrics.of()?, metrics.of()?));
         self.supervise("status", move || tokio::spawn(status::refresh(shown.clone(), to.clone())));
         let reload = reload.clone();
         self.supervise("reload", move || tokio::spawn(reload.clone().run()));
@@ -235,6 +241,7 @@ impl ServeParts {
         self.supervise("audit", move || {
             tokio::spawn(audit::run(handle.clone(), health.clone(), interval))
         });
+        Ok(())
     }
 
     /// Keeps a task running: a panic must not silence a watch or the requeue for good.
@@ -243,10 +250,10 @@ impl ServeParts {
         task: &'static str,
         start: impl Fn() -> JoinHandle<()> + Send + 'static,
     ) -> JoinHandle<()> {
-        let metrics = self.metrics.clone();
+        let panics = self.metrics.panics.clone();
         tokio::spawn(async move {
             while start().await.is_err() {
-                metrics.panics.inc();
+                panics.inc();
                 tracing::error!(task, "a background task panicked and starts anew");
                 tokio::time::sleep(RESTART_PAUSE).await;
             }
@@ -261,7 +268,7 @@ impl ServeParts {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Verbs> {
         let listener = listener.into_std().context("cannot hand over the verbs' socket")?;
-        let ActionLoop { actor, preempt_verb, .. } = self.acting.clone();
+        let Acting { actor, nominator, preempt_verb, .. } = self.acting.clone();
         let shared = self.shared.clone();
         let options = ExtenderOptions {
             deadline: config.deadline,
@@ -270,10 +277,10 @@ impl ServeParts {
             binder: config.bind.then(|| Arc::new(self.writes.clone()) as Arc<dyn Binder>),
             bind_within: BIND_WITHIN,
             steer_options: Some(SteerOptions { actor, preempt_verb }),
-            ahead: Some(self.ahead.clone()),
+            ahead: Some(nominator),
             fast_paths: FastPaths::ALL,
         };
-        let app = Extender::new(self.shared.clone(), self.metrics.clone(), options);
+        let app = Extender::new(self.shared.clone(), self.metrics.of()?, options);
         let runtime = http::runtime().context("cannot start the verbs' runtime")?;
         let identity = self.tls.as_ref().map(|it| it.current.clone());
         let (alive, ended) = oneshot::channel::<()>();

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use super::first_policy::FirstPolicy;
 use super::last_good::LastGood;
+use super::metrics::ServeMetrics;
 use super::reload::Fingerprint;
 use crate::http::{PolicyOnDisk, PolicyOrigin, PolicySourceKind};
-use crate::metrics::Metrics;
 
 /// What became of the policy on disk, and where the one in force came from.
 pub(super) struct PolicyState {
@@ -74,15 +74,15 @@ impl PolicyState {
     }
 
     /// Writes what is to be kept. Waits for the disk.
-    pub(super) fn save(&self, metrics: &Metrics) {
+    pub(super) fn save(&self, metrics: &ServeMetrics) {
         self.last_good.save(metrics);
     }
 
     /// Shows in metrics where the policy in force came from.
-    pub(super) fn show(&self, metrics: &Metrics) {
+    pub(super) fn show(&self, metrics: &ServeMetrics) {
         let origin = self.origin();
         let (source, all) = (origin.source.name(), &PolicySourceKind::NAMES);
-        metrics.policy.came_from(source, all, origin.accepted);
+        metrics.policy_came_from(source, all, origin.accepted);
     }
 
     fn lock(&self) -> MutexGuard<'_, FileState> {

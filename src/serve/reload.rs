@@ -11,11 +11,12 @@ use sha2::{Digest, Sha256};
 
 use super::config::PolicySource;
 use super::first_policy::{FirstPolicy, Look, compile, look};
+use super::metrics::ServeMetrics;
 use super::policy_state::PolicyState;
-use crate::actions::{ActionKind, Actor};
+use crate::actions::Actor;
 use crate::http::{PolicyOnDisk, PolicySourceKind};
-use crate::k8s::events::{EventSeverity, Events, Regarding};
-use crate::metrics::Metrics;
+use crate::k8s::events::Events;
+use crate::model::{EventSeverity, ObjectRef, ObjectType, STEER};
 use crate::policy::{self, Compiled, Diagnostic, Severity as Level};
 use crate::runtime::WriterHandle;
 
@@ -63,7 +64,7 @@ pub(super) struct Reload {
     pub(super) source: PolicySource,
     pub(super) state: Arc<PolicyState>,
     pub(super) writer: WriterHandle,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<ServeMetrics>,
     pub(super) events: Arc<Events>,
     pub(super) actor: Arc<Actor>,
 }
@@ -139,21 +140,22 @@ impl Reload {
     }
 
     fn tell_refused(&self, text: &str) {
-        self.metrics.policy.load_errors.inc();
-        self.metrics.policy.stale.set(1);
+        self.metrics.policy_load_errors.inc();
+        self.metrics.policy_stale.set(1);
         tracing::error!("{text}");
         self.events.send(&policy_object(), EventSeverity::Warning, "PolicyRejected", text);
     }
 
     fn accepted(&self, name: &str, compiled: &Compiled, generation: u64) {
-        self.actor.switch(ActionKind::Steer, compiled.plan.steers());
+        self.actor.switch(&STEER, compiled.plan.steers());
+        self.actor.stop(&compiled.plan.stopped_actions);
         log_findings(&compiled.warnings);
         let text = format!("policy {:?} from {name} is in force", compiled.plan.name);
         self.tell_accepted(Some(generation), &text);
     }
 
     fn tell_accepted(&self, generation: Option<u64>, text: &str) {
-        self.metrics.policy.stale.set(0);
+        self.metrics.policy_stale.set(0);
         self.state.show(&self.metrics);
         tracing::info!(generation, "{text}");
         self.events.send(&policy_object(), EventSeverity::Normal, "PolicyLoaded", text);
@@ -180,12 +182,8 @@ fn log_findings(found: &[Diagnostic]) {
 }
 
 /// A policy is no object of the API, so events name it as if it were one.
-fn policy_object() -> Regarding {
-    Regarding {
-        api_version: policy::API_VERSION.to_owned(),
-        kind: policy::KIND.to_owned(),
-        namespace: String::new(),
-        name: "sigma".to_owned(),
-        uid: String::new(),
-    }
+fn policy_object() -> ObjectRef {
+    let (group, version) = policy::API_VERSION.split_once('/').unwrap_or_default();
+    let object_type = ObjectType { group, version, resource: "", kind: policy::KIND };
+    ObjectRef { object_type, namespace: "".into(), name: "sigma".into(), uid: "".into() }
 }

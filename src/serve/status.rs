@@ -3,33 +3,33 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::action_loop::ActionLoop;
+use super::metrics::ServeMetrics;
 use super::policy_state::PolicyState;
 use super::tls_files::TlsFiles;
 use crate::actions::{Ground, Obstacle, SteeringPart};
 use crate::engine::PreemptVerb;
-use crate::http::{AdminSources, Check, PolicySourceKind};
+use crate::http::{Acting, Check, PolicyOnDisk, PolicyOrigin, PolicySourceKind, ProcessState};
 use crate::k8s::kinds::kinds;
 use crate::k8s::{AbsentKind, RefusedWatch, WatchHealth};
-use crate::metrics::Metrics;
 use crate::model::Kind;
-use crate::nominator::Nominator;
-use crate::runtime::{self, SharedState};
+use crate::runtime::{SharedState, WriterMetrics};
 
 /// How often gauges follow what they show.
 const REFRESH: Duration = Duration::from_secs(1);
 
-/// What the admin listener asks.
-pub(super) fn sources(
-    (shared, health): (Arc<SharedState>, Arc<WatchHealth>),
-    policy: Arc<PolicyState>,
-    tls: Option<Arc<TlsFiles>>,
-    (acting, ahead): (ActionLoop, Arc<Nominator>),
-) -> AdminSources {
-    let (on_disk, origin) = (policy.clone(), policy.clone());
-    let steered = acting.clone();
-    let checks = move || {
-        let watches = shown(&health).map(|kind| watch_check(&shared, &health, kind));
+/// What only the process knows of itself.
+pub(super) struct ServeState {
+    pub(super) shared: Arc<SharedState>,
+    pub(super) health: Arc<WatchHealth>,
+    pub(super) policy: Arc<PolicyState>,
+    pub(super) tls: Option<Arc<TlsFiles>>,
+    pub(super) acting: Acting,
+}
+
+impl ProcessState for ServeState {
+    fn checks(&self) -> Vec<Check> {
+        let Self { shared, health, policy, tls, acting } = self;
+        let watches = shown(health).map(|kind| watch_check(shared, health, kind));
         // The last good identity serves, as the last good policy does: never unready.
         let tls = tls.iter().map(|it| Check {
             name: "tls".into(),
@@ -37,20 +37,17 @@ pub(super) fn sources(
             failing: it.is_stale(),
             detail: it.summary(),
         });
-        let own = [policy_check(&shared, &policy), steering_check(&shared, &steered)];
+        let own =
+            [policy_check(shared, policy), steering_check(shared, acting), actions_check(acting)];
         watches.chain(own).chain(tls).collect()
-    };
-    let ActionLoop { actor, leadership, .. } = acting.clone();
-    AdminSources {
-        checks: Arc::new(checks),
-        policy_on_disk: Arc::new(move || on_disk.on_disk()),
-        policy_origin: Arc::new(move || origin.origin()),
-        acts: Arc::new(move || actor.state()),
-        lease: Arc::new(move || leadership.as_ref().map(|it| it.state())),
-        ahead: Arc::new(move |view, decider, pod| ahead.standing(view, decider, pod)),
-        obstacles: Arc::new(move |view, decider, pod| {
-            acting.steering(decider).of_pod(view, decider, pod)
-        }),
+    }
+
+    fn policy_on_disk(&self) -> PolicyOnDisk {
+        self.policy.on_disk()
+    }
+
+    fn policy_origin(&self) -> PolicyOrigin {
+        self.policy.origin()
     }
 }
 
@@ -125,15 +122,25 @@ fn policy_check(shared: &SharedState, policy: &PolicyState) -> Check {
 }
 
 /// Never unready: pods are placed without it.
-fn steering_check(shared: &SharedState, acting: &ActionLoop) -> Check {
+fn steering_check(shared: &SharedState, acting: &Acting) -> Check {
     let found = obstacles(shared, acting);
     let failing = found.iter().any(|it| matches!(it.ground, Ground::Right | Ground::Breaker));
     let detail = if found.is_empty() { "on".to_owned() } else { told(&found) };
     Check { name: "steering".to_owned(), ok: true, failing, detail }
 }
 
+/// Never unready: pods are placed without it.
+fn actions_check(acting: &Acting) -> Check {
+    let stopped = acting.actor.stopped();
+    let detail = match &stopped[..] {
+        [] => "no kind is stopped".to_owned(),
+        names => format!("stopped by the policy: {}", names.join(", ")),
+    };
+    Check { name: "actions".to_owned(), ok: true, failing: !stopped.is_empty(), detail }
+}
+
 /// What is off of steering, for all pods or for some classes.
-fn obstacles(shared: &SharedState, acting: &ActionLoop) -> Vec<Obstacle> {
+fn obstacles(shared: &SharedState, acting: &Acting) -> Vec<Obstacle> {
     shared.decide(|decider, view, _| acting.steering(decider).of_all(&view.plan))
 }
 
@@ -149,12 +156,12 @@ struct SteeringLog {
 }
 
 impl SteeringLog {
-    fn follow(&mut self, obstacles: &[Obstacle], metrics: &Metrics) {
+    fn follow(&mut self, obstacles: &[Obstacle], metrics: &ServeMetrics) {
         for (part, ground) in
             SteeringPart::ALL.iter().flat_map(|it| Ground::COMMON.map(|why| (it, why)))
         {
             let is_off = obstacles.iter().any(|it| (it.part, it.ground) == (*part, ground));
-            let gauge = metrics.steer.off.with_label_values(&[part.name(), ground.name()]);
+            let gauge = metrics.steering_off.with_label_values(&[part.name(), ground.name()]);
             gauge.set(i64::from(is_off));
         }
         let now = told(obstacles);
@@ -183,8 +190,8 @@ impl SteeringLog {
 
 /// Keeps the metrics of what counts for itself up to date for as long as the process runs.
 pub(super) async fn refresh(
-    (shared, health, acting): (Arc<SharedState>, Arc<WatchHealth>, ActionLoop),
-    metrics: Arc<Metrics>,
+    (shared, health, acting): (Arc<SharedState>, Arc<WatchHealth>, Acting),
+    (metrics, sizes): (Arc<ServeMetrics>, Arc<WriterMetrics>),
 ) {
     let mut steering = SteeringLog::default();
     loop {
@@ -208,12 +215,12 @@ pub(super) async fn refresh(
             }
         }
         let leads = acting.leadership.as_ref().is_some_and(|it| it.is_leader());
-        metrics.actor.leader.set(i64::from(leads));
+        metrics.leader.set(i64::from(leads));
         if shared.synced() {
             steering.follow(&obstacles(&shared, &acting), &metrics);
             steering.warn(shared.view().plan.steers(), acting.preempt_verb);
         }
-        runtime::count(&metrics, &shared.view().snapshot);
+        sizes.count(&shared.view().snapshot);
         tokio::time::sleep(REFRESH).await;
     }
 }

@@ -9,9 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 
 use super::config::BadConfig;
+use super::metrics::ServeMetrics;
 use super::reload::{FileWatch, Fingerprint};
 use crate::http::{CurrentIdentity, IdentityNames, IdentityPart, IdentityPem, TlsIdentity};
-use crate::metrics::Metrics;
 
 /// Largest file; certificates and keys have a few kilobytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -79,7 +79,7 @@ pub(super) struct TlsFiles {
     source: TlsSource,
     pub(super) current: CurrentIdentity,
     on_disk: Mutex<OnDisk>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ServeMetrics>,
 }
 
 struct OnDisk {
@@ -91,11 +91,14 @@ struct OnDisk {
 
 impl TlsFiles {
     /// The first identity: without one nobody may be answered.
-    pub(super) fn load_first(source: TlsSource, metrics: Arc<Metrics>) -> Result<Self, BadConfig> {
+    pub(super) fn load_first(
+        source: TlsSource,
+        metrics: Arc<ServeMetrics>,
+    ) -> Result<Self, BadConfig> {
         let pem = source.read().map_err(BadConfig)?;
         let identity = source.judge(&pem).map_err(BadConfig)?;
         tracing::info!("TLS as {}", identity.summary());
-        metrics.tls.expiry_seconds.set(identity.not_after);
+        metrics.tls_expiry_seconds.set(identity.not_after);
         let on_disk = OnDisk { judged: Some(fingerprint(&pem)), refused: None };
         let current = Arc::new(ArcSwap::from_pointee(identity));
         Ok(Self { source, current, on_disk: Mutex::new(on_disk), metrics })
@@ -134,14 +137,14 @@ impl TlsFiles {
 
     fn accept(&self, identity: TlsIdentity) {
         tracing::info!("TLS as {} from the next connection on", identity.summary());
-        self.metrics.tls.expiry_seconds.set(identity.not_after);
+        self.metrics.tls_expiry_seconds.set(identity.not_after);
         self.current.store(Arc::new(identity));
     }
 
     fn tell(&self, refused: Option<&str>) {
-        self.metrics.tls.stale.set(i64::from(refused.is_some()));
+        self.metrics.tls_stale.set(i64::from(refused.is_some()));
         if let Some(why) = refused {
-            self.metrics.tls.load_errors.inc();
+            self.metrics.tls_load_errors.inc();
             tracing::error!("TLS files not loaded, the last good ones stay in force: {why}");
         }
     }

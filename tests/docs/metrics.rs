@@ -1,8 +1,10 @@
 //! `docs/metrics.md`: what the registry knows is generated, what to do about it is written by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use sigma::metrics::{Described, Metrics};
+use sigma::metrics::Described;
+use sigma::serve::metrics;
 
 use super::read;
 
@@ -62,27 +64,53 @@ fn mentioned(page: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_page_is_what_the_registry_says() {
-    let metrics = Metrics::new().expect("names are unique");
+    let metrics = metrics().expect("names are unique");
     let old = read(PAGE);
-    let want = page(&old, metrics.described());
+    let want = page(&old, &metrics.described());
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md"), &want)
             .expect("the page can be written");
     } else {
         assert!(old == want, "{PAGE} is not what the registry says; UPDATE=1 rewrites it:\n{want}");
     }
-    assert_eq!(page(&want, metrics.described()), want, "a page that is right stays as it is");
+    assert_eq!(page(&want, &metrics.described()), want, "a page that is right stays as it is");
 }
 
 #[test]
 fn pages_name_no_metric_that_does_not_exist() {
-    let metrics = Metrics::new().expect("names are unique");
+    let metrics = metrics().expect("names are unique");
     let known: BTreeSet<String> = metrics.described().iter().map(|it| it.name.clone()).collect();
     assert!(known.len() > 25, "{known:?}");
     for page in [PAGE, "docs/api.md", "docs/limits.md", "docs/failure-modes.md", "README.md"] {
         let unknown: Vec<_> = mentioned(&read(page)).difference(&known).cloned().collect();
         assert_eq!(unknown, [""; 0], "{page}");
     }
+}
+
+/// The structs of `src/` that implement `MetricSet`, outside of tests.
+fn sets_in(dir: &Path, out: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sets_in(&path, out);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source");
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let names = code.split("impl MetricSet for ").skip(1);
+            out.extend(names.filter_map(|it| it.split(' ').next()).map(str::to_owned));
+        }
+    }
+}
+
+/// A set that `serve` does not register would be missing on the page, and on `/metrics` until its first use.
+#[test]
+fn every_set_of_metrics_is_there_from_the_start() {
+    let mut sets = Vec::new();
+    sets_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sets);
+    assert!(sets.len() > 3, "the sources were not understood: {sets:?}");
+    let registered = read("src/serve/metrics.rs");
+    sets.retain(|set| !registered.contains(&format!("metrics.of::<{set}>()?;")));
+    assert_eq!(sets, [""; 0]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Map, Value, json};
 use sigma::engine::Decider;
+use sigma::http::ExtenderMetrics;
 use sigma::http::{BodyLimits, Extender, ExtenderOptions, FastPaths};
 use sigma::k8s::{decode, kinds::nodes, kinds::nodes::SlimNode, slim::SlimPod};
 use sigma::metrics::Metrics;
@@ -33,7 +34,7 @@ classes:
 
 struct Site {
     extender: Arc<Extender>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ExtenderMetrics>,
     runtime: Runtime,
     _writer: WriterHandle,
 }
@@ -41,14 +42,16 @@ struct Site {
 impl Site {
     fn with(fast_paths: FastPaths) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let metrics = Arc::new(Metrics::new().expect("names are unique"));
+        let registry = Metrics::new().expect("names are unique");
+        let metrics: Arc<ExtenderMetrics> = registry.of().expect("names are unique");
         let plan = compile("policy.yaml", POLICY.as_bytes()).map_err(|it| format!("{it:?}"));
         let plan = plan.expect("a valid policy").plan;
         let decider = fast_paths.on_decider(Decider::default());
         let replica = Replica::new(plan, Arc::default(), decider);
         let (shared, writing) = SharedState::of(replica, Clock::start());
         let writer = runtime.block_on(async {
-            let (writer, _) = spawn(writing, shared.clone(), metrics.clone());
+            let (writer, _) =
+                spawn(writing, shared.clone(), registry.of().expect("names are unique"));
             for change in cluster() {
                 writer.changes().send(change).await.expect("the writer runs");
             }

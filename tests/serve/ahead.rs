@@ -46,7 +46,7 @@ fn bind(site: &Site, name: &str, node: &str) {
 }
 
 fn standing(sigma: &Sigma, name: &str) -> Value {
-    sigma.json(&format!("/api/v1/explain?namespace=shop&pod={name}"))["ahead"].take()
+    sigma.json(&format!("/api/v1/explain?namespace=shop&pod={name}"))["nominate_ahead"].take()
 }
 
 fn ended(sigma: &Sigma, end: &str) -> f64 {
@@ -87,7 +87,7 @@ fn a_backlog_is_nominated_within_what_there_is_and_who_cannot_be_judged_is_not()
     assert_eq!(nominated(&site, "picky").as_deref(), Some("n5"), "the one with that disk");
     for (name, want) in [("gated", "gated"), ("claims", "volumes"), ("foreign", "foreign")] {
         assert_eq!(nominated(&site, name), None);
-        assert_eq!(standing(&sigma, name), json!({"standing": want, "target": null}));
+        assert_eq!(standing(&sigma, name), json!({"state": want, "target": null}));
     }
     let why = |name: &str| sigma.json(&format!("/api/v1/explain?namespace=shop&pod={name}"));
     assert_eq!(
@@ -97,7 +97,7 @@ fn a_backlog_is_nominated_within_what_there_is_and_who_cannot_be_judged_is_not()
     assert_eq!(why("claims")["cannot_judge"], "volumes");
     assert_eq!(why("first")["nodes_left"], json!(null));
     let target = nominated(&site, "first");
-    assert_eq!(standing(&sigma, "first"), json!({"standing": "target", "target": target}));
+    assert_eq!(standing(&sigma, "first"), json!({"state": "target", "target": target}));
     assert_eq!(sigma.metric("sigma_nominator_unplanned_pods{reason=\"gated\"}"), 1.0);
     assert_eq!(sigma.metric("sigma_nominator_targets_open"), 8.0);
 
@@ -163,7 +163,7 @@ fn nobody_is_nominated_while_few_wait_without_a_lease_or_against_the_policy() {
     wait("it is on", || sigma.metric("sigma_action_enabled{kind=\"nominate_ahead\"}") == 1.0);
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(nominated(&site, "one"), None);
-    assert_eq!(standing(&sigma, "one"), json!({"standing": "waits", "target": null}));
+    assert_eq!(standing(&sigma, "one"), json!({"state": "waits", "target": null}));
     site.write_policy(policy("off"));
     wait("it is off", || sigma.metric("sigma_action_enabled{kind=\"nominate_ahead\"}") == 0.0);
     assert_eq!(standing(&sigma, "one"), Value::Null);
@@ -231,7 +231,7 @@ fn whom_somebody_else_nominates_meanwhile_is_left_alone() {
         wait("its target is given up", is_over);
         let name = format!("pod-{}", num_pods - 1);
         assert_eq!(nominated(&site, &name).as_deref(), Some("n9"));
-        assert_eq!(standing(&sigma, &name), json!({"standing": "nominated", "target": null}));
+        assert_eq!(standing(&sigma, &name), json!({"state": "nominated", "target": null}));
     }
 }
 

@@ -312,7 +312,7 @@ fn why_says_why() {
     let (code, out, _) = ran(&["why", "cart", "-n", "shop", "--admin", &admin, "-o", "json"]);
     let answer: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((code, &answer["pod"], &answer["nodes_kept"]), (0, &json!("cart"), &json!(1)));
-    assert_eq!(answer["refused"][0]["reason"], "AllocationLimit");
+    assert_eq!(answer["rejections"][0]["reason"], "AllocationLimit");
     assert_eq!(answer["best"][0]["node"]["name"], "n2");
     let (_, out, _) = ran(&["why", "shop/cart", "--node", "n1", "--admin", &admin, "-o", "json"]);
     let answer: Value = serde_json::from_str(&out).expect("JSON");

@@ -2,13 +2,14 @@
 //! who leads, and what becomes of the writes of one that does no longer.
 
 use serde_json::{Value, json};
-use sigma::actions::{Action, ActionKind, ActionOutcome, WhyOff};
+use sigma::actions::{ActionOutcome, WhyOff};
+use sigma::model::{Action, ActionKind, NOMINATE_AHEAD};
 
 use crate::site::pod;
 use crate::stage::{Candidate, Stage};
 use crate::support::wait;
 
-const MEANS: ActionKind = ActionKind::NominateAhead;
+const MEANS: &ActionKind = &NOMINATE_AHEAD;
 
 /// Two replicas; the first leads, and the second knows.
 struct Pair {
@@ -108,7 +109,7 @@ fn a_deposed_leader_does_no_harm() {
     second.advance(15_000);
     wait("the second leads", || second.leadership.is_leader());
     assert_eq!(pair.leaders(), [true, true]);
-    let order = |node| Action::nominate(MEANS, cart.clone(), node, "backlog");
+    let order = |node| Action::nominate(MEANS, &cart, node, "backlog");
     assert_eq!(second.outcome(order("n2")), ActionOutcome::Written);
     assert_eq!(first.outcome(order("n1")), ActionOutcome::Changed(Some("n2".into())));
     assert_eq!(first.object("cart")["status"]["nominatedNodeName"], "n2");

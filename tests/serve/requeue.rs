@@ -64,8 +64,8 @@ fn check_shown(sigma: &Sigma, pod: &Value) {
     let at = ring["at"].take();
     assert!(at.as_str().is_some_and(|it| it.len() == 24 && it.ends_with('Z')), "{at}");
     assert!(ring["took_ms"].take().is_u64());
-    let want = json!({"at": null, "namespace": "shop", "pod": "waiting", "uid": pod["metadata"]["uid"],
-        "what": "requeue", "node": null, "cause": "AllocationLimit", "outcome": "written", "why": null, "attempts": 1,
+    let want = json!({"at": null, "resource": "pods", "namespace": "shop", "name": "waiting", "uid": pod["metadata"]["uid"],
+        "write": "requeue", "node": null, "cause": "AllocationLimit", "outcome": "written", "why": null, "attempts": 1,
         "took_ms": null});
     assert_eq!(ring, want);
     assert_eq!(sigma.metric("sigma_actions_total{kind=\"requeue\",outcome=\"written\"}"), 1.0);

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sigma::actions::{
-    Action, ActionKind, ActionKindState, ActionOutcome, Actor, Inquiry, Leadership, Record, WhyOff,
+    ActionKindState, ActionMetrics, ActionOutcome, Actor, Inquiry, Leadership, PendingAction,
+    Record, WhyOff,
 };
 use sigma::k8s::client::{KubeconfigSource, connect};
 use sigma::k8s::decode;
 use sigma::k8s::events::Events;
 use sigma::k8s::lease::LeaseClient;
-use sigma::k8s::writes::PodWrites;
+use sigma::k8s::writes::ObjectWrites;
 use sigma::metrics::Metrics;
-use sigma::model::{Pod, Tick};
+use sigma::model::{ACTION_KINDS, Action, ActionKind, Pod, STEER, Tick};
 use sigma::runtime::Clock;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -36,6 +37,7 @@ pub(crate) struct Stage {
     /// The clock of the election, in milliseconds.
     clock: Arc<AtomicU64>,
     inquiry: Inquiry,
+    kinds: Vec<&'static ActionKind>,
     _dir: tempfile::TempDir,
     runtime: Runtime,
 }
@@ -70,12 +72,13 @@ impl Stage {
         Self::silent(self.api.clone()).on()
     }
 
-    fn on(self) -> Self {
+    /// Asks for its rights, and switches its kinds on.
+    pub(crate) fn on(self) -> Self {
         self.runtime.spawn(self.actor.clone().follow_rights(self.inquiry.clone()));
-        for means in ActionKind::ALL {
+        for &means in &self.kinds {
             self.actor.switch(means, true);
         }
-        wait("it acts", || self.actor.why_off(ActionKind::Steer).is_none());
+        wait("it acts", || self.actor.why_off(&STEER).is_none());
         self
     }
 
@@ -102,6 +105,11 @@ impl Stage {
 
     /// A replica that is switched off and has not asked for its rights.
     pub(crate) fn silent(api: Arc<ApiServer>) -> Self {
+        Self::of_kinds(api, ACTION_KINDS)
+    }
+
+    /// The same with these kinds of action.
+    pub(crate) fn of_kinds(api: Arc<ApiServer>, kinds: &[&'static ActionKind]) -> Self {
         let proxy = Proxy::start(api.port);
         let dir = tempfile::tempdir().expect("a directory");
         let source = KubeconfigSource::Kubeconfig {
@@ -110,7 +118,8 @@ impl Stage {
         };
         let runtime = Runtime::new().expect("a runtime");
         let client = runtime.block_on(connect(&source)).expect("a client");
-        let metrics = Arc::new(Metrics::new().expect("names are unique"));
+        let metrics: Arc<ActionMetrics> =
+            Metrics::new().and_then(|it| it.of()).expect("names are unique");
         let events = runtime.block_on(async { Arc::new(Events::new(client.clone())) });
         let pause = Duration::from_millis(100);
         let inquiry = Inquiry { client: client.clone(), events, metrics: metrics.clone(), pause };
@@ -119,24 +128,26 @@ impl Stage {
         let hand = clock.clone();
         let now = move || Tick(hand.load(Ordering::Relaxed));
         let leadership = Arc::new(Leadership::new(lease, "replica", now));
-        let writes = PodWrites::new(client);
-        let actor = Actor::new(writes, metrics, Clock::start(), Some(leadership.clone()));
+        let writes = ObjectWrites::new(client);
+        let lease = Some(leadership.clone());
+        let actor = Actor::of_kinds(kinds, (writes, metrics), Clock::start(), lease);
         let actor = Arc::new(actor);
-        for means in ActionKind::ALL {
+        for &means in kinds {
             runtime.spawn(actor.clone().run(means));
         }
-        Self { api, proxy, actor, leadership, clock, inquiry, _dir: dir, runtime }
+        let kinds = kinds.to_vec();
+        Self { api, proxy, actor, leadership, clock, inquiry, kinds, _dir: dir, runtime }
     }
 
-    pub(crate) fn state(&self, means: ActionKind) -> ActionKindState {
+    pub(crate) fn state(&self, means: &'static ActionKind) -> ActionKindState {
         self.actor.state().into_iter().find(|it| it.kind == means).expect("all are shown")
     }
 
-    pub(crate) fn why_off(&self, means: ActionKind) -> Option<WhyOff> {
+    pub(crate) fn why_off(&self, means: &'static ActionKind) -> Option<WhyOff> {
         self.actor.why_off(means)
     }
 
-    pub(crate) fn last(&self, means: ActionKind) -> Record {
+    pub(crate) fn last(&self, means: &'static ActionKind) -> Record {
         self.state(means).records.into_iter().next().expect("a record")
     }
 
@@ -165,7 +176,8 @@ impl Stage {
     pub(crate) fn submit(&self, order: Action) -> Receiver<ActionOutcome> {
         let (tell, told) = channel();
         // Whoever waited for it may have given up.
-        self.actor.submit(order.telling(move |outcome| drop(tell.send(outcome.clone()))));
+        let order = PendingAction::from(order);
+        self.actor.submit(order.on_done(move |outcome| drop(tell.send(outcome.clone()))));
         told
     }
 

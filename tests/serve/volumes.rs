@@ -87,7 +87,7 @@ fn a_pod_is_nominated_where_its_volume_is_once_that_is_known() {
     assert_eq!(sigma.metric("sigma_nominator_unplanned_pods{reason=\"volumes\"}"), 1.0);
     let why = explained(&sigma, "late");
     assert_eq!((&why["nodes_left"], &why["cannot_judge"]), (&json!(4), &json!("volumes")));
-    assert_eq!(why["ahead"]["standing"], "volumes");
+    assert_eq!(why["nominate_ahead"]["state"], "volumes");
     site.api.put(WATCHED[1], claim("late", "pv-2"));
     site.api.put(WATCHED[0], volume("pv-2"));
     wait("the other is, too", || nominated(&site, "late").as_deref() == Some("b"));
@@ -113,7 +113,7 @@ fn without_the_right_all_else_is_as_ever() {
     let sigma = site.serve(&[LEASE]);
     wait("who claims nothing is nominated", || nominated(&site, "plain").is_some());
     wait("it is tried", || asked(&site) == 2);
-    assert_eq!(explained(&sigma, "claims")["ahead"]["standing"], "volumes");
+    assert_eq!(explained(&sigma, "claims")["nominate_ahead"]["state"], "volumes");
     wait("it is shown", || sigma.get("/readyz?verbose").body.contains("forbidden: cannot "));
     let page = sigma.get("/readyz?verbose").body;
     assert!(page.contains("[-] watch persistentvolumeclaims: list not complete"), "{page}");

@@ -334,7 +334,7 @@ fn understand(method: &Method, uri: &Uri) -> Option<Asked> {
     let (resource, key) = match parts[..] {
         [resource] => (resource.to_owned(), String::new()),
         ["namespaces", namespace, resource] => (resource.to_owned(), namespace.to_owned()),
-        ["namespaces", namespace, resource @ ("pods" | "leases"), name] => {
+        ["namespaces", namespace, resource @ ("pods" | "leases" | "configmaps"), name] => {
             (resource.into(), format!("{namespace}/{name}"))
         }
         ["namespaces", namespace, "pods", name, sub] => {

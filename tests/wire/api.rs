@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use kube::{Client, Config};
 use serde_json::{Value, json};
-use sigma::k8s::writes::PodWrites;
+use sigma::k8s::writes::ObjectWrites;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -78,11 +78,11 @@ impl Api {
         api
     }
 
-    pub(crate) fn writes(&self) -> Arc<PodWrites> {
+    pub(crate) fn writes(&self) -> Arc<ObjectWrites> {
         let url = format!("http://127.0.0.1:{}", self.port).parse().expect("a valid URL");
         let mut config = Config::new(url);
         config.default_retry = false;
-        Arc::new(PodWrites::new(Client::try_from(config).expect("a plain client needs nothing")))
+        Arc::new(ObjectWrites::new(Client::try_from(config).expect("a plain client needs nothing")))
     }
 
     pub(crate) fn put(&self, name: &str, pod: Stored) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
+use sigma::http::ExtenderMetrics;
 use sigma::http::{ConnLimits, CurrentIdentity, runtime, serve_tls};
-use sigma::metrics::Metrics;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -74,7 +74,7 @@ const TURNS: usize = 16;
 /// Counts decisions, and how many there were before the one on the other connection.
 #[derive(Default)]
 struct Order {
-    metrics: OnceLock<Arc<Metrics>>,
+    metrics: OnceLock<Arc<ExtenderMetrics>>,
     decided: AtomicUsize,
     before_other: OnceLock<usize>,
 }

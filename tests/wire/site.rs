@@ -10,6 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use sigma::engine::Decider;
+use sigma::http::ExtenderMetrics;
 use sigma::http::{BodyLimits, Extender, ExtenderOptions};
 use sigma::k8s::{decode, slim::SlimPod};
 use sigma::metrics::Metrics;
@@ -31,7 +32,7 @@ pub(crate) const OFFLINE: i32 = 3000;
 
 pub(crate) struct Site {
     pub(crate) shared: Arc<SharedState>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<ExtenderMetrics>,
     pub(crate) writer: WriterHandle,
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) app: Arc<Extender>,
@@ -110,7 +111,8 @@ impl Site {
         plan: Arc<Plan>,
         change: impl FnOnce(&mut ExtenderOptions),
     ) -> Self {
-        let metrics = Arc::new(Metrics::new().expect("names are unique"));
+        let registry = Metrics::new().expect("names are unique");
+        let metrics = registry.of().expect("names are unique");
         let ready = Arc::new(AtomicBool::new(true));
         let is_ready = ready.clone();
         let mut options = ExtenderOptions {
@@ -124,8 +126,9 @@ impl Site {
         let decider = options.fast_paths.on_decider(Decider::default());
         let replica = Replica::new(plan, Arc::default(), decider);
         let (shared, writing) = SharedState::of(replica, Clock::start());
-        let (writer, _) = spawn(writing, shared.clone(), metrics.clone());
-        let app = Extender::new(shared.clone(), metrics.clone(), options);
+        let counted = registry.of().expect("names are unique");
+        let (writer, _) = spawn(writing, shared.clone(), counted);
+        let app = Extender::new(shared.clone(), Arc::clone(&metrics), options);
         let site = Self { shared, metrics, writer, ready, app };
         let bad = Node { conditions: Conditions::NOT_READY, ..node("bad1", "metal") };
         let cordoned = Node { conditions: Conditions::CORDONED, ..node("c1", "metal") };

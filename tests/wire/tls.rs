@@ -68,7 +68,7 @@ impl Party {
     }
 
     fn refused(&self, why: &str) -> u64 {
-        self.site.metrics.tls.handshake_failures.with_label_values(&[why]).get()
+        self.site.metrics.handshake_failures.with_label_values(&[why]).get()
     }
 
     async fn wait_refused(&self, why: &str) {

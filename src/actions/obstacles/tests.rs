@@ -32,13 +32,15 @@ fn each_thing_that_is_off_is_named_with_what_turns_it_on() {
     let missing = || WhyOff::RightMissing("patch pods/status".into());
     let off = crate::policy::Steering::OFF;
     type Case<'a> = (crate::policy::Steering, SteeringState, &'a [(SteeringPart, Ground)], &'a str);
-    let cases: [Case<'_>; 12] = [
+    let cases: [Case<'_>; 14] = [
         (on(), fine(), &[], ""),
         (both(), fine(), &[], ""),
         (off, steer(WhyOff::Switch), &[(SteeringPart::Elsewhere, Policy)], "steer class default"),
         (off, fine(), &[(SteeringPart::Elsewhere, Policy)], "`steering` in the policy"),
         (on(), steer(WhyOff::Breaker), &[(SteeringPart::Elsewhere, Breaker)], "/api/v1/actions"),
         (on(), steer(missing()), &[(SteeringPart::Elsewhere, Right)], "deploy/base/rbac"),
+        (on(), steer(WhyOff::Stopped), &[(SteeringPart::Elsewhere, Policy)], "actions.stop"),
+        (on(), requeue(WhyOff::Stopped), &[(SteeringPart::Requeue, Policy)], "actions.stop"),
         (on(), requeue(WhyOff::Switch), &[(SteeringPart::Requeue, Flag)], "--requeue=on"),
         (on(), requeue(missing()), &[(SteeringPart::Requeue, Right)], "patch pods/status"),
         // For pods that are refused anyway no proof is needed.

@@ -4,12 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: WorkQueueLimits = WorkQueueLimits {
+const LIMITS: QueueLimits = QueueLimits {
     max_waiting: 4,
     max_in_flight: 2,
     pace: Rate { tokens: 10, period_ms: 1000, burst: 3 },
     max_attempts: 3,
-    backoff: Backoff { first_ms: 100, most_ms: 1000 },
+    first_pause_ms: 100,
+    most_pause_ms: 1000,
     max_age_ms: 5000,
 };
 
@@ -17,8 +18,8 @@ fn queue() -> WorkQueue<u32> {
     WorkQueue::new(LIMITS, Tick(0))
 }
 
-fn wanted(action: u32, uid: u128, priority: Priority) -> Submission<u32> {
-    Submission { action, uid: PodUid(uid), priority, lasting: false }
+fn wanted(action: u32, key: u128, priority: Priority) -> Submission<u32> {
+    Submission { action, key: ObjectKey(key), priority, must_complete: false }
 }
 
 /// Starts what can be started.
@@ -133,13 +134,13 @@ fn what_must_be_done_is_neither_turned_away_nor_given_up() {
     let mut queue = queue();
     let closed = queue.submit(wanted(1, 1, 0), false, Tick(0));
     assert!(matches!(closed, Submitted::Closed(job) if job.action == 1));
-    queue.submit(Submission { lasting: true, ..wanted(2, 2, 0) }, false, Tick(0));
+    queue.submit(Submission { must_complete: true, ..wanted(2, 2, 0) }, false, Tick(0));
     assert_eq!(queue.next(Tick(1_000_000), false), Next::Idle);
     let mut now = 1_000_000;
     for _ in 0..10 {
         let job = start_all(&mut queue, now).remove(0);
         assert_eq!(queue.finish(job, Verdict::Again(0), Tick(now)), Finished::No);
-        now += LIMITS.backoff.most_ms;
+        now += LIMITS.most_pause_ms;
     }
     // Who takes its place takes that over.
     queue.submit(wanted(3, 2, 0), true, Tick(now));
@@ -160,7 +161,7 @@ fn what_must_be_done_is_neither_turned_away_nor_given_up() {
 
 #[derive(Clone, Debug)]
 enum QueueStep {
-    Submit { uid: u128, priority: Priority, lasting: bool, open: bool },
+    Submit { key: u128, priority: Priority, must_complete: bool, open: bool },
     Next { open: bool },
     Finish { which: usize, again: Option<u64> },
     Pause(u64),
@@ -170,8 +171,8 @@ enum QueueStep {
 fn step() -> impl Strategy<Value = QueueStep> {
     let submit = (0..6_u128, -1..3_i32, prop::bool::weighted(0.2), prop::bool::weighted(0.8));
     prop_oneof![
-        4 => submit.prop_map(|(uid, priority, lasting, open)| {
-            QueueStep::Submit { uid, priority, lasting, open }
+        4 => submit.prop_map(|(key, priority, must_complete, open)| {
+            QueueStep::Submit { key, priority, must_complete, open }
         }),
         6 => prop::bool::weighted(0.8).prop_map(|open| QueueStep::Next { open }),
         3 => (0..2_usize, prop::option::of(0..2000_u64))
@@ -200,14 +201,14 @@ impl Watched {
     fn next(&mut self, open: bool) {
         match self.queue.next(Tick(self.now), open) {
             Next::Start(job) => {
-                assert!(open && self.in_flight.iter().all(|it| it.uid != job.uid), "{job:?}");
-                assert!(job.lasting || job.attempts <= LIMITS.max_attempts);
-                assert!(job.lasting || self.now < job.since.0 + LIMITS.max_age_ms);
+                assert!(open && self.in_flight.iter().all(|it| it.key != job.key), "{job:?}");
+                assert!(job.must_complete || job.attempts <= LIMITS.max_attempts);
+                assert!(job.must_complete || self.now < job.since.0 + LIMITS.max_age_ms);
                 self.num_started += 1;
                 self.in_flight.push(job);
             }
             Next::Expired(job) => {
-                assert!(!job.lasting && self.now >= job.since.0 + LIMITS.max_age_ms);
+                assert!(!job.must_complete && self.now >= job.since.0 + LIMITS.max_age_ms);
                 self.leaves(&job);
             }
             Next::At(at) => assert!(at.0 > self.now, "no busy waiting"),
@@ -217,16 +218,17 @@ impl Watched {
 
     fn take(&mut self, step: QueueStep) {
         match step {
-            QueueStep::Submit { uid, priority, lasting, open } => {
+            QueueStep::Submit { key, priority, must_complete, open } => {
                 self.num_submitted += 1;
-                self.inside.insert(self.num_submitted, lasting);
-                let wanted = Submission { lasting, ..wanted(self.num_submitted, uid, priority) };
+                self.inside.insert(self.num_submitted, must_complete);
+                let wanted =
+                    Submission { must_complete, ..wanted(self.num_submitted, key, priority) };
                 match self.queue.submit(wanted, open, Tick(self.now)) {
                     Submitted::No => {}
                     Submitted::Replaced(job) => self.leaves(&job),
                     Submitted::Full(job) => self.leaves(&job),
                     Submitted::Closed(job) => {
-                        assert!(!open && !job.lasting);
+                        assert!(!open && !job.must_complete);
                         self.leaves(&job);
                     }
                 }
@@ -238,7 +240,7 @@ impl Watched {
                 match self.queue.finish(job, verdict, Tick(self.now)) {
                     Finished::No => assert!(again.is_some()),
                     Finished::Over(job) => {
-                        assert!(!job.lasting || again.is_none(), "{job:?} is given up");
+                        assert!(!job.must_complete || again.is_none(), "{job:?} is given up");
                         self.leaves(&job);
                     }
                     Finished::Replaced(job) => self.leaves(&job),
@@ -275,4 +277,23 @@ proptest! {
         }
         prop_assert!(it.inside.is_empty(), "{:?}", it.inside);
     }
+}
+
+#[test]
+fn what_waits_is_taken_in_order_and_leaves_nothing_behind() {
+    let mut queue = queue();
+    let must = |it: Submission<u32>| Submission { must_complete: true, ..it };
+    for (action, key) in [(1, 1), (2, 2), (3, 3)] {
+        queue.submit(must(wanted(action, key, 0)), true, Tick(0));
+    }
+    let in_flight = start_all(&mut queue, 0);
+    assert_eq!(actions(&in_flight), [1, 2], "these are beyond recall");
+    queue.submit(wanted(4, 4, 9), true, Tick(0));
+    assert_eq!(actions(&queue.take_waiting()), [3, 4]);
+    assert_eq!((queue.num_waiting(), queue.num_in_flight()), (0, 2));
+    assert_eq!(queue.next(Tick(1_000_000), true), Next::Idle);
+    for job in in_flight {
+        assert!(matches!(queue.finish(job, Verdict::Over, Tick(1)), Finished::Over(_)));
+    }
+    assert_eq!(queue.num_in_flight(), 0);
 }

@@ -12,16 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::HoldLimits;
 use crate::engine::{Decider, UnschedulableLimits, View};
-use crate::http::{
-    self, AdminSources, Check, ConnLimits, ExtenderOptions, FastPaths, PolicyOnDisk, PolicyOrigin,
-};
+use crate::http::{self, Check, ConnLimits, ExtenderOptions, FastPaths, ProcessState};
 use crate::k8s::{self, WatchHealth};
 use crate::metrics::Metrics;
 use crate::model::{Change, Kind, Pod, PodUid};
 use crate::policy::Plan;
 use crate::replica::Replica;
-use crate::runtime::{self, Clock, SharedState, WriterHandle};
-use crate::serve::background_runtime;
+use crate::runtime::{self, Clock, SharedState, WriterHandle, WriterMetrics};
+use crate::serve::{background_runtime, metrics};
 use crate::sim::Cluster;
 
 /// Longest wait until a change that was sent is visible. Reaching it is a bug or a machine that
@@ -58,17 +56,17 @@ impl LoopbackExtender {
     ) -> anyhow::Result<Self> {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
-        let metrics = Arc::new(Metrics::new().context("cannot register the metrics")?);
+        let metrics = metrics().context("cannot register the metrics")?;
         let decider = fast_paths.on_decider(timeless_decider());
         let replica = Replica::new(plan, Arc::default(), decider);
         let (shared, writing) = SharedState::of(replica, Clock::start());
         let background = background_runtime().context("cannot start a runtime")?;
         let (writer, _task) = {
             let _in_it = background.enter();
-            runtime::spawn(writing, shared.clone(), metrics.clone())
+            runtime::spawn(writing, shared.clone(), metrics.of()?)
         };
         let (stop, stopped) = oneshot::channel();
-        let (served, counted) = (shared.clone(), metrics.clone());
+        let (served, counted) = (shared.clone(), metrics.of()?);
         let thread = std::thread::Builder::new().name("extender".to_owned());
         let runtime = http::runtime().context("cannot start a runtime")?;
         let thread = thread.spawn(move || {
@@ -118,7 +116,8 @@ impl LoopbackExtender {
     /// From now on follows the pods of an API server, by a watch as `sigma serve` has it. Returns when
     /// its list was applied; what changes after that came as an event.
     pub(in crate::cli) fn watch_pods(&self, server: SocketAddr) -> anyhow::Result<()> {
-        let before = self.metrics.changes.get();
+        let counted = self.metrics.of::<WriterMetrics>()?;
+        let before = counted.changes.get();
         let health = Arc::new(WatchHealth::default());
         let url = format!("http://{server}").parse().context("an address is no URL")?;
         let _in_it = self.background.enter();
@@ -127,7 +126,7 @@ impl LoopbackExtender {
         self.wait("the list of pods", |_| {
             let pods = health.kind(Kind::PODS);
             // Beside the objects, a list has a beginning and an end.
-            pods.listed && self.metrics.changes.get() >= before + pods.num_objects + 2
+            pods.listed && counted.changes.get() >= before + pods.num_objects + 2
         })?;
         Ok(())
     }
@@ -149,19 +148,12 @@ impl LoopbackExtender {
         let _in_it = self.background.enter();
         let listener =
             tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
-        let sources = AdminSources {
-            checks: Arc::new(|| {
-                let detail = "a cluster from a seed".to_owned();
-                vec![Check { name: "demo".to_owned(), ok: true, failing: false, detail }]
-            }),
-            policy_on_disk: Arc::new(PolicyOnDisk::default),
-            policy_origin: Arc::new(PolicyOrigin::default),
-            acts: Arc::new(Vec::new),
-            lease: Arc::new(|| None),
-            ahead: Arc::new(|_, _, _| None),
-            obstacles: Arc::new(|_, _, _| Vec::new()),
+        let admin = http::Admin {
+            shared: self.shared.clone(),
+            metrics: self.metrics.clone(),
+            process: Arc::new(DemoState),
+            acting: None,
         };
-        let admin = http::Admin::new(self.shared.clone(), self.metrics.clone(), sources);
         // Ends with the runtime.
         self.background.spawn(admin.serve(listener, std::future::pending()));
         Ok(addr)
@@ -209,6 +201,16 @@ impl LoopbackExtender {
             Ok(ended) => ended,
             Err(_) => bail!("the extender's thread panicked"),
         }
+    }
+}
+
+/// What the admin listener says of a process without a cluster.
+struct DemoState;
+
+impl ProcessState for DemoState {
+    fn checks(&self) -> Vec<Check> {
+        let detail = "a cluster from a seed".to_owned();
+        vec![Check { name: "demo".to_owned(), ok: true, failing: false, detail }]
     }
 }
 

@@ -1,6 +1,6 @@
 //! Amounts as people read them, in a unit in which sums add up.
 
-use serde_json::Value;
+use crate::http::admin::{AmountsView, ExplainedNodeView, LimitScope, LimitView};
 
 /// A unit: its name, how many of the amount's own units it is, and how many decimals are shown.
 type Unit = (&'static str, i128, u32);
@@ -27,13 +27,17 @@ fn resource(key: &str) -> (&str, &'static [Unit]) {
     }
 }
 
-/// An exceeded limit: who takes what, the sum, and the limit.
-pub(super) fn limit(it: &Value) -> String {
-    let of = |key: &str| it[key].as_i64().unwrap_or(0);
-    let (name, units) = resource(it["resource"].as_str().unwrap_or("-"));
-    let parts = ["asked", "requested", "held", "nominated"].map(|key| (key, of(key)));
+/// An exceeded limit: the amounts, their sum, and the limit.
+pub(super) fn limit(it: &LimitView) -> String {
+    let (name, units) = resource(&it.resource);
+    let parts = [
+        ("asked", it.asked),
+        ("requested", it.requested),
+        ("held", it.held),
+        ("nominated", it.nominated),
+    ];
     let sum: i128 = parts.iter().map(|(_, part)| i128::from(*part)).sum();
-    let limit = i128::from(of("limit"));
+    let limit = i128::from(it.limit);
     let adds_up = |unit: &&Unit| {
         let rounded: i128 = parts.iter().map(|(_, part)| rounded((*part).into(), **unit)).sum();
         // A share of a core is a number that somebody wrote, so it is shown as written.
@@ -49,32 +53,35 @@ pub(super) fn limit(it: &Value) -> String {
     let shown = parts.iter().filter(|(key, part)| *part != 0 || *key == "asked");
     let shown: Vec<String> =
         shown.map(|(key, part)| format!("{} {key}", text((*part).into()))).collect();
-    let mut out = match (it["scope"].as_str(), it["of"].as_str()) {
-        (Some("pool"), Some(pool)) => format!("{name} in pool {pool}: "),
-        (Some("domain"), Some(domain)) => format!("{name} in {domain}: "),
+    let mut out = match (it.scope, &it.of) {
+        (LimitScope::Pool, Some(pool)) => format!("{name} in pool {pool}: "),
+        (LimitScope::Domain, Some(domain)) => format!("{name} in {domain}: "),
         _ => format!("{name}: "),
     };
     let (sum, limit) = (text(sum), text(limit));
     out += &format!("{} = {sum}{} > limit {limit}", shown.join(" + "), unit.0);
-    if let (Some(share), Some(whole)) = (it["share_pct"].as_f64(), it["share_of"].as_i64()) {
+    if let (Some(share), Some(whole)) = (it.share_pct, it.share_of) {
         out += &format!(" ({share} % of {})", text(whole.into()));
     }
     out
 }
 
-/// What is taken of what a node has: placed pods, holds and nominations.
-pub(super) fn taken(node: &Value, key: &str) -> String {
+/// What is in use of a node: placed pods, holds and nominations.
+pub(super) fn taken(
+    key: &str,
+    it: &ExplainedNodeView,
+    amount: impl Fn(&AmountsView) -> i64,
+) -> String {
     let (name, units) = resource(key);
     let unit = units.first().copied().unwrap_or(COUNT[0]);
-    let of = |part: &str| node[part][key].as_i64().unwrap_or(0);
-    let text = |amount: i64| decimal(rounded(amount.into(), unit), unit.2);
-    let mut out = format!("{name} {}", text(of("requested")));
-    for part in ["held", "nominated"] {
-        if of(part) != 0 {
-            out += &format!(" + {} {part}", text(of(part)));
+    let text = |part: &AmountsView| decimal(rounded(amount(part).into(), unit), unit.2);
+    let mut out = format!("{name} {}", text(&it.node.requested));
+    for (part, of) in [("held", &it.held), ("nominated", &it.nominated)] {
+        if amount(of) != 0 {
+            out += &format!(" + {} {part}", text(of));
         }
     }
-    out + &format!(" of {}{}", text(of("allocatable")), unit.0)
+    out + &format!(" of {}{}", text(&it.node.allocatable), unit.0)
 }
 
 /// In the last shown decimal of the unit, to the nearest.
@@ -98,9 +105,8 @@ fn decimal(amount: i128, decimals: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::http::admin::NodeView;
 
     #[test]
     fn sums_add_up_in_the_coarsest_unit_in_which_they_do() {
@@ -153,32 +159,80 @@ mod tests {
                  18446744073709551615 > limit 8",
             ),
         ] {
-            let it = json!({"resource": resource, "scope": "node", "asked": asked,
-                "requested": requested, "held": held, "nominated": nominated, "limit": limit});
+            let it = LimitView {
+                resource: resource.to_owned(),
+                asked,
+                requested,
+                held,
+                nominated,
+                limit,
+                ..none()
+            };
             assert_eq!(super::limit(&it), want);
+        }
+    }
+
+    /// A limit of a node, of nothing.
+    fn none() -> LimitView {
+        LimitView {
+            resource: "pods".to_owned(),
+            scope: LimitScope::Node,
+            of: None,
+            asked: 1,
+            requested: 2,
+            held: 0,
+            nominated: 0,
+            limit: 2,
+            share_pct: None,
+            share_of: None,
         }
     }
 
     #[test]
     fn a_limit_says_what_it_is_of() {
-        let cpu = json!({"resource": "cpu_milli", "scope": "node", "of": null, "asked": 6000,
-            "requested": 24_000, "limit": 28_800, "share_pct": 90.0, "share_of": 32_000});
+        let share = (Some(90.0), Some(32_000));
+        let cpu = LimitView {
+            resource: "cpu_milli".to_owned(),
+            asked: 6000,
+            requested: 24_000,
+            limit: 28_800,
+            share_pct: share.0,
+            share_of: share.1,
+            ..none()
+        };
         assert!(limit(&cpu).ends_with("= 30.0 > limit 28.8 (90 % of 32.0)"), "{}", limit(&cpu));
-        let pods = json!({"resource": "pods", "scope": "pool", "of": "eci", "asked": 1,
-            "requested": 2, "limit": 2});
+        let pods = LimitView { scope: LimitScope::Pool, of: Some("eci".to_owned()), ..none() };
         assert_eq!(limit(&pods), "pods in pool eci: 1 asked + 2 requested = 3 > limit 2");
-        let zone = json!({"resource": "replicas", "scope": "domain", "of": "zone=a", "asked": 1,
-            "requested": 2, "held": 1, "limit": 3, "share_pct": 33.3, "share_of": 7});
+        let zone = LimitView {
+            resource: "replicas".to_owned(),
+            scope: LimitScope::Domain,
+            of: Some("zone=a".to_owned()),
+            held: 1,
+            limit: 3,
+            share_pct: Some(33.3),
+            share_of: Some(7),
+            ..none()
+        };
         let want = "replicas in zone=a: 1 asked + 2 requested + 1 held = 4 > limit 3 (33.3 % of 7)";
         assert_eq!(limit(&zone), want);
     }
 
     #[test]
     fn what_is_held_and_nominated_is_shown_where_there_is_any() {
-        let node = json!({"requested": {"cpu_milli": 1500}, "allocatable": {"cpu_milli": 4000}});
-        assert_eq!(taken(&node, "cpu_milli"), "cpu 1.5 of 4.0");
-        let node = json!({"requested": {"cpu_milli": 1500}, "held": {"cpu_milli": 500},
-            "nominated": {"cpu_milli": 1000}, "allocatable": {"cpu_milli": 4000}});
-        assert_eq!(taken(&node, "cpu_milli"), "cpu 1.5 + 0.5 held + 1.0 nominated of 4.0");
+        let cpu = |cpu_milli| AmountsView { cpu_milli, ..AmountsView::default() };
+        let node = |held, nominated| ExplainedNodeView {
+            node: NodeView {
+                name: "n".to_owned(),
+                pool: None,
+                zone: None,
+                requested: cpu(1500),
+                allocatable: cpu(4000),
+            },
+            held: cpu(held),
+            nominated: cpu(nominated),
+        };
+        let shown = |node: &ExplainedNodeView| taken("cpu_milli", node, |it| it.cpu_milli);
+        assert_eq!(shown(&node(0, 0)), "cpu 1.5 of 4.0");
+        assert_eq!(shown(&node(500, 1000)), "cpu 1.5 + 0.5 held + 1.0 nominated of 4.0");
     }
 }

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::{ConstraintKind, SteerOutcome};
@@ -44,33 +44,50 @@ fn a_pod_has_one_namespace() {
     }
 }
 
+/// The page without anything, and these fields in place of its own.
+fn with(fields: &Value) -> Value {
+    let mut page = serde_json::to_value(ExplainView::default()).expect("a page");
+    for (key, value) in fields.as_object().into_iter().flatten() {
+        assert!(page.get(key).is_some(), "a page has no field {key}");
+        page[key] = value.clone();
+    }
+    page
+}
+
+/// What a person reads of a page.
+fn shown(page: &Value) -> String {
+    super::shown(&serde_json::from_value(page.clone()).expect("a page"))
+}
+
 /// A pending pod with something of everything.
 fn answer() -> Value {
     let gi = 1_i64 << 30;
     let node = json!({"name": "n-1", "pool": "ecs", "zone": null,
-        "requested": {"cpu_milli": 1500, "memory_bytes": gi},
-        "held": {"cpu_milli": 500, "memory_bytes": 0}, "nominated": {"cpu_milli": 0},
-        "allocatable": {"cpu_milli": 4000, "memory_bytes": 8 * gi}});
-    json!({"namespace": "shop", "pod": "cart", "state": "pending", "node": null,
-        "class": "online", "claimed_more": false, "told": "sigma: x", "held": false,
+        "requested": {"cpu_milli": 1500, "memory_bytes": gi, "pods": 1},
+        "held": {"cpu_milli": 500, "memory_bytes": 0, "pods": 0},
+        "nominated": {"cpu_milli": 0, "memory_bytes": 0, "pods": 0},
+        "allocatable": {"cpu_milli": 4000, "memory_bytes": 8 * gi, "pods": 110}});
+    with(&json!({"namespace": "shop", "pod": "cart", "state": "pending", "node": null,
+        "class": "online", "exceeds_grant": false, "reported": "sigma: x", "held": false,
         "nominated": {"node": "n-7", "by": "preemption", "victims": 2},
         "steer": {"cause": "better", "target": "n-9", "lead_pct": 12.5, "outcome": null,
-            "rounds": 1, "written_ms": 4, "accepted_ms": null, "bound_ms": null},
-        "ahead": {"standing": "volumes", "target": null},
+            "requeue": false, "rounds": 1, "began_ms_ago": 9, "written_ms": 4, "accepted_ms": null,
+            "bound_ms": null},
+        "nominate_ahead": {"state": "volumes", "target": null},
         "nodes_kept": 3, "nodes_considered": 6, "nodes_left": 0, "cannot_judge": null,
         "constraints": [{"constraint": "nodeAffinity", "nodes": 2},
             {"constraint": "hostPort", "nodes": 1}],
         "pools": ["ecs", "eci"],
-        "refused": [
-            {"reason": "PoolClosed", "nodes": 2, "example": node, "limits": [], "taint": null},
-            {"reason": "Tainted", "nodes": 1, "example": node, "limits": [],
+        "rejections": [
+            {"reason": "PoolClosed", "text": "sigma: x", "nodes": 2, "example": node, "limits": [], "taint": null},
+            {"reason": "Tainted", "text": "sigma: x", "nodes": 1, "example": node, "limits": [],
                 "taint": "gpu=yes:NoSchedule"},
-            {"reason": "AllocationLimit", "nodes": 1, "example": node, "taint": null,
+            {"reason": "AllocationLimit", "text": "sigma: x", "nodes": 1, "example": node, "taint": null,
                 "limits": [{"resource": "cpu_milli", "scope": "node", "of": null, "asked": 2000,
                     "requested": 1500, "held": 500, "nominated": 0, "limit": 3600,
                     "share_pct": 90.0, "share_of": 4000}]}],
         "best": [{"node": node, "score": 10,
-            "points": [{"rule": "binPack", "weight": 10, "points": 375}]}]})
+            "points": [{"rule": "binPack", "weight": 10, "points": 375}]}]}))
 }
 
 const SHOWN: &str = "\
@@ -110,8 +127,8 @@ fn an_answer_is_shown_to_a_person() {
     assert!(shown(&unknown).contains(
         "required constraints leave at most 0 of these (only kube-scheduler judges volumes)"
     ));
-    let placed = json!({"namespace": "shop", "pod": "cart", "state": "placed", "node": "n-1",
-        "class": "online"});
+    let placed = with(&json!({"namespace": "shop", "pod": "cart", "state": "placed",
+        "node": "n-1", "class": "online"}));
     assert_eq!(shown(&placed), "shop/cart: placed on n-1, class online\n");
 }
 
@@ -145,8 +162,8 @@ fn a_nomination_says_whose_it_is_and_what_the_pod_waits_for() {
         ("sigma", 0, Value::Null, "nominated to n-7 by sigma\n"),
         ("sigma", 0, json!("n-7"), "nominated ahead to n-7\n"),
     ] {
-        let answer = json!({"nominated": {"node": "n-7", "by": by, "victims": victims},
-            "ahead": {"standing": "target", "target": ahead}});
+        let answer = with(&json!({"nominated": {"node": "n-7", "by": by, "victims": victims},
+            "nominate_ahead": {"state": "target", "target": ahead}}));
         let text = shown(&answer);
         assert!(text.contains(want), "{want:?} in {text}");
         assert_eq!(text.matches("n-7").count(), 1, "{text}");
@@ -159,8 +176,18 @@ fn fill(it: &mut Value, text: &str, number: i64) {
         Value::Object(fields) => {
             for (key, value) in fields {
                 match key.as_str() {
-                    "reason" | "by" | "resource" | "scope" | "state" => {}
-                    "told" | "standing" | "cannot_judge" | "outcome" | "of" => *value = text.into(),
+                    "reason" | "by" | "resource" | "scope" | "part" => {}
+                    "state" if matches!(value.as_str(), Some("pending" | "placed")) => {}
+                    "reported" | "cannot_judge" | "outcome" | "of" => *value = text.into(),
+                    // Counts and times; every other number is an amount.
+                    "nodes" | "score" | "weight" | "points" | "rounds" | "victims"
+                    | "nodes_kept" | "nodes_considered" | "nodes_left" | "written_ms"
+                    | "began_ms_ago"
+                        if value.is_number() =>
+                    {
+                        *value =
+                            u32::try_from(number.unsigned_abs() >> 32).expect("32 bits").into();
+                    }
                     _ => fill(value, text, number),
                 }
             }
@@ -201,13 +228,13 @@ fn every_text_there_is_fits() {
     texts.extend(ConstraintKind::ALL.into_iter().map(ConstraintKind::name));
     texts.extend(SteerOutcome::ALL.into_iter().map(SteerOutcome::name));
     for text in texts {
-        for key in ["told", "cannot_judge", "by"] {
+        for key in ["reported", "cannot_judge"] {
             let mut it = answer();
             it[key] = text.into();
-            it["refused"][0]["reason"] = text.into();
+            it["rejections"][0]["reason"] = text.into();
             it["constraints"][0]["constraint"] = text.into();
             it["steer"]["outcome"] = text.into();
-            it["ahead"]["standing"] = text.into();
+            it["nominate_ahead"]["state"] = text.into();
             assert!(is_narrow(&it), "{}", shown(&it));
         }
     }

@@ -21,13 +21,21 @@ classes:
 - {name: default, pools: [ecs]}
 ";
 
+struct Unready;
+
+impl ProcessState for Unready {
+    fn checks(&self) -> Vec<Check> {
+        vec![Check { name: "x".into(), ok: false, failing: true, detail: "y".into() }]
+    }
+}
+
 async fn admin() -> Router {
     let compiled = compile("test.yaml", POLICY.as_bytes());
     let plan = compiled.map(|it| it.plan).unwrap_or_else(|faults| unreachable!("{faults:?}"));
     let replica = Replica::new(plan, Arc::default(), Decider::default());
     let (shared, writing) = SharedState::of(replica, Clock::start());
-    let metrics = Arc::new(Metrics::new().unwrap_or_else(|error| unreachable!("{error}")));
-    let (writer, _) = spawn(writing, shared.clone(), metrics.clone());
+    let metrics = Arc::new(Metrics::new().expect("names are unique"));
+    let (writer, _) = spawn(writing, shared.clone(), metrics.of().expect("names are unique"));
     let mut changes: Vec<Change> = Kind::REQUIRED.into_iter().map(Change::RelistBegin).collect();
     let one = node("n-1", &[("node.kubernetes.io/instance-type", "ecs.g7")]);
     changes.push(Change::NodeSeen(Box::new(one)));
@@ -42,18 +50,7 @@ async fn admin() -> Router {
     while !shared.synced() {
         tokio::task::yield_now().await;
     }
-    let sources = AdminSources {
-        checks: Arc::new(|| {
-            vec![Check { name: "x".into(), ok: false, failing: true, detail: "y".into() }]
-        }),
-        policy_on_disk: Arc::new(PolicyOnDisk::default),
-        policy_origin: Arc::new(PolicyOrigin::default),
-        acts: Arc::new(Vec::new),
-        lease: Arc::new(|| None),
-        ahead: Arc::new(|_, _, _| None),
-        obstacles: Arc::new(|_, _, _| Vec::new()),
-    };
-    Admin::new(shared, metrics, sources).router()
+    Admin { shared, metrics, process: Arc::new(Unready), acting: None }.router()
 }
 
 async fn get_text(router: &Router, path: &str) -> (StatusCode, String) {
@@ -105,13 +102,13 @@ async fn explain_names_the_reason_with_numbers() {
     let router = admin().await;
     let why = get_json(&router, "/api/v1/explain?namespace=default&pod=waiting").await;
     assert_eq!((why["state"].as_str(), why["nodes_kept"].as_u64()), (Some("pending"), Some(0)));
-    assert_eq!(why["refused"][0]["reason"], "AllocationLimit");
-    assert_eq!(why["refused"][0]["example"]["allocatable"]["cpu_milli"], 10_000);
+    assert_eq!(why["rejections"][0]["reason"], "AllocationLimit");
+    assert_eq!(why["rejections"][0]["example"]["allocatable"]["cpu_milli"], 10_000);
     let limit = serde_json::json!({"resource": "cpu_milli", "scope": "node", "of": null,
         "asked": 4000, "requested": 2000, "held": 0, "nominated": 0, "limit": 5000,
         "share_pct": 50.0, "share_of": 10_000});
-    assert_eq!(why["refused"][0]["limits"], serde_json::json!([limit]));
-    assert_eq!(why["refused"][0]["example"]["held"]["cpu_milli"], 0);
+    assert_eq!(why["rejections"][0]["limits"], serde_json::json!([limit]));
+    assert_eq!(why["rejections"][0]["example"]["held"]["cpu_milli"], 0);
     assert_eq!((&why["pools"], &why["nominated"]), (&serde_json::json!(["ecs"]), &Value::Null));
     let placed = get_json(&router, "/api/v1/explain?namespace=default&pod=placed").await;
     assert_eq!((placed["state"].as_str(), placed["node"].as_str()), (Some("placed"), Some("n-1")));

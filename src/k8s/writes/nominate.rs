@@ -18,9 +18,10 @@ use tokio::time::timeout;
 use crate::k8s::client::FIELD_MANAGER;
 use crate::k8s::list_watch::WatchFailure;
 use crate::k8s::slim::SlimPod;
+use crate::model::REQUEUE_ANNOTATION;
 
 use super::{
-    PodRef, PodWrites, REQUEUE_ANNOTATION, WRITE_TIMEOUT, WriteOutcome, path, refused, unreadable,
+    ObjectWrites, PodRef, WRITE_TIMEOUT, WriteOutcome, WriteRequest, path, refused, unreadable,
 };
 
 /// Attempts to take a nomination back while others write to the same pod.
@@ -35,7 +36,7 @@ pub struct Wake<'a> {
     pub annotated: bool,
 }
 
-impl PodWrites {
+impl ObjectWrites {
     /// Nominates a node for the pod, which has no nomination, and wakes it, in one write. If the pod has
     /// this very nomination from us already, it is only woken.
     pub async fn nominate(&self, pod: PodRef<'_>, node: &str, wake: Wake<'_>) -> WriteOutcome {
@@ -108,9 +109,14 @@ impl PodWrites {
     }
 
     async fn patch_status(&self, pod: PodRef<'_>, patch: &Value) -> Result<(), WatchFailure> {
-        let uri = format!("{}/status", path(pod));
-        let content_type = "application/json-patch+json";
-        self.send(Method::PATCH, &uri, content_type, patch, "patch pods/status").await.map(drop)
+        let request = WriteRequest {
+            method: Method::PATCH,
+            uri: format!("{}/status", path(pod)),
+            content_type: "application/json-patch+json",
+            body: patch.clone(),
+            what: "patch pods/status".to_owned(),
+        };
+        self.send(request).await.map(drop)
     }
 
     /// Writes behind the fences. An error: the pod is the one that is meant and has no node, and still

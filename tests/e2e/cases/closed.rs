@@ -63,7 +63,7 @@ impl Pair {
         let path = format!("/api/v1/explain?namespace={namespace}&pod={name}");
         let explained = self.sigma.page(&path).await?;
         ensure!(explained["nodes_kept"] == 0, "some node takes the pod: {explained}");
-        Ok(explained["refused"].as_array().map_or(0, Vec::len))
+        Ok(explained["rejections"].as_array().map_or(0, Vec::len))
     }
 
     /// Waits until all its pods are bound; the slowest one's time since `from`.

@@ -109,7 +109,7 @@ async fn nominations(sigma: &Sigma, seen: &BTreeSet<String>) -> Result<(usize, V
     let means = sigma.page("/api/v1/actions").await?;
     let means = means.as_array().context("a list")?;
     let actions = means.iter().flat_map(|it| it["actions"].as_array().into_iter().flatten());
-    let nodes = actions.filter(|it| it["what"] == "nominate").filter_map(|it| it["node"].as_str());
+    let nodes = actions.filter(|it| it["write"] == "nominate").filter_map(|it| it["node"].as_str());
     let nodes: Vec<&str> = nodes.collect();
     let all = nodes.iter().copied().chain(seen.iter().map(String::as_str));
     let without = all.filter(|it| !has_it(it)).map(str::to_owned);

@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use kube::Client;
 use serde_json::{Value, json};
-use sigma::actions::{Action, ActionKind, ActionOutcome, Actor, Inquiry, Leadership};
+use sigma::actions::{ActionOutcome, Actor, Inquiry, Leadership, PendingAction};
 use sigma::k8s::client::{KubeconfigSource, connect};
 use sigma::k8s::decode;
 use sigma::k8s::events::Events;
 use sigma::k8s::lease::LeaseClient;
-use sigma::k8s::writes::PodWrites;
+use sigma::k8s::writes::ObjectWrites;
 use sigma::metrics::Metrics;
+use sigma::model::{Action, STEER};
 use sigma::runtime::Clock;
 use tokio::sync::oneshot;
 
@@ -54,7 +55,7 @@ impl Candidate {
 }
 
 fn inquiry(client: &Client) -> Result<Inquiry> {
-    let (events, metrics) = (Arc::new(Events::new(client.clone())), Arc::new(Metrics::new()?));
+    let (events, metrics) = (Arc::new(Events::new(client.clone())), Metrics::new()?.of()?);
     Ok(Inquiry { client: client.clone(), events, metrics, pause: Duration::from_millis(500) })
 }
 
@@ -125,22 +126,22 @@ async fn election(api: &Api, client: &Client) -> Result<String> {
 
 async fn steer(api: &Api, client: &Client) -> Result<String> {
     let inquiry = inquiry(client)?;
-    let writes = PodWrites::new(client.clone());
+    let writes = ObjectWrites::new(client.clone());
     let actor = Actor::new(writes, inquiry.metrics.clone(), Clock::start(), None);
     let actor = Arc::new(actor);
-    actor.switch(ActionKind::Steer, true);
+    actor.switch(&STEER, true);
     tokio::spawn(actor.clone().follow_rights(inquiry));
-    tokio::spawn(actor.clone().run(ActionKind::Steer));
-    let look = async || Ok((actor.room(ActionKind::Steer) > 0).then_some(()));
+    tokio::spawn(actor.clone().run(&STEER));
+    let look = async || Ok((actor.room(&STEER) > 0).then_some(()));
     let acts = async || until("it acts", SOON, look).await;
     acts().await?;
     let order = async |name: &str| {
         let shape = PodShape { namespace: "plain", ..PodShape::PLAIN };
         let made = api.post("/api/v1/namespaces/plain/pods", &pod(name, &shape)).await?;
-        let subject = Arc::new(decode::pod(&serde_json::from_value(made)?)?);
+        let subject = decode::pod(&serde_json::from_value(made)?)?;
         let (tell, told) = oneshot::channel();
-        let order = Action::nominate(ActionKind::Steer, subject, "n1", "home");
-        actor.submit(order.telling(move |outcome| drop(tell.send(outcome.clone()))));
+        let order = PendingAction::from(Action::nominate(&STEER, &subject, "n1", "home"));
+        actor.submit(order.on_done(move |outcome| drop(tell.send(outcome.clone()))));
         Ok::<_, anyhow::Error>(tokio::time::timeout(SOON, told).await??)
     };
     let outcome = order("before").await?;
@@ -151,7 +152,7 @@ async fn steer(api: &Api, client: &Client) -> Result<String> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let outcome = order("without").await?;
     ensure!(matches!(outcome, ActionOutcome::Forbidden(_)), "{outcome:?}");
-    let look = async || Ok((actor.room(ActionKind::Steer) == 0).then_some(()));
+    let look = async || Ok((actor.room(&STEER) == 0).then_some(()));
     until("it is off", SOON, look).await?;
     let refused = order("refused").await?;
     ensure!(refused == ActionOutcome::Off, "{refused:?}");

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sigma::k8s::client::{KubeconfigSource, connect};
-use sigma::k8s::writes::{PodRef, PodWrites, Wake, WriteOutcome};
+use sigma::k8s::writes::{ObjectWrites, PodRef, Wake, WriteOutcome};
 
 use super::Facts;
 use crate::harness::api::Api;
@@ -14,14 +14,19 @@ use crate::harness::objects::{PodShape, pod};
 /// A pod of the API server's.
 struct Subject {
     api: Api,
-    writes: PodWrites,
+    writes: ObjectWrites,
     name: &'static str,
     uid: String,
     num_rings: usize,
 }
 
 impl Subject {
-    async fn new(api: &Api, writes: &PodWrites, name: &'static str, notes: Value) -> Result<Self> {
+    async fn new(
+        api: &Api,
+        writes: &ObjectWrites,
+        name: &'static str,
+        notes: Value,
+    ) -> Result<Self> {
         let mut subject = pod(name, &PodShape { namespace: "plain", ..PodShape::PLAIN });
         subject["metadata"]["annotations"] = notes;
         let made = api.post("/api/v1/namespaces/plain/pods", &subject).await?;
@@ -76,7 +81,7 @@ pub(super) async fn fences() -> Result<Facts> {
     let api = &control_plane.admin;
     let path = control_plane.kubeconfig("sigma");
     let client = connect(&KubeconfigSource::Kubeconfig { path, context: None }).await?;
-    let writes = PodWrites::new(client);
+    let writes = ObjectWrites::new(client);
 
     let mut bare = Subject::new(api, &writes, "bare", Value::Null).await?;
     bare.nominate("n1", false, WriteOutcome::Written).await?;

@@ -246,7 +246,7 @@ impl Site {
         let means = page.as_array().context("no array of means")?;
         let actions = means.iter().filter_map(|it| it["actions"].as_array()).flatten();
         let tried: Vec<_> =
-            actions.filter(|it| it["pod"] == FIRST && it["what"] != "requeue").collect();
+            actions.filter(|it| it["name"] == FIRST && it["write"] != "requeue").collect();
         ensure!(tried.is_empty(), "sigma would have written: {tried:?}");
         Ok(())
     }

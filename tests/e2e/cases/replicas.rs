@@ -116,10 +116,11 @@ async fn steered_twice(replicas: &[Sigma]) -> Result<Vec<String>> {
         let mut means = page.as_array().context("actions are a list")?.iter();
         let steer = means.find(|it| it["kind"] == "steer").context("no steer")?;
         let actions = steer["actions"].as_array().context("no actions")?;
-        for it in actions.iter().filter(|it| it["what"] == "nominate" && it["outcome"] == "written")
+        for it in
+            actions.iter().filter(|it| it["write"] == "nominate" && it["outcome"] == "written")
         {
             let at: Timestamp = it["at"].as_str().context("no time")?.parse()?;
-            let nodes = seen.entry(format!("{} {}", it["pod"], it["cause"])).or_default();
+            let nodes = seen.entry(format!("{} {}", it["name"], it["cause"])).or_default();
             nodes.push((at, it["node"].to_string()));
         }
     }

@@ -22,6 +22,11 @@ impl Store {
                     pod["metadata"]["annotations"][name] = value.clone();
                 }
             }),
+            // Only server-side apply is served.
+            ("patch", "configmaps") => {
+                self.put("configmaps", body.clone());
+                Ok((200, body.clone()))
+            }
             ("create", "pods/binding") => self.change_pod(asked, body, |pod| {
                 pod["spec"]["nodeName"] = body["target"]["name"].clone();
             }),

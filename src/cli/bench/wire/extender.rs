@@ -15,9 +15,10 @@ use super::side::VERBS;
 use crate::cli::bench::cpus::on_cpu;
 use crate::cli::loopback::extender::LoopbackExtender;
 use crate::cli::{Failure, plans, print};
+use crate::http::ExtenderMetrics;
 use crate::http::FastPaths;
-use crate::metrics::Metrics;
 use crate::policy::{Plan, Shortlist};
+use crate::runtime::WriterMetrics;
 
 /// A shortcut that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,20 +88,19 @@ pub(in crate::cli::bench) fn serve(args: &ExtenderArgs) -> Result<(), Failure> {
     let extender = LoopbackExtender::start(plan(args.shortlist)?, listener, fast_paths)?;
     extender.list(&setting.cluster, setting.placed)?;
     args.watch.map(|server| extender.watch_pods(server)).transpose()?;
-    let listed = extender.metrics.changes.get();
+    let written = extender.metrics.of::<WriterMetrics>().map_err(anyhow::Error::from)?;
+    let verbs = extender.metrics.of().map_err(anyhow::Error::from)?;
+    let listed = written.changes.get();
     print(&format!("{}\n", extender.addr))?;
     // However stdin ends, nobody is left to serve.
     for _ in stdin().lines().map_while(Result::ok) {
-        let counted = ExtenderCounts {
-            events: extender.metrics.changes.get() - listed,
-            ..counted(&extender.metrics)
-        };
+        let counted = ExtenderCounts { events: written.changes.get() - listed, ..counted(&verbs) };
         print(&(serde_json::to_string(&counted).map_err(anyhow::Error::from)? + "\n"))?;
     }
     Ok(extender.stop()?)
 }
 
-fn counted(metrics: &Metrics) -> ExtenderCounts {
+fn counted(metrics: &ExtenderMetrics) -> ExtenderCounts {
     let handlers = VERBS.map(|verb| metrics.verb_seconds.with_label_values(&[verb]));
     ExtenderCounts {
         events: 0,
@@ -110,7 +110,7 @@ fn counted(metrics: &Metrics) -> ExtenderCounts {
     }
 }
 
-fn hit_rates(metrics: &Metrics) -> String {
+fn hit_rates(metrics: &ExtenderMetrics) -> String {
     let rates = ["cut", "guess", "scan", "memo"].map(|path| {
         let count = |result| metrics.fast_path_names.with_label_values(&[path, result]).get();
         let (hits, misses) = (count("hit"), count("miss"));

@@ -43,7 +43,7 @@ fn patch_of(seen: &SeenRequest) -> Value {
 async fn nominate(script: Vec<FakeAnswer>) -> (WriteOutcome, Vec<SeenRequest>) {
     let num_answers = script.len();
     let fake = Fake::start(script).await;
-    let got = PodWrites::new(fake.client()).nominate(POD, "n1", WAKE).await;
+    let got = ObjectWrites::new(fake.client()).nominate(POD, "n1", WAKE).await;
     assert_eq!(fake.seen().len(), num_answers, "{got:?}");
     (got, fake.seen())
 }
@@ -51,7 +51,7 @@ async fn nominate(script: Vec<FakeAnswer>) -> (WriteOutcome, Vec<SeenRequest>) {
 async fn clear(script: Vec<FakeAnswer>) -> (WriteOutcome, Vec<SeenRequest>) {
     let (num_answers, text) = (script.len(), format!("{script:?}"));
     let fake = Fake::start(script).await;
-    let got = PodWrites::new(fake.client()).clear_nomination(POD, "n1").await;
+    let got = ObjectWrites::new(fake.client()).clear_nomination(POD, "n1").await;
     assert_eq!(fake.seen().len(), num_answers, "{got:?}: {text}");
     (got, fake.seen())
 }

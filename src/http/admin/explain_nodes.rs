@@ -1,22 +1,21 @@
-//! The numbers of an explanation: what is taken, what limits it, and whom a node waits for.
+//! The nodes of an explanation: the amounts in use, the constraints, and the nominated node.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::views::{AmountsView, NodeView};
+use super::{AmountsView, NodeView};
 use crate::cluster::Snapshot;
 use crate::engine::{ConstraintKind, Decider, NodeExplanation, UncommittedView};
 use crate::model::{Pod, Reason, TaintEffect};
-use crate::rules::{Bound, BoundScope};
 
-/// A node as the pod's decision sees it: `requested` and both of these count.
-#[derive(Serialize)]
-pub(super) struct ExplainedNodeView {
+/// A node as the decision sees it: `requested`, `held` and `nominated` count.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct ExplainedNodeView {
     #[serde(flatten)]
-    node: NodeView,
+    pub(crate) node: NodeView,
     /// By holds of other pods.
-    held: AmountsView,
+    pub(crate) held: AmountsView,
     /// By nominations of other pods that are not held there.
-    nominated: AmountsView,
+    pub(crate) nominated: AmountsView,
 }
 
 impl ExplainedNodeView {
@@ -26,67 +25,36 @@ impl ExplainedNodeView {
     }
 }
 
-/// `asked` + `requested` + `held` + `nominated` is more than `limit`.
-#[derive(Serialize)]
-pub(super) struct LimitView {
-    resource: String,
-    /// `node`, `pool` or `domain`.
-    scope: &'static str,
-    /// The pool, or the domain as `label=value`; null for the node.
-    of: Option<String>,
-    asked: i64,
-    requested: i64,
-    held: i64,
-    nominated: i64,
-    limit: i64,
-    /// The limit is this share of `share_of`; null for a plain limit.
-    share_pct: Option<f64>,
-    share_of: Option<i64>,
-}
-
-impl LimitView {
-    pub(super) fn of((bound, taken): &(Bound, UncommittedView<i64>)) -> Self {
-        let (scope, of) = match &bound.scope {
-            BoundScope::Node => ("node", None),
-            BoundScope::Pool(name) => ("pool", Some(name.to_string())),
-            BoundScope::Domain(key, value) => ("domain", Some(format!("{key}={value}"))),
-        };
-        Self {
-            resource: bound.resource.to_string(),
-            scope,
-            of,
-            asked: bound.asked,
-            requested: bound.requested,
-            held: taken.held,
-            nominated: taken.nominated,
-            limit: bound.limit,
-            share_pct: bound.share.map(|(_, permille)| f64::from(permille) / 10.0),
-            share_of: bound.share.map(|(whole, _)| whole),
-        }
-    }
-}
-
-/// So many nodes are ruled out by this constraint.
-#[derive(Serialize)]
-pub(super) struct ConstraintView {
-    constraint: &'static str,
-    nodes: usize,
+/// How many nodes a constraint rules out.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct ConstraintView {
+    pub(crate) constraint: String,
+    pub(crate) nodes: usize,
 }
 
 impl ConstraintView {
     pub(super) fn of((kind, nodes): &(ConstraintKind, usize)) -> Self {
-        Self { constraint: kind.name(), nodes: *nodes }
+        Self { constraint: kind.name().to_owned(), nodes: *nodes }
     }
 }
 
-/// A pending pod's nominated node.
-#[derive(Serialize)]
-pub(super) struct NominatedView {
-    node: String,
-    /// `sigma`; `preemption`, while pods of lower priority are ending there; or `other`.
-    by: &'static str,
+/// The nominated node of a pending pod.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct NominatedView {
+    pub(crate) node: String,
+    pub(crate) by: NominatedBy,
     /// How many pods of lower priority are ending there.
-    victims: usize,
+    pub(crate) victims: usize,
+}
+
+/// The author of a nomination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NominatedBy {
+    Sigma,
+    /// Pods of lower priority are ending on the node.
+    Preemption,
+    Other,
 }
 
 impl NominatedView {
@@ -97,9 +65,9 @@ impl NominatedView {
         let victims = ending.count();
         let is_steered = decider.steers().record(pod.uid).is_some_and(|it| *it.node == *node);
         let by = match () {
-            () if pod.nominated_ahead || is_steered => "sigma",
-            () if victims > 0 => "preemption",
-            () => "other",
+            () if pod.nominated_ahead || is_steered => NominatedBy::Sigma,
+            () if victims > 0 => NominatedBy::Preemption,
+            () => NominatedBy::Other,
         };
         Some(Self { node: node.to_owned(), by, victims })
     }
@@ -131,11 +99,11 @@ mod tests {
         let ahead = Pod { nominated_ahead: true, ..waiting.clone() };
         let nowhere = Pod { nominated: Some("gone".into()), ..waiting.clone() };
         for (there, pod, want) in [
-            (vec![ending(1, 0), ending(2, 4)], &waiting, Some(("preemption", 2))),
+            (vec![ending(1, 0), ending(2, 4)], &waiting, Some((NominatedBy::Preemption, 2))),
             // A pod that stays, one that ends and is as important, and one that ends elsewhere.
-            (vec![placed(&pod(1, 1), "n"), ending(2, 5)], &waiting, Some(("other", 0))),
-            (vec![ending(1, 0)], &nowhere, Some(("other", 0))),
-            (vec![ending(1, 0)], &ahead, Some(("sigma", 1))),
+            (vec![placed(&pod(1, 1), "n"), ending(2, 5)], &waiting, Some((NominatedBy::Other, 0))),
+            (vec![ending(1, 0)], &nowhere, Some((NominatedBy::Other, 0))),
+            (vec![ending(1, 0)], &ahead, Some((NominatedBy::Sigma, 1))),
             (vec![ending(1, 0)], &pod(9, 1), None),
         ] {
             let mut site = TestReplica::new(&Settings::default());

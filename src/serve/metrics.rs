@@ -1,0 +1,122 @@
+//! The metrics of the process's surroundings: watches, files, the election.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::actions::ActionMetrics;
+use crate::http::ExtenderMetrics;
+use crate::metrics::{MetricSet, Metrics};
+use crate::nominator::NominatorMetrics;
+use crate::runtime::WriterMetrics;
+
+/// The metrics of every room, each at zero. An error: two rooms use one name.
+pub fn metrics() -> Result<Arc<Metrics>, prometheus::Error> {
+    let metrics = Metrics::new()?;
+    metrics.of::<ExtenderMetrics>()?;
+    metrics.of::<WriterMetrics>()?;
+    metrics.of::<ActionMetrics>()?;
+    metrics.of::<NominatorMetrics>()?;
+    metrics.of::<ServeMetrics>()?;
+    Ok(Arc::new(metrics))
+}
+
+/// The metrics of the process's surroundings.
+pub(super) struct ServeMetrics {
+    /// Seconds since a watch last heard of its server, by resource.
+    pub(super) watch_age_seconds: IntGaugeVec,
+    /// 1 once the first list of a resource is complete.
+    pub(super) watch_synced: IntGaugeVec,
+    /// 1 while the server refuses the watch, by resource.
+    pub(super) watch_refused: IntGaugeVec,
+    /// 1 while an optional kind is not served or may not be listed, by resource.
+    pub(super) watch_absent: IntGaugeVec,
+    /// Lists begun after the first complete one, by resource.
+    pub(super) watch_relists: IntCounterVec,
+    /// Watches opened from a known version, by resource.
+    pub(super) watch_reconnects: IntCounterVec,
+    /// Lists and watches that failed, by resource.
+    pub(super) watch_failures: IntCounterVec,
+    /// Objects that could not be decoded, by resource.
+    pub(super) undecodable_objects: IntCounterVec,
+    /// Policies that could not be loaded.
+    pub(super) policy_load_errors: IntCounter,
+    /// 1 while the policy on disk is not the one in force.
+    pub(super) policy_stale: IntGauge,
+    /// 1 for the place that the policy in force came from.
+    policy_source: IntGaugeVec,
+    /// When the policy in force was first accepted, in seconds since 1970; 0 without one.
+    policy_accepted: IntGauge,
+    /// Policies that could not be kept in the state directory.
+    pub(super) state_write_errors: IntCounter,
+    /// When the certificate in force expires, in seconds since 1970; 0 without TLS.
+    pub(super) tls_expiry_seconds: IntGauge,
+    /// Certificates, keys and authorities that could not be loaded.
+    pub(super) tls_load_errors: IntCounter,
+    /// 1 while the certificate on disk is not the one in force.
+    pub(super) tls_stale: IntGauge,
+    /// 1 while a part of steering is off, by part and kind of cause.
+    pub(super) steering_off: IntGaugeVec,
+    /// 1 while this replica is the leader.
+    pub(super) leader: IntGauge,
+}
+
+impl MetricSet for ServeMetrics {
+    fn register(of: &Metrics) -> Result<Self, prometheus::Error> {
+        let resource = &["resource"];
+        Ok(Self {
+            watch_age_seconds: of.gauges("watch_age_seconds", "Silence of a watch.", resource)?,
+            watch_synced: of.gauges("watch_synced", "First list is in.", resource)?,
+            watch_refused: of.gauges("watch_refused", "Watch requests fail.", resource)?,
+            watch_absent: of.gauges("watch_absent", "No watch: absent or forbidden.", resource)?,
+            watch_relists: of.counters("watch_relists_total", "Lists begun again.", resource)?,
+            watch_reconnects: of.counters("watch_reconnects_total", "Reconnects.", resource)?,
+            watch_failures: of.counters("watch_failures_total", "Failed requests.", resource)?,
+            undecodable_objects: of.counters(
+                "undecodable_objects_total",
+                "Objects skipped.",
+                resource,
+            )?,
+            policy_load_errors: of.counter("policy_load_errors_total", "Policies refused.")?,
+            policy_stale: of.gauge("policy_stale", "The policy on disk is not in force.")?,
+            policy_source: of.gauges(
+                "policy_source",
+                "Where the policy came from.",
+                &["source"],
+            )?,
+            policy_accepted: of.gauge(
+                "policy_accepted_timestamp_seconds",
+                "When the policy in force was first accepted.",
+            )?,
+            state_write_errors: of
+                .counter("state_write_errors_total", "Failed writes to the state directory.")?,
+            tls_expiry_seconds: of.gauge("tls_expiry_timestamp_seconds", "Certificate expiry.")?,
+            tls_load_errors: of.counter("tls_load_errors_total", "Certificates refused.")?,
+            tls_stale: of.gauge("tls_stale", "The certificate on disk is not in force.")?,
+            steering_off: of.gauges(
+                "steering_off",
+                "A part of steering is off.",
+                &["part", "cause"],
+            )?,
+            leader: of.gauge("leader", "This replica leads.")?,
+        })
+    }
+}
+
+impl ServeMetrics {
+    /// Shows where the policy in force came from, one of `all`, and when it was first accepted.
+    pub(super) fn policy_came_from(
+        &self,
+        source: &str,
+        all: &[&str],
+        accepted: Option<SystemTime>,
+    ) {
+        for it in all {
+            self.policy_source.with_label_values(&[it]).set(i64::from(*it == source));
+        }
+        let accepted = accepted.and_then(|it| it.duration_since(UNIX_EPOCH).ok());
+        let seconds = accepted.and_then(|it| i64::try_from(it.as_secs()).ok());
+        self.policy_accepted.set(seconds.unwrap_or(0));
+    }
+}
