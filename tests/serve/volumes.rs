@@ -121,7 +121,7 @@ fn without_the_right_all_else_is_as_ever() {
     let failures = |it| sigma.metric(&format!("sigma_watch_failures_total{{resource=\"{it}\"}}"));
     assert_eq!(WATCHED.map(failures), [0.0; 2]);
     let absent = |it| sigma.metric(&format!("sigma_watch_absent{{resource=\"{it}\"}}"));
-    assert_eq!((WATCHED.map(absent), absent("pods")), ([1.0; 2], 0.0));
+    wait("the gauges follow", || (WATCHED.map(absent), absent("pods")) == ([1.0; 2], 0.0));
     let logged = |it| sigma.logged(&format!("sigma may not list {it}, so pods that mount claims"));
     assert_eq!(WATCHED.map(logged), [1; 2]);
 }
