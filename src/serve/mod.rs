@@ -122,16 +122,14 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let known = (&shared, scheduler.preempt_verb);
     let action_loop = ActionLoop::new(&config, &client, &metrics, known, &health)?;
     let acting = action_loop.acting.clone();
-    let process = Arc::new(ServeState {
+    let state = ServeState {
         shared: shared.clone(),
         health: health.clone(),
         policy: policy.clone(),
         tls: tls.clone(),
         acting: acting.clone(),
-    });
-    let (seen, counted, acts) = (shared.clone(), metrics.clone(), Some(acting.clone()));
-    let page = Admin { shared: seen, metrics: counted, process, acting: acts };
-    spawn_admin(page, admin, stopped(&stop))?;
+    };
+    spawn_admin(state.admin(metrics.clone()), admin, stopped(&stop))?;
     let events = Arc::new(Events::new(client.clone()));
     let reload = Arc::new(Reload {
         source: config.policy.clone(),
