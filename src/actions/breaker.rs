@@ -1,4 +1,4 @@
-//! Leaves a kind alone that keeps failing. Pure: whoever owns it tells the time.
+//! Stops a kind whose writes keep failing. Pure: the owner passes the time in.
 //!
 //! ```text
 //!            enough failures in a window               pause over

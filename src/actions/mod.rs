@@ -17,6 +17,7 @@ mod actor;
 mod backoff;
 mod breaker;
 mod carry_out;
+mod effect;
 mod election;
 mod leadership;
 mod metrics;

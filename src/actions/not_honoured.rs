@@ -1,9 +1,9 @@
-//! What was written and had no effect: nominations that kube-scheduler did not honour. Pure: whoever owns it
-//! tells the time.
+//! Nominations that were written and had no effect, because kube-scheduler did not honour them. Pure: the owner passes
+//! the time in.
 //!
-//! It is counted by equivalence class first: what is wrong with one template must not switch a kind off for
-//! all. A class that fails several times is left alone, by a breaker of its own. Only when several classes that
-//! have nothing to do with each other fail is the kind itself suspected.
+//! They count by equivalence class first: a fault of one application must not switch a kind off for all. A class that
+//! fails several times is paused by a breaker of its own. The kind itself is suspected only when several unrelated classes
+//! fail.
 
 use std::collections::VecDeque;
 

@@ -18,7 +18,7 @@ pub enum SteeringPart {
     Elsewhere,
     /// The steer of pods that are better off on a node that was not offered.
     Better,
-    /// The requeue of refused pods.
+    /// The requeue of unschedulable pods.
     Requeue,
 }
 
@@ -72,13 +72,13 @@ impl Ground {
 pub struct Obstacle {
     /// What is off.
     pub part: SteeringPart,
-    /// Of which kind the cause is.
+    /// The kind of the cause.
     pub ground: Ground,
     /// Why.
     pub why: String,
     /// What turns it on; empty where nothing does.
     pub remedy: &'static str,
-    /// It passes by itself within seconds, as a rule.
+    /// It mostly passes by itself within seconds.
     pub is_brief: bool,
 }
 
@@ -91,16 +91,16 @@ impl fmt::Display for Obstacle {
 
 const BY_POLICY: &str = "`steering` in the policy, without `off`";
 
-/// How the parts stand that all pods share.
+/// The state of steering, as far as all pods share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SteeringState {
     /// Why nominations are not written.
     pub steer: Option<WhyOff>,
-    /// Why refused pods are not requeued.
+    /// Why unschedulable pods are not requeued.
     pub requeue: Option<WhyOff>,
     /// Whether kube-scheduler asks before it preempts, by its configuration.
     pub preempt_verb: PreemptVerb,
-    /// It has asked.
+    /// It has asked before.
     pub asked_to_preempt: bool,
 }
 
@@ -110,13 +110,13 @@ impl SteeringState {
         let mut found = Vec::new();
         match &self.steer {
             None | Some(WhyOff::Switch) => found.extend(off_by_policy(plan)),
-            Some(why) => found.push(of_means(SteeringPart::Elsewhere, why)),
+            Some(why) => found.push(of_kind(SteeringPart::Elsewhere, why)),
         }
         let is_better = |class: &Class| class.steering.bounds(Cause::Better).is_some();
         if plan.classes.iter().any(is_better) {
             found.extend(self.unproven());
         }
-        found.extend(self.requeue.iter().map(|why| of_means(SteeringPart::Requeue, why)));
+        found.extend(self.requeue.iter().map(|why| of_kind(SteeringPart::Requeue, why)));
         found
     }
 
@@ -129,13 +129,13 @@ impl SteeringState {
                 found.push(policy(format!("the policy does not steer class {}", class.name)));
             }
             None => {}
-            Some(why) => found.push(of_means(SteeringPart::Elsewhere, why)),
+            Some(why) => found.push(of_kind(SteeringPart::Elsewhere, why)),
         }
         found.extend(own(view, decider, pod));
         if class.steering.bounds(Cause::Better).is_some() && !pod.never_preempts {
             found.extend(self.unproven());
         }
-        found.extend(self.requeue.iter().map(|why| of_means(SteeringPart::Requeue, why)));
+        found.extend(self.requeue.iter().map(|why| of_kind(SteeringPart::Requeue, why)));
         found
     }
 
@@ -172,7 +172,7 @@ fn off_by_policy(plan: &Plan) -> Option<Obstacle> {
     (!off.is_empty()).then(|| policy(format!("the policy does not steer class {named}")))
 }
 
-fn of_means(part: SteeringPart, why: &WhyOff) -> Obstacle {
+fn of_kind(part: SteeringPart, why: &WhyOff) -> Obstacle {
     let (ground, remedy) = match why {
         WhyOff::Switch if part == SteeringPart::Requeue => (Ground::Flag, "--requeue=on"),
         WhyOff::Switch => (Ground::Policy, BY_POLICY),
@@ -183,14 +183,14 @@ fn of_means(part: SteeringPart, why: &WhyOff) -> Obstacle {
         WhyOff::RightUnknown | WhyOff::RightDoubted | WhyOff::RightMissing(_) => {
             (Ground::Right, "grant it as deploy/base/rbac does")
         }
-        // For what one replica alone does.
+        // Only kinds that the leader alone takes get these.
         WhyOff::NoLease | WhyOff::NotLeader(_) => (Ground::Flag, "--lease-namespace"),
     };
     let is_brief = matches!(why, WhyOff::RightUnknown | WhyOff::RightDoubted);
     Obstacle { part, ground, why: why.to_string(), remedy, is_brief }
 }
 
-/// What is about the pod itself.
+/// The obstacle that is in the pod itself.
 fn own(view: &View, decider: &Decider, pod: &Pod) -> Option<Obstacle> {
     let target = decider.steers().record(pod.uid).filter(|it| it.outcome.is_none());
     let is_ours = |node: &str| pod.nominated_ahead || target.is_some_and(|it| *it.node == *node);

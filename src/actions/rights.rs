@@ -1,5 +1,5 @@
-//! The rights that a kind needs: looked for before it acts, and again after a refusal. Without them it
-//! is off, says so once, and comes back by itself.
+//! The rights that a kind needs. sigma asks for them before the kind acts, and again after a refusal. Without them the
+//! kind is off, the log has that once, and the kind comes back by itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,40 +13,40 @@ use crate::k8s::access::may;
 use crate::k8s::events::Events;
 use crate::model::{EventSeverity, ObjectRef, ObjectType, Right};
 
-/// Before it is asked again what could not be learnt.
+/// The pause after a review that got no answer.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(2);
 
-/// What is known of some rights.
+/// What is known of the rights of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum RightsState {
     /// Nothing yet.
     Unknown,
-    /// We have them.
+    /// All are granted.
     Granted,
-    /// A write was refused; whether for want of a right is still to be asked.
+    /// A write was refused. The review has not answered yet whether a right is missing.
     Doubted,
-    /// We lack one; the text says which.
+    /// One is missing, which the text names.
     Missing(String),
 }
 
-/// Some rights that are needed together.
+/// Rights that are needed together.
 pub(super) struct Rights {
     needed: Vec<Right>,
     standing: Mutex<RightsState>,
-    /// It should be looked at now.
+    /// A review should be made now.
     asked: Notify,
 }
 
-/// How rights are looked for, and who is told.
+/// How rights are reviewed, and where a missing one is reported.
 #[derive(Clone)]
 pub struct Inquiry {
-    /// Whose rights they are.
+    /// The identity whose rights they are.
     pub client: Client,
-    /// Where it is said that one is missing, or there again.
+    /// Reports a right that is missing, or granted again.
     pub events: Arc<Events>,
-    /// The same.
+    /// Reports the same.
     pub metrics: Arc<ActionMetrics>,
-    /// After which time one that is missing is looked for again.
+    /// The pause between reviews of a missing right.
     pub pause: Duration,
 }
 
@@ -55,8 +55,7 @@ impl Rights {
         Self { needed, standing: Mutex::new(RightsState::Unknown), asked: Notify::new() }
     }
 
-    /// Why nothing may be done that needs them; `None` when it may. Unless `proven`, it may until a
-    /// write is refused.
+    /// Why nothing that needs them may begin; `None` when it may. Unless `proven`, it may until a write is refused.
     pub(super) fn why_off(&self, proven: bool) -> Option<WhyOff> {
         match &*self.lock() {
             RightsState::Granted => None,
@@ -67,12 +66,12 @@ impl Rights {
         }
     }
 
-    /// Somebody needs them.
+    /// Makes a review now.
     pub(super) fn ask(&self) {
         self.asked.notify_one();
     }
 
-    /// A write was refused.
+    /// A write was refused: makes a review, and nothing begins until it answers.
     pub(super) fn doubt(&self) {
         let mut standing = self.lock();
         if !matches!(*standing, RightsState::Missing(_)) {
@@ -81,7 +80,7 @@ impl Rights {
         }
     }
 
-    /// Looks for them while somebody needs them, for as long as the process runs.
+    /// Reviews them while they are `needed`, for as long as the process runs.
     pub(super) async fn follow(&self, inquiry: Inquiry, needed: impl Fn() -> bool) {
         let mut told = false;
         loop {
@@ -100,7 +99,7 @@ impl Rights {
             } else if found.is_none() {
                 sleep(UNKNOWN_PAUSE).await;
                 if known == RightsState::Doubted {
-                    // Where nobody says, the next write finds out.
+                    // Without an answer, the next write finds out.
                     *self.lock() = RightsState::Unknown;
                 }
             }

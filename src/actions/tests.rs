@@ -11,7 +11,7 @@ use crate::model::{Action, ActionKind, NOMINATE_AHEAD, STEER};
 use crate::runtime::Clock;
 use crate::testing;
 
-/// An actor without a Lease, for whose writes nobody listens.
+/// An actor without a Lease, at whose API server no connection is accepted.
 fn actor() -> Arc<Actor> {
     let config = Config::new("http://127.0.0.1:1".parse().expect("a URI"));
     let writes = ObjectWrites::new(Client::try_from(config).expect("a client"));
@@ -52,6 +52,6 @@ async fn whether_it_stands_is_asked_right_before_the_write() {
     let (actor, action) = (actor(), || action(&STEER));
     let overtaken = outcome(&actor, action().while_needed(|| false)).await;
     assert_eq!(overtaken, Some(ActionOutcome::Overtaken));
-    // Nobody listens, so it is tried again.
+    // The write fails, so it is tried again.
     assert_eq!(outcome(&actor, action().while_needed(|| true)).await, None);
 }

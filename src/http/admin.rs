@@ -1,6 +1,6 @@
 //! The admin listener: probes, metrics, and the pages that people and `sigma why` read. Read-only.
 //!
-//! A page is a type that implements [`Page`], in a file of its own, and a line in [`PAGES`]. Its JSON is the type's:
+//! A page is a type that implements [`AdminPage`], in a file of its own, and a line in [`PAGES`]. Its JSON is the type's:
 //! the server writes the type, and the command line reads it. `docs/api.md` documents every field for users.
 
 mod actions;
@@ -57,7 +57,7 @@ const PAGES: &[AddPage] = &[
 ];
 
 /// A page of the admin API.
-pub(crate) trait Page: Serialize + DeserializeOwned {
+pub(crate) trait AdminPage: Serialize + DeserializeOwned {
     /// Where it is.
     const PATH: &'static str;
     /// The parameters that it reads.
@@ -175,7 +175,7 @@ impl Admin {
     }
 }
 
-fn add<P: Page + 'static>(router: Router<Arc<Admin>>) -> Router<Arc<Admin>> {
+fn add<P: AdminPage + 'static>(router: Router<Arc<Admin>>) -> Router<Arc<Admin>> {
     let page =
         async |State(admin): Shared, Query(query): Query<P::Query>| match P::of(&admin, query) {
             Ok(page) => Json(page).into_response(),

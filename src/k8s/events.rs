@@ -1,5 +1,4 @@
-//! Kubernetes events: a word to whoever looks with `kubectl describe`. Losing one is allowed,
-//! delaying or flooding anything is not.
+//! Kubernetes events, for `kubectl describe`. An event may be lost. It must not delay or flood anything.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_MESSAGE_BYTES: usize = 1024;
 /// Leaves room for the suffix in a name of 253 bytes.
 const MAX_NAME_BYTES: usize = 230;
-/// Who reports.
+/// The component that reports.
 const COMPONENT: &str = "sigma";
 
 impl Events {

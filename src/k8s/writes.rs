@@ -27,7 +27,7 @@ use crate::model::{ObjectRef, Write};
 use self::request::{WriteRequest, request_of};
 
 pub use bind::BindOutcome;
-pub use nominate::Wake;
+pub use nominate::RequeueMark;
 
 /// Which pod a write is about.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ impl ObjectWrites {
             Write::Nominate { node, annotated, is_ahead } => {
                 let ahead = is_ahead.then(|| well_known::ahead(node, token));
                 let value = ahead.as_deref().unwrap_or(token);
-                self.nominate(pod, node, Wake { value, annotated: *annotated }).await
+                self.nominate(pod, node, RequeueMark { value, annotated: *annotated }).await
             }
             Write::ClearNomination { node } => self.clear_nomination(pod, node).await,
             _ => match timeout(WRITE_TIMEOUT, self.send(request_of(target, write, token))).await {

@@ -50,7 +50,7 @@ use self::state_dir::StateDir;
 use self::status::ServeState;
 use self::thread_priority::{ThreadPriority, stand_back};
 use self::tls_files::TlsFiles;
-use crate::engine::Decider;
+use crate::engine::{Decider, PreemptVerb};
 use crate::http::{
     self, Acting, Admin, Binder, ConnLimits, Extender, ExtenderOptions, FastPaths, SteerOptions,
 };
@@ -112,29 +112,24 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     let own = metrics.of::<ServeMetrics>()?;
     let tls = config.tls.clone().map(|it| TlsFiles::load_first(it, own.clone()));
     let tls = tls.transpose()?.map(Arc::new);
-    let scheduler = config.other_extenders.load(listen)?;
-    let decider = Decider::default().beside(scheduler.other_extenders);
-    let profiles = profiles::of(&config.other_extenders)?;
-    let replica = Replica::new(first.plan.clone(), profiles, decider);
+    let (replica, preempt_verb) = replica(&config.other_extenders, &first, listen)?;
     let (shared, writing) = SharedState::of(replica, Clock::start());
     let health = Arc::new(WatchHealth::default());
     let (handle, writer) = runtime::spawn(writing, shared.clone(), metrics.of()?);
     let stop = signals::listen().context("cannot listen for signals")?;
 
     let policy = Arc::new(PolicyState::new(&first, last_good));
-    let known = (&shared, scheduler.preempt_verb);
+    let known = (&shared, preempt_verb);
     let action_loop = ActionLoop::new(&config, &client, &metrics, known, &health)?;
     let acting = action_loop.acting.clone();
-    let process = Arc::new(ServeState {
+    let state = ServeState {
         shared: shared.clone(),
         health: health.clone(),
         policy: policy.clone(),
         tls: tls.clone(),
         acting: acting.clone(),
-    });
-    let (seen, counted, acts) = (shared.clone(), metrics.clone(), Some(acting.clone()));
-    let page = Admin { shared: seen, metrics: counted, process, acting: acts };
-    spawn_admin(page, admin, stopped(&stop))?;
+    };
+    spawn_admin(state.admin(metrics.clone()), admin, stopped(&stop))?;
     let events = Arc::new(Events::new(client.clone()));
     let reload = Arc::new(Reload {
         source: config.policy.clone(),
@@ -175,6 +170,18 @@ async fn serve(config: ServeConfig, first: FirstPolicy, last_good: LastGood) -> 
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A replica beside this kube-scheduler, and whether kube-scheduler asks before it preempts.
+fn replica(
+    source: &OtherExtendersSource,
+    first: &FirstPolicy,
+    listen: SocketAddr,
+) -> Result<(Replica, PreemptVerb)> {
+    let scheduler = source.load(listen)?;
+    let decider = Decider::default().beside(scheduler.other_extenders);
+    let replica = Replica::new(first.plan.clone(), profiles::of(source)?, decider);
+    Ok((replica, scheduler.preempt_verb))
 }
 
 /// Waits for the word to stop; an error when something ends without it. True when the verbs' thread has

@@ -8,9 +8,12 @@ use super::policy_state::PolicyState;
 use super::tls_files::TlsFiles;
 use crate::actions::{Ground, Obstacle, SteeringPart};
 use crate::engine::PreemptVerb;
-use crate::http::{Acting, Check, PolicyOnDisk, PolicyOrigin, PolicySourceKind, ProcessState};
+use crate::http::{
+    Acting, Admin, Check, PolicyOnDisk, PolicyOrigin, PolicySourceKind, ProcessState,
+};
 use crate::k8s::kinds::kinds;
 use crate::k8s::{AbsentKind, RefusedWatch, WatchHealth};
+use crate::metrics::Metrics;
 use crate::model::Kind;
 use crate::runtime::{SharedState, WriterMetrics};
 
@@ -24,6 +27,14 @@ pub(super) struct ServeState {
     pub(super) policy: Arc<PolicyState>,
     pub(super) tls: Option<Arc<TlsFiles>>,
     pub(super) acting: Acting,
+}
+
+impl ServeState {
+    /// An admin listener that shows this and the rest of the replica.
+    pub(super) fn admin(self, metrics: Arc<Metrics>) -> Admin {
+        let (shared, acting) = (self.shared.clone(), Some(self.acting.clone()));
+        Admin { shared, metrics, process: Arc::new(self), acting }
+    }
 }
 
 impl ProcessState for ServeState {

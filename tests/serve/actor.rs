@@ -34,7 +34,7 @@ fn a_steer_is_written_told_and_recorded() {
         (&fresh, "n8", ActionOutcome::Changed(Some("n7".into()))),
         (&fresh, "n7", ActionOutcome::Written),
     ] {
-        let again = Action::nominate(&STEER, &pod, node, "home");
+        let again = Action::nominate(&STEER, pod, node, "home");
         assert_eq!(stage.outcome(again), want, "{node}");
     }
     let clear = |node: &str| Action::clear(&STEER, &fresh, node, "home");

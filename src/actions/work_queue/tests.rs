@@ -142,7 +142,7 @@ fn what_must_be_done_is_neither_turned_away_nor_given_up() {
         assert_eq!(queue.finish(job, Verdict::Again(0), Tick(now)), Finished::No);
         now += LIMITS.most_pause_ms;
     }
-    // Who takes its place takes that over.
+    // The action that replaces it takes that over.
     queue.submit(wanted(3, 2, 0), true, Tick(now));
     let job = start_all(&mut queue, now).remove(0);
     assert_eq!(
@@ -187,7 +187,7 @@ struct Watched {
     queue: WorkQueue<u32>,
     now: u64,
     in_flight: Vec<WorkItem<u32>>,
-    /// Orders that have not left, and whether they must be carried out.
+    /// Actions that have not left, and whether they must be carried out.
     inside: BTreeMap<u32, bool>,
     num_submitted: u32,
     num_started: u64,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, NoQuery, Page, Problem};
+use super::{Admin, AdminPage, NoQuery, Problem};
 use crate::actions::{ActionKindState, Record};
 use crate::model::Tick;
 
@@ -38,7 +38,7 @@ struct ActionView {
     took_ms: u64,
 }
 
-impl Page for Vec<ActionKindView> {
+impl AdminPage for Vec<ActionKindView> {
     const PATH: &'static str = "/api/v1/actions";
     type Query = NoQuery;
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::explain_nodes::{ConstraintView, ExplainedNodeView, NominatedView, taint_of};
 use super::explain_steer::{NominatorView, ObstacleView, SteerView};
 use super::policy::open_pools;
-use super::{Admin, AmountsView, LimitView, NodeView, Page, Problem};
+use super::{Admin, AdminPage, AmountsView, LimitView, NodeView, Problem};
 use crate::engine::{self, Decider, NodeExplanation, RulePoints, View};
 use crate::model::{CannotJudge, NodeOrd, Pod, PodUid, Reason, Tick};
 
@@ -101,7 +101,7 @@ pub(crate) struct ExplainQuery {
     node: Option<String>,
 }
 
-impl Page for ExplainView {
+impl AdminPage for ExplainView {
     const PATH: &'static str = "/api/v1/explain";
     type Query = ExplainQuery;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, AmountsView, Page, Problem};
+use super::{Admin, AdminPage, AmountsView, Problem};
 use crate::engine::View;
 use crate::model::{DomainLevel, NodeOrd};
 
@@ -36,7 +36,7 @@ pub(crate) struct NodesQuery {
     pool: Option<String>,
 }
 
-impl Page for Vec<NodeView> {
+impl AdminPage for Vec<NodeView> {
     const PATH: &'static str = "/api/v1/nodes";
     type Query = NodesQuery;
 

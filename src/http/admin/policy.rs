@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, NoQuery, Page, Problem};
+use super::{Admin, AdminPage, NoQuery, Problem};
 use crate::engine::View;
 use crate::policy::{Class, Diagnostic, Role, Severity};
 
@@ -131,7 +131,7 @@ impl From<Diagnostic> for FaultView {
     }
 }
 
-impl Page for PolicyView {
+impl AdminPage for PolicyView {
     const PATH: &'static str = "/api/v1/policy";
     type Query = NoQuery;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, AmountsView, NoQuery, Page, Problem};
+use super::{Admin, AdminPage, AmountsView, NoQuery, Problem};
 
 /// A pool.
 #[derive(Deserialize, Serialize)]
@@ -18,7 +18,7 @@ pub(crate) struct PoolView {
     memory_allocated_pct: Option<f64>,
 }
 
-impl Page for Vec<PoolView> {
+impl AdminPage for Vec<PoolView> {
     const PATH: &'static str = "/api/v1/pools";
     type Query = NoQuery;
 

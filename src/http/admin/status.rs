@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, NoQuery, Page, Problem};
+use super::{Admin, AdminPage, NoQuery, Problem};
 
 /// One line of `/readyz?verbose`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -57,7 +57,7 @@ struct PolicyRef {
     age_seconds: Option<u64>,
 }
 
-impl Page for StatusView {
+impl AdminPage for StatusView {
     const PATH: &'static str = "/api/v1/status";
     type Query = NoQuery;
 

@@ -11,7 +11,7 @@ use crate::k8s::slim::SlimPod;
 
 use super::{ObjectWrites, PodRef, WriteRequest, path};
 
-/// What became of a binding.
+/// How a binding ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BindOutcome {
     /// The pod is bound by this call.
@@ -28,11 +28,11 @@ pub enum BindOutcome {
     Gated,
     /// Another pod has its name.
     UidMismatch,
-    /// The API server refuses for a reason of its own.
+    /// The API server refuses for another reason.
     Conflict(String),
-    /// We lack the right, which the text names.
+    /// A right is missing, which the text names.
     Forbidden(String),
-    /// The server could not, or its answer did not arrive: a new scheduling cycle may try again.
+    /// The server failed, or its answer did not arrive: a new scheduling cycle may try again.
     Retryable(String),
 }
 
@@ -49,8 +49,8 @@ const MAX_BIND_ATTEMPTS: u32 = 3;
 const BIND_PAUSE: Duration = Duration::from_millis(50);
 
 impl ObjectWrites {
-    /// Binds the pod to a node, or finds out why not, before `within` is over. That the node exists
-    /// is the caller's to know: the API server binds to a name without a node.
+    /// Binds the pod to a node, or finds out why not, before `within` is over. The caller knows that the node exists: the
+    /// API server binds to any name.
     pub async fn bind(&self, pod: PodRef<'_>, node: &str, within: Duration) -> BindOutcome {
         let deadline = Instant::now() + within;
         let mut why = String::new();
@@ -70,7 +70,7 @@ impl ObjectWrites {
         BindOutcome::Retryable(why)
     }
 
-    /// One attempt. Whenever the answer leaves open where the pod is, the pod itself is asked.
+    /// One attempt. If the answer leaves open where the pod is, the pod is read.
     async fn try_bind(&self, pod: PodRef<'_>, node: &str, deadline: Instant) -> BindOutcome {
         let binding = json!({
             "apiVersion": "v1",
@@ -86,7 +86,7 @@ impl ObjectWrites {
             body: binding,
             what: what.to_owned(),
         });
-        // The last third is kept for asking what became of it.
+        // The last third is kept for reading the pod.
         let failure = match timeout(remaining(deadline) * 2 / 3, sent).await {
             Ok(Ok(_)) => return BindOutcome::Bound,
             Ok(Err(failure)) => failure,
@@ -115,7 +115,7 @@ impl ObjectWrites {
         }
     }
 
-    /// What the pod's present state makes of a binding; `None` when nothing stands against it.
+    /// The outcome by the pod's present state; `None` when a binding is still possible.
     async fn standing(
         &self,
         pod: PodRef<'_>,

@@ -6,8 +6,8 @@
 //! kube-scheduler writes the same status a few milliseconds after every refusal. What does not hold
 //! changes nothing; the server then answers 422 without saying which test it was, so the pod is asked.
 //!
-//! A nomination is taken back only if we own the field, by the API server's own account of who wrote it
-//! (`metadata.managedFields`). That patch names the version which was looked at.
+//! A nomination is taken back only if sigma owns the field, by the API server's account of owners
+//! (`metadata.managedFields`). That patch names the version that was read.
 
 use http::Method;
 use serde::Deserialize;
@@ -27,36 +27,41 @@ use super::{
 /// Attempts to take a nomination back while others write to the same pod.
 const MAX_LOOKS: u32 = 4;
 
-/// What wakes a pod together with a nomination.
+/// The annotation that makes kube-scheduler try the pod again, beside a nomination.
 #[derive(Clone, Copy, Debug)]
-pub struct Wake<'a> {
+pub struct RequeueMark<'a> {
     /// A value that the requeue annotation has not had before.
     pub value: &'a str,
-    /// The pod has annotations, as far as we know. A wrong guess costs two more requests.
+    /// The pod has annotations, as far as is known. A wrong guess costs two more requests.
     pub annotated: bool,
 }
 
 impl ObjectWrites {
-    /// Nominates a node for the pod, which has no nomination, and wakes it, in one write. If the pod has
-    /// this very nomination from us already, it is only woken.
-    pub async fn nominate(&self, pod: PodRef<'_>, node: &str, wake: Wake<'_>) -> WriteOutcome {
+    /// Nominates a node for the pod, which has no nomination, and requeues it, in one write. If the pod has this very
+    /// nomination of sigma already, it is only requeued.
+    pub async fn nominate(
+        &self,
+        pod: PodRef<'_>,
+        node: &str,
+        mark: RequeueMark<'_>,
+    ) -> WriteOutcome {
         let set = async |annotated| {
-            let mut change = requeue(wake.value, annotated);
+            let mut change = requeue(mark.value, annotated);
             change.push(op("add", "/status/nominatedNodeName", node.into()));
             self.fenced(pod, None, change).await
         };
         let is_there = |it: &RefusedWrite| it.nominated.as_deref() == Some(node) && !it.is_foreign;
         in_time(async {
-            match set(wake.annotated).await {
+            match set(mark.annotated).await {
                 // The guess about annotations was wrong.
-                Err(it) if it.nominated.is_none() && it.annotated != wake.annotated => {
+                Err(it) if it.nominated.is_none() && it.annotated != mark.annotated => {
                     set(it.annotated).await
                 }
-                // An earlier attempt has done it, whose answer was lost: the mark is this order's.
-                Err(it) if is_there(&it) && it.requeue == wake.value => Ok(WriteOutcome::Written),
-                // An earlier order has, and kube-scheduler has not heard of it or has not cleared it yet.
+                // An earlier attempt has done it, whose answer was lost: the mark is this action's.
+                Err(it) if is_there(&it) && it.requeue == mark.value => Ok(WriteOutcome::Written),
+                // An earlier action has, and kube-scheduler has not heard of it or has not cleared it yet.
                 Err(it) if is_there(&it) => {
-                    self.fenced(pod, Some(node), requeue(wake.value, it.annotated)).await
+                    self.fenced(pod, Some(node), requeue(mark.value, it.annotated)).await
                 }
                 outcome => outcome,
             }
@@ -64,7 +69,7 @@ impl ObjectWrites {
         .await
     }
 
-    /// Takes the nomination `previous` of the pod back, if it is ours.
+    /// Takes the nomination `previous` of the pod back, if sigma owns it.
     pub async fn clear_nomination(&self, pod: PodRef<'_>, previous: &str) -> WriteOutcome {
         let cleared = async {
             let mut why = String::new();
@@ -78,7 +83,7 @@ impl ObjectWrites {
                 }
                 match self.remove_nomination(pod, previous, &seen.metadata.resource_version).await {
                     Ok(()) => return WriteOutcome::Written,
-                    // Somebody has written to the pod in between.
+                    // Another component has written to the pod in between.
                     Err(failure) if failure.code == Some(422) => why = failure.text,
                     Err(failure) => return refused(failure),
                 }
@@ -119,8 +124,7 @@ impl ObjectWrites {
         self.send(request).await.map(drop)
     }
 
-    /// Writes behind the fences. An error: the pod is the one that is meant and has no node, and still
-    /// it is refused.
+    /// Writes behind the fences. An error: the write is refused although the pod is the right one and has no node.
     async fn fenced(
         &self,
         pod: PodRef<'_>,
@@ -163,19 +167,19 @@ impl ObjectWrites {
     }
 }
 
-/// A pod that was not written although it is the one that is meant and has no node.
+/// The state of a pod whose write was refused although it is the right pod and has no node.
 struct RefusedWrite {
     why: String,
     nominated: Option<String>,
-    /// Somebody else owns its nomination.
+    /// Another component owns its nomination.
     is_foreign: bool,
     /// It has annotations.
     annotated: bool,
-    /// What the pod was woken with last.
+    /// The value that requeued the pod last.
     requeue: String,
 }
 
-/// A pod with the API server's account of who wrote its nomination.
+/// A pod with the API server's account of the owners of its fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct OwnedPod {
@@ -212,7 +216,7 @@ struct ManagedFields {
 }
 
 impl OwnedPod {
-    /// Why the nomination `previous` is not taken back; `None`: it is ours.
+    /// Why the nomination `previous` is not taken back; `None`: sigma owns it.
     fn standing(&self, uid: &str, previous: &str) -> Option<WriteOutcome> {
         if self.metadata.uid != uid {
             return Some(WriteOutcome::Gone);
@@ -221,7 +225,7 @@ impl OwnedPod {
             return Some(WriteOutcome::AlreadyBound);
         }
         match &*self.status.nominated_node_name {
-            // An earlier attempt, or somebody else, has done it.
+            // An earlier attempt, or another component, has done it.
             "" => Some(WriteOutcome::Written),
             node if node != previous || self.is_foreign() => {
                 Some(WriteOutcome::Changed(Some(node.into())))
@@ -230,7 +234,7 @@ impl OwnedPod {
         }
     }
 
-    /// Somebody else owns the nomination. A server that does not say who does leaves it to the name.
+    /// Another component owns the nomination. If the server names no owner, the name of the node decides.
     fn is_foreign(&self) -> bool {
         let owns =
             |it: &&ManagedFields| it.fields_v1.pointer("/f:status/f:nominatedNodeName").is_some();

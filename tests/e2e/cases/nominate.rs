@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sigma::k8s::client::{KubeconfigSource, connect};
-use sigma::k8s::writes::{ObjectWrites, PodRef, Wake, WriteOutcome};
+use sigma::k8s::writes::{ObjectWrites, PodRef, RequeueMark, WriteOutcome};
 
 use super::Facts;
 use crate::harness::api::Api;
@@ -44,7 +44,7 @@ impl Subject {
         self.num_rings += 1;
         let value = format!("ring-{}", self.num_rings);
         let pod = PodRef { namespace: "plain", name: self.name, uid: &self.uid };
-        let wake = Wake { value: &value, annotated };
+        let wake = RequeueMark { value: &value, annotated };
         let got = self.writes.nominate(pod, node, wake).await;
         ensure!(got == want, "{}: {node}: {got:?}, not {want:?}", self.name);
         let after = self.seen().await?;
@@ -99,7 +99,7 @@ pub(super) async fn fences() -> Result<Facts> {
     bare.foreign("").await?;
     // Not a name: every fence holds, and the server refuses it all the same.
     let me = PodRef { namespace: "plain", name: "bare", uid: &bare.uid };
-    let wake = Wake { value: "x", annotated: true };
+    let wake = RequeueMark { value: "x", annotated: true };
     let got = writes.nominate(me, "No Such Name", wake).await;
     ensure!(matches!(got, WriteOutcome::Failed(_)), "{got:?}");
 

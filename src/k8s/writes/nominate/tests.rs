@@ -2,7 +2,7 @@ use super::*;
 use crate::k8s::fake::{Fake, FakeAnswer, SeenRequest};
 
 const POD: PodRef<'_> = PodRef { namespace: "shop", name: "cart-1", uid: "u1" };
-const WAKE: Wake<'_> = Wake { value: "7", annotated: true };
+const MARK: RequeueMark<'_> = RequeueMark { value: "7", annotated: true };
 const OURS: &str = r#"{"sigma.io/requeue":"7"}"#;
 
 fn refused() -> FakeAnswer {
@@ -43,7 +43,7 @@ fn patch_of(seen: &SeenRequest) -> Value {
 async fn nominate(script: Vec<FakeAnswer>) -> (WriteOutcome, Vec<SeenRequest>) {
     let num_answers = script.len();
     let fake = Fake::start(script).await;
-    let got = ObjectWrites::new(fake.client()).nominate(POD, "n1", WAKE).await;
+    let got = ObjectWrites::new(fake.client()).nominate(POD, "n1", MARK).await;
     assert_eq!(fake.seen().len(), num_answers, "{got:?}");
     (got, fake.seen())
 }
@@ -61,7 +61,7 @@ fn changed(to: Option<&str>) -> WriteOutcome {
 }
 
 #[tokio::test]
-async fn a_nomination_is_one_write_behind_fences_that_wakes() {
+async fn a_nomination_is_one_write_behind_fences_that_requeues() {
     let (got, seen) = nominate(vec![FakeAnswer::json(200, "{}")]).await;
     assert_eq!(got, WriteOutcome::Written);
     let want = json!([
@@ -112,9 +112,9 @@ async fn what_an_attempt_did_whose_answer_was_lost_is_not_taken_for_another_s() 
     assert_eq!(got, WriteOutcome::Written);
 }
 
-/// An order before this one has nominated the same node. The nomination itself is not written again.
+/// An action before this one has nominated the same node. The nomination itself is not written again.
 #[tokio::test]
-async fn a_pod_that_has_our_nomination_already_is_only_woken() {
+async fn a_pod_that_has_our_nomination_already_is_only_requeued() {
     let earlier = pod("u1", "", "n1", r#"{"sigma.io/requeue":"6"}"#);
     for seen in [earlier, owned("5", &["sigma"]), owned("5", &["kubectl", "sigma"])] {
         let (got, seen) = nominate(vec![refused(), seen, FakeAnswer::json(200, "{}")]).await;
@@ -128,7 +128,7 @@ async fn a_pod_that_has_our_nomination_already_is_only_woken() {
         assert_eq!(patch_of(&seen[2]), want);
     }
     let (got, _) = nominate(vec![refused(), owned("5", &["kube-scheduler"])]).await;
-    assert_eq!(got, changed(Some("n1")), "somebody else has chosen the same node");
+    assert_eq!(got, changed(Some("n1")), "another component has chosen the same node");
 }
 
 #[tokio::test]
@@ -143,15 +143,15 @@ async fn a_nomination_is_taken_back_only_while_it_is_ours() {
         {"op": "remove", "path": "/status/nominatedNodeName"},
     ]);
     assert_eq!(patch_of(&seen[1]), want);
-    // A server that does not say who wrote it, and one that names us beside another.
+    // A server that names no owner, and one that names sigma beside another.
     assert_eq!(clear(vec![owned("5", &[]), written()]).await.0, WriteOutcome::Written);
     let both = owned("5", &["kubectl", "sigma"]);
     assert_eq!(clear(vec![both, written()]).await.0, WriteOutcome::Written);
     for (seen, want) in [
-        // The same node, chosen by somebody else since.
+        // The same node, chosen by another component since.
         (owned("5", &["kube-scheduler"]), changed(Some("n1"))),
         (pod("u1", "", "n9", "null"), changed(Some("n9"))),
-        // An earlier attempt, or somebody else, has done it.
+        // An earlier attempt, or another component, has done it.
         (pod("u1", "", "", "null"), WriteOutcome::Written),
         (pod("u1", "n1", "n1", "null"), WriteOutcome::AlreadyBound),
         (pod("u2", "", "n1", "null"), WriteOutcome::Gone),
@@ -161,7 +161,7 @@ async fn a_nomination_is_taken_back_only_while_it_is_ours() {
     }
 }
 
-/// Whoever writes to the pod between the look and the write makes it a look more; not for ever.
+/// A write to the pod between the read and the patch costs one more read, up to a bound.
 #[tokio::test]
 async fn a_pod_that_changes_is_looked_at_again_before_a_nomination_is_taken_back() {
     let moved = || vec![owned("5", &["sigma"]), refused()];
