@@ -59,7 +59,7 @@ impl MetricSet for ActionMetrics {
             )?,
             write_seconds: of.durations(
                 "action_write_duration_seconds",
-                "A write to the API server.",
+                "Time of a write to the API server.",
                 kind,
             )?,
             enabled: of.gauges(
@@ -67,28 +67,32 @@ impl MetricSet for ActionMetrics {
                 "1 while sigma takes actions of this kind.",
                 kind,
             )?,
-            breaker_open: of.gauges("breaker_open", "Writes keep failing.", kind)?,
+            breaker_open: of.gauges(
+                "breaker_open",
+                "1 while the breaker of this kind is open or half open.",
+                kind,
+            )?,
             rights_missing: of.gauges(
                 "right_missing",
-                "A right that is needed is missing.",
+                "1 while a right is missing.",
                 &["resource"],
             )?,
             holds: of.gauge("holds", "Pods with a hold.")?,
-            holds_expired: of.counter("holds_expired_total", "Holds that ended by TTL.")?,
+            holds_expired: of.counter("holds_expired_total", "Holds that ended by time.")?,
             unschedulable_pods: of
                 .gauge("unschedulable_pods", "Unschedulable pods that wait to be requeued.")?,
-            requeues: of.counters("requeues_total", "Requeues of pods.", &["outcome"])?,
+            requeues: of.counters("requeues_total", "Requeues, by outcome.", &["outcome"])?,
             steers_ended: of.counters(
                 "steers_total",
-                "Steers by outcome.",
+                "Steers that ended, by cause and outcome.",
                 &["cause", "outcome"],
             )?,
             steer_accepted_seconds: of.histogram(
                 "steer_duration_seconds",
-                "Filter to accepted.",
+                "Time from the unschedulable answer to the answer with the target.",
                 &STEER_SECONDS,
             )?,
-            steers_open: of.gauge("steered_pods", "Pods on their way to a target.")?,
+            steers_open: of.gauge("steered_pods", "Steers under way.")?,
             panics: of.panics.clone(),
         };
         metrics.start_steers_at_zero();

@@ -64,22 +64,48 @@ impl MetricSet for ServeMetrics {
     fn register(of: &Metrics) -> Result<Self, prometheus::Error> {
         let resource = &["resource"];
         Ok(Self {
-            watch_age_seconds: of.gauges("watch_age_seconds", "Silence of a watch.", resource)?,
-            watch_synced: of.gauges("watch_synced", "First list is in.", resource)?,
-            watch_refused: of.gauges("watch_refused", "Watch requests fail.", resource)?,
-            watch_relists: of.counters("watch_relists_total", "Lists begun again.", resource)?,
-            watch_reconnects: of.counters("watch_reconnects_total", "Reconnects.", resource)?,
-            watch_failures: of.counters("watch_failures_total", "Failed requests.", resource)?,
-            undecodable_objects: of.counters(
-                "undecodable_objects_total",
-                "Objects skipped.",
+            watch_age_seconds: of.gauges(
+                "watch_age_seconds",
+                "Seconds since a watch received anything.",
                 resource,
             )?,
-            policy_load_errors: of.counter("policy_load_errors_total", "Policies refused.")?,
-            policy_stale: of.gauge("policy_stale", "The policy on disk is not in force.")?,
+            watch_synced: of.gauges(
+                "watch_synced",
+                "1 once the first list is complete.",
+                resource,
+            )?,
+            watch_refused: of.gauges(
+                "watch_refused",
+                "1 while the API server refuses the watch.",
+                resource,
+            )?,
+            watch_relists: of.counters(
+                "watch_relists_total",
+                "Lists after the first complete one.",
+                resource,
+            )?,
+            watch_reconnects: of.counters(
+                "watch_reconnects_total",
+                "Watches opened from a known version.",
+                resource,
+            )?,
+            watch_failures: of.counters(
+                "watch_failures_total",
+                "Lists and watches that failed.",
+                resource,
+            )?,
+            undecodable_objects: of.counters(
+                "undecodable_objects_total",
+                "Objects that could not be decoded.",
+                resource,
+            )?,
+            policy_load_errors: of
+                .counter("policy_load_errors_total", "Policies that were refused.")?,
+            policy_stale: of
+                .gauge("policy_stale", "1 while the policy on disk is not in force.")?,
             policy_source: of.gauges(
                 "policy_source",
-                "Where the policy came from.",
+                "1 for the source of the policy in force.",
                 &["source"],
             )?,
             policy_accepted: of.gauge(
@@ -88,15 +114,17 @@ impl MetricSet for ServeMetrics {
             )?,
             state_write_errors: of
                 .counter("state_write_errors_total", "Failed writes to the state directory.")?,
-            tls_expiry_seconds: of.gauge("tls_expiry_timestamp_seconds", "Certificate expiry.")?,
-            tls_load_errors: of.counter("tls_load_errors_total", "Certificates refused.")?,
-            tls_stale: of.gauge("tls_stale", "The certificate on disk is not in force.")?,
+            tls_expiry_seconds: of
+                .gauge("tls_expiry_timestamp_seconds", "When the certificate expires.")?,
+            tls_load_errors: of
+                .counter("tls_load_errors_total", "Certificates that were refused.")?,
+            tls_stale: of.gauge("tls_stale", "1 while the certificate on disk is not in force.")?,
             steering_off: of.gauges(
                 "steering_off",
-                "A part of steering is off.",
+                "1 while a part of steering is off.",
                 &["part", "cause"],
             )?,
-            leader: of.gauge("leader", "This replica leads.")?,
+            leader: of.gauge("leader", "1 while this replica is the leader.")?,
         })
     }
 }
