@@ -62,39 +62,37 @@ pub(super) struct ServeMetrics {
 
 impl MetricSet for ServeMetrics {
     fn register(of: &Metrics) -> Result<Self, prometheus::Error> {
+        let count = |name: &str, help: &str, labels: &[&str]| of.counters(name, help, labels);
+        let gauge = |name: &str, help: &str, labels: &[&str]| of.gauges(name, help, labels);
         let resource = &["resource"];
         Ok(Self {
-            watch_age_seconds: of.gauges(
+            watch_age_seconds: gauge(
                 "watch_age_seconds",
                 "Seconds since a watch received anything.",
                 resource,
             )?,
-            watch_synced: of.gauges(
-                "watch_synced",
-                "1 once the first list is complete.",
-                resource,
-            )?,
-            watch_refused: of.gauges(
+            watch_synced: gauge("watch_synced", "1 once the first list is complete.", resource)?,
+            watch_refused: gauge(
                 "watch_refused",
                 "1 while the API server refuses the watch.",
                 resource,
             )?,
-            watch_relists: of.counters(
+            watch_relists: count(
                 "watch_relists_total",
                 "Lists after the first complete one.",
                 resource,
             )?,
-            watch_reconnects: of.counters(
+            watch_reconnects: count(
                 "watch_reconnects_total",
                 "Watches opened from a known version.",
                 resource,
             )?,
-            watch_failures: of.counters(
+            watch_failures: count(
                 "watch_failures_total",
                 "Lists and watches that failed.",
                 resource,
             )?,
-            undecodable_objects: of.counters(
+            undecodable_objects: count(
                 "undecodable_objects_total",
                 "Objects that could not be decoded.",
                 resource,
@@ -103,7 +101,7 @@ impl MetricSet for ServeMetrics {
                 .counter("policy_load_errors_total", "Policies that were refused.")?,
             policy_stale: of
                 .gauge("policy_stale", "1 while the policy on disk is not in force.")?,
-            policy_source: of.gauges(
+            policy_source: gauge(
                 "policy_source",
                 "1 for the source of the policy in force.",
                 &["source"],
@@ -119,7 +117,7 @@ impl MetricSet for ServeMetrics {
             tls_load_errors: of
                 .counter("tls_load_errors_total", "Certificates that were refused.")?,
             tls_stale: of.gauge("tls_stale", "1 while the certificate on disk is not in force.")?,
-            steering_off: of.gauges(
+            steering_off: gauge(
                 "steering_off",
                 "1 while a part of steering is off.",
                 &["part", "cause"],
