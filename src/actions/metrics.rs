@@ -45,50 +45,44 @@ const STEER_SECONDS: [f64; 11] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
 
 impl MetricSet for ActionMetrics {
     fn register(of: &Metrics) -> Result<Self, prometheus::Error> {
+        let count = |name: &str, help: &str, labels: &[&str]| of.counters(name, help, labels);
+        let gauge = |name: &str, help: &str, labels: &[&str]| of.gauges(name, help, labels);
         let (kind, outcome) = (&["kind"], &["kind", "outcome"]);
         let metrics = Self {
-            ended: of.counters(
-                "actions_total",
-                "Actions that ended, by kind and outcome.",
-                outcome,
-            )?,
-            open: of.gauges(
+            ended: count("actions_total", "Actions that ended, by kind and outcome.", outcome)?,
+            open: gauge(
                 "actions_open",
                 "Actions that have not ended, by kind and stage.",
                 &["kind", "stage"],
             )?,
             write_seconds: of.durations(
                 "action_write_duration_seconds",
-                "A write to the API server.",
+                "Time of a write to the API server.",
                 kind,
             )?,
-            enabled: of.gauges(
-                "action_enabled",
-                "1 while sigma takes actions of this kind.",
+            enabled: gauge("action_enabled", "1 while sigma takes actions of this kind.", kind)?,
+            breaker_open: gauge(
+                "breaker_open",
+                "1 while the breaker of this kind is open or half open.",
                 kind,
             )?,
-            breaker_open: of.gauges("breaker_open", "Writes keep failing.", kind)?,
-            rights_missing: of.gauges(
-                "right_missing",
-                "A right that is needed is missing.",
-                &["resource"],
-            )?,
+            rights_missing: gauge("right_missing", "1 while a right is missing.", &["resource"])?,
             holds: of.gauge("holds", "Pods with a hold.")?,
-            holds_expired: of.counter("holds_expired_total", "Holds that ended by TTL.")?,
+            holds_expired: of.counter("holds_expired_total", "Holds that ended by time.")?,
             unschedulable_pods: of
                 .gauge("unschedulable_pods", "Unschedulable pods that wait to be requeued.")?,
-            requeues: of.counters("requeues_total", "Requeues of pods.", &["outcome"])?,
-            steers_ended: of.counters(
+            requeues: count("requeues_total", "Requeues, by outcome.", &["outcome"])?,
+            steers_ended: count(
                 "steers_total",
-                "Steers by outcome.",
+                "Steers that ended, by cause and outcome.",
                 &["cause", "outcome"],
             )?,
             steer_accepted_seconds: of.histogram(
                 "steer_duration_seconds",
-                "Filter to accepted.",
+                "Time from the unschedulable answer to the answer with the target.",
                 &STEER_SECONDS,
             )?,
-            steers_open: of.gauge("steered_pods", "Pods on their way to a target.")?,
+            steers_open: of.gauge("steered_pods", "Steers under way.")?,
             panics: of.panics.clone(),
         };
         metrics.start_steers_at_zero();

@@ -49,46 +49,30 @@ const SIZES: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0];
 
 impl MetricSet for ExtenderMetrics {
     fn register(of: &Metrics) -> Result<Self, prometheus::Error> {
-        let (verb, reason, why) = (&["verb"], &["reason"], &["why"]);
-        let path = &["path", "result"];
+        let (verb, reason, why, path) = (&["verb"], &["reason"], &["why"], &["path", "result"]);
+        let count = |name: &str, help: &str, labels: &[&str]| of.counters(name, help, labels);
         let metrics = Self {
-            verb_seconds: of.durations("verb_duration_seconds", "Handler time.", verb)?,
-            verb_results: of.counters("verb_results_total", "Answers.", &["verb", "result"])?,
-            names_offered: of.counters("names_offered_total", "Names offered.", verb)?,
-            fast_path_names: of.counters("fast_path_names_total", "Names by shortcut.", path)?,
-            names_returned: of.counters("names_returned_total", "Names returned.", verb)?,
-            shortlist_nodes: of.histogram(
-                "shortlist_nodes",
-                "Nodes named by a shortlist.",
-                &SIZES,
+            verb_seconds: of.durations(
+                "verb_duration_seconds",
+                "Time to answer a request.",
+                verb,
             )?,
-            shortlist_off: of.counters("shortlist_off_total", "Shortlists off.", reason)?,
-            rejections: of.counters("node_rejections_total", "Rejected nodes.", reason)?,
-            unschedulable: of.counters(
-                "unschedulable_answers_total",
-                "Answers without a node.",
-                reason,
-            )?,
-            not_steered: of.counters(
-                "not_steered_total",
-                "Answers without a node to pods that were not steered.",
-                reason,
-            )?,
+            verb_results: count("verb_results_total", "Answers.", &["verb", "result"])?,
+            names_offered: count("names_offered_total", "Node names in requests.", verb)?,
+            fast_path_names: count("fast_path_names_total", "Node names, by shortcut.", path)?,
+            names_returned: count("names_returned_total", "Node names in answers.", verb)?,
+            shortlist_nodes: of.histogram("shortlist_nodes", "Nodes of a shortlist.", &SIZES)?,
+            shortlist_off: count("shortlist_off_total", "Answers without a shortlist.", reason)?,
+            rejections: count("node_rejections_total", "Rejected nodes.", reason)?,
+            unschedulable: count("unschedulable_answers_total", "Answers without a node.", reason)?,
+            not_steered: count("not_steered_total", "Unschedulable, and not steered.", reason)?,
             claimed_not_granted: of
-                .counter("claimed_not_granted_total", "Pods that claimed more than granted.")?,
-            bad_requests: of.counters("bad_requests_total", "Malformed requests.", verb)?,
-            binds: of.counters("binds_total", "Binds.", &["outcome"])?,
+                .counter("claimed_not_granted_total", "Pods whose label exceeds their grant.")?,
+            bad_requests: count("bad_requests_total", "Malformed requests.", verb)?,
+            binds: count("binds_total", "Bindings.", &["outcome"])?,
             connections: of.gauge("connections", "Open connections of the verbs listener.")?,
-            connections_dropped: of.counters(
-                "connections_dropped_total",
-                "Connections dropped.",
-                why,
-            )?,
-            handshake_failures: of.counters(
-                "tls_handshake_failures_total",
-                "TLS handshakes that failed.",
-                why,
-            )?,
+            connections_dropped: count("connections_dropped_total", "Connections closed.", why)?,
+            handshake_failures: count("tls_handshake_failures_total", "Failed handshakes.", why)?,
             panics: of.panics.clone(),
         };
         metrics.start_at_zero();

@@ -37,9 +37,15 @@ impl MetricSet for NominatorMetrics {
             )?,
             chosen: of.counter("nominator_targets_total", "Targets chosen.")?,
             open: of.gauge("nominator_targets_open", "Targets that have not ended.")?,
-            ended: of.counters("nominator_targets_ended_total", "Targets that ended.", &["end"])?,
-            planning_seconds: of
-                .duration("nominator_planning_duration_seconds", "Choosing for a batch.")?,
+            ended: of.counters(
+                "nominator_targets_ended_total",
+                "Targets that ended, by reason.",
+                &["end"],
+            )?,
+            planning_seconds: of.duration(
+                "nominator_planning_duration_seconds",
+                "Time to choose the targets of a batch.",
+            )?,
             filter_delay_seconds: of.amount(
                 "nominator_filter_delay_seconds_total",
                 "Time for which filter answers waited for nominations to be written.",

@@ -30,16 +30,28 @@ impl MetricSet for WriterMetrics {
     fn register(of: &Metrics) -> Result<Self, prometheus::Error> {
         let metrics = Self {
             changes: of.counter("changes_total", "Changes applied.")?,
-            publish_seconds: of
-                .duration("publish_duration_seconds", "Applying and publishing changes.")?,
-            lost_deletes: of.counters("lost_deletes_total", "Found by a list.", &["resource"])?,
-            state_objects: of.gauges("state_objects", "What the state holds.", &["kind"])?,
-            snapshot_generation: of.gauge("snapshot_generation", "Published snapshot.")?,
-            policy_generation: of.gauge("policy_generation", "Policy in force.")?,
+            publish_seconds: of.duration(
+                "publish_duration_seconds",
+                "Time to apply and publish a batch of changes.",
+            )?,
+            lost_deletes: of.counters(
+                "lost_deletes_total",
+                "Deletions that a list found, and no event.",
+                &["resource"],
+            )?,
+            state_objects: of.gauges(
+                "state_objects",
+                "Objects in the state, by kind.",
+                &["kind"],
+            )?,
+            snapshot_generation: of
+                .gauge("snapshot_generation", "Generation of the published snapshot.")?,
+            policy_generation: of
+                .gauge("policy_generation", "Generation of the policy in force.")?,
             audits: of.counter("audits_total", "Audits done.")?,
             audit_differences: of.counters(
                 "audit_differences_total",
-                "Rows that differ.",
+                "Rows that an audit found different, by sum.",
                 &["sum"],
             )?,
         };

@@ -1,10 +1,11 @@
-//! The metrics of the process's surroundings: watches, files, the election.
+//! The metrics of the process's surroundings: files and the election.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec};
 
+use super::watch_metrics::WatchMetrics;
 use crate::actions::ActionMetrics;
 use crate::http::ExtenderMetrics;
 use crate::metrics::{MetricSet, Metrics};
@@ -19,27 +20,12 @@ pub fn metrics() -> Result<Arc<Metrics>, prometheus::Error> {
     metrics.of::<ActionMetrics>()?;
     metrics.of::<NominatorMetrics>()?;
     metrics.of::<ServeMetrics>()?;
+    metrics.of::<WatchMetrics>()?;
     Ok(Arc::new(metrics))
 }
 
 /// The metrics of the process's surroundings.
 pub(super) struct ServeMetrics {
-    /// Seconds since a watch last heard of its server, by resource.
-    pub(super) watch_age_seconds: IntGaugeVec,
-    /// 1 once the first list of a resource is complete.
-    pub(super) watch_synced: IntGaugeVec,
-    /// 1 while the server refuses the watch, by resource.
-    pub(super) watch_refused: IntGaugeVec,
-    /// 1 while an optional kind is not served or may not be listed, by resource.
-    pub(super) watch_absent: IntGaugeVec,
-    /// Lists begun after the first complete one, by resource.
-    pub(super) watch_relists: IntCounterVec,
-    /// Watches opened from a known version, by resource.
-    pub(super) watch_reconnects: IntCounterVec,
-    /// Lists and watches that failed, by resource.
-    pub(super) watch_failures: IntCounterVec,
-    /// Objects that could not be decoded, by resource.
-    pub(super) undecodable_objects: IntCounterVec,
     /// Policies that could not be loaded.
     pub(super) policy_load_errors: IntCounter,
     /// 1 while the policy on disk is not the one in force.
@@ -64,25 +50,15 @@ pub(super) struct ServeMetrics {
 
 impl MetricSet for ServeMetrics {
     fn register(of: &Metrics) -> Result<Self, prometheus::Error> {
-        let resource = &["resource"];
+        let gauge = |name: &str, help: &str, labels: &[&str]| of.gauges(name, help, labels);
         Ok(Self {
-            watch_age_seconds: of.gauges("watch_age_seconds", "Silence of a watch.", resource)?,
-            watch_synced: of.gauges("watch_synced", "First list is in.", resource)?,
-            watch_refused: of.gauges("watch_refused", "Watch requests fail.", resource)?,
-            watch_absent: of.gauges("watch_absent", "No watch: absent or forbidden.", resource)?,
-            watch_relists: of.counters("watch_relists_total", "Lists begun again.", resource)?,
-            watch_reconnects: of.counters("watch_reconnects_total", "Reconnects.", resource)?,
-            watch_failures: of.counters("watch_failures_total", "Failed requests.", resource)?,
-            undecodable_objects: of.counters(
-                "undecodable_objects_total",
-                "Objects skipped.",
-                resource,
-            )?,
-            policy_load_errors: of.counter("policy_load_errors_total", "Policies refused.")?,
-            policy_stale: of.gauge("policy_stale", "The policy on disk is not in force.")?,
-            policy_source: of.gauges(
+            policy_load_errors: of
+                .counter("policy_load_errors_total", "Policies that were refused.")?,
+            policy_stale: of
+                .gauge("policy_stale", "1 while the policy on disk is not in force.")?,
+            policy_source: gauge(
                 "policy_source",
-                "Where the policy came from.",
+                "1 for the source of the policy in force.",
                 &["source"],
             )?,
             policy_accepted: of.gauge(
@@ -91,15 +67,17 @@ impl MetricSet for ServeMetrics {
             )?,
             state_write_errors: of
                 .counter("state_write_errors_total", "Failed writes to the state directory.")?,
-            tls_expiry_seconds: of.gauge("tls_expiry_timestamp_seconds", "Certificate expiry.")?,
-            tls_load_errors: of.counter("tls_load_errors_total", "Certificates refused.")?,
-            tls_stale: of.gauge("tls_stale", "The certificate on disk is not in force.")?,
-            steering_off: of.gauges(
+            tls_expiry_seconds: of
+                .gauge("tls_expiry_timestamp_seconds", "When the certificate expires.")?,
+            tls_load_errors: of
+                .counter("tls_load_errors_total", "Certificates that were refused.")?,
+            tls_stale: of.gauge("tls_stale", "1 while the certificate on disk is not in force.")?,
+            steering_off: gauge(
                 "steering_off",
-                "A part of steering is off.",
+                "1 while a part of steering is off.",
                 &["part", "cause"],
             )?,
-            leader: of.gauge("leader", "This replica leads.")?,
+            leader: of.gauge("leader", "1 while this replica is the leader.")?,
         })
     }
 }

@@ -17,6 +17,7 @@ mod audit;
 mod state_dir;
 mod last_good;
 mod metrics;
+mod watch_metrics;
 mod config;
 mod extender_url;
 mod first_policy;
@@ -236,8 +237,8 @@ impl ServeParts {
                 tokio::spawn(when_wanted(shared.clone(), spec.wanted, follow.clone()))
             });
         }
-        let (shown, to) =
-            ((shared.clone(), health.clone(), acting.clone()), (metrics.of()?, metrics.of()?));
+        let shown = (shared.clone(), health.clone(), acting.clone());
+        let to = (metrics.of()?, metrics.of()?, metrics.of()?);
         self.supervise("status", move || tokio::spawn(status::refresh(shown.clone(), to.clone())));
         let reload = reload.clone();
         self.supervise("reload", move || tokio::spawn(reload.clone().run()));

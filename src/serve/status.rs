@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::metrics::ServeMetrics;
 use super::policy_state::PolicyState;
 use super::tls_files::TlsFiles;
+use super::watch_metrics::WatchMetrics;
 use crate::actions::{Ground, Obstacle, SteeringPart};
 use crate::engine::PreemptVerb;
 use crate::http::{
@@ -202,29 +203,11 @@ impl SteeringLog {
 /// Keeps the metrics of what counts for itself up to date for as long as the process runs.
 pub(super) async fn refresh(
     (shared, health, acting): (Arc<SharedState>, Arc<WatchHealth>, Acting),
-    (metrics, sizes): (Arc<ServeMetrics>, Arc<WriterMetrics>),
+    (metrics, of_watches, sizes): (Arc<ServeMetrics>, Arc<WatchMetrics>, Arc<WriterMetrics>),
 ) {
     let mut steering = SteeringLog::default();
     loop {
-        let now = Instant::now();
-        for kind in shown(&health) {
-            let (label, state) = ([kind.name], health.kind(kind));
-            let age = health.behind(kind, now).map_or(-1, |it| it.as_secs() as i64);
-            metrics.watch_age_seconds.with_label_values(&label).set(age);
-            let refused = i64::from(state.refused.is_some());
-            metrics.watch_refused.with_label_values(&label).set(refused);
-            metrics.watch_absent.with_label_values(&label).set(i64::from(state.absent.is_some()));
-            metrics.watch_synced.with_label_values(&label).set(i64::from(shared.listed(kind)));
-            for (counter, count) in [
-                (&metrics.watch_relists, state.num_relists),
-                (&metrics.watch_reconnects, state.num_reconnects),
-                (&metrics.watch_failures, state.num_failures),
-                (&metrics.undecodable_objects, state.num_undecodable),
-            ] {
-                let counter = counter.with_label_values(&label);
-                counter.inc_by(count.saturating_sub(counter.get()));
-            }
-        }
+        watches(&shared, &health, &of_watches);
         let leads = acting.leadership.as_ref().is_some_and(|it| it.is_leader());
         metrics.leader.set(i64::from(leads));
         if shared.synced() {
@@ -233,5 +216,27 @@ pub(super) async fn refresh(
         }
         sizes.count(&shared.view().snapshot);
         tokio::time::sleep(REFRESH).await;
+    }
+}
+
+fn watches(shared: &SharedState, health: &WatchHealth, metrics: &WatchMetrics) {
+    let now = Instant::now();
+    for kind in shown(health) {
+        let (label, state) = ([kind.name], health.kind(kind));
+        let age = health.behind(kind, now).map_or(-1, |it| it.as_secs() as i64);
+        metrics.watch_age_seconds.with_label_values(&label).set(age);
+        let refused = i64::from(state.refused.is_some());
+        metrics.watch_refused.with_label_values(&label).set(refused);
+        metrics.watch_absent.with_label_values(&label).set(i64::from(state.absent.is_some()));
+        metrics.watch_synced.with_label_values(&label).set(i64::from(shared.listed(kind)));
+        for (counter, count) in [
+            (&metrics.watch_relists, state.num_relists),
+            (&metrics.watch_reconnects, state.num_reconnects),
+            (&metrics.watch_failures, state.num_failures),
+            (&metrics.undecodable_objects, state.num_undecodable),
+        ] {
+            let counter = counter.with_label_values(&label);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 }
