@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod rules;
 pub mod policy;
 pub mod engine;
+pub mod control;
 pub mod replica;
 pub mod sim;
 

@@ -15,12 +15,13 @@ use sigma::rules::CATALOGUE;
 use source::{Source, blank, end_of_item, line_of, mark_tests, names_after, sources, words};
 
 /// The rooms in order: each may name only those before it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "model",
     "cluster",
     "rules",
     "policy",
     "engine",
+    "control",
     "replica",
     "sim",
     "metrics",
@@ -33,7 +34,8 @@ const ROOMS: [&str; 15] = [
     "cli",
 ];
 /// The rooms that know no clock, no socket, no file, no entropy.
-const CORE: &[&str] = &["model", "cluster", "rules", "policy", "engine", "replica", "sim"];
+const CORE: &[&str] =
+    &["model", "cluster", "rules", "policy", "engine", "control", "replica", "sim"];
 /// Files of `src/` that are in no room.
 const OUTSIDE: [&str; 4] = ["lib", "main", "retired", "testing"];
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::action::PendingAction;
-use super::breaker::BreakerState;
 use super::queue::{EndedAction, Queue, QueueState};
 use super::rights::{Inquiry, Rights};
-use super::work_queue::{Next, Submission, Submitted};
-use super::{ActionKindState, ActionMetrics, ActionOutcome, Leadership, WhyOff};
+use super::{ActionMetrics, Leadership};
+use crate::control::BreakerState;
+use crate::control::PendingAction;
+use crate::control::{ActionKindState, ActionOutcome, WhyOff};
+use crate::control::{Next, Submission, Submitted};
 use crate::k8s::writes::ObjectWrites;
 use crate::model::{ACTION_KINDS, Action, ActionKind, BreakerLimits, STEER};
 use crate::runtime::Clock;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::action::PendingAction;
 use super::actor::Actor;
-use super::breaker::Sign;
 use super::queue::Queue;
-use super::work_queue::{Finished, Verdict, WorkItem};
-use super::{ActionOutcome, StillNeeded};
+use crate::control::PendingAction;
+use crate::control::Sign;
+use crate::control::{ActionOutcome, StillNeeded};
+use crate::control::{Finished, Verdict, WorkItem};
 use crate::k8s::writes::WriteOutcome;
 use crate::model::{Action, ActionKind};
 

@@ -1,7 +1,7 @@
 //! Whether writes have their effect: nominations that kube-scheduler does not honour pause their class of pods.
 
 use super::actor::Actor;
-use super::breaker::Sign;
+use crate::control::Sign;
 use crate::model::{ActionKind, EquivalenceClass, Pod, PodUid};
 
 impl Actor {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::WhyOff;
 use super::election::{Election, ElectionStep, Terms};
 use super::rights::{Inquiry, Rights};
+use crate::control::WhyOff;
 use crate::k8s::lease::{LeaseClient, LeaseError, SeenLease};
 use crate::model::Tick;
 

@@ -2,7 +2,7 @@
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::ActionOutcome;
+use crate::control::ActionOutcome;
 use crate::engine::SteerOutcome;
 use crate::metrics::{MetricSet, Metrics};
 use crate::model::ActionKind;

@@ -12,31 +12,20 @@
 //! [`ACTION_KINDS`](crate::model::ACTION_KINDS). Not here: bindings, which kube-scheduler waits for, and events, which
 //! may be lost.
 
-mod action;
 mod actor;
-mod backoff;
-mod breaker;
 mod carry_out;
 mod effect;
 mod election;
 mod leadership;
 mod metrics;
-mod not_honoured;
-mod obstacles;
 mod queue;
 mod requeue;
 mod rights;
 mod steers;
-mod work_queue;
 
-pub use action::{
-    ActionKindState, ActionOutcome, OnDone, PendingAction, Record, StillNeeded, WhyOff,
-};
 pub use actor::Actor;
-pub use breaker::BreakerState;
 pub use leadership::{Leadership, Leading};
 pub use metrics::ActionMetrics;
-pub use obstacles::{Ground, Obstacle, SteeringPart, SteeringState};
 pub use requeue::run as run_requeue;
 pub use rights::Inquiry;
 pub use steers::action as steer_action;

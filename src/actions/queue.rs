@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::action::{OnDone, PendingAction};
-use super::breaker::{Breaker, BreakerState, Sign};
-use super::not_honoured::NotHonoured;
 use super::rights::Rights;
-use super::work_queue::{WorkItem, WorkQueue};
-use super::{ActionOutcome, Record};
+use crate::control::NotHonoured;
+use crate::control::{ActionOutcome, Record};
+use crate::control::{Breaker, BreakerState, Sign};
+use crate::control::{OnDone, PendingAction};
+use crate::control::{WorkItem, WorkQueue};
 use crate::model::{Action, ActionKind, QueueLimits, Tick};
 
 /// Records kept of each kind.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::steers::{self, SteerFollowUp};
-use super::{ActionMetrics, ActionOutcome, Actor, PendingAction};
+use super::{ActionMetrics, Actor};
+use crate::control::Adoption;
+use crate::control::{ActionOutcome, PendingAction};
 use crate::engine::{Decider, Nominates, Requeue};
-use crate::model::{Action, Pod, REQUEUE, STEER, Tick};
+use crate::model::{Action, Pod, REQUEUE, STEER};
 use crate::runtime::SharedState;
 
 /// How often unschedulable pods are looked at.
@@ -15,32 +17,6 @@ const PERIOD: Duration = Duration::from_millis(50);
 const MAX_REQUEUES: usize = 5;
 /// Pairs of pod and node that are looked at under the decider's lock: a fraction of a millisecond.
 const BUDGET: usize = 10_000;
-/// For so long after a start, pods are adopted whose conditions name one of sigma's reasons. kube-scheduler may be this
-/// late to write the condition of an attempt that an earlier process has answered.
-const ADOPT_FOR_MS: u64 = 60_000;
-/// Between two looks for such pods.
-const ADOPT_EACH_MS: u64 = 1000;
-
-/// When to look for unschedulable pods of an earlier process.
-#[derive(Debug, Default)]
-struct Adoption {
-    began: Option<Tick>,
-    looked: Option<Tick>,
-}
-
-impl Adoption {
-    /// It is time to look. Call only when the first lists are in.
-    fn is_due(&mut self, now: Tick) -> bool {
-        let began = *self.began.get_or_insert(now);
-        let is_due = now.since_ms(began) <= ADOPT_FOR_MS
-            && self.looked.is_none_or(|looked| now.since_ms(looked) >= ADOPT_EACH_MS);
-        if is_due {
-            self.looked = Some(now);
-        }
-        is_due
-    }
-}
-
 /// Requeues pods for as long as the process runs. While the kind is off, holds and steers expire all the same, but no
 /// pod is requeued.
 pub async fn run(shared: Arc<SharedState>, metrics: Arc<ActionMetrics>, actor: Arc<Actor>) {
@@ -103,18 +79,4 @@ fn count(metrics: &ActionMetrics, written: &str, outcome: &ActionOutcome) {
         _ => "failed",
     };
     metrics.requeues.with_label_values(&[label]).inc();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn conditions_are_looked_for_each_second_of_a_minute() {
-        let mut adoption = Adoption::default();
-        let looks = (0..4000).filter(|at| adoption.is_due(Tick(5000 + at * 50)));
-        let looks: Vec<u64> = looks.collect();
-        let want: Vec<u64> = (0..=60).map(|second| second * 20).collect();
-        assert_eq!(looks, want);
-    }
 }

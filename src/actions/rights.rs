@@ -8,7 +8,8 @@ use kube::Client;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::{ActionMetrics, WhyOff};
+use super::ActionMetrics;
+use crate::control::WhyOff;
 use crate::k8s::access::may;
 use crate::k8s::events::Events;
 use crate::model::{EventSeverity, ObjectRef, ObjectType, Right};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{ActionMetrics, ActionOutcome, Actor, PendingAction};
+use super::{ActionMetrics, Actor};
+use crate::control::{ActionOutcome, PendingAction};
 use crate::engine::{Decider, SteerAction, SteerOutcome, SteerRecord, View, Wrote};
 use crate::model::{Action, EquivalenceClass, STEER, Tick};
 use crate::runtime::SharedState;

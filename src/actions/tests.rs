@@ -3,8 +3,8 @@ use std::sync::mpsc::channel;
 
 use kube::{Client, Config};
 
-use super::work_queue::{Next, Submission, Submitted};
 use super::*;
+use crate::control::{ActionOutcome, Next, PendingAction, Submission, Submitted};
 use crate::k8s::writes::ObjectWrites;
 use crate::metrics::Metrics;
 use crate::model::{Action, ActionKind, NOMINATE_AHEAD, STEER};

@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::table::{Output, wrapped};
 use super::{Failure, print};
-use crate::actions::SteeringPart;
+use crate::control::SteeringPart;
 use crate::http::admin::{AdminPage, ExplainView, NominatedBy, Problem};
 
 /// Says why a pod is pending, or where it would go, with the numbers behind it.

@@ -24,7 +24,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::actions::{Actor, Leadership, SteeringState};
+use crate::actions::{Actor, Leadership};
+use crate::control::SteeringState;
 use crate::engine::{Decider, PreemptVerb};
 use crate::metrics::Metrics;
 use crate::model::{REQUEUE, STEER};

@@ -2,7 +2,7 @@
 
 use prometheus::{Counter, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::NominationEnd;
+use crate::control::NominationEnd;
 use crate::engine::NoTarget;
 use crate::metrics::{MetricSet, Metrics};
 

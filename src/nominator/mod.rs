@@ -15,9 +15,6 @@
 
 mod filter_delay;
 mod metrics;
-mod nominations;
-mod backlog;
-mod scheduler_rate;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,18 +22,18 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashSet;
 
-use self::backlog::{BacklogScan, place_of};
-use self::nominations::{Nominations, REST_MS, ToClear};
-use self::scheduler_rate::SchedulerRate;
-use crate::actions::{Actor, PendingAction, WhyOff};
+use crate::actions::Actor;
 use crate::cluster::HoldId;
+use crate::control::SchedulerRate;
+use crate::control::{BacklogScan, place_of};
+use crate::control::{Nominations, REST_MS, ToClear};
+use crate::control::{PendingAction, WhyOff};
 use crate::engine::{Decider, NoTarget, View};
 use crate::model::{Action, EquivalenceClass, NOMINATE_AHEAD, Pod, PodUid, Tick};
 use crate::policy::NominateAhead;
 use crate::runtime::SharedState;
 
 pub use metrics::NominatorMetrics;
-pub use nominations::NominationEnd;
 
 /// How often it is looked at who waits.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -190,7 +187,7 @@ impl Nominator {
             let pods = view.snapshot.pending.iter().map(|(_, pod)| pod);
             self.nominations().adopt(pods.filter(|pod| self.is_ours(pod)), now);
         }
-        if self.nominations().len() == 0 {
+        if self.nominations().num_open() == 0 {
             return;
         }
         let (mut decider, view, now) = self.copy();
@@ -222,7 +219,7 @@ impl Nominator {
     /// them, and how many could not, by reason.
     fn choose(&self, settings: NominateAhead) -> (usize, Vec<(NoTarget, usize)>) {
         let view = self.shared.view();
-        let num_open = self.nominations().len();
+        let num_open = self.nominations().num_open();
         // A cheap look first: mostly few wait, and then nothing is copied.
         let ours = view.snapshot.pending.iter().filter(|(_, pod)| self.is_ours(pod));
         if ours.count() < settings.min_backlog {
@@ -386,7 +383,7 @@ impl Nominator {
             let count = unplanned.iter().find(|it| it.0 == why).map_or(0, |it| it.1);
             metrics.unplanned.with_label_values(&[why.name()]).set(count as i64);
         }
-        metrics.open.set(self.nominations().len() as i64);
+        metrics.open.set(self.nominations().num_open() as i64);
     }
 
     /// Counts what has ended, and gives free what was held for it.
@@ -420,6 +417,3 @@ impl Nominator {
         self.nominations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,7 +7,7 @@ use super::metrics::ServeMetrics;
 use super::policy_state::PolicyState;
 use super::tls_files::TlsFiles;
 use super::watch_metrics::WatchMetrics;
-use crate::actions::{Ground, Obstacle, SteeringPart};
+use crate::control::{Ground, Obstacle, SteeringPart};
 use crate::engine::PreemptVerb;
 use crate::http::{
     Acting, Admin, Check, PolicyOnDisk, PolicyOrigin, PolicySourceKind, ProcessState,

@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sigma::actions::{ActionOutcome, BreakerState, WhyOff};
+use sigma::control::{ActionOutcome, BreakerState, WhyOff};
 use sigma::model::{Action, EquivalenceClass, NOMINATE_AHEAD, REQUEUE, STEER};
 
 use crate::faults::Fault;

@@ -2,7 +2,7 @@
 //! who leads, and what becomes of the writes of one that does no longer.
 
 use serde_json::{Value, json};
-use sigma::actions::{ActionOutcome, WhyOff};
+use sigma::control::{ActionOutcome, WhyOff};
 use sigma::model::{Action, ActionKind, NOMINATE_AHEAD};
 
 use crate::site::pod;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use sigma::actions::{ActionOutcome, WhyOff};
+use sigma::control::{ActionOutcome, WhyOff};
 use sigma::model::{Action, REQUEUE, STEER};
 
 use crate::faults::Fault;

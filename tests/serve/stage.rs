@@ -7,10 +7,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::Value;
-use sigma::actions::{
-    ActionKindState, ActionMetrics, ActionOutcome, Actor, Inquiry, Leadership, PendingAction,
-    Record, WhyOff,
-};
+use sigma::actions::{ActionMetrics, Actor, Inquiry, Leadership};
+use sigma::control::{ActionKindState, ActionOutcome, PendingAction, Record, WhyOff};
 use sigma::k8s::client::{KubeconfigSource, connect};
 use sigma::k8s::decode;
 use sigma::k8s::events::Events;

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, AdminPage, NoQuery, Problem};
-use crate::actions::{ActionKindState, Record};
+use crate::control::{ActionKindState, Record};
 use crate::model::Tick;
 
 /// A kind of action.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::actions::{Obstacle, SteeringPart};
+use crate::control::{Obstacle, SteeringPart};
 use crate::engine::{Decider, SteerOutcome};
 use crate::model::{PodUid, Tick};
 use crate::nominator::NominatorVerdict;

@@ -57,11 +57,11 @@ pub struct PendingAction {
     /// The action.
     pub action: Action,
     /// Tells the action from all others of this process. The actor gives the number.
-    pub(super) number: u64,
+    pub number: u64,
     /// Asked before each write begins: an action may wait while the reason for it goes away.
-    pub(super) still_needed: Option<StillNeeded>,
+    pub still_needed: Option<StillNeeded>,
     /// Learns the outcome.
-    pub(super) on_done: Option<OnDone>,
+    pub on_done: Option<OnDone>,
 }
 
 impl From<Action> for PendingAction {

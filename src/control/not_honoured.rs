@@ -23,7 +23,7 @@ const PATIENCE_MS: u64 = 60_000;
 
 /// What failed lately, by class.
 #[derive(Debug)]
-pub(super) struct NotHonoured {
+pub struct NotHonoured {
     limits: BreakerLimits,
     classes: FxHashMap<u64, PausedClass>,
     /// The last failures of all, oldest first.
@@ -42,12 +42,12 @@ struct PausedClass {
 
 impl NotHonoured {
     /// With the limits of the kind.
-    pub(super) fn new(limits: BreakerLimits) -> Self {
+    pub fn new(limits: BreakerLimits) -> Self {
         Self { limits, classes: FxHashMap::default(), recent: VecDeque::new() }
     }
 
     /// How many classes are left alone.
-    pub(super) fn num_paused(&self, now: Tick) -> usize {
+    pub fn num_paused(&self, now: Tick) -> usize {
         let paused =
             self.classes.values().filter(|it| it.breaker.state(now) != BreakerState::Closed);
         // A class may be known by its labels and by its controller.
@@ -55,12 +55,12 @@ impl NotHonoured {
     }
 
     /// Nothing has failed lately: no class need be looked at.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.classes.is_empty()
     }
 
     /// Nothing is begun for pods of this class.
-    pub(super) fn is_paused(&mut self, class: &EquivalenceClass, now: Tick) -> bool {
+    pub fn is_paused(&mut self, class: &EquivalenceClass, now: Tick) -> bool {
         class.keys().any(|key| {
             let known = self.classes.get_mut(&key);
             known.is_some_and(|it| {
@@ -71,7 +71,7 @@ impl NotHonoured {
     }
 
     /// Something begins for a pod: if its class is left alone, it is judged by this one.
-    pub(super) fn begin(&mut self, class: &EquivalenceClass, uid: PodUid, now: Tick) {
+    pub fn begin(&mut self, class: &EquivalenceClass, uid: PodUid, now: Tick) {
         for key in class.keys() {
             if let Some(it) = self.classes.get_mut(&key)
                 && it.breaker.begin()
@@ -83,13 +83,7 @@ impl NotHonoured {
 
     /// What was begun for a pod has ended, and had its effect or not. True when enough unrelated classes have
     /// failed, so that the kind is suspected.
-    pub(super) fn end(
-        &mut self,
-        class: &EquivalenceClass,
-        uid: PodUid,
-        sign: Sign,
-        now: Tick,
-    ) -> bool {
+    pub fn end(&mut self, class: &EquivalenceClass, uid: PodUid, sign: Sign, now: Tick) -> bool {
         for key in class.keys() {
             if sign == Sign::Bad {
                 self.make_room(key);

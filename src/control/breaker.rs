@@ -14,7 +14,7 @@ use crate::model::{BreakerLimits, Tick};
 
 /// What a write says about its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sign {
+pub enum Sign {
     /// It works, whatever became of the action.
     Good,
     /// It does not.
@@ -25,7 +25,7 @@ pub(super) enum Sign {
 
 impl Sign {
     /// Whether something was of use; `None` where that is not known.
-    pub(super) fn of(of_use: Option<bool>) -> Self {
+    pub fn of(of_use: Option<bool>) -> Self {
         match of_use {
             Some(true) => Self::Good,
             Some(false) => Self::Bad,
@@ -65,7 +65,7 @@ impl BreakerState {
 
 /// A breaker.
 #[derive(Clone, Debug)]
-pub(super) struct Breaker {
+pub struct Breaker {
     limits: BreakerLimits,
     phase: BreakerPhase,
     /// When the last failures were, oldest first; no more than it takes to open.
@@ -74,12 +74,14 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    pub(super) fn new(limits: BreakerLimits, now: Tick) -> Self {
+    /// A closed breaker.
+    pub fn new(limits: BreakerLimits, now: Tick) -> Self {
         let phase = BreakerPhase::Closed { since: now };
         Self { limits, phase, failed: VecDeque::new(), pause_ms: 0 }
     }
 
-    pub(super) fn state(&self, now: Tick) -> BreakerState {
+    /// How it stands at this moment.
+    pub fn state(&self, now: Tick) -> BreakerState {
         match self.phase {
             BreakerPhase::Closed { .. } => BreakerState::Closed,
             BreakerPhase::Open { until } if now < until => BreakerState::Open,
@@ -88,7 +90,7 @@ impl Breaker {
     }
 
     /// How many writes may begin.
-    pub(super) fn room(&self, now: Tick) -> usize {
+    pub fn room(&self, now: Tick) -> usize {
         match self.phase {
             BreakerPhase::Closed { .. } => usize::MAX,
             BreakerPhase::Open { until } => usize::from(now >= until),
@@ -97,7 +99,7 @@ impl Breaker {
     }
 
     /// A write begins. True when it is the one by which the breaker is judged.
-    pub(super) fn begin(&mut self) -> bool {
+    pub fn begin(&mut self) -> bool {
         let probes = matches!(self.phase, BreakerPhase::Open { .. });
         if probes {
             self.phase = BreakerPhase::Probing;
@@ -106,7 +108,7 @@ impl Breaker {
     }
 
     /// A write has ended.
-    pub(super) fn end(&mut self, probes: bool, sign: Sign, now: Tick) {
+    pub fn end(&mut self, probes: bool, sign: Sign, now: Tick) {
         match (self.phase, sign) {
             (BreakerPhase::Probing, Sign::Good) if probes => {
                 self.failed.clear();
@@ -136,7 +138,7 @@ impl Breaker {
     }
 
     /// It opens, for what others have counted. Nothing new while it is open already.
-    pub(super) fn trip(&mut self, now: Tick) {
+    pub fn trip(&mut self, now: Tick) {
         if let BreakerPhase::Closed { since } = self.phase {
             self.open_since(since, now);
         }

@@ -14,15 +14,15 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::ActionOutcome;
 use super::backlog::Place;
 use super::filter_delay::FilterDelay;
 use super::scheduler_rate::Delay;
-use crate::actions::ActionOutcome;
 use crate::cluster::{HoldId, Snapshot};
 use crate::model::{EquivalenceClass, Pod, PodUid, Priority, Tick};
 
 /// A pod that no node takes is not looked at again for so long, nor one that kube-scheduler came to first.
-pub(super) const REST_MS: u64 = 2000;
+pub const REST_MS: u64 = 2000;
 
 /// How a target ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ struct NominationEntry {
 }
 
 /// What a target was good for: whose, and whether it was honoured, as far as that is known.
-pub(super) type Trial = (EquivalenceClass, PodUid, Option<bool>);
+pub type Trial = (EquivalenceClass, PodUid, Option<bool>);
 
 impl NominationEntry {
     fn is_unwritten(&self) -> bool {
@@ -103,24 +103,29 @@ impl NominationEntry {
 
 /// A target that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
-    pub(super) uid: PodUid,
+pub struct Ended {
+    /// The pod.
+    pub uid: PodUid,
     /// Its hold; `None` where a snapshot ends it.
-    pub(super) held: Option<HoldId>,
-    pub(super) why: NominationEnd,
+    pub held: Option<HoldId>,
+    /// How it ended.
+    pub why: NominationEnd,
 }
 
 /// A nomination to be taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ToClear {
-    pub(super) pod: Arc<Pod>,
-    pub(super) node: Box<str>,
-    pub(super) why: NominationEnd,
+pub struct ToClear {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// The node that it is nominated to.
+    pub node: Box<str>,
+    /// Why the nomination is taken back.
+    pub why: NominationEnd,
 }
 
 /// The targets that have not ended, and pods that are not given one for a while.
 #[derive(Debug, Default)]
-pub(super) struct Nominations {
+pub struct Nominations {
     entries: FxHashMap<PodUid, NominationEntry>,
     resting: FxHashMap<PodUid, Tick>,
     ended: Vec<Ended>,
@@ -131,46 +136,46 @@ pub(super) struct Nominations {
 
 impl Nominations {
     /// How many targets have not ended.
-    pub(super) fn len(&self) -> usize {
+    pub fn num_open(&self) -> usize {
         self.entries.len()
     }
 
     /// How long before kube-scheduler comes to a pod its nomination must be ordered, in milliseconds.
-    pub(super) fn lead_ms(&self) -> u64 {
+    pub fn lead_ms(&self) -> u64 {
         self.delay.lead_ms()
     }
 
     /// The pod may be given a target.
-    pub(super) fn is_free(&self, uid: PodUid, now: Tick) -> bool {
+    pub fn is_free(&self, uid: PodUid, now: Tick) -> bool {
         !self.entries.contains_key(&uid) && self.resting.get(&uid).is_none_or(|until| *until <= now)
     }
 
     /// The pod's target.
-    pub(super) fn target(&self, uid: PodUid) -> Option<&str> {
+    pub fn target(&self, uid: PodUid) -> Option<&str> {
         self.entries.get(&uid).map(|entry| &*entry.node)
     }
 
     /// The pod is not given a target before.
-    pub(super) fn rest(&mut self, uid: PodUid, until: Tick) {
+    pub fn rest(&mut self, uid: PodUid, until: Tick) {
         self.resting.insert(uid, until);
     }
 
     /// A target is chosen, and held by this.
-    pub(super) fn note(&mut self, uid: PodUid, place: Place, node: &str, held: HoldId) {
+    pub fn note(&mut self, uid: PodUid, place: Place, node: &str, held: HoldId) {
         let (node, held, Reverse(priority)) = (node.into(), Some(held), place.0);
         let (stage, class) = (Stage::Chosen(place), None);
         self.entries.insert(uid, NominationEntry { node, priority, held, stage, class });
     }
 
     /// The pod with a target is counted among these.
-    pub(super) fn classify(&mut self, uid: PodUid, class: EquivalenceClass) {
+    pub fn classify(&mut self, uid: PodUid, class: EquivalenceClass) {
         if let Some(entry) = self.entries.get_mut(&uid) {
             entry.class = Some(class);
         }
     }
 
     /// kube-scheduler was sent to the pod's target, and asks about others.
-    pub(super) fn unwanted(&mut self, uid: PodUid, node: &str) {
+    pub fn unwanted(&mut self, uid: PodUid, node: &str) {
         let entry = self.entries.get_mut(&uid).filter(|it| *it.node == *node);
         if let Some(entry) = entry.filter(|it| matches!(it.stage, Stage::Nominated { .. })) {
             self.trials.extend(entry.class.take().map(|class| (class, uid, Some(false))));
@@ -178,23 +183,23 @@ impl Nominations {
     }
 
     /// What targets were good for since this was asked last.
-    pub(super) fn take_trials(&mut self) -> Vec<Trial> {
+    pub fn take_trials(&mut self) -> Vec<Trial> {
         std::mem::take(&mut self.trials)
     }
 
     /// A nomination is worth keeping kube-scheduler waiting for so long.
-    pub(super) fn grant_filter_delay(&mut self, each_ms: u64) {
+    pub fn grant_filter_delay(&mut self, each_ms: u64) {
         self.filter_delay.grant(each_ms);
     }
 
     /// kube-scheduler may be kept waiting, and there is something to wait for.
-    pub(super) fn is_pressing(&self) -> bool {
+    pub fn is_pressing(&self) -> bool {
         self.filter_delay.is_left() && self.entries.values().any(NominationEntry::is_unwritten)
     }
 
     /// kube-scheduler has come to the pod. If its nomination is not written yet it will not be; gives the
     /// pod's priority then.
-    pub(super) fn delay_filter(&mut self, uid: PodUid, now: Tick) -> Option<Priority> {
+    pub fn delay_filter(&mut self, uid: PodUid, now: Tick) -> Option<Priority> {
         let entry = self.entries.get(&uid).filter(|entry| entry.is_unwritten())?;
         let priority = entry.priority;
         self.came_first(uid, now);
@@ -203,7 +208,7 @@ impl Nominations {
 
     /// Takes at most so much of the filter delay while nominations of this priority or a higher one are to be
     /// written yet. Gives how much.
-    pub(super) fn take_filter_delay(&mut self, priority: Priority, most_ms: u64) -> u64 {
+    pub fn take_filter_delay(&mut self, priority: Priority, most_ms: u64) -> u64 {
         let unwritten = self.entries.values().filter(|entry| entry.is_unwritten());
         let num_unwritten = unwritten.clone().count();
         let is_for_it = unwritten.clone().any(|entry| entry.priority >= priority);
@@ -212,7 +217,7 @@ impl Nominations {
 
     /// The pods whose nominations are to be ordered, and what holds their targets: in the order
     /// of the queue, but the first `lead` last, to which kube-scheduler will come before we can.
-    pub(super) fn turn(&self, lead: usize) -> Vec<(PodUid, HoldId)> {
+    pub fn turn(&self, lead: usize) -> Vec<(PodUid, HoldId)> {
         let chosen = self.entries.iter().filter_map(|(uid, entry)| match entry.stage {
             Stage::Chosen(place) => Some((place, *uid, entry.held?)),
             _ => None,
@@ -225,7 +230,7 @@ impl Nominations {
     }
 
     /// The pod's nomination is ordered. Gives the target.
-    pub(super) fn order(&mut self, uid: PodUid, now: Tick) -> Option<Box<str>> {
+    pub fn order(&mut self, uid: PodUid, now: Tick) -> Option<Box<str>> {
         let entry = self.entries.get_mut(&uid)?;
         matches!(entry.stage, Stage::Chosen(_)).then(|| {
             entry.stage = Stage::Ordered(now);
@@ -235,25 +240,25 @@ impl Nominations {
 
     /// kube-scheduler came to the pod before its nomination's turn. It rests, since one
     /// whose class holds nothing would look as if it still waited.
-    pub(super) fn came_first(&mut self, uid: PodUid, now: Tick) {
+    pub fn came_first(&mut self, uid: PodUid, now: Tick) {
         self.end(uid, NominationEnd::Missed, 0, now);
         self.rest(uid, now.plus_ms(REST_MS));
     }
 
     /// Somebody else has nominated the pod before its nomination's turn.
-    pub(super) fn overruled(&mut self, uid: PodUid, rest_ms: u64, now: Tick) {
+    pub fn overruled(&mut self, uid: PodUid, rest_ms: u64, now: Tick) {
         self.end(uid, NominationEnd::Overruled, rest_ms, now);
     }
 
     /// Nothing is ordered any more: what is chosen is given up.
-    pub(super) fn give_up(&mut self, now: Tick) {
+    pub fn give_up(&mut self, now: Tick) {
         for (uid, _) in self.turn(0) {
             self.end(uid, NominationEnd::Unwritten, 0, now);
         }
     }
 
     /// A leader before us has nominated these pods: what becomes of them is ours to follow.
-    pub(super) fn adopt<'a>(&mut self, pods: impl Iterator<Item = &'a Arc<Pod>>, now: Tick) {
+    pub fn adopt<'a>(&mut self, pods: impl Iterator<Item = &'a Arc<Pod>>, now: Tick) {
         for pod in pods.filter(|pod| pod.nominated_ahead && pod.is_pending()) {
             if let Some(node) = &pod.nominated {
                 let (priority, stage) = (pod.priority, Stage::Nominated { since: now, seen: true });
@@ -266,13 +271,7 @@ impl Nominations {
     }
 
     /// The order to nominate has ended.
-    pub(super) fn written(
-        &mut self,
-        uid: PodUid,
-        outcome: &ActionOutcome,
-        rest_ms: u64,
-        now: Tick,
-    ) {
+    pub fn written(&mut self, uid: PodUid, outcome: &ActionOutcome, rest_ms: u64, now: Tick) {
         let Some(entry) = self.entries.get_mut(&uid) else {
             return;
         };
@@ -292,13 +291,7 @@ impl Nominations {
     }
 
     /// The order to take the nomination back has ended.
-    pub(super) fn cleared(
-        &mut self,
-        uid: PodUid,
-        outcome: &ActionOutcome,
-        rest_ms: u64,
-        now: Tick,
-    ) {
+    pub fn cleared(&mut self, uid: PodUid, outcome: &ActionOutcome, rest_ms: u64, now: Tick) {
         let Some(entry) = self.entries.get_mut(&uid) else {
             return;
         };
@@ -315,7 +308,7 @@ impl Nominations {
 
     /// Compares with what a snapshot shows. Gives the nominations that are to be taken back: those
     /// that are older than `ttl_ms`, and those whose target does not take the pod any more.
-    pub(super) fn follow(
+    pub fn follow(
         &mut self,
         snapshot: &Snapshot,
         ttl_ms: u64,
@@ -359,14 +352,14 @@ impl Nominations {
     }
 
     /// Forgets all targets, which are somebody else's from now on.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.entries.clear();
         self.resting.clear();
         self.filter_delay.end();
     }
 
     /// How targets have ended since this was asked last.
-    pub(super) fn take_ended(&mut self) -> Vec<Ended> {
+    pub fn take_ended(&mut self) -> Vec<Ended> {
         std::mem::take(&mut self.ended)
     }
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::backlog::{BacklogScan, place_of};
-use super::nominations::{Ended, NominationEnd, Nominations, ToClear};
-use crate::actions::ActionOutcome;
+use super::{ActionOutcome, BacklogScan, Ended, NominationEnd, Nominations, ToClear, place_of};
 use crate::cluster::HoldId;
 use crate::engine::NoTarget;
 use crate::model::{Change, EquivalenceClass, Pod, PodUid, Tick, UnschedulableCondition};
@@ -65,7 +63,7 @@ impl NominatorCase {
         let held = (!matches!(want, NominationEnd::Honoured | NominationEnd::Missed))
             .then_some(HoldId(77));
         assert_eq!(self.nominations.take_ended(), [Ended { uid: UID, held, why: want }]);
-        assert_eq!((self.nominations.len(), self.nominations.target(UID)), (0, None));
+        assert_eq!((self.nominations.num_open(), self.nominations.target(UID)), (0, None));
         assert_eq!(self.nominations.is_free(UID, Tick(1500)), is_free, "{want:?}");
         assert!(self.nominations.is_free(UID, Tick(9000)));
     }
@@ -224,7 +222,7 @@ fn what_is_not_ordered_ends_with_an_answer_or_when_the_means_is_switched_off() {
     // What is under way is not given up so.
     for mut case in [NominatorCase::ordered(), NominatorCase::nominated()] {
         case.nominations.give_up(Tick(10));
-        assert_eq!((case.nominations.len(), case.nominations.take_ended()), (1, Vec::new()));
+        assert_eq!((case.nominations.num_open(), case.nominations.take_ended()), (1, Vec::new()));
     }
 }
 
@@ -338,7 +336,7 @@ fn what_a_leader_before_us_nominated_is_followed_and_nobody_elses() {
         case.site.view.snapshot.pending.iter().map(|(_, pod)| pod.clone()).collect();
     case.nominations.adopt(pods.iter(), Tick(100));
     case.nominations.adopt(pods.iter(), Tick(900));
-    assert_eq!((case.nominations.len(), case.nominations.target(UID)), (1, Some("b")));
+    assert_eq!((case.nominations.num_open(), case.nominations.target(UID)), (1, Some("b")));
     assert_eq!(case.follow(1100, true), []);
     let to_clear = case.follow(1101, true);
     assert_eq!(

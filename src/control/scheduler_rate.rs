@@ -15,23 +15,24 @@ const SEEN_MS: u64 = 100;
 
 /// How often kube-scheduler has asked, lately.
 #[derive(Debug, Default)]
-pub(super) struct SchedulerRate {
+pub struct SchedulerRate {
     /// The number of answers at some moments: the last one that is older than the window, and younger ones.
     seen: VecDeque<(Tick, u64)>,
 }
 
 /// How long nominations take lately, from the order to the write: the mean of the last few, in milliseconds.
 #[derive(Debug, Default)]
-pub(super) struct Delay(u64);
+pub struct Delay(u64);
 
 impl Delay {
-    pub(super) fn note(&mut self, took_ms: u64) {
+    /// Takes the time that one nomination took, in milliseconds.
+    pub fn note(&mut self, took_ms: u64) {
         self.0 = (7 * self.0 + took_ms.min(MOST_LEAD_MS)).div_ceil(8);
     }
 
     /// How long before kube-scheduler comes to a pod its nomination must be ordered: until it is written, and
     /// kube-scheduler has seen it.
-    pub(super) fn lead_ms(&self) -> u64 {
+    pub fn lead_ms(&self) -> u64 {
         (self.0 + SEEN_MS).clamp(LEAST_LEAD_MS, MOST_LEAD_MS)
     }
 }
@@ -39,7 +40,7 @@ impl Delay {
 impl SchedulerRate {
     /// Takes the number of answers up to now. Gives how many pods kube-scheduler will come to within `lead_ms`:
     /// before a nomination that is ordered now can reach it.
-    pub(super) fn lead(&mut self, num_answers: u64, lead_ms: u64, now: Tick) -> usize {
+    pub fn lead(&mut self, num_answers: u64, lead_ms: u64, now: Tick) -> usize {
         self.seen.push_back((now, num_answers));
         while self.seen.get(1).is_some_and(|(at, _)| now.since_ms(*at) >= WINDOW_MS) {
             self.seen.pop_front();

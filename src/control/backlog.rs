@@ -9,27 +9,27 @@ use crate::model::{Pod, PodUid, Priority};
 /// A pod's place in the order in which kube-scheduler comes to pods, as far as can be known: by priority,
 /// and then as they were created, which the resource version of a pod tells that nobody has written since.
 /// Those that were refused before wait elsewhere and come last.
-pub(super) type Place = (Reverse<Priority>, bool, u64, PodUid);
+pub type Place = (Reverse<Priority>, bool, u64, PodUid);
 
 /// See [`Place`].
-pub(super) fn place_of(pod: &Pod) -> Place {
+pub fn place_of(pod: &Pod) -> Place {
     (Reverse(pod.priority), pod.condition.is_some(), pod.resource_version, pod.uid)
 }
 
 /// What there is.
 #[derive(Debug, Default)]
-pub(super) struct BacklogScan {
+pub struct BacklogScan {
     /// Pods that can be given a target now.
-    pub(super) waiting: Vec<Arc<Pod>>,
+    pub waiting: Vec<Arc<Pod>>,
     /// How many could be, those among them that are to rest.
-    pub(super) num_plannable: usize,
+    pub num_plannable: usize,
     /// How many could not, by reason.
-    pub(super) unplanned: Vec<(NoTarget, usize)>,
+    pub unplanned: Vec<(NoTarget, usize)>,
 }
 
 impl BacklogScan {
     /// Looks at pending pods without a target; `is_free` says which of them may be given a target now.
-    pub(super) fn of<'a>(
+    pub fn of<'a>(
         decider: &Decider,
         view: &View,
         pods: impl Iterator<Item = &'a Arc<Pod>>,
@@ -54,7 +54,7 @@ impl BacklogScan {
     }
 
     /// The pods that can be given a target, by their places, and how many could not.
-    pub(super) fn in_order(self) -> (Vec<Arc<Pod>>, Vec<(NoTarget, usize)>) {
+    pub fn in_order(self) -> (Vec<Arc<Pod>>, Vec<(NoTarget, usize)>) {
         let mut pods = self.waiting;
         pods.sort_unstable_by_key(|pod| place_of(pod));
         (pods, self.unplanned)

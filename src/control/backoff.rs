@@ -7,9 +7,9 @@ use crate::model::{ObjectKey, PodUid};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Backoff {
     /// After the first attempt.
-    pub(super) first_ms: u64,
+    pub first_ms: u64,
     /// Longest.
-    pub(super) most_ms: u64,
+    pub most_ms: u64,
 }
 
 impl Backoff {

@@ -20,27 +20,30 @@ use crate::model::{ObjectKey, Priority, QueueLimits, Rate, Tick, TokenBucket};
 
 /// What is submitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Submission<T> {
-    pub(super) action: T,
+pub struct Submission<T> {
+    /// The action.
+    pub action: T,
     /// Its object.
-    pub(super) key: ObjectKey,
+    pub key: ObjectKey,
     /// The highest is first.
-    pub(super) priority: Priority,
+    pub priority: Priority,
     /// It is tried until it is done.
-    pub(super) must_complete: bool,
+    pub must_complete: bool,
 }
 
 /// An action in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct WorkItem<T> {
-    pub(super) action: T,
-    pub(super) key: ObjectKey,
+pub struct WorkItem<T> {
+    /// The action.
+    pub action: T,
+    /// The object that it is about.
+    pub key: ObjectKey,
     priority: Priority,
     must_complete: bool,
     /// When it was submitted.
-    pub(super) since: Tick,
+    pub since: Tick,
     /// Attempts begun.
-    pub(super) attempts: u32,
+    pub attempts: u32,
     number: u64,
     /// Not before.
     due: Tick,
@@ -48,7 +51,7 @@ pub(super) struct WorkItem<T> {
 
 /// What to do now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next<T> {
+pub enum Next<T> {
     /// Carry this out, and tell [`WorkQueue::finish`].
     Start(WorkItem<T>),
     /// This has become too old.
@@ -61,7 +64,7 @@ pub(super) enum Next<T> {
 
 /// What became of a submission, beside that it waits now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Submitted<T> {
+pub enum Submitted<T> {
     /// Nothing more.
     No,
     /// It has replaced an older one about the object.
@@ -74,7 +77,7 @@ pub(super) enum Submitted<T> {
 
 /// What to do after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The action is over.
     Over,
     /// Try again, after so many milliseconds at the earliest.
@@ -83,7 +86,7 @@ pub(super) enum Verdict {
 
 /// How an action leaves the queue after an attempt.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Finished<T> {
+pub enum Finished<T> {
     /// It waits for another attempt.
     No,
     /// As its last attempt went.
@@ -94,7 +97,7 @@ pub(super) enum Finished<T> {
 
 /// The queue.
 #[derive(Debug)]
-pub(super) struct WorkQueue<T> {
+pub struct WorkQueue<T> {
     limits: QueueLimits,
     bucket: TokenBucket,
     waiting: FxHashMap<ObjectKey, WorkItem<T>>,
@@ -110,7 +113,8 @@ pub(super) struct WorkQueue<T> {
 }
 
 impl<T> WorkQueue<T> {
-    pub(super) fn new(limits: QueueLimits, now: Tick) -> Self {
+    /// An empty queue with these bounds.
+    pub fn new(limits: QueueLimits, now: Tick) -> Self {
         Self {
             limits,
             bucket: TokenBucket::new(limits.pace, now),
@@ -124,16 +128,18 @@ impl<T> WorkQueue<T> {
         }
     }
 
-    pub(super) fn num_waiting(&self) -> usize {
+    /// Actions that wait.
+    pub fn num_waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    pub(super) fn num_in_flight(&self) -> usize {
+    /// Actions whose write has begun.
+    pub fn num_in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
     /// How many actions could begin at once, but for the pace.
-    pub(super) fn room(&self, now: Tick) -> usize {
+    pub fn room(&self, now: Tick) -> usize {
         if now < self.paused_until {
             return 0;
         }
@@ -142,14 +148,14 @@ impl<T> WorkQueue<T> {
     }
 
     /// How many actions begin within so many milliseconds at its pace, beside those that wait. At least one if none waits.
-    pub(super) fn num_wanted_within(&self, within_ms: u64) -> usize {
+    pub fn num_wanted_within(&self, within_ms: u64) -> usize {
         let Rate { tokens, period_ms, .. } = self.limits.pace;
         let begin = (tokens.saturating_mul(within_ms) / period_ms.max(1)).max(1) as usize;
         begin.saturating_sub(self.waiting.len())
     }
 
     /// Takes an action. Unless `open`, only one that must be carried out.
-    pub(super) fn submit(&mut self, wanted: Submission<T>, open: bool, now: Tick) -> Submitted<T> {
+    pub fn submit(&mut self, wanted: Submission<T>, open: bool, now: Tick) -> Submitted<T> {
         self.num_submitted += 1;
         let number = self.num_submitted;
         let Submission { action, key, priority, must_complete } = wanted;
@@ -180,7 +186,7 @@ impl<T> WorkQueue<T> {
     }
 
     /// What to do now. Unless `open`, nothing begins.
-    pub(super) fn next(&mut self, now: Tick, open: bool) -> Next<T> {
+    pub fn next(&mut self, now: Tick, open: bool) -> Next<T> {
         let end = self.ends.first().copied();
         if let Some((at, key)) = end
             && at <= now
@@ -211,12 +217,7 @@ impl<T> WorkQueue<T> {
     }
 
     /// An attempt has ended.
-    pub(super) fn finish(
-        &mut self,
-        mut job: WorkItem<T>,
-        verdict: Verdict,
-        now: Tick,
-    ) -> Finished<T> {
+    pub fn finish(&mut self, mut job: WorkItem<T>, verdict: Verdict, now: Tick) -> Finished<T> {
         self.in_flight.remove(&job.key);
         let newer = self.remove(job.key);
         let replaced = newer.is_some();
@@ -239,14 +240,14 @@ impl<T> WorkQueue<T> {
     }
 
     /// Nothing begins before. False when nothing begins now already.
-    pub(super) fn pause(&mut self, until: Tick, now: Tick) -> bool {
+    pub fn pause(&mut self, until: Tick, now: Tick) -> bool {
         let is_news = self.paused_until <= now;
         self.paused_until = self.paused_until.max(until);
         is_news
     }
 
     /// Takes all actions that wait.
-    pub(super) fn take_waiting(&mut self) -> Vec<WorkItem<T>> {
+    pub fn take_waiting(&mut self) -> Vec<WorkItem<T>> {
         let mut waiting: Vec<WorkItem<T>> =
             std::mem::take(&mut self.waiting).into_values().collect();
         waiting.sort_by_key(|job| job.number);
