@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use sigma::cluster::{Holds, Snapshot};
 use sigma::engine::{Answer, Decider, Naming, View};
-use sigma::model::{NodeOrd, Reason, Tick};
+use sigma::model::{NodeOrd, Now, Reason, Tick};
 use sigma::policy::Plan;
 use sigma::rules::{CATALOGUE, Fill, Offer, Rule, RuleContext, RuleSpec, Scored};
 
@@ -47,7 +47,8 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
     let extended: Vec<_> =
         asked.filter_map(|it| Some((snapshot.resource(&it.name)?, it.amount))).collect();
     let said: Vec<String> = holds.seen_by(&snapshot, &pod, |uncommitted| {
-        let cx = RuleContext { snapshot: &snapshot, uncommitted, pod: &pod, extended: &extended };
+        let (snapshot, extended, now) = (&*snapshot, &*extended, Now::default());
+        let cx = RuleContext { snapshot, uncommitted, pod: &pod, extended, now };
         match &rule {
             Rule::Filter(filter) => {
                 let mut verdicts = vec![Reason::Kept; nodes.len()];
@@ -79,7 +80,7 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
 fn decider_of(input: &Input) -> (Decider, View) {
     let plan = Plan::build(&input.settings(), String::new());
     let snapshot = input.snapshot(&plan);
-    let view = View { snapshot, plan, plan_generation: 1 };
+    let view = View { snapshot, plan, plan_generation: 1, now: Now::default() };
     let mut decider = Decider::default();
     // A held pod is one that was answered with just these nodes.
     for hold in &input.holds {

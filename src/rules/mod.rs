@@ -3,7 +3,8 @@
 //! A [`Filter`] refuses nodes and gives no points; a [`Scorer`] gives 0..=1000 points and refuses
 //! nothing. Both run over a whole offer at once: one dynamic call per rule and request, then a plain
 //! loop over columns. No rule holds state, a cache, a clock or a client: what it needs is a column,
-//! a parameter of the class ([`ClassParams`]), or a fact about the pod in [`RuleContext`].
+//! a parameter of the class ([`ClassParams`]), a fact about the pod or the moment in [`RuleContext`]. Its
+//! [`Scopes`] declare which of these inputs its results depend on.
 
 mod bound;
 mod fill;
@@ -19,15 +20,17 @@ mod node_state;
 mod pool_admission;
 mod pool_order;
 mod resources_fit;
+mod scopes;
 mod balanced_allocation;
 
 use crate::cluster::{ResourceOrd, Snapshot, Uncommitted};
-use crate::model::{NodeOrd, Pod, Reason};
+use crate::model::{NodeOrd, Now, Pod, Reason};
 
 pub use bound::{Bound, BoundScope, CPU, EPHEMERAL_STORAGE, MEMORY, PODS, REPLICAS};
 pub use fill::Fill;
 pub use image_locality::images_matter;
 pub use params::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
+pub use scopes::Scopes;
 
 /// What a rule looks at; always the first argument.
 #[derive(Clone, Copy)]
@@ -41,6 +44,8 @@ pub struct RuleContext<'a> {
     /// The pod's extended requests by ordinal; what no node publishes and no pod asked for before
     /// has none and is left to kube-scheduler.
     pub extended: &'a [(ResourceOrd, i64)],
+    /// The moment of the decision. Only a rule with [`Scopes::TIME`] may look at it.
+    pub now: Now,
 }
 
 /// The nodes under decision and the verdict on each, by position.
@@ -115,22 +120,39 @@ pub enum Rule {
     Scorer(Box<dyn Scorer>),
 }
 
+/// How a rule takes part in decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleKind {
+    /// Refuses nodes.
+    Filter,
+    /// Gives points, which are weighted and summed.
+    Scorer,
+    /// A scorer whose weight, if above 0, puts pools into bands. The order of bands comes before all points, so its
+    /// own points are not summed.
+    Bands,
+}
+
+impl RuleKind {
+    /// True for a rule that gives points.
+    pub fn has_weight(self) -> bool {
+        matches!(self, Self::Scorer | Self::Bands)
+    }
+}
+
 /// An entry of the catalogue.
 pub struct RuleSpec {
     /// The rule's name: in `scoring:` of a policy, in explanations, in `policies/README.md`.
     pub name: &'static str,
     /// One line for people.
     pub summary: &'static str,
+    /// How it takes part.
+    pub kind: RuleKind,
     /// For a scorer, its weight when the policy does not say; 0 for a filter.
     pub default_weight: u16,
     /// Builds the rule for a class; `None` when the class gives it nothing to do.
     pub build: fn(&ClassParams) -> Option<Rule>,
-    /// True for a scorer.
-    pub scores: bool,
-    /// True when all that it looks at is the class, a node's own row (what is taken there besides
-    /// included) and the pod's requests and tolerations: what it finds on a node then holds for every
-    /// pod of this template, until the row changes.
-    pub local: bool,
+    /// The inputs that its results depend on.
+    pub scopes: Scopes,
 }
 
 /// Every rule there is, in the order of evaluation.
@@ -149,6 +171,9 @@ pub static CATALOGUE: &[&RuleSpec] = &[
     &balanced_allocation::SPEC,
 ];
 
+/// Scorers that want the opposite of each other. With one weight they cancel each other.
+pub static OPPOSITES: &[[&RuleSpec; 2]] = &[[&bin_pack::PACK, &bin_pack::SPREAD]];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,11 +182,10 @@ mod tests {
     fn names_are_unique_and_filters_come_first() {
         let names: std::collections::BTreeSet<_> = CATALOGUE.iter().map(|it| it.name).collect();
         assert_eq!(names.len(), CATALOGUE.len());
-        let first_scorer = CATALOGUE.iter().position(|it| it.scores).unwrap_or(CATALOGUE.len());
-        assert!(CATALOGUE.iter().skip(first_scorer).all(|it| it.scores));
-        let filters: Vec<_> = CATALOGUE.iter().filter(|it| !it.scores).collect();
+        assert!(CATALOGUE.is_sorted_by_key(|it| it.kind.has_weight()));
+        let filters: Vec<_> = CATALOGUE.iter().filter(|it| !it.kind.has_weight()).collect();
         assert!(filters.iter().all(|it| it.default_weight == 0));
-        // The first objection stands, and what is local is known first.
-        assert!(filters.is_sorted_by_key(|it| !it.local));
+        // The first objection stands, and the results of local rules are known first.
+        assert!(filters.is_sorted_by_key(|it| !it.scopes.is_local()));
     }
 }

@@ -80,6 +80,8 @@ pub struct ClassParams {
     /// The pools open to the class, in order of preference. `None`: the class names none, so every
     /// node is open, in a pool or not.
     pub order: Option<Vec<PoolOrd>>,
+    /// The policy itself names the pools of the class, so their order is a preference.
+    pub is_ordered: bool,
     /// How replicas spread.
     pub spread: Option<SpreadParams>,
 }

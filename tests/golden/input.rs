@@ -344,7 +344,9 @@ impl Input {
             allocation: class.allocation.unwrap_or(pool.allocation),
             limit: pool.limit,
         });
-        ClassParams { pools: pools.collect(), order: class.pools, spread: class.spread }
+        let is_ordered = class.pools.is_some();
+        let (pools, order) = (pools.collect(), class.pools);
+        ClassParams { pools, order, is_ordered, spread: class.spread }
     }
 
     pub(crate) fn snapshot(&self, plan: &Plan) -> Arc<Snapshot> {
