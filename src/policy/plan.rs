@@ -8,8 +8,8 @@ use super::grant::Grant;
 use super::nominate_ahead::NominateAhead;
 use crate::model::{Amounts, ClassOrd, NodeMatcher, PoolOrd, PoolSpec};
 use crate::rules::{
-    CATALOGUE, ClassParams, Filter, MAX_WEIGHT, PoolParams, Rule, RuleKind, Scopes, Scorer, Share,
-    SpreadParams,
+    CATALOGUE, CandidateRule, ClassParams, Filter, MAX_WEIGHT, PoolParams, Rule, RuleKind, Scopes,
+    Scorer, Share, SpreadParams,
 };
 
 /// How a class is treated where rules do not decide.
@@ -141,14 +141,14 @@ pub struct Class {
     pub role: Role,
     /// Who gets it.
     pub grant: Grant,
-    /// Never a victim of preemption: declared, or exempt.
-    pub protected: bool,
     /// Its settings as the rules see them.
     pub params: ClassParams,
     /// Hard rules in the order of evaluation.
     pub filters: Vec<FilterRule>,
     /// Soft rules with weights above 0.
     pub scorers: Vec<ScorerRule>,
+    /// Rules about candidates for preemption, for a pod of this class to be placed.
+    pub candidate_rules: Vec<Box<dyn CandidateRule>>,
     /// A rule of the kind [`RuleKind::Bands`] has a weight: pools are in disjoint bands, whatever the other scorers say.
     pub ordered: bool,
     /// The band of each pool, by ordinal, and at the end of a node in no pool; see [`Class::band`].
@@ -288,8 +288,9 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
         order: open_pools(class, pools),
         is_ordered: class.pools.is_some(),
         spread: class.spread,
+        is_protected: class.protected || exempt,
     };
-    let (mut filters, mut scorers) = (Vec::new(), Vec::new());
+    let (mut filters, mut scorers, mut candidate_rules) = (Vec::new(), Vec::new(), Vec::new());
     for spec in CATALOGUE {
         let weight = class.weights.iter().find(|(name, _)| name == spec.name);
         let weight = weight.map_or(spec.default_weight, |(_, weight)| *weight).min(MAX_WEIGHT);
@@ -302,6 +303,7 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
             Some(Rule::Scorer(scorer)) => {
                 scorers.push(ScorerRule { name, kind, weight, scopes, scorer });
             }
+            Some(Rule::Candidates(rule)) => candidate_rules.push(rule),
             None => {}
         }
     }
@@ -312,12 +314,12 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
         name: class.name.clone(),
         role: class.role,
         grant: class.grant.clone(),
-        protected: class.protected || exempt,
         ordered,
         bands,
         params,
         filters,
         scorers,
+        candidate_rules,
         bears_limits,
         shortlist: class.shortlist.unwrap_or_else(|| Shortlist::of_role(class.role)),
         steering: class.steering.unwrap_or_else(|| Steering::of_role(class.role)),

@@ -79,9 +79,14 @@ fn read_weight(entry: &Entry, faults: &mut Faults) -> Option<(String, u16)> {
     let known = CATALOGUE.iter().find(|spec| spec.name == name);
     match known {
         Some(spec) if spec.kind.has_weight() => {}
-        Some(_) => {
-            let message = format!("`{name}` is a filter: it refuses nodes and has no weight");
-            let hint = "a filter is always on; it goes by the settings of pools and classes";
+        Some(spec) => {
+            let (what, does) = match spec.kind {
+                RuleKind::Candidates => ("candidate rule", "drops candidates for preemption"),
+                _ => ("filter", "refuses nodes"),
+            };
+            let message = format!("`{name}` is a {what}: it {does} and has no weight");
+            let hint =
+                format!("a {what} is always on; it goes by the settings of pools and classes");
             faults.report_hint(&codes::FILTER_WEIGHED, entry.at, message, hint);
         }
         None if LATER_SCORERS.contains(&name) => not_supported_yet(name, entry.at, faults),

@@ -1,12 +1,13 @@
 //! The rules: one file each, listed once in [`CATALOGUE`]; its order is the order of evaluation.
 //!
 //! A [`Filter`] refuses nodes and gives no points; a [`Scorer`] gives 0..=1000 points and refuses
-//! nothing. Both run over a whole offer at once: one dynamic call per rule and request, then a plain
+//! nothing; a [`CandidateRule`] drops candidates for preemption. Each runs over a whole offer at once: one dynamic call per rule and request, then a plain
 //! loop over columns. No rule holds state, a cache, a clock or a client: what it needs is a column,
 //! a parameter of the class ([`ClassParams`]), a fact about the pod or the moment in [`RuleContext`]. Its
 //! [`Scopes`] declare which of these inputs its results depend on.
 
 mod bound;
+mod candidates;
 mod fill;
 mod params;
 
@@ -19,6 +20,7 @@ mod image_locality;
 mod node_state;
 mod pool_admission;
 mod pool_order;
+mod protected_victims;
 mod resources_fit;
 mod scopes;
 mod balanced_allocation;
@@ -27,6 +29,7 @@ use crate::cluster::{ResourceOrd, Snapshot, Uncommitted};
 use crate::model::{NodeOrd, Now, Pod, Reason};
 
 pub use bound::{Bound, BoundScope, CPU, EPHEMERAL_STORAGE, MEMORY, PODS, REPLICAS};
+pub use candidates::{CandidateRule, Candidates, Victim, VictimNode};
 pub use fill::Fill;
 pub use image_locality::images_matter;
 pub use params::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
@@ -118,6 +121,8 @@ pub enum Rule {
     Filter(Box<dyn Filter>),
     /// A soft rule.
     Scorer(Box<dyn Scorer>),
+    /// A rule about candidates for preemption.
+    Candidates(Box<dyn CandidateRule>),
 }
 
 /// How a rule takes part in decisions.
@@ -130,6 +135,8 @@ pub enum RuleKind {
     /// A scorer whose weight, if above 0, puts pools into bands. The order of bands comes before all points, so its
     /// own points are not summed.
     Bands,
+    /// Drops candidates for preemption.
+    Candidates,
 }
 
 impl RuleKind {
@@ -169,6 +176,7 @@ pub static CATALOGUE: &[&RuleSpec] = &[
     &node_spread::SPEC,
     &image_locality::SPEC,
     &balanced_allocation::SPEC,
+    &protected_victims::SPEC,
 ];
 
 /// Scorers that want the opposite of each other. With one weight they cancel each other.
@@ -177,14 +185,40 @@ pub static OPPOSITES: &[[&RuleSpec; 2]] = &[[&bin_pack::PACK, &bin_pack::SPREAD]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Amounts, PoolOrd};
+
+    /// A class that gives every rule something to do.
+    fn everything() -> ClassParams {
+        let limit = Some(Amounts::default());
+        ClassParams {
+            pools: vec![PoolParams { limit, ..PoolParams::default() }],
+            order: Some(vec![PoolOrd(0), PoolOrd::NONE]),
+            is_ordered: true,
+            spread: Some(SpreadParams { key: SpreadKey::Node, max_share_permille: Some(500) }),
+            is_protected: false,
+        }
+    }
 
     #[test]
-    fn names_are_unique_and_filters_come_first() {
+    fn names_are_unique_and_kinds_are_in_order() {
         let names: std::collections::BTreeSet<_> = CATALOGUE.iter().map(|it| it.name).collect();
         assert_eq!(names.len(), CATALOGUE.len());
-        assert!(CATALOGUE.is_sorted_by_key(|it| it.kind.has_weight()));
-        let filters: Vec<_> = CATALOGUE.iter().filter(|it| !it.kind.has_weight()).collect();
-        assert!(filters.iter().all(|it| it.default_weight == 0));
+        assert!(CATALOGUE.is_sorted_by_key(|it| match it.kind {
+            RuleKind::Filter => 0,
+            RuleKind::Scorer | RuleKind::Bands => 1,
+            RuleKind::Candidates => 2,
+        }));
+        assert!(CATALOGUE.iter().all(|it| it.kind.has_weight() || it.default_weight == 0));
+        for spec in CATALOGUE {
+            let has_kind = match (spec.build)(&everything()) {
+                Some(Rule::Filter(_)) => spec.kind == RuleKind::Filter,
+                Some(Rule::Scorer(_)) => spec.kind.has_weight(),
+                Some(Rule::Candidates(_)) => spec.kind == RuleKind::Candidates,
+                None => false,
+            };
+            assert!(has_kind, "{}", spec.name);
+        }
+        let filters: Vec<_> = CATALOGUE.iter().filter(|it| it.kind == RuleKind::Filter).collect();
         // The first objection stands, and the results of local rules are known first.
         assert!(filters.is_sorted_by_key(|it| !it.scopes.is_local()));
     }

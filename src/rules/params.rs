@@ -84,6 +84,8 @@ pub struct ClassParams {
     pub is_ordered: bool,
     /// How replicas spread.
     pub spread: Option<SpreadParams>,
+    /// Preemption never evicts its pods: declared, or the class is exempt.
+    pub is_protected: bool,
 }
 
 #[cfg(test)]

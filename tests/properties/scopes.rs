@@ -1,10 +1,10 @@
 //! A rule's result on a node changes only if an input of its declared scopes changes.
 
 use proptest::prelude::*;
-use sigma::cluster::Uncommitted;
+use sigma::cluster::{PodRecord, Uncommitted};
 use sigma::rules::{
-    CATALOGUE, ClassParams, Fill, Offer, PoolParams, Rule, RuleContext, Scopes, Scored, Scorer,
-    Share, SpreadKey, SpreadParams,
+    CATALOGUE, Candidates, ClassParams, Fill, Offer, PoolParams, Rule, RuleContext, Scopes, Scored,
+    Scorer, Share, SpreadKey, SpreadParams, Victim, VictimNode,
 };
 
 use crate::cluster::{ClusterState, Snapshot};
@@ -66,6 +66,7 @@ fn class() -> ClassParams {
         order: Some(vec![PoolOrd(0), PoolOrd(1)]),
         is_ordered: true,
         spread: Some(SpreadParams { key, max_share_permille: Some(400) }),
+        is_protected: false,
     }
 }
 
@@ -149,6 +150,19 @@ fn found(rule: &Rule, cx: &RuleContext<'_>) -> Vec<Found> {
             scorer.score(cx, Scored { nodes, fills, points: &mut points, buffers });
             points.resize(nodes.len(), 0);
             points.into_iter().map(Found::Points).collect()
+        }
+        Rule::Candidates(rule) => {
+            let classes = [false, true].map(|it| ClassParams { is_protected: it, ..class() });
+            let candidate = |node| {
+                let victims = cx.snapshot.pods_on(node).iter();
+                let class = |pod: &PodRecord| &classes[usize::from(pod.requests.cpu_milli > 1000)];
+                let victims = victims.map(|pod| Victim { pod, class: class(pod) }).collect();
+                Some(VictimNode { node, victims })
+            };
+            let mut candidates = Candidates::new(nodes.into_iter().map(candidate));
+            rule.drop_candidates(cx, &mut candidates);
+            let left = candidates.are_left().into_iter();
+            left.map(|it| Found::Points(it.into())).collect()
         }
     }
 }

@@ -427,7 +427,7 @@ impl Views<'_> {
                 Role::Default => "default",
                 Role::Exempt => "exempt",
             },
-            protected: class.protected,
+            protected: class.params.is_protected,
             pools: self.open_to(class),
             filters: class.filters.iter().map(|rule| rule.name).collect(),
             scorers: class
