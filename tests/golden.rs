@@ -16,7 +16,7 @@ use sigma::engine::{Answer, Decider, Naming, View};
 use sigma::model::{NodeOrd, Now, Reason, Tick};
 use sigma::policy::Plan;
 use sigma::rules::{
-    CATALOGUE, Candidates, Fill, Offer, Rule, RuleContext, RuleSpec, Scored, Victim, VictimNode,
+    CATALOGUE, Candidates, Fill, Offer, Rule, RuleContext, RuleSpec, Scored, VictimNode, VictimPod,
 };
 
 use input::{Input, pods_of};
@@ -33,7 +33,7 @@ fn ords(snapshot: &Snapshot, names: &[String]) -> Vec<NodeOrd> {
 fn candidate(view: &View, node: NodeOrd) -> Option<VictimNode<'_>> {
     let victims = view.snapshot.pods_on(node).iter();
     let class = |pod| &view.class(view.classify_placed(pod)).params;
-    let victims = victims.map(|pod| Victim { pod, class: class(pod) }).collect();
+    let victims = victims.map(|pod| VictimPod { pod, class: class(pod) }).collect();
     Some(VictimNode { node, victims })
 }
 

@@ -9,7 +9,7 @@ use super::filter::judge;
 use super::{DecisionContext, View};
 use crate::cluster::{PodRecord, Uncommitted};
 use crate::model::{NodeOrd, Pod, PodUid, Reason};
-use crate::rules::{Candidates, Victim, VictimNode};
+use crate::rules::{Candidates, VictimNode, VictimPod};
 
 /// A node and the pods that in-tree preemption would evict from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(super) fn acceptable(
     uncommitted: &mut Uncommitted,
     candidates: &[Candidate],
 ) -> Vec<bool> {
-    let victim = |pod| Victim { pod, class: &view.class(view.classify_placed(pod)).params };
+    let victim = |pod| VictimPod { pod, class: &view.class(view.classify_placed(pod)).params };
     let with_room = |candidate: &Candidate| {
         let (node, victims) = (candidate.node, known_victims(view, candidate)?);
         let has_room =

@@ -6,7 +6,7 @@ use crate::model::NodeOrd;
 
 /// A pod that in-tree preemption would evict.
 #[derive(Clone, Copy)]
-pub struct Victim<'a> {
+pub struct VictimPod<'a> {
     /// The pod as it is placed.
     pub pod: &'a PodRecord,
     /// Its class, which is not the class of the pod to be placed.
@@ -18,7 +18,7 @@ pub struct VictimNode<'a> {
     /// The node.
     pub node: NodeOrd,
     /// Its victims, most important first. At least one.
-    pub victims: Vec<Victim<'a>>,
+    pub victims: Vec<VictimPod<'a>>,
 }
 
 /// The candidates of one request, by position. A dropped candidate does not come back.
@@ -63,7 +63,7 @@ mod tests {
     fn a_dropped_candidate_does_not_come_back() {
         let (record, class) = (PodRecord::default(), ClassParams::default());
         let of = |node, num_victims| {
-            let victim = Victim { pod: &record, class: &class };
+            let victim = VictimPod { pod: &record, class: &class };
             Some(VictimNode { node: NodeOrd(node), victims: vec![victim; num_victims] })
         };
         let mut candidates = Candidates::new([of(0, 1), None, of(2, 2), of(3, 1)]);

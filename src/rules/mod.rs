@@ -29,7 +29,7 @@ use crate::cluster::{ResourceOrd, Snapshot, Uncommitted};
 use crate::model::{NodeOrd, Now, Pod, Reason};
 
 pub use bound::{Bound, BoundScope, CPU, EPHEMERAL_STORAGE, MEMORY, PODS, REPLICAS};
-pub use candidates::{CandidateRule, Candidates, Victim, VictimNode};
+pub use candidates::{CandidateRule, Candidates, VictimNode, VictimPod};
 pub use fill::Fill;
 pub use image_locality::images_matter;
 pub use params::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};

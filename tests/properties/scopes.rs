@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sigma::cluster::{PodRecord, Uncommitted};
 use sigma::rules::{
     CATALOGUE, Candidates, ClassParams, Fill, Offer, PoolParams, Rule, RuleContext, Scopes, Scored,
-    Scorer, Share, SpreadKey, SpreadParams, Victim, VictimNode,
+    Scorer, Share, SpreadKey, SpreadParams, VictimNode, VictimPod,
 };
 
 use crate::cluster::{ClusterState, Snapshot};
@@ -156,7 +156,7 @@ fn found(rule: &Rule, cx: &RuleContext<'_>) -> Vec<Found> {
             let candidate = |node| {
                 let victims = cx.snapshot.pods_on(node).iter();
                 let class = |pod: &PodRecord| &classes[usize::from(pod.requests.cpu_milli > 1000)];
-                let victims = victims.map(|pod| Victim { pod, class: class(pod) }).collect();
+                let victims = victims.map(|pod| VictimPod { pod, class: class(pod) }).collect();
                 Some(VictimNode { node, victims })
             };
             let mut candidates = Candidates::new(nodes.into_iter().map(candidate));
@@ -318,8 +318,11 @@ proptest! {
     }
 }
 
-/// A rule for this test: points of whatever it reads.
-struct Reads(fn(&RuleContext<'_>, NodeOrd) -> i64);
+/// The input that a rule of this test reads.
+type Input = fn(&RuleContext<'_>, NodeOrd) -> i64;
+
+/// A rule for this test: its points are what it reads.
+struct Reads(Input);
 
 impl Scorer for Reads {
     fn score(&self, cx: &RuleContext<'_>, scored: Scored<'_>) {
@@ -329,7 +332,7 @@ impl Scorer for Reads {
 }
 
 /// One rule for each scope.
-const READERS: &[(Scopes, fn(&RuleContext<'_>, NodeOrd) -> i64)] = &[
+const READERS: &[(Scopes, Input)] = &[
     (Scopes::NODE, |cx, ord| {
         i64::from(cx.snapshot.columns.conditions[ord.index()].intersects(Conditions::CORDONED))
     }),
@@ -381,7 +384,7 @@ fn a_rule_with_a_wrong_scope_is_found() {
 
 #[test]
 fn a_rule_that_breaks_groups_is_found() {
-    let broken: [(fn(&RuleContext<'_>, NodeOrd) -> i64, _); 2] = [
+    let broken: [(Input, _); 2] = [
         (
             |cx, ord| i64::from(cx.snapshot.columns.taint_set[ord.index()]),
             "nodes of a group differ",
