@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fixture::{SIZES, Setting, plan, setting};
 use sigma::engine::{Decider, View};
-use sigma::model::{AppKey, Change, NodeOrd, Owner, Pod, PodUid, Preferences, Tick};
+use sigma::model::{AppKey, Change, NodeOrd, Now, Owner, Pod, PodUid, Preferences, Tick};
 use sigma::replica::Replica;
 use sigma::sim::PodStream;
 
@@ -184,7 +184,7 @@ fn fresh_best(
                 for _ in 0..times {
                     movers.step(replica);
                     replica.publish();
-                    took += replica.decide(Tick(0), |decider, view, _| {
+                    took += replica.decide(Now::default(), |decider, view, _| {
                         let begun = Instant::now();
                         let best = black_box(decider.best_anywhere(view, &setting.online));
                         assert!(best.is_some(), "there is room");

@@ -128,7 +128,8 @@ impl TestReplica {
     /// Publishes what was applied, and tells the decider.
     pub(crate) fn publish(&mut self) {
         self.published.put(self.writing.publish());
-        self.view = self.published.take().deliver(&mut self.decider);
+        let handover = self.published.take();
+        self.view = Arc::new(handover.deliver(&mut self.decider, self.view.now));
     }
 
     pub(crate) fn ords(&self, names: &[&str]) -> Vec<NodeOrd> {

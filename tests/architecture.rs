@@ -172,6 +172,21 @@ fn rules_have_paragraphs(rules: &[&str], readme: &str) -> Vec<String> {
     missing.map(|rule| format!("policies/README.md: no paragraph `{rule}`")).collect()
 }
 
+/// Rooms that know rules by their kinds and scopes only.
+fn rules_are_not_named(rules: &[&str], sources: &[Source]) -> Vec<String> {
+    let mut out = Vec::new();
+    let rooms = |it: &&Source| matches!(it.room(), "policy" | "engine") && !it.test;
+    for source in sources.iter().filter(rooms) {
+        for rule in rules {
+            for at in words(&source.text, rule) {
+                let line = line_of(&source.text, at);
+                out.push(format!("{}:{line}: names the rule {rule}", source.path));
+            }
+        }
+    }
+    out
+}
+
 fn rule_names() -> Vec<&'static str> {
     CATALOGUE.iter().map(|spec| spec.name).collect()
 }
@@ -214,6 +229,11 @@ fn every_rule_has_a_paragraph() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/README.md");
     let readme = std::fs::read_to_string(readme).unwrap_or_default();
     assert_none(&rules_have_paragraphs(&rule_names(), &readme));
+}
+
+#[test]
+fn no_rule_is_named_where_policies_and_decisions_are_made() {
+    assert_none(&rules_are_not_named(&rule_names(), &sources("src")));
 }
 
 /// What a check says of one file.
@@ -319,6 +339,17 @@ fn a_file_declared_for_tests_is_test_code() {
         Source::new("k8s/fake_not.rs", "panic!()"),
     ]);
     assert_eq!(nothing_panics(&sources), ["k8s/fake_not.rs:1: may panic"]);
+}
+
+#[test]
+fn a_rule_can_be_named() {
+    let check = |sources: &[Source]| rules_are_not_named(&["binPack"], sources);
+    for text in ["rule.name == \"binPack\"", "/// Not `binPack`."] {
+        assert_eq!(told(check, "engine/a.rs", text), ["engine/a.rs:1: names the rule binPack"]);
+        assert_eq!(told(check, "policy/a.rs", text), ["policy/a.rs:1: names the rule binPack"]);
+        assert_eq!(told(check, "rules/a.rs", text), [""; 0]);
+    }
+    assert_eq!(told(check, "engine/a.rs", "binPacking"), [""; 0]);
 }
 
 #[test]

@@ -13,9 +13,11 @@ use std::sync::Arc;
 
 use sigma::cluster::{Holds, Snapshot};
 use sigma::engine::{Answer, Decider, Naming, View};
-use sigma::model::{NodeOrd, Reason, Tick};
+use sigma::model::{NodeOrd, Now, Reason, Tick};
 use sigma::policy::Plan;
-use sigma::rules::{CATALOGUE, Fill, Offer, Rule, RuleContext, RuleSpec, Scored};
+use sigma::rules::{
+    CATALOGUE, Candidates, Fill, Offer, Rule, RuleContext, RuleSpec, Scored, VictimNode, VictimPod,
+};
 
 use input::{Input, pods_of};
 
@@ -27,6 +29,14 @@ fn ords(snapshot: &Snapshot, names: &[String]) -> Vec<NodeOrd> {
     names.iter().map(|name| snapshot.names.ord(name).unwrap_or(NodeOrd::UNKNOWN)).collect()
 }
 
+/// A node whose pods are all victims.
+fn candidate(view: &View, node: NodeOrd) -> Option<VictimNode<'_>> {
+    let victims = view.snapshot.pods_on(node).iter();
+    let class = |pod| &view.class(view.classify_placed(pod)).params;
+    let victims = victims.map(|pod| VictimPod { pod, class: class(pod) }).collect();
+    Some(VictimNode { node, victims })
+}
+
 /// What one rule says of each node.
 fn run_rule(spec: &RuleSpec, input: &Input) -> String {
     let Some(rule) = (spec.build)(&input.class_params()) else {
@@ -34,6 +44,7 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
     };
     let plan = Plan::build(&input.settings(), String::new());
     let snapshot = input.snapshot(&plan);
+    let view = View { snapshot: snapshot.clone(), plan, plan_generation: 1, now: Now::default() };
     let mut holds = Holds::default();
     for hold in &input.holds {
         for pod in pods_of(&hold.pod) {
@@ -47,7 +58,8 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
     let extended: Vec<_> =
         asked.filter_map(|it| Some((snapshot.resource(&it.name)?, it.amount))).collect();
     let said: Vec<String> = holds.seen_by(&snapshot, &pod, |uncommitted| {
-        let cx = RuleContext { snapshot: &snapshot, uncommitted, pod: &pod, extended: &extended };
+        let (snapshot, extended, now) = (&*snapshot, &*extended, Now::default());
+        let cx = RuleContext { snapshot, uncommitted, pod: &pod, extended, now };
         match &rule {
             Rule::Filter(filter) => {
                 let mut verdicts = vec![Reason::Kept; nodes.len()];
@@ -71,6 +83,12 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
                 points.resize(nodes.len(), 0);
                 points.iter().map(u16::to_string).collect()
             }
+            Rule::Candidates(rule) => {
+                let mut candidates = Candidates::new(nodes.iter().map(|it| candidate(&view, *it)));
+                rule.drop_candidates(&cx, &mut candidates);
+                let are_left = candidates.are_left().into_iter();
+                are_left.map(|it| if it { "left" } else { "dropped" }.to_owned()).collect()
+            }
         }
     });
     names.iter().zip(said).map(|(name, said)| format!("{name}: {said}\n")).collect()
@@ -79,7 +97,7 @@ fn run_rule(spec: &RuleSpec, input: &Input) -> String {
 fn decider_of(input: &Input) -> (Decider, View) {
     let plan = Plan::build(&input.settings(), String::new());
     let snapshot = input.snapshot(&plan);
-    let view = View { snapshot, plan, plan_generation: 1 };
+    let view = View { snapshot, plan, plan_generation: 1, now: Now::default() };
     let mut decider = Decider::default();
     // A held pod is one that was answered with just these nodes.
     for hold in &input.holds {

@@ -13,6 +13,8 @@ mod image_locality;
 mod constraints;
 #[path = "properties/scans.rs"]
 mod scans;
+#[path = "properties/scopes.rs"]
+mod scopes;
 #[path = "properties/server.rs"]
 mod server;
 #[path = "properties/counterpart.rs"]

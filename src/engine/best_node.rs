@@ -29,7 +29,7 @@ pub struct BestNode {
     /// Position of its pool in the class's order; 0 for all where pools are not ordered. Lower is
     /// better, whatever the points.
     pub band: usize,
-    /// The weighted points of the scorers other than `poolOrder`.
+    /// The weighted points of the scorers, without the order of pools.
     pub points: u32,
 }
 

@@ -1,10 +1,11 @@
 //! Which nodes can be the best for a pod, found without looking at all of them.
 //!
-//! Nodes of one pool and one failure domain that carry no replica of the pod's app differ in what is
-//! local to them and in the images that they have, and in nothing else that a rule looks at. So of
-//! each such *group* only the best by these points can be the best of all; beside them, nodes that do
-//! carry replicas are looked at one by one, unless a node of their group without any has more points.
-//! A test holds the catalogue to this: a rule that is not local is one of those that are meant here.
+//! Nodes of one pool and one failure domain without a replica of the pod's app are a *group*. For most rules their
+//! [`Scopes`] say that such nodes differ only in their rows and in their images. The points of local scorers and of
+//! scorers of images are kept for each node, so only the best node of a group can be the best of all.
+//!
+//! Nodes with replicas are looked at one by one, unless a node of their group without a replica has more points. If a
+//! rule of the class may differ within a group in another way, all nodes are looked at.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ use super::equivalence_cache::{CacheBuffers, Rows};
 use super::unoffered::UnofferedNodes;
 use crate::cluster::{Snapshot, Uncommitted, tie};
 use crate::model::{DomainLevel, DomainOrd, ImageName, NodeOrd, Pod, PoolOrd};
-use crate::rules::{RuleContext, Scored, SpreadKey, images_matter};
+use crate::policy::{Class, ScorerRule};
+use crate::rules::{Scopes, Scored, SpreadKey, images_matter};
 
 /// Places in groups that are out of date are cleared away when there are so many times as many as nodes.
 const MOST_PLACES: usize = 4;
@@ -97,7 +99,7 @@ impl CandidateIndex {
         self.points.resize(all, None);
         self.group_of.resize(all, u32::MAX);
         self.rows.look(case, buffers);
-        // As `topologySpread` and `maxReplicaShare` have it; nodes as domains differ by replicas alone.
+        // The domains of `Scopes::DOMAIN`. If each node is a domain, its replicas are all that is in it.
         let level = match case.class.params.spread.map(|spread| spread.key) {
             Some(SpreadKey::Node) => None,
             Some(SpreadKey::Level(level)) => Some(level),
@@ -155,8 +157,13 @@ impl CandidateIndex {
         let admits = |ord: NodeOrd| judge.admits(ord);
         let has = |list: &[NodeOrd], ord: NodeOrd| list.binary_search(&ord).is_ok();
         let is_free = |ord| !has(unlike.replicas, ord) && !has(unlike.differ, ord) && admits(ord);
-        let mut most = Vec::with_capacity(groups.len());
         into.clear();
+        if !are_groups_alike(case.class) {
+            let is_in = |ord: NodeOrd| points[ord.index()].is_some() || has(unlike.differ, ord);
+            let all = (0..points.len() as u32).map(NodeOrd);
+            return into.extend(all.filter(|ord| is_in(*ord) && admits(*ord)));
+        }
+        let mut most = Vec::with_capacity(groups.len());
         for (at, group) in (0..).zip(groups) {
             let points_here = |ord: NodeOrd| match group_of[ord.index()] == at {
                 true => points[ord.index()],
@@ -245,31 +252,31 @@ impl Group {
     }
 }
 
-/// What the images make of each node, in weighted points; empty without any that make a difference.
-fn image_points(case: DecisionContext<'_>, images: &[ImageName], nodes: &[NodeOrd]) -> Vec<u32> {
-    let DecisionContext { view, class, pod, uncommitted } = case;
-    let rule = class.scorers.iter().find(|rule| rule.name == "imageLocality");
-    let Some(rule) = rule.filter(|_| !images.is_empty()) else {
-        return Vec::new();
-    };
-    let cx = RuleContext { snapshot: &view.snapshot, uncommitted, pod, extended: &[] };
-    let (mut points, mut buffers) = (Vec::new(), Default::default());
-    let scored = Scored { nodes, fills: &[], points: &mut points, buffers: &mut buffers };
-    rule.scorer.score(&cx, scored);
-    points.iter().map(|points| u32::from(*points) * u32::from(rule.weight)).collect()
+/// True if the kept points tell the nodes of a group apart for every rule of the class.
+fn are_groups_alike(class: &Class) -> bool {
+    let is_alike = |it: Scopes| it.is_local() || it.is_alike_in_groups();
+    let mut scorers = class.summed_scorers();
+    class.filters.iter().all(|rule| is_alike(rule.scopes))
+        && scorers.all(|rule| is_alike(rule.scopes) || is_of_images(rule))
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::rules::CATALOGUE;
+fn is_of_images(rule: &ScorerRule) -> bool {
+    rule.scopes == Scopes::IMAGES
+}
 
-    #[test]
-    fn rules_that_are_not_local_differ_only_between_groups() {
-        // A new one here: is what it finds the same on all nodes of a pool and a failure domain that
-        // carry no replica of the pod's app? If not, `CandidateIndex::follow` must know of it.
-        let known =
-            ["elasticLimit", "maxReplicaShare", "topologySpread", "nodeSpread", "imageLocality"];
-        let found = CATALOGUE.iter().filter(|it| !it.local).map(|it| it.name);
-        assert_eq!(found.collect::<Vec<_>>(), known);
+/// The weighted points of each node for its images. Empty if the images make no difference.
+fn image_points(case: DecisionContext<'_>, images: &[ImageName], nodes: &[NodeOrd]) -> Vec<u32> {
+    let (mut sums, mut points, mut buffers) = (Vec::new(), Vec::new(), Default::default());
+    let cx = case.for_rules(&[]);
+    let rules = case.class.summed_scorers().filter(|rule| is_of_images(rule));
+    for rule in rules.filter(|_| !images.is_empty()) {
+        points.clear();
+        let scored = Scored { nodes, fills: &[], points: &mut points, buffers: &mut buffers };
+        rule.scorer.score(&cx, scored);
+        sums.resize(nodes.len(), 0);
+        for (sum, points) in sums.iter_mut().zip(&points) {
+            *sum += u32::from(*points) * u32::from(rule.weight);
+        }
     }
+    sums
 }

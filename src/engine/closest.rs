@@ -169,7 +169,7 @@ impl KeptReason {
         let ClosestBuffers { nodes, verdicts, .. } = buffers;
         nodes.clear();
         // Where local rules keep a node, the others may object to it: they come later.
-        if case.class.filters.iter().any(|rule| !rule.local) {
+        if case.class.filters.iter().any(|rule| !rule.scopes.is_local()) {
             let all = (0_u32..).map(NodeOrd).zip(&self.verdicts);
             nodes.extend(all.filter(|(_, it)| **it == Reason::Kept).map(|(ord, _)| ord));
         }

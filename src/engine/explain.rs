@@ -7,7 +7,7 @@ use super::unoffered::UnofferedNodes;
 use super::{Decider, DecisionContext, View};
 use crate::cluster::Uncommitted;
 use crate::model::{Amounts, NodeOrd, Pod, Reason};
-use crate::rules::{Bound, Fill, RuleContext, Scored};
+use crate::rules::{Bound, Fill, Scored};
 
 /// Why a pod may go where.
 #[derive(Clone, Debug)]
@@ -149,13 +149,9 @@ impl Shown<'_> {
     }
 
     fn points(&self, node: NodeOrd) -> Vec<RulePoints> {
-        let DecisionContext { view, class, pod, uncommitted } = self.case;
-        let cx = RuleContext {
-            snapshot: &view.snapshot,
-            uncommitted,
-            pod,
-            extended: &view.extended_of(pod),
-        };
+        let DecisionContext { view, class, pod, .. } = self.case;
+        let extended = view.extended_of(pod);
+        let cx = self.case.for_rules(&extended);
         let (nodes, mut fills, buffers) = ([node], Vec::new(), &mut Default::default());
         Fill::of(&cx, &nodes, &mut fills);
         let points = class.scorers.iter().map(|rule| {
@@ -172,8 +168,8 @@ impl Shown<'_> {
         let DecisionContext { view, class, pod, uncommitted } = self.case;
         let extended = view.extended_of(pod);
         let bounds = |uncommitted: &Uncommitted| -> Vec<Bound> {
-            let cx =
-                RuleContext { snapshot: &view.snapshot, uncommitted, pod, extended: &extended };
+            let case = DecisionContext { uncommitted, ..self.case };
+            let cx = case.for_rules(&extended);
             class.filters.iter().flat_map(|rule| rule.filter.bounds(&cx, node)).collect()
         };
         // The same comparisons, with nominations alone.

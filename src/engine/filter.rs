@@ -3,7 +3,7 @@
 use super::equivalence_cache::Rows;
 use super::{DecisionContext, fresh_verdicts};
 use crate::model::{NodeOrd, Reason};
-use crate::rules::{Offer, RuleContext};
+use crate::rules::Offer;
 
 /// How many nodes were refused for which reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,10 +71,9 @@ pub(super) fn judge_rest(case: DecisionContext<'_>, nodes: &[NodeOrd], verdicts:
 }
 
 fn judge_with(case: DecisionContext<'_>, local: bool, nodes: &[NodeOrd], verdicts: &mut [Reason]) {
-    let DecisionContext { view, class, pod, uncommitted } = case;
-    let extended = view.extended_of(pod);
-    let cx = RuleContext { snapshot: &view.snapshot, uncommitted, pod, extended: &extended };
-    for rule in class.filters.iter().filter(|rule| rule.local == local) {
+    let extended = case.view.extended_of(case.pod);
+    let cx = case.for_rules(&extended);
+    for rule in case.class.filters.iter().filter(|rule| rule.scopes.is_local() == local) {
         rule.filter.judge(&cx, &mut Offer { nodes, verdicts });
     }
 }

@@ -25,8 +25,9 @@ mod top_k;
 use std::sync::Arc;
 
 use crate::cluster::{PodRecord, ResourceOrd, Snapshot, Uncommitted};
-use crate::model::{ClassOrd, NodeOrd, Pod, Reason};
+use crate::model::{ClassOrd, NodeOrd, Now, Pod, Reason};
 use crate::policy::{Claimant, Class, Granted, Plan};
+use crate::rules::RuleContext;
 
 pub use batch::NoTarget;
 pub use best_node::BestNode;
@@ -50,6 +51,8 @@ pub struct View {
     pub plan: Arc<Plan>,
     /// Counts accepted policies.
     pub plan_generation: u64,
+    /// The moment that rules decide at. Whoever decides sets it; a published view has none.
+    pub now: Now,
 }
 
 impl View {
@@ -100,6 +103,14 @@ struct DecisionContext<'a> {
     class: &'a Class,
     pod: &'a Pod,
     uncommitted: &'a Uncommitted,
+}
+
+impl<'a> DecisionContext<'a> {
+    /// What rules see of it. `extended` are the pod's extended requests, see [`View::extended_of`].
+    fn for_rules(&self, extended: &'a [(ResourceOrd, i64)]) -> RuleContext<'a> {
+        let Self { view, pod, uncommitted, .. } = *self;
+        RuleContext { snapshot: &view.snapshot, uncommitted, pod, extended, now: view.now }
+    }
 }
 
 /// The verdicts that an offer starts with: a name that no watch told of is out already.

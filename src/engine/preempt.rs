@@ -1,14 +1,15 @@
 //! Which candidates for preemption kube-scheduler may go on with.
 //!
 //! In-tree preemption knows nothing of our limits: without this check victims would die for a node
-//! that filter refuses a moment later. A candidate is dropped whole when a victim is protected, when
-//! we do not know a victim, or when our rules would refuse the pod even with the victims gone. We
-//! never add a victim and never take one out.
+//! that filter refuses a moment later. A candidate is dropped if one of its victims is unknown, or if
+//! the filters refuse the pod although the victims are gone. Then the class's candidate rules drop
+//! further ones. No victim is added or taken out.
 
 use super::filter::judge;
 use super::{DecisionContext, View};
 use crate::cluster::{PodRecord, Uncommitted};
 use crate::model::{NodeOrd, Pod, PodUid, Reason};
+use crate::rules::{Candidates, VictimNode, VictimPod};
 
 /// A node and the pods that in-tree preemption would evict from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,17 +27,20 @@ pub(super) fn acceptable(
     uncommitted: &mut Uncommitted,
     candidates: &[Candidate],
 ) -> Vec<bool> {
-    let stands = |candidate: &Candidate| {
-        let Some(victims) = known_victims(view, candidate) else {
-            return false;
-        };
-        let protected = |it: &&PodRecord| view.class(view.classify_placed(it)).protected;
-        if victims.is_empty() || victims.iter().any(protected) {
-            return false;
-        }
-        passes_without(view, pod, uncommitted, candidate.node, &victims)
+    let victim = |pod| VictimPod { pod, class: &view.class(view.classify_placed(pod)).params };
+    let with_room = |candidate: &Candidate| {
+        let (node, victims) = (candidate.node, known_victims(view, candidate)?);
+        let has_room =
+            !victims.is_empty() && passes_without(view, pod, uncommitted, node, &victims);
+        has_room.then(|| VictimNode { node, victims: victims.into_iter().map(victim).collect() })
     };
-    candidates.iter().map(stands).collect()
+    let mut left = Candidates::new(candidates.iter().map(with_room));
+    let (class, extended) = (view.class(view.classify(pod).class), view.extended_of(pod));
+    let case = DecisionContext { view, class, pod, uncommitted };
+    for rule in &class.candidate_rules {
+        rule.drop_candidates(&case.for_rules(&extended), &mut left);
+    }
+    left.are_left()
 }
 
 /// The pod passes on a node once these pods are gone.

@@ -5,7 +5,7 @@ use super::equivalence_cache::Rows;
 use super::top_k::{Rank, TopK};
 use crate::cluster::tie;
 use crate::model::{DomainLevel, NodeOrd};
-use crate::rules::{Fill, RuleContext, Scored};
+use crate::rules::{Fill, Scored};
 
 /// kube-scheduler's `MaxExtenderPriority`.
 pub const MAX_SCORE: u32 = 10;
@@ -47,17 +47,15 @@ impl Ranker {
     }
 
     fn add(&mut self, case: DecisionContext<'_>, local: bool, nodes: &[NodeOrd]) {
-        let DecisionContext { view, class, pod, uncommitted } = case;
-        let extended = view.extended_of(pod);
-        let cx = RuleContext { snapshot: &view.snapshot, uncommitted, pod, extended: &extended };
+        let extended = case.view.extended_of(case.pod);
+        let cx = case.for_rules(&extended);
         let Self { fills, points, buffers, totals } = self;
         fills.clear();
         if local {
             Fill::of(&cx, nodes, fills);
         }
-        // Where pools are in bands, the order between them is not a matter of points.
-        let scorers = class.scorers.iter().filter(|rule| rule.name != "poolOrder");
-        for rule in scorers.filter(|rule| rule.local == local) {
+        let scorers = case.class.summed_scorers();
+        for rule in scorers.filter(|rule| rule.scopes.is_local() == local) {
             points.clear();
             rule.scorer.score(&cx, Scored { nodes, fills, points, buffers });
             for (total, points) in totals.iter_mut().zip(&*points) {

@@ -100,6 +100,19 @@ impl Tick {
     }
 }
 
+/// Civil time in seconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UtcSeconds(pub i64);
+
+/// The moment of a decision, by both clocks of the caller. Nothing in the core reads a clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// The monotonic clock.
+    pub tick: Tick,
+    /// The civil clock.
+    pub utc: UtcSeconds,
+}
+
 /// Counts published snapshots, or accepted policies; never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);

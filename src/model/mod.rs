@@ -31,7 +31,9 @@ pub use constraints::{
     Protocol, Requirement, Selector, SpreadTerm,
 };
 pub use equivalence::EquivalenceClass;
-pub use ids::{AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, PodUid, PoolOrd, Tick, mix};
+pub use ids::{
+    AppKey, ClassOrd, DomainOrd, Generation, NodeOrd, Now, PodUid, PoolOrd, Tick, UtcSeconds, mix,
+};
 pub use image::{ImageName, NodeImage, normalized};
 pub use kind::{AnyFact, Fact, Kind};
 pub use labels::{HashedText, LabelSet};

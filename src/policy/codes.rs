@@ -151,7 +151,7 @@ codes! {
     BAD_WEIGHT = "P0404" Error "a weight that is not a whole number from 0 to 1000";
     ALL_WEIGHTS_ZERO = "P0405" Warning since 2 "a class whose weights are all 0";
     WEIGHTS_CANCEL = "P0406" Warning since 2
-        "`binPack` and `leastAllocated` of one weight, which cancel each other";
+        "scorers of one weight that cancel each other";
     // Steering.
     STEERED_UNKNOWN_CLASS = "P0501" Error "`steering` names a class that is not there";
     PER_DOMAIN_ABOVE = "P0502" Warning since 2

@@ -38,7 +38,7 @@ impl Plan {
 
 /// The class with neither points, nor a shortlist, nor a steer.
 fn without_opinion(class: ClassSettings) -> ClassSettings {
-    let scorers = CATALOGUE.iter().filter(|it| it.scores);
+    let scorers = CATALOGUE.iter().filter(|it| it.kind.has_weight());
     ClassSettings {
         weights: scorers.map(|it| (it.name.to_owned(), 0)).collect(),
         shortlist: Some(Shortlist::OFF),

@@ -8,7 +8,8 @@ use super::grant::Grant;
 use super::nominate_ahead::NominateAhead;
 use crate::model::{Amounts, ClassOrd, NodeMatcher, PoolOrd, PoolSpec};
 use crate::rules::{
-    CATALOGUE, ClassParams, Filter, MAX_WEIGHT, PoolParams, Rule, Scorer, Share, SpreadParams,
+    CATALOGUE, CandidateRule, ClassParams, Filter, MAX_WEIGHT, PoolParams, Rule, RuleKind, Scopes,
+    Scorer, Share, SpreadParams,
 };
 
 /// How a class is treated where rules do not decide.
@@ -115,7 +116,7 @@ pub struct FilterRule {
     /// As in the catalogue.
     pub name: &'static str,
     /// As in the catalogue.
-    pub local: bool,
+    pub scopes: Scopes,
     /// The rule.
     pub filter: Box<dyn Filter>,
 }
@@ -124,10 +125,12 @@ pub struct FilterRule {
 pub struct ScorerRule {
     /// As in the catalogue.
     pub name: &'static str,
+    /// As in the catalogue.
+    pub kind: RuleKind,
     /// Its weight, 1..=[`MAX_WEIGHT`].
     pub weight: u16,
     /// As in the catalogue.
-    pub local: bool,
+    pub scopes: Scopes,
     /// The rule.
     pub scorer: Box<dyn Scorer>,
 }
@@ -140,15 +143,15 @@ pub struct Class {
     pub role: Role,
     /// Who gets it.
     pub grant: Grant,
-    /// Never a victim of preemption: declared, or exempt.
-    pub protected: bool,
     /// Its settings as the rules see them.
     pub params: ClassParams,
     /// Hard rules in the order of evaluation.
     pub filters: Vec<FilterRule>,
     /// Soft rules with weights above 0.
     pub scorers: Vec<ScorerRule>,
-    /// `poolOrder` has a weight: pools are in disjoint bands, whatever the other scorers say.
+    /// Rules about candidates for preemption, for a pod of this class to be placed.
+    pub candidate_rules: Vec<Box<dyn CandidateRule>>,
+    /// A rule of the kind [`RuleKind::Bands`] has a weight: pools are in disjoint bands, whatever the other scorers say.
     pub ordered: bool,
     /// The band of each pool, by ordinal, and at the end of a node in no pool; see [`Class::band`].
     bands: [u8; PoolOrd::MAX_POOLS + 1],
@@ -189,6 +192,11 @@ impl Class {
     /// where pools are not ordered.
     pub fn band(&self, pool: PoolOrd) -> u8 {
         self.bands[pool.index().min(PoolOrd::MAX_POOLS)]
+    }
+
+    /// The scorers whose points are summed.
+    pub fn summed_scorers(&self) -> impl Iterator<Item = &ScorerRule> {
+        self.scorers.iter().filter(|rule| rule.kind == RuleKind::Scorer)
     }
 
     /// Number of bands.
@@ -283,39 +291,40 @@ fn build_class(class: &ClassSettings, pools: &[PoolSettings]) -> Class {
             })
             .collect(),
         order: open_pools(class, pools),
+        is_ordered: class.pools.is_some(),
         spread: class.spread,
+        is_protected: class.protected || exempt,
     };
-    let (mut filters, mut scorers) = (Vec::new(), Vec::new());
+    let (mut filters, mut scorers, mut candidate_rules) = (Vec::new(), Vec::new(), Vec::new());
     for spec in CATALOGUE {
         let weight = class.weights.iter().find(|(name, _)| name == spec.name);
         let weight = weight.map_or(spec.default_weight, |(_, weight)| *weight).min(MAX_WEIGHT);
-        // The pools of a class that names none are open, not ordered.
-        let unordered = spec.name == "poolOrder" && class.pools.is_none();
-        if spec.scores && weight == 0 || unordered {
+        if spec.kind.has_weight() && weight == 0 {
             continue;
         }
-        let (name, local) = (spec.name, spec.local);
+        let (name, kind, scopes) = (spec.name, spec.kind, spec.scopes);
         match (spec.build)(&params) {
-            Some(Rule::Filter(filter)) => filters.push(FilterRule { name, local, filter }),
+            Some(Rule::Filter(filter)) => filters.push(FilterRule { name, scopes, filter }),
             Some(Rule::Scorer(scorer)) => {
-                scorers.push(ScorerRule { name, weight, local, scorer });
+                scorers.push(ScorerRule { name, kind, weight, scopes, scorer });
             }
+            Some(Rule::Candidates(rule)) => candidate_rules.push(rule),
             None => {}
         }
     }
     let bears_limits = bears_limits(&params);
-    let ordered = scorers.iter().any(|rule| rule.name == "poolOrder");
+    let ordered = scorers.iter().any(|rule| rule.kind == RuleKind::Bands);
     let bands = bands(params.order.as_deref().filter(|_| ordered).unwrap_or_default());
     Class {
         name: class.name.clone(),
         role: class.role,
         grant: class.grant.clone(),
-        protected: class.protected || exempt,
         ordered,
         bands,
         params,
         filters,
         scorers,
+        candidate_rules,
         bears_limits,
         shortlist: class.shortlist.unwrap_or_else(|| Shortlist::of_role(class.role)),
         steering: class.steering.unwrap_or_else(|| Steering::of_role(class.role)),

@@ -317,7 +317,7 @@ impl JsonSchema for Weights {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let scorers = CATALOGUE.iter().filter(|spec| spec.scores);
+        let scorers = CATALOGUE.iter().filter(|spec| spec.kind.has_weight());
         let properties = scorers.map(|spec| {
             let description = format!("{}. Default: {}.", spec.summary, spec.default_weight);
             let schema = serde_json::json!({

@@ -5,14 +5,13 @@ use serde_json::Value;
 use super::causes::{Bounds, Cause};
 use super::compile::{API_VERSION, KIND};
 use super::nominate_ahead::NominateAhead;
-use crate::rules::CATALOGUE;
+use crate::rules::{CATALOGUE, RuleKind};
 
 /// A definition of the schema (empty: the document itself), a field of it, and an example as JSON.
 const EXAMPLES: &[(&str, &str, &str)] = &[
     ("", "metadata", r#"{"name": "default"}"#),
     ("", "pools", r#"[{"name": "ecs", "match": {"instanceTypes": ["ecs.*"]}}]"#),
     ("", "classes", r#"[{"name": "offline", "grant": {"priorityClasses": ["batch-*"]}}]"#),
-    ("", "scoring", r#"{"offline": {"binPack": 40}}"#),
     ("", "steering", r#"{"online": {"shortlist": 32}}"#),
     ("", "actions", r#"{"stop": ["requeue"]}"#),
     ("ActionsSection", "stop", r#""all""#),
@@ -74,7 +73,10 @@ pub(super) fn add(schema: &mut Value) {
         set(schema, "", field, "default", value.into());
         set(schema, "", field, "examples", Value::Array(vec![value.into()]));
     }
-    for spec in CATALOGUE.iter().filter(|spec| spec.scores) {
+    let scorer = CATALOGUE.iter().find(|spec| spec.kind == RuleKind::Scorer).map(|it| it.name);
+    let weights = scorer.map(|name| serde_json::json!({"offline": {name: 40}}));
+    set(schema, "", "scoring", "examples", Value::Array(weights.into_iter().collect()));
+    for spec in CATALOGUE.iter().filter(|spec| spec.kind.has_weight()) {
         set(schema, "Weights", spec.name, "default", spec.default_weight.into());
         set(schema, "Weights", spec.name, "examples", Value::Array(vec![40.into()]));
     }

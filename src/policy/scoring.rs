@@ -9,7 +9,7 @@ use super::plan::ClassSettings;
 use super::reader::{integer, map, not_supported_yet, warn_of_retired};
 use super::tree::{Entry, YamlNode};
 use crate::retired;
-use crate::rules::{CATALOGUE, MAX_WEIGHT, RuleSpec};
+use crate::rules::{CATALOGUE, MAX_WEIGHT, OPPOSITES, RuleKind, RuleSpec};
 
 /// Reads the section into the classes that it names.
 pub(super) fn read(node: &YamlNode, classes: &mut Classes, faults: &mut Faults) {
@@ -30,26 +30,24 @@ pub(super) fn read(node: &YamlNode, classes: &mut Classes, faults: &mut Faults) 
 
 /// Weights that leave the nodes without an order.
 fn check_weights(class: &ClassSettings, at: Place, faults: &mut Faults) {
-    // Without pools there is no order that `poolOrder` could give points for.
-    let counts = |name: &str| name != "poolOrder" || class.pools.is_some();
-    let scorers = CATALOGUE.iter().copied().filter(|spec| spec.scores && counts(spec.name));
-    let weight = |spec: &&RuleSpec| {
+    // Without pools there are no bands that a rule could put in order.
+    let counts = |kind: RuleKind| kind == RuleKind::Scorer || class.pools.is_some();
+    let mut scorers = CATALOGUE.iter().filter(|spec| spec.kind.has_weight() && counts(spec.kind));
+    let weight = |spec: &RuleSpec| {
         let named = class.weights.iter().find(|(name, _)| name == spec.name);
         named.map_or(spec.default_weight, |(_, weight)| *weight)
     };
-    let of = |name: &str| scorers.clone().find(|spec| spec.name == name).map(|spec| weight(&spec));
     let name = quoted(&class.name);
-    if scorers.clone().all(|spec| weight(&spec) == 0) {
+    if scorers.all(|spec| weight(spec) == 0) {
         let message = format!("all weights of the class {name} are 0: to it all nodes are equal");
         let hint = "give a scorer a weight, or leave the class out for the defaults";
         faults.report_hint(&codes::ALL_WEIGHTS_ZERO, at, message, hint);
     }
-    if let (Some(pack), Some(spread)) = (of("binPack"), of("leastAllocated"))
-        && pack == spread
-        && pack > 0
-    {
+    let cancel = |[one, other]: &&[&RuleSpec; 2]| weight(one) == weight(other) && weight(one) > 0;
+    for [one, other] in OPPOSITES.iter().filter(cancel) {
+        let (names, weight) = ((one.name, other.name), weight(one));
         let message =
-            format!("`binPack` and `leastAllocated` are both {pack} and cancel each other");
+            format!("`{}` and `{}` are both {weight} and cancel each other", names.0, names.1);
         let hint = "set the one that is not meant to 0";
         faults.report_hint(&codes::WEIGHTS_CANCEL, at, message, hint);
     }
@@ -80,15 +78,21 @@ fn read_weight(entry: &Entry, faults: &mut Faults) -> Option<(String, u16)> {
     let name = retired::current(&retired::RULES, &entry.key);
     let known = CATALOGUE.iter().find(|spec| spec.name == name);
     match known {
-        Some(spec) if spec.scores => {}
-        Some(_) => {
-            let message = format!("`{name}` is a filter: it refuses nodes and has no weight");
-            let hint = "a filter is always on; it goes by the settings of pools and classes";
+        Some(spec) if spec.kind.has_weight() => {}
+        Some(spec) => {
+            let (what, does) = match spec.kind {
+                RuleKind::Candidates => ("candidate rule", "drops candidates for preemption"),
+                _ => ("filter", "refuses nodes"),
+            };
+            let message = format!("`{name}` is a {what}: it {does} and has no weight");
+            let hint =
+                format!("a {what} is always on; it goes by the settings of pools and classes");
             faults.report_hint(&codes::FILTER_WEIGHED, entry.at, message, hint);
         }
         None if LATER_SCORERS.contains(&name) => not_supported_yet(name, entry.at, faults),
         None => {
-            let scorers = CATALOGUE.iter().filter(|spec| spec.scores).map(|spec| spec.name);
+            let scorers =
+                CATALOGUE.iter().filter(|spec| spec.kind.has_weight()).map(|spec| spec.name);
             let hint = did_you_mean(name, scorers.clone()).unwrap_or_else(|| {
                 format!("the scorers are {}", super::reader::listed(&scorers.collect::<Vec<_>>()))
             });
@@ -98,6 +102,6 @@ fn read_weight(entry: &Entry, faults: &mut Faults) -> Option<(String, u16)> {
     }
     let range = (0, i64::from(MAX_WEIGHT));
     let weight = integer(&entry.node, "a weight", range, &codes::BAD_WEIGHT, faults)?;
-    known.filter(|spec| spec.scores)?;
+    known.filter(|spec| spec.kind.has_weight())?;
     Some((name.to_owned(), u16::try_from(weight).ok()?))
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use crate::cluster::Difference;
 use crate::engine::{Decider, View};
-use crate::model::{Change, Profiles, Tick};
+use crate::model::{Change, Now, Profiles, Tick};
 use crate::policy::Plan;
 
 pub use published::{Handover, Published};
@@ -87,9 +87,9 @@ impl Replica {
     }
 
     /// Decides at this moment, on the newest view.
-    pub fn decide<T>(&mut self, now: Tick, call: impl FnOnce(&mut Decider, &View, Tick) -> T) -> T {
-        let view = self.published.take().deliver(&mut self.decider);
-        call(&mut self.decider, &view, now)
+    pub fn decide<T>(&mut self, now: Now, call: impl FnOnce(&mut Decider, &View, Tick) -> T) -> T {
+        let view = self.published.take().deliver(&mut self.decider, now);
+        call(&mut self.decider, &view, now.tick)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::writing::{ListedKinds, Publication};
 use crate::cluster::Confirmed;
 use crate::engine::{Decider, View};
-use crate::model::Kind;
+use crate::model::{Kind, Now};
 
 /// The newest view, and the facts that publications have confirmed since the decider learned of them last.
 pub struct Published {
@@ -58,9 +58,9 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// Tells the decider the confirmed facts. Returns the view to decide on.
-    pub fn deliver(self, decider: &mut Decider) -> Arc<View> {
+    /// Tells the decider the confirmed facts. Returns the view to decide on at this moment.
+    pub fn deliver(self, decider: &mut Decider, now: Now) -> View {
         self.confirmed.into_iter().for_each(|it| decider.confirm(it));
-        self.view
+        View { now, ..View::clone(&self.view) }
     }
 }

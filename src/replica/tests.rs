@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::model::{Kind, NodeOrd, Pod};
+use crate::model::{Kind, NodeOrd, Pod, UtcSeconds};
 use crate::policy::{ClassSettings, Settings, default_class};
 use crate::rules::{SpreadKey, SpreadParams};
 use crate::testing::{node, placed, pod, seen_node, seen_pod};
@@ -18,9 +18,14 @@ fn lists() -> impl Iterator<Item = Change> {
     Kind::REQUIRED.into_iter().map(Change::RelistEnd)
 }
 
+/// A moment of these milliseconds, at civil time 1000 s.
+fn at(tick: u64) -> Now {
+    Now { tick: Tick(tick), utc: UtcSeconds(1000) }
+}
+
 fn filter(replica: &mut Replica, pod: &Pod) -> usize {
     let pod = Arc::new(pod.clone());
-    let answer = replica.decide(Tick(0), |decider, view, now| {
+    let answer = replica.decide(at(0), |decider, view, now| {
         let nodes: Vec<NodeOrd> = view.snapshot.live_nodes().collect();
         decider.filter(view, &pod, &nodes, now)
     });
@@ -76,7 +81,10 @@ fn no_confirmed_fact_is_lost_between_two_decisions() {
         replica.see([seen_pod(&placed(it, "a"))]);
     }
     assert_eq!(replica.decider.holds().len(), 3, "nothing was decided yet");
-    replica.decide(Tick(1), |decider, _, _| assert!(decider.holds().is_empty()));
+    replica.decide(at(1), |decider, view, now| {
+        assert!(decider.holds().is_empty());
+        assert_eq!((view.now, now), (at(1), Tick(1)), "rules decide at the same moment");
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cluster::{Applied, ClusterState, Confirmed, Difference};
 use crate::engine::View;
-use crate::model::{Change, Kind, Profiles};
+use crate::model::{Change, Kind, Now, Profiles};
 use crate::policy::Plan;
 
 /// The state, and the policy that is in force.
@@ -113,7 +113,7 @@ impl Writing {
         let (snapshot, confirmed) = self.state.publish();
         self.is_unpublished = false;
         let (plan, plan_generation) = (self.plan.clone(), self.plan_generation);
-        let view = Arc::new(View { snapshot, plan, plan_generation });
+        let view = Arc::new(View { snapshot, plan, plan_generation, now: Now::default() });
         Publication { view, confirmed, listed: self.listed.clone() }
     }
 }

@@ -4,16 +4,18 @@
 //! which both run out together strands neither. (Kubernetes' BalancedAllocation has the same aim; at
 //! sampled sizes its few points drown, and it does not know what is held.)
 
-use super::{ClassParams, Fill, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer};
+use super::{
+    ClassParams, Fill, MAX_POINTS, Rule, RuleContext, RuleKind, RuleSpec, Scopes, Scored, Scorer,
+};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
     name: "balancedAllocation",
     summary: "prefer nodes whose CPU and memory would run out together",
+    kind: RuleKind::Scorer,
     default_weight: 20,
     build,
-    scores: true,
-    local: true,
+    scopes: Scopes::NODE,
 };
 
 struct BalancedAllocation;

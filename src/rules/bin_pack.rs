@@ -4,26 +4,28 @@
 //! the resource that runs out first decides how full a node is. An elastic node counts as empty: its
 //! capacity is not real and must not be compared with a real one.
 
-use super::{ClassParams, Fill, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer};
+use super::{
+    ClassParams, Fill, MAX_POINTS, Rule, RuleContext, RuleKind, RuleSpec, Scopes, Scored, Scorer,
+};
 
 /// The catalogue's entry for packing.
 pub(super) static PACK: RuleSpec = RuleSpec {
     name: "binPack",
     summary: "prefer nodes that are fuller",
+    kind: RuleKind::Scorer,
     default_weight: 10,
     build: |class| build(class, true),
-    scores: true,
-    local: true,
+    scopes: Scopes::NODE,
 };
 
 /// The catalogue's entry for spreading load.
 pub(super) static SPREAD: RuleSpec = RuleSpec {
     name: "leastAllocated",
     summary: "prefer nodes that are emptier",
+    kind: RuleKind::Scorer,
     default_weight: 0,
     build: |class| build(class, false),
-    scores: true,
-    local: true,
+    scopes: Scopes::NODE,
 };
 
 struct Fullness {

@@ -2,17 +2,20 @@
 //!
 //! A virtual node's own capacity is not real, so the sum over the pool is the only bound there is.
 
-use super::{Bound, BoundScope, ClassParams, Filter, Offer, Rule, RuleContext, RuleSpec, bound};
+use super::{
+    Bound, BoundScope, ClassParams, Filter, Offer, Rule, RuleContext, RuleKind, RuleSpec, Scopes,
+    bound,
+};
 use crate::model::{Amounts, NodeOrd, PoolOrd, Reason};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
     name: "elasticLimit",
     summary: "an elastic pool takes no more than its `limit`",
+    kind: RuleKind::Filter,
     default_weight: 0,
     build,
-    scores: false,
-    local: false,
+    scopes: Scopes::POOL,
 };
 
 struct ElasticLimit {

@@ -4,7 +4,9 @@
 //! pulled an image does not draw all pods that need it. At the extender weight that we ask for, one
 //! point of ours outweighs that plugin, and of what a shortlist leaves out it hears nothing.
 
-use super::{ClassParams, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer};
+use super::{
+    ClassParams, MAX_POINTS, Rule, RuleContext, RuleKind, RuleSpec, Scopes, Scored, Scorer,
+};
 use crate::cluster::{Snapshot, is_in};
 use crate::model::ImageName;
 
@@ -17,10 +19,10 @@ const MAX_CONTAINER_KIB: u32 = 1000 << 10;
 pub(super) static SPEC: RuleSpec = RuleSpec {
     name: "imageLocality",
     summary: "prefer nodes that have the pod's images",
+    kind: RuleKind::Scorer,
     default_weight: 100,
     build,
-    scores: true,
-    local: false,
+    scopes: Scopes::IMAGES,
 };
 
 struct ImageLocality;

@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use super::{
-    Bound, BoundScope, ClassParams, Filter, Offer, Rule, RuleContext, RuleSpec, SpreadKey, bound,
+    Bound, BoundScope, ClassParams, Filter, Offer, Rule, RuleContext, RuleKind, RuleSpec, Scopes,
+    SpreadKey, bound,
 };
 use crate::cluster::{AppRow, Snapshot};
 use crate::model::{DomainOrd, NodeOrd, Reason};
@@ -15,10 +16,10 @@ use crate::model::{DomainOrd, NodeOrd, Reason};
 pub(super) static SPEC: RuleSpec = RuleSpec {
     name: "maxReplicaShare",
     summary: "no failure domain carries more than `maxShare` of an app's replicas",
+    kind: RuleKind::Filter,
     default_weight: 0,
     build,
-    scores: false,
-    local: false,
+    scopes: Scopes::DOMAIN.and(Scopes::APP),
 };
 
 struct MaxReplicaShare {
@@ -186,6 +187,7 @@ pub(super) fn domain_of(snapshot: &Snapshot, key: SpreadKey, ord: NodeOrd) -> Do
 mod tests {
     use super::*;
     use crate::cluster::Uncommitted;
+    use crate::model::Now;
     use crate::policy::Settings;
     use crate::testing::{TestReplica, node, placed, replica, seen_node, seen_pod};
 
@@ -207,7 +209,9 @@ mod tests {
                 removed_replicas: leaving,
                 ..Uncommitted::default()
             };
-            let cx = RuleContext { snapshot, uncommitted: &uncommitted, pod: &pod, extended: &[] };
+            let uncommitted = &uncommitted;
+            let (extended, now) = (&[][..], Now::default());
+            let cx = RuleContext { snapshot, uncommitted, pod: &pod, extended, now };
             assert_eq!(*Replicas::by_node(&cx), want);
             let by_domain = Replicas::count(&cx, SpreadKey::Node).by_domain;
             assert!(by_domain.iter().map(|it| (NodeOrd(it.0.0), it.1)).eq(want));

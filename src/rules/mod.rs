@@ -1,11 +1,13 @@
 //! The rules: one file each, listed once in [`CATALOGUE`]; its order is the order of evaluation.
 //!
 //! A [`Filter`] refuses nodes and gives no points; a [`Scorer`] gives 0..=1000 points and refuses
-//! nothing. Both run over a whole offer at once: one dynamic call per rule and request, then a plain
+//! nothing; a [`CandidateRule`] drops candidates for preemption. Each runs over a whole offer at once: one dynamic call per rule and request, then a plain
 //! loop over columns. No rule holds state, a cache, a clock or a client: what it needs is a column,
-//! a parameter of the class ([`ClassParams`]), or a fact about the pod in [`RuleContext`].
+//! a parameter of the class ([`ClassParams`]), a fact about the pod or the moment in [`RuleContext`]. Its
+//! [`Scopes`] declare which of these inputs its results depend on.
 
 mod bound;
+mod candidates;
 mod fill;
 mod params;
 
@@ -18,16 +20,20 @@ mod image_locality;
 mod node_state;
 mod pool_admission;
 mod pool_order;
+mod protected_victims;
 mod resources_fit;
+mod scopes;
 mod balanced_allocation;
 
 use crate::cluster::{ResourceOrd, Snapshot, Uncommitted};
-use crate::model::{NodeOrd, Pod, Reason};
+use crate::model::{NodeOrd, Now, Pod, Reason};
 
 pub use bound::{Bound, BoundScope, CPU, EPHEMERAL_STORAGE, MEMORY, PODS, REPLICAS};
+pub use candidates::{CandidateRule, Candidates, VictimNode, VictimPod};
 pub use fill::Fill;
 pub use image_locality::images_matter;
 pub use params::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
+pub use scopes::Scopes;
 
 /// What a rule looks at; always the first argument.
 #[derive(Clone, Copy)]
@@ -41,6 +47,8 @@ pub struct RuleContext<'a> {
     /// The pod's extended requests by ordinal; what no node publishes and no pod asked for before
     /// has none and is left to kube-scheduler.
     pub extended: &'a [(ResourceOrd, i64)],
+    /// The moment of the decision. Only a rule with [`Scopes::TIME`] may look at it.
+    pub now: Now,
 }
 
 /// The nodes under decision and the verdict on each, by position.
@@ -113,6 +121,29 @@ pub enum Rule {
     Filter(Box<dyn Filter>),
     /// A soft rule.
     Scorer(Box<dyn Scorer>),
+    /// A rule about candidates for preemption.
+    Candidates(Box<dyn CandidateRule>),
+}
+
+/// How a rule takes part in decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleKind {
+    /// Refuses nodes.
+    Filter,
+    /// Gives points, which are weighted and summed.
+    Scorer,
+    /// A scorer whose weight, if above 0, puts pools into bands. The order of bands comes before all points, so its
+    /// own points are not summed.
+    Bands,
+    /// Drops candidates for preemption.
+    Candidates,
+}
+
+impl RuleKind {
+    /// True for a rule that gives points.
+    pub fn has_weight(self) -> bool {
+        matches!(self, Self::Scorer | Self::Bands)
+    }
 }
 
 /// An entry of the catalogue.
@@ -121,16 +152,14 @@ pub struct RuleSpec {
     pub name: &'static str,
     /// One line for people.
     pub summary: &'static str,
+    /// How it takes part.
+    pub kind: RuleKind,
     /// For a scorer, its weight when the policy does not say; 0 for a filter.
     pub default_weight: u16,
     /// Builds the rule for a class; `None` when the class gives it nothing to do.
     pub build: fn(&ClassParams) -> Option<Rule>,
-    /// True for a scorer.
-    pub scores: bool,
-    /// True when all that it looks at is the class, a node's own row (what is taken there besides
-    /// included) and the pod's requests and tolerations: what it finds on a node then holds for every
-    /// pod of this template, until the row changes.
-    pub local: bool,
+    /// The inputs that its results depend on.
+    pub scopes: Scopes,
 }
 
 /// Every rule there is, in the order of evaluation.
@@ -147,21 +176,50 @@ pub static CATALOGUE: &[&RuleSpec] = &[
     &node_spread::SPEC,
     &image_locality::SPEC,
     &balanced_allocation::SPEC,
+    &protected_victims::SPEC,
 ];
+
+/// Scorers that want the opposite of each other. With one weight they cancel each other.
+pub static OPPOSITES: &[[&RuleSpec; 2]] = &[[&bin_pack::PACK, &bin_pack::SPREAD]];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Amounts, PoolOrd};
+
+    /// A class that gives every rule something to do.
+    fn everything() -> ClassParams {
+        let limit = Some(Amounts::default());
+        ClassParams {
+            pools: vec![PoolParams { limit, ..PoolParams::default() }],
+            order: Some(vec![PoolOrd(0), PoolOrd::NONE]),
+            is_ordered: true,
+            spread: Some(SpreadParams { key: SpreadKey::Node, max_share_permille: Some(500) }),
+            is_protected: false,
+        }
+    }
 
     #[test]
-    fn names_are_unique_and_filters_come_first() {
+    fn names_are_unique_and_kinds_are_in_order() {
         let names: std::collections::BTreeSet<_> = CATALOGUE.iter().map(|it| it.name).collect();
         assert_eq!(names.len(), CATALOGUE.len());
-        let first_scorer = CATALOGUE.iter().position(|it| it.scores).unwrap_or(CATALOGUE.len());
-        assert!(CATALOGUE.iter().skip(first_scorer).all(|it| it.scores));
-        let filters: Vec<_> = CATALOGUE.iter().filter(|it| !it.scores).collect();
-        assert!(filters.iter().all(|it| it.default_weight == 0));
-        // The first objection stands, and what is local is known first.
-        assert!(filters.is_sorted_by_key(|it| !it.local));
+        assert!(CATALOGUE.is_sorted_by_key(|it| match it.kind {
+            RuleKind::Filter => 0,
+            RuleKind::Scorer | RuleKind::Bands => 1,
+            RuleKind::Candidates => 2,
+        }));
+        assert!(CATALOGUE.iter().all(|it| it.kind.has_weight() || it.default_weight == 0));
+        for spec in CATALOGUE {
+            let has_kind = match (spec.build)(&everything()) {
+                Some(Rule::Filter(_)) => spec.kind == RuleKind::Filter,
+                Some(Rule::Scorer(_)) => spec.kind.has_weight(),
+                Some(Rule::Candidates(_)) => spec.kind == RuleKind::Candidates,
+                None => false,
+            };
+            assert!(has_kind, "{}", spec.name);
+        }
+        let filters: Vec<_> = CATALOGUE.iter().filter(|it| it.kind == RuleKind::Filter).collect();
+        // The first objection stands, and the results of local rules are known first.
+        assert!(filters.is_sorted_by_key(|it| !it.scopes.is_local()));
     }
 }

@@ -5,7 +5,9 @@
 //! of ours outweighs that, and of what a shortlist leaves out it hears nothing.
 
 use super::max_replica_share::Replicas;
-use super::{ClassParams, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer};
+use super::{
+    ClassParams, MAX_POINTS, Rule, RuleContext, RuleKind, RuleSpec, Scopes, Scored, Scorer,
+};
 use crate::cluster::{is_in, words_of};
 
 /// The catalogue's entry. The first replica on a node costs half of all points: at this weight as much
@@ -13,10 +15,10 @@ use crate::cluster::{is_in, words_of};
 pub(super) static SPEC: RuleSpec = RuleSpec {
     name: "nodeSpread",
     summary: "prefer the node with the fewest replicas of the app",
+    kind: RuleKind::Scorer,
     default_weight: 60,
     build,
-    scores: true,
-    local: false,
+    scopes: Scopes::APP,
 };
 
 struct NodeSpread;

@@ -3,17 +3,17 @@
 //! A condition is judged as the taint that Kubernetes derives from it, so a DaemonSet's tolerations
 //! work as its owner expects, and a node is refused even before the taint is written.
 
-use super::{ClassParams, Filter, Offer, Rule, RuleContext, RuleSpec};
+use super::{ClassParams, Filter, Offer, Rule, RuleContext, RuleKind, RuleSpec, Scopes};
 use crate::model::{Conditions, Pod, Reason, Taint, TaintEffect};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
     name: "nodeState",
     summary: "no pod on a node that is cordoned, not ready, under pressure or tainted against it",
+    kind: RuleKind::Filter,
     default_weight: 0,
     build,
-    scores: false,
-    local: true,
+    scopes: Scopes::NODE,
 };
 
 struct NodeState;

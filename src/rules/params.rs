@@ -80,8 +80,12 @@ pub struct ClassParams {
     /// The pools open to the class, in order of preference. `None`: the class names none, so every
     /// node is open, in a pool or not.
     pub order: Option<Vec<PoolOrd>>,
+    /// The policy itself names the pools of the class, so their order is a preference.
+    pub is_ordered: bool,
     /// How replicas spread.
     pub spread: Option<SpreadParams>,
+    /// Preemption never evicts its pods: declared, or the class is exempt.
+    pub is_protected: bool,
 }
 
 #[cfg(test)]

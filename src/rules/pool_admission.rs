@@ -1,16 +1,16 @@
 //! Filter: a class goes only to the pools that its policy opens to it.
 
-use super::{ClassParams, Filter, Offer, Rule, RuleContext, RuleSpec};
+use super::{ClassParams, Filter, Offer, Rule, RuleContext, RuleKind, RuleSpec, Scopes};
 use crate::model::{PoolOrd, Reason};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
     name: "poolAdmission",
     summary: "a class goes only to the pools in its `pools` list",
+    kind: RuleKind::Filter,
     default_weight: 0,
     build,
-    scores: false,
-    local: true,
+    scopes: Scopes::NODE,
 };
 
 struct PoolAdmission {

@@ -1,16 +1,18 @@
 //! Score: the first pool of the class's list is worth most, the last one nothing.
 
-use super::{ClassParams, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer};
+use super::{
+    ClassParams, MAX_POINTS, Rule, RuleContext, RuleKind, RuleSpec, Scopes, Scored, Scorer,
+};
 use crate::model::{NodeOrd, PoolOrd};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
     name: "poolOrder",
     summary: "prefer pools in the order of the class's `pools` list",
+    kind: RuleKind::Bands,
     default_weight: 100,
     build,
-    scores: true,
-    local: true,
+    scopes: Scopes::NODE,
 };
 
 struct PoolOrder {
@@ -18,7 +20,7 @@ struct PoolOrder {
 }
 
 fn build(class: &ClassParams) -> Option<Rule> {
-    let order = class.order.as_ref().filter(|order| order.len() > 1)?;
+    let order = class.order.as_ref().filter(|order| class.is_ordered && order.len() > 1)?;
     let mut points = [0; PoolOrd::MAX_POOLS + 1];
     let steps = order.len() - 1;
     for (rank, pool) in order.iter().enumerate() {

@@ -7,7 +7,8 @@
 use rustc_hash::FxHashMap;
 
 use super::{
-    Bound, BoundScope, ClassParams, Filter, Offer, Rule, RuleContext, RuleSpec, Share, bound,
+    Bound, BoundScope, ClassParams, Filter, Offer, Rule, RuleContext, RuleKind, RuleSpec, Scopes,
+    Share, bound,
 };
 use crate::cluster::ResourceOrd;
 use crate::model::{NodeOrd, PoolOrd, Reason};
@@ -16,10 +17,10 @@ use crate::model::{NodeOrd, PoolOrd, Reason};
 pub(super) static SPEC: RuleSpec = RuleSpec {
     name: "resourcesFit",
     summary: "requests fit into the node, and into the pool's `allocation` of it",
+    kind: RuleKind::Filter,
     default_weight: 0,
     build,
-    scores: false,
-    local: true,
+    scopes: Scopes::NODE,
 };
 
 struct ResourcesFit {

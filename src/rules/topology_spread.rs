@@ -1,17 +1,20 @@
 //! Score: prefer the failure domain that carries the fewest replicas of the pod's app.
 
 use super::max_replica_share::{Replicas, num_domains};
-use super::{ClassParams, MAX_POINTS, Rule, RuleContext, RuleSpec, Scored, Scorer, SpreadKey};
+use super::{
+    ClassParams, MAX_POINTS, Rule, RuleContext, RuleKind, RuleSpec, Scopes, Scored, Scorer,
+    SpreadKey,
+};
 use crate::model::{DomainLevel, DomainOrd};
 
 /// The catalogue's entry.
 pub(super) static SPEC: RuleSpec = RuleSpec {
     name: "topologySpread",
     summary: "prefer the failure domain with the fewest replicas of the app",
+    kind: RuleKind::Scorer,
     default_weight: 40,
     build,
-    scores: true,
-    local: false,
+    scopes: Scopes::DOMAIN.and(Scopes::APP),
 };
 
 struct TopologySpread {

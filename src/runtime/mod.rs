@@ -4,9 +4,9 @@ mod metrics;
 mod shared_state;
 mod writer;
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::model::Tick;
+use crate::model::{Now, Tick, UtcSeconds};
 
 pub use metrics::WriterMetrics;
 pub use shared_state::SharedState;
@@ -25,5 +25,12 @@ impl Clock {
     /// The time now.
     pub fn now(self) -> Tick {
         Tick(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The time now, with the civil time of the host beside it.
+    pub fn moment(self) -> Now {
+        let civil = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let utc = UtcSeconds(i64::try_from(civil.as_secs()).unwrap_or(i64::MAX));
+        Now { tick: self.now(), utc }
     }
 }

@@ -76,8 +76,9 @@ impl SharedState {
         call: impl FnOnce(&mut Decider, &View, Tick) -> T,
     ) -> T {
         let handover = lock(&self.published).take();
-        let view = handover.deliver(&mut decider);
-        call(&mut decider, &view, self.clock.now())
+        let now = self.clock.moment();
+        let view = handover.deliver(&mut decider, now);
+        call(&mut decider, &view, now.tick)
     }
 
     /// A decision panicked half-way, so the decider's sums are counted again.

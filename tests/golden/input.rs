@@ -77,6 +77,8 @@ pub(crate) struct ClassInput {
     max_share: Option<u32>,
     allocation: Option<ShareInput>,
     #[serde(default)]
+    protected: bool,
+    #[serde(default)]
     weights: BTreeMap<String, u16>,
     /// Nodes named, and of one zone; what its role has when absent.
     shortlist: Option<(u16, u16)>,
@@ -312,6 +314,7 @@ impl Input {
             allocation: class.allocation.map(share),
             weights: class.weights.iter().map(|(name, it)| (name.clone(), *it)).collect(),
             shortlist: class.shortlist.map(|(nodes, per_domain)| Shortlist { nodes, per_domain }),
+            protected: class.protected,
             steering: None,
             ..default_class()
         }
@@ -344,7 +347,10 @@ impl Input {
             allocation: class.allocation.unwrap_or(pool.allocation),
             limit: pool.limit,
         });
-        ClassParams { pools: pools.collect(), order: class.pools, spread: class.spread }
+        let is_ordered = class.pools.is_some();
+        let (pools, order) = (pools.collect(), class.pools);
+        let is_protected = class.protected;
+        ClassParams { pools, order, is_ordered, spread: class.spread, is_protected }
     }
 
     pub(crate) fn snapshot(&self, plan: &Plan) -> Arc<Snapshot> {

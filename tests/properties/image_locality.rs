@@ -8,7 +8,7 @@ use sigma::sim::plugins::{Plugin, ScoredCluster, ScoredNode, ScoredPod};
 
 use crate::cluster::ClusterState;
 use crate::config;
-use crate::model::{ImageName, Node, Pod};
+use crate::model::{ImageName, Node, Now, Pod};
 use crate::testing::{image, node, pod, seen_node};
 
 /// MB of the images.
@@ -42,7 +42,8 @@ proptest! {
         let ords: Vec<_> = snapshot.live_nodes().collect();
         let (mut points, uncommitted) = (Vec::new(), Uncommitted::default());
         let mut buffers = [vec![7; 9], vec![8; 5]];
-        let cx = RuleContext { snapshot: &snapshot, uncommitted: &uncommitted, pod: &pod, extended: &[] };
+        let (uncommitted, extended, now) = (&uncommitted, &[][..], Now::default());
+        let cx = RuleContext { snapshot: &snapshot, uncommitted, pod: &pod, extended, now };
         let scored = Scored { nodes: &ords, fills: &[], points: &mut points, buffers: &mut buffers };
         scorer.score(&cx, scored);
         points.resize(ords.len(), 0);

@@ -12,7 +12,7 @@ use sigma::cluster::Snapshot;
 use sigma::http::{ConnLimits, NotReady};
 use sigma::model::{Amounts, Node, PodUid, Reason};
 use sigma::policy::{FilterRule, Plan, Settings};
-use sigma::rules::{Filter, Offer, RuleContext};
+use sigma::rules::{Filter, Offer, RuleContext, Scopes};
 
 use crate::client::{Client, Server};
 use crate::site::{
@@ -294,7 +294,11 @@ async fn f34_a_panic_is_a_500_of_one_call() {
     let mut plan = Plan::build(&settings(), String::new());
     let classes = &mut Arc::get_mut(&mut plan).expect("nobody shares it yet").classes;
     for class in classes {
-        class.filters.push(FilterRule { name: "fragile", local: false, filter: Box::new(Fragile) });
+        class.filters.push(FilterRule {
+            name: "fragile",
+            scopes: Scopes::TIME,
+            filter: Box::new(Fragile),
+        });
     }
     let site = Site::with_plan(plan, |_| {}).await;
     let victim = placed(&pod_json(9, 0, "500m"), "e1");

@@ -11,7 +11,7 @@ use crate::cli::table::{self, Align, Output};
 use crate::cli::{Failure, plans, print, stats};
 use crate::cluster::{ClusterState, Snapshot};
 use crate::engine::{Answer, Decider, Naming, View};
-use crate::model::{Change, NodeOrd, Pod, Tick};
+use crate::model::{Change, NodeOrd, Now, Pod, Tick};
 use crate::policy::{Plan, Role, Shortlist};
 use crate::sim::{PodStream, Scheduler, SchedulerOptions, cluster};
 use site::RegretSite;
@@ -151,7 +151,12 @@ impl Trial {
     }
 
     fn view(&self, snapshot: &Arc<Snapshot>) -> View {
-        View { snapshot: snapshot.clone(), plan: self.plan.clone(), plan_generation: 1 }
+        View {
+            snapshot: snapshot.clone(),
+            plan: self.plan.clone(),
+            plan_generation: 1,
+            now: Now::default(),
+        }
     }
 
     /// Compares the best of what was named with the best of what is kept.

@@ -2,7 +2,13 @@
 
 use super::*;
 use crate::model::{Change, DomainLevel, NodeMatcher, PodUid, PoolOrd};
-use crate::policy::{ClassSettings, PoolSettings, Settings, default_class};
+use std::sync::Arc;
+
+use crate::model::{Now, Tick, UtcSeconds};
+use crate::policy::{
+    ClassSettings, FilterRule, Plan, PoolSettings, ScorerRule, Settings, default_class,
+};
+use crate::rules::{Filter, Offer, RuleContext, RuleKind, Scopes, Scored, Scorer};
 use crate::testing::{TestReplica, image, node, placed, pod, replica, seen_node, seen_pod};
 
 const NUM_NODES: u64 = 24;
@@ -106,4 +112,63 @@ fn the_template_that_was_not_asked_about_for_longest_makes_room() {
     assert_eq!(num_looked(&site), (MAX_KEPT, 2));
     site.decider.best_anywhere(&site.view, &pod(1, 2));
     assert_eq!(num_looked(&site), (MAX_KEPT, 2), "it had to go, and is new");
+}
+
+/// A rule for tests, which prefers and refuses other nodes at other times.
+#[derive(Clone, Copy)]
+struct Shifting;
+
+impl Filter for Shifting {
+    fn judge(&self, cx: &RuleContext<'_>, offer: &mut Offer<'_>) {
+        let shift = cx.now.utc.0 as usize;
+        offer.refuse(Reason::Pressure, |at| (at + shift).is_multiple_of(3));
+    }
+}
+
+impl Scorer for Shifting {
+    fn score(&self, cx: &RuleContext<'_>, scored: Scored<'_>) {
+        let points = |ord: &NodeOrd| (i64::from(ord.0) * 37 + cx.now.utc.0 * 101) % 1000;
+        scored.points.extend(scored.nodes.iter().map(|ord| points(ord) as u16));
+    }
+}
+
+/// The number of moments at which a decider with caches decides otherwise than one without.
+fn num_outdated(scopes: Scopes) -> usize {
+    let settings = settings(None);
+    let mut plan = Plan::build(&settings, String::new());
+    for class in &mut Arc::get_mut(&mut plan).expect("nobody shares it yet").classes {
+        let (filter, scorer) = (Box::new(Shifting), Box::new(Shifting));
+        let (name, weight) = ("shifting", 50);
+        class.filters.push(FilterRule { name, scopes, filter });
+        class.scorers.push(ScorerRule { name, kind: RuleKind::Scorer, weight, scopes, scorer });
+    }
+    let mut site = TestReplica::new(&settings);
+    let mut numbers = Numbers(3);
+    (0..60).for_each(|step| site.see([any_node(&mut numbers), any_pod(&mut numbers, step)]));
+    let mut num_outdated = 0;
+    for step in 0..60_u64 {
+        let now = Now { tick: Tick(step), utc: UtcSeconds(step as i64) };
+        let view = View { plan: plan.clone(), now, ..View::clone(&site.view) };
+        let asked = Arc::new(asked(&mut numbers, 100_000 + u128::from(step)));
+        let nodes: Vec<NodeOrd> = view.snapshot.live_nodes().collect();
+        let mut fresh = Decider::default().without_equivalence_cache();
+        let want = fresh.best_anywhere(&view, &asked);
+        let target = site.decider.targets(&view, std::slice::from_ref(&asked));
+        let found = [
+            site.decider.best_anywhere(&view, &asked),
+            site.decider.best_of(&view, &asked, &nodes),
+            target[0].ok(),
+        ];
+        let named = site.decider.copy_of_holds().filter(&view, &asked, &nodes, now.tick);
+        let is_named = fresh.filter(&view, &asked, &nodes, now.tick).accepted == named.accepted;
+        num_outdated += usize::from(found != [want; 3] || !is_named);
+    }
+    num_outdated
+}
+
+/// A result of a rule that depends on the time is kept nowhere. Without that scope it would be.
+#[test]
+fn what_depends_on_the_time_is_decided_each_time() {
+    assert_eq!(num_outdated(Scopes::NODE.and(Scopes::TIME)), 0);
+    assert!(num_outdated(Scopes::NODE) > 30);
 }

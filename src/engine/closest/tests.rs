@@ -7,7 +7,7 @@ use crate::model::{
     UnschedulableCondition,
 };
 use crate::policy::{ClassSettings, Grant, PoolSettings, Role, Settings, default_class};
-use crate::rules::{CATALOGUE, Share, SpreadKey, SpreadParams};
+use crate::rules::{CATALOGUE, RuleKind, Share, SpreadKey, SpreadParams};
 use crate::testing::{TestReplica, amounts, node, placed, pod, replica, seen_node, seen_pod};
 
 /// Three pools: of `metal` requests may fill a half, `eci` is elastic and takes two pods, and `shut` is open
@@ -66,7 +66,8 @@ fn fill(site: &mut TestReplica, uid: u128, cores: i64, name: &str) {
 
 #[test]
 fn reasons_are_in_the_order_of_evaluation() {
-    let filters: Vec<_> = CATALOGUE.iter().filter(|it| !it.scores).map(|it| it.name).collect();
+    let filters: Vec<_> =
+        CATALOGUE.iter().filter(|it| it.kind == RuleKind::Filter).map(|it| it.name).collect();
     let rules = ["nodeState", "poolAdmission", "resourcesFit", "elasticLimit", "maxReplicaShare"]
         .as_slice();
     assert_eq!(filters, rules, "a new filter has its reasons in `Reason::ALL` by its place");

@@ -240,9 +240,11 @@ impl Decider {
             return Some((best.node, None));
         }
         let offered = self.best_of(view, pod, nodes)?;
-        let weighed = class.scorers.iter().filter(|rule| rule.name != "poolOrder");
-        let most =
-            weighed.map(|rule| u64::from(rule.weight) * u64::from(MAX_POINTS)).sum::<u64>().max(1);
+        let most = class
+            .summed_scorers()
+            .map(|rule| u64::from(rule.weight) * u64::from(MAX_POINTS))
+            .sum::<u64>()
+            .max(1);
         let lead = match best.band < offered.band {
             true => 1000,
             false => u64::from(best.points.saturating_sub(offered.points)) * 1000 / most,

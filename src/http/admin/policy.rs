@@ -167,7 +167,7 @@ impl ClassView {
                 Role::Exempt => "exempt",
             }
             .to_owned(),
-            protected: class.protected,
+            protected: class.params.is_protected,
             pools: open_pools(view, class),
             filters: class.filters.iter().map(|rule| rule.name.to_owned()).collect(),
             scorers: scorers.collect(),

@@ -16,7 +16,7 @@ use sigma::cluster::ClusterState;
 use sigma::engine::{Decider, View};
 use sigma::k8s::decode;
 use sigma::k8s::kinds::{claims, namespaces, nodes, volumes};
-use sigma::model::{CannotJudge, Change, NodeOrd};
+use sigma::model::{CannotJudge, Change, NodeOrd, Now};
 use sigma::policy::{Plan, Settings};
 use sigma::sim::Rng;
 
@@ -242,7 +242,8 @@ fn left(cluster: &Cluster, pod: &Value) -> Result<Option<BTreeSet<String>>> {
     }
     let (snapshot, _) = state.publish();
     let plan = Plan::build(&Settings::default(), String::new());
-    let view = View { snapshot: Arc::clone(&snapshot), plan, plan_generation: 1 };
+    let view =
+        View { snapshot: Arc::clone(&snapshot), plan, plan_generation: 1, now: Now::default() };
     let pod = decode::pod(&serde_json::from_value(pod.clone())?)?;
     match snapshot.cannot_judge(&pod) {
         None => {}

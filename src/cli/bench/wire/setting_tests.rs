@@ -8,7 +8,7 @@ use crate::cli::bench::wire::extender::plan;
 use crate::cluster::{ClusterState, Tables};
 use crate::engine::{Decider, Tally, View};
 use crate::k8s::{decode, slim::SlimPod};
-use crate::model::{Change, Kind, NodeOrd, Reason, Tick};
+use crate::model::{Change, Kind, NodeOrd, Now, Reason, Tick};
 use crate::sim::Fleet;
 
 fn view(setting: &Setting) -> View {
@@ -24,7 +24,7 @@ fn view(setting: &Setting) -> View {
     [&Kind::REQUIRED[..], &Tables::KINDS].concat().into_iter().for_each(|kind| {
         state.apply(Change::RelistEnd(kind));
     });
-    View { snapshot: state.publish().0, plan, plan_generation: 1 }
+    View { snapshot: state.publish().0, plan, plan_generation: 1, now: Now::default() }
 }
 
 /// Takes pods with all nodes through the engine; the sum of the tallies.
