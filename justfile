@@ -78,6 +78,12 @@ instructions folder="target/instructions":
 instructions-check:
     benches/instructions.sh --check target/instructions
 
+# The stripped product and its symbols, of one build, in target/symbols/.
+symbols:
+    cargo build --locked --bin sigma --profile symbols --target-dir target
+    objcopy --only-keep-debug target/symbols/sigma target/symbols/sigma.debug
+    objcopy --strip-all --add-gnu-debuglink=target/symbols/sigma.debug target/symbols/sigma target/symbols/sigma-stripped
+
 # Wall time of decisions, whole requests, and of taking events in.
 bench:
     cargo bench --locked --bench decide --bench wire --bench ingest

@@ -15,7 +15,7 @@ use sigma::rules::CATALOGUE;
 use source::{Source, blank, end_of_item, line_of, mark_tests, names_after, sources, words};
 
 /// The rooms in order: each may name only those before it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "model",
     "cluster",
     "rules",
@@ -31,6 +31,7 @@ const ROOMS: [&str; 15] = [
     "http",
     "serve",
     "cli",
+    "bench",
 ];
 /// The rooms that know no clock, no socket, no file, no entropy.
 const CORE: &[&str] = &["model", "cluster", "rules", "policy", "engine", "replica", "sim"];

@@ -1,4 +1,4 @@
-//! `sigma bench regret`: what a shortlist hides from kube-scheduler's own plugins.
+//! `sigma-bench regret`: what a shortlist hides from kube-scheduler's own plugins.
 
 mod site;
 
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
-use crate::cli::table::{self, Align, Output};
-use crate::cli::{Failure, plans, print, stats};
-use crate::cluster::{ClusterState, Snapshot};
-use crate::engine::{Answer, Decider, Naming, View};
-use crate::model::{Change, NodeOrd, Pod, Tick};
-use crate::policy::{Plan, Role, Shortlist};
-use crate::sim::{PodStream, Scheduler, SchedulerOptions, cluster};
+use sigma::cli::table::{self, Align, Output};
+use sigma::cli::{Failure, plans, print, stats};
+use sigma::cluster::{ClusterState, Snapshot};
+use sigma::engine::{Answer, Decider, Naming, View};
+use sigma::model::{Change, NodeOrd, Pod, Tick};
+use sigma::policy::{Plan, Role, Shortlist};
+use sigma::sim::{PodStream, Scheduler, SchedulerOptions, cluster};
 use site::RegretSite;
 
 const ABOUT: &str = "Measures what a shortlist hides from kube-scheduler's own plugins";
@@ -36,9 +36,9 @@ depends on the seed alone.";
 
 const EXAMPLES: &str = "\
 Examples:
-  sigma bench regret                            10,000 nodes, 20,000 pods (half a minute)
-  sigma bench regret --nodes 1000 --pods 4000   a smaller cluster
-  sigma bench regret -o json | jq '.rows[] | select(.shortlist == \"policy\")'
+  sigma-bench regret                            10,000 nodes, 20,000 pods (half a minute)
+  sigma-bench regret --nodes 1000 --pods 4000   a smaller cluster
+  sigma-bench regret -o json | jq '.rows[] | select(.shortlist == \"policy\")'
 
 Exit codes: 0 done, 1 failed, 2 bad flags.";
 
@@ -49,7 +49,7 @@ const LENGTHS: [u16; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// The weight that `deploy/` gives us.
 const EXTENDER_WEIGHT: i64 = 150;
 
-/// Flags of `sigma bench regret`.
+/// Flags of `sigma-bench regret`.
 #[derive(Debug, Args)]
 #[command(about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
 pub(super) struct RegretArgs {
