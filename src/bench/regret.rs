@@ -9,10 +9,10 @@ use clap::Args;
 
 use sigma::cli::table::{self, Align, Output};
 use sigma::cli::{Failure, plans, print, stats};
-use sigma::cluster::{ClusterState, Snapshot};
-use sigma::engine::{Answer, Decider, Naming, View};
+use sigma::engine::{Answer, Decider, Naming};
 use sigma::model::{Change, NodeOrd, Pod, Tick};
 use sigma::policy::{Plan, Role, Shortlist};
+use sigma::replica::Replica;
 use sigma::sim::{PodStream, Scheduler, SchedulerOptions, cluster};
 use site::RegretSite;
 
@@ -105,7 +105,7 @@ struct KeptRun {
 struct Trial {
     shortlist: String,
     plan: Arc<Plan>,
-    decider: Decider,
+    replica: Replica,
     /// By class, in the order of the policy.
     counts: Vec<Counts>,
 }
@@ -142,16 +142,12 @@ impl Trial {
         }
         let counts = vec![Counts::default(); plan.classes.len()];
         let shortlist = shortlist.map_or("policy".to_owned(), |it| it.nodes.to_string());
-        Ok(Self { shortlist, plan, decider: Decider::default(), counts })
+        let replica = Replica::new(plan.clone(), Arc::default(), Decider::default());
+        Ok(Self { shortlist, plan, replica, counts })
     }
 
-    fn ask(&mut self, snapshot: &Arc<Snapshot>, pod: &Arc<Pod>, nodes: &[NodeOrd]) -> Answer {
-        let view = self.view(snapshot);
-        self.decider.filter(&view, pod, nodes, Tick(0))
-    }
-
-    fn view(&self, snapshot: &Arc<Snapshot>) -> View {
-        View { snapshot: snapshot.clone(), plan: self.plan.clone(), plan_generation: 1 }
+    fn ask(&mut self, pod: &Arc<Pod>, nodes: &[NodeOrd]) -> Answer {
+        self.replica.decide(Tick(0), |decider, view, now| decider.filter(view, pod, nodes, now))
     }
 
     /// Compares the best of what was named with the best of what is kept.
@@ -223,14 +219,9 @@ pub(super) fn run(args: &RegretArgs) -> Result<(), Failure> {
 fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
     let mut site = RegretSite::new(args.nodes, args.seed);
     let mut all = Trial::new(Some(Shortlist::OFF))?;
-    let mut state = ClusterState::default();
-    state.apply(Change::PoolsSet(all.plan.pools.clone()));
-    for namespace in cluster(args.nodes, args.seed).namespaces {
-        state.apply(Change::NamespaceSeen(namespace));
-    }
-    for node in &site.nodes {
-        state.apply(Change::NodeSeen(Box::new(node.clone())));
-    }
+    let namespaces = cluster(args.nodes, args.seed).namespaces.into_iter();
+    let mut changes: Vec<Change> = namespaces.map(Change::NamespaceSeen).collect();
+    changes.extend(site.nodes.iter().map(|it| Change::NodeSeen(Box::new(it.clone()))));
     let options = SchedulerOptions {
         percentage_of_nodes_to_score: 0,
         extender_weight: EXTENDER_WEIGHT,
@@ -241,14 +232,19 @@ fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
         site.furnish(&mut pod);
         let pod = Arc::new(pod);
         for at in std::mem::take(&mut site.changed) {
-            state.apply(Change::NodeSeen(Box::new(site.nodes[at as usize].clone())));
+            changes.push(Change::NodeSeen(Box::new(site.nodes[at as usize].clone())));
         }
-        let (snapshot, _) = state.publish();
+        for trial in trials.iter_mut().chain([&mut all]) {
+            trial.replica.see(changes.iter().cloned());
+        }
+        changes.clear();
+        let view = all.replica.view();
+        let snapshot = &view.snapshot;
         let offered = scheduler.find_feasible(&pod).feasible;
         let ord = |at: &u32| snapshot.names.ord(&site.nodes[*at as usize].name);
         let nodes: Vec<NodeOrd> =
             offered.iter().map(|at| ord(at).unwrap_or(NodeOrd::UNKNOWN)).collect();
-        let answer = all.ask(&snapshot, &pod, &nodes);
+        let answer = all.ask(&pod, &nodes);
         if answer.accepted.is_empty() {
             continue;
         }
@@ -263,14 +259,15 @@ fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
         };
         let mut placed = None;
         for trial in &mut *trials {
-            let answer = trial.ask(&snapshot, &pod, &nodes);
+            let answer = trial.ask(&pod, &nodes);
             trial.count(&answer, &kept);
             placed = placed.or(Some(answer));
         }
         let named = placed.map(|answer| answer.accepted).unwrap_or_default();
         let ords: Vec<NodeOrd> = named.iter().map(|at| nodes[*at as usize]).collect();
         let candidates: Vec<u32> = named.iter().map(|at| offered[*at as usize]).collect();
-        let points = all.decider.prioritize(&all.view(&snapshot), &pod, &ords);
+        let points =
+            all.replica.decide(Tick(0), |decider, view, _| decider.prioritize(view, &pod, &ords));
         let points: Vec<i64> = points.into_iter().map(i64::from).collect();
         let Some(at) = scheduler.select(&pod, &candidates, &points) else {
             continue;
@@ -278,7 +275,7 @@ fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
         scheduler.assume(&pod, at);
         site.place(&pod, at);
         let node = Some(site.nodes[at as usize].name.clone());
-        state.apply(Change::PodSeen(Box::new(Pod { node, ..(*pod).clone() })));
+        changes.push(Change::PodSeen(Box::new(Pod { node, ..(*pod).clone() })));
     }
     Ok(())
 }
