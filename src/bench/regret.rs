@@ -215,13 +215,19 @@ pub(super) fn run(args: &RegretArgs) -> Result<(), Failure> {
     }
 }
 
+/// The namespaces and nodes of the cluster, as the first lists tell them.
+fn listed(site: &RegretSite, args: &RegretArgs) -> Vec<Change> {
+    let namespaces = cluster(args.nodes, args.seed).namespaces.into_iter();
+    let mut changes: Vec<Change> = namespaces.map(Change::NamespaceSeen).collect();
+    changes.extend(site.nodes.iter().map(|it| Change::NodeSeen(Box::new(it.clone()))));
+    changes
+}
+
 /// Places pod by pod as the first trial says, and counts for all of them.
 fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
     let mut site = RegretSite::new(args.nodes, args.seed);
     let mut all = Trial::new(Some(Shortlist::OFF))?;
-    let namespaces = cluster(args.nodes, args.seed).namespaces.into_iter();
-    let mut changes: Vec<Change> = namespaces.map(Change::NamespaceSeen).collect();
-    changes.extend(site.nodes.iter().map(|it| Change::NodeSeen(Box::new(it.clone()))));
+    let mut changes = listed(&site, args);
     let options = SchedulerOptions {
         percentage_of_nodes_to_score: 0,
         extender_weight: EXTENDER_WEIGHT,
