@@ -4,7 +4,7 @@ default:
     @just --list
 
 # All that a change must pass.
-ci: test lint instructions-check e2e
+ci: test lint size-check instructions-check e2e
 
 # The README's test command.
 test:
@@ -63,6 +63,7 @@ advisories:
 # million changes), sigma killed 50 times at each step of a steer, and the demo at its full size.
 nightly: fuzz e2e-matrix soak
     SIGMA_SEEDS=300 just e2e steer_killed
+    cargo test --locked --test docs -- --ignored every_example_compiles
     PROPTEST_CASES=20000 cargo test --locked --release --test properties --test policy -- --nocapture
     cargo run --locked --release -- demo -o json
 
@@ -77,6 +78,25 @@ instructions folder="target/instructions":
 # The same, compared with benches/instructions.tsv: fails where a case has become dearer.
 instructions-check:
     benches/instructions.sh --check target/instructions
+
+# The stripped product has at most 20 MB. Builds it first.
+size-check:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --locked --release --bin sigma
+    bytes=$(stat -c %s "${CARGO_TARGET_DIR:-target}/release/sigma")
+    echo "sigma: $bytes bytes"
+    ((bytes <= 20 * 1024 * 1024)) || { echo "the product is larger than 20 MB" >&2; exit 1; }
+
+# The stripped product and its symbols, of one build, in target/symbols/.
+symbols:
+    cargo build --locked --bin sigma --profile symbols --target-dir target
+    objcopy --only-keep-debug target/symbols/sigma target/symbols/sigma.debug
+    objcopy --strip-all --add-gnu-debuglink=target/symbols/sigma.debug target/symbols/sigma target/symbols/sigma-stripped
+
+# Lines of code and of tests of each room, at a revision.
+lines revision="HEAD":
+    tests/lines.sh {{revision}}
 
 # Wall time of decisions, whole requests, and of taking events in.
 bench:

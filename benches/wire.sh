@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs `sigma bench wire` beside the Go peer. All flags are passed on: benches/wire.sh --case mixed -o json
+# Runs `sigma-bench wire` beside the Go peer. All flags are passed on: benches/wire.sh --case mixed -o json
 set -euo pipefail
 cd "$(dirname "$0")/.."
 refuse=
 case " $* " in *' --case mixed '* | *' --case=mixed '*) refuse=369 ;; esac
 
 binary=$(benches/peers/go-echo/build)
-sigma=$(cargo build --release --locked --message-format=json |
-    sed -n 's/.*"name":"sigma".*"executable":"\([^"]*\)".*/\1/p')
+bench=$(cargo build --release --locked --bin sigma-bench --message-format=json |
+    sed -n 's/.*"name":"sigma-bench".*"executable":"\([^"]*\)".*/\1/p')
 
 # On the last CPU that we may use, where the bench puts sigma too.
 pin=()
@@ -22,4 +22,4 @@ until url=$(grep -o 'http://.*' "$log"); do
     kill -0 "$peer" 2>/dev/null || { cat "$log" >&2; exit 1; }
     sleep 0.1
 done
-"$sigma" bench wire --peer "$url" "$@"
+"$bench" wire --peer "$url" "$@"

@@ -4,7 +4,8 @@
 //! exists once for each registry: [`Metrics::of`] registers it when it is first asked for.
 //!
 //! Names follow Prometheus (`_total`, `_seconds`) and Kubernetes. Labels are closed sets, so the number of
-//! series has a bound that no tenant can raise. The pure rooms return counts; only the edges record them.
+//! series has a bound that no tenant can raise. The core returns counts, and only the edges
+//! record them.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;

@@ -44,8 +44,11 @@ pub fn current<'a>(table: &[Renamed], name: &'a str) -> &'a str {
     table.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new)
 }
 
-/// Why `sigma serve` may not start: a retired flag among the arguments, or a retired variable that has a value.
-/// Other verbs have none of these.
+/// The verb that is a binary of its own now.
+const BENCH: &str = "bench";
+
+/// Why the process may not start: the verb `bench`, or `sigma serve` with a retired flag among its arguments or
+/// a retired variable that has a value. Other verbs have no retired names.
 pub fn refuse(
     arguments: impl IntoIterator<Item = String>,
     is_set: impl Fn(&str) -> bool,
@@ -55,7 +58,14 @@ pub fn refuse(
         FLAGS.iter().find(|(old, _)| *old == flag)
     };
     let mut arguments = arguments.into_iter().take_while(|it| it != "--");
-    arguments.next().filter(|verb| verb == "serve")?;
+    let verb = arguments.next()?;
+    if verb == BENCH {
+        let rest: String = arguments.map(|it| format!(" {it}")).collect();
+        return Some(format!("sigma bench is a binary of its own now: run `sigma-bench{rest}`"));
+    }
+    if verb != "serve" {
+        return None;
+    }
     let flag = arguments.filter_map(|it| named(&it)).next();
     let (old, new) = flag.or_else(|| ENVIRONMENT.iter().find(|(old, _)| is_set(old)))?;
     Some(match new {
@@ -95,6 +105,11 @@ mod tests {
                 &["serve", "--without", "memo"],
                 &[],
                 "--without is a name of sigma 0.1 and is gone: remove it",
+            ),
+            (
+                &["bench", "wire", "--names", "500"],
+                &[],
+                "sigma bench is a binary of its own now: run `sigma-bench wire --names 500`",
             ),
         ] {
             assert_eq!(refused(arguments, variables).as_deref(), Some(want));

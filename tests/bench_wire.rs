@@ -1,4 +1,4 @@
-//! `sigma bench wire` from the outside: the rows it prints, and peers that are wrong, dead, or answer
+//! `sigma-bench wire` from the outside: the rows it prints, and peers that are wrong, dead, or answer
 //! otherwise. Nothing here looks at how long anything took.
 
 use std::collections::BTreeSet;
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 /// Runs the bench, on 100 nodes and for two blocks unless told otherwise; its exit code, stdout and stderr.
 fn wire(args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sigma"));
-    command.args(["bench", "wire"]).args(args);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sigma-bench"));
+    command.args(["wire"]).args(args);
     for (flag, value) in [("--nodes", "100"), ("--blocks", "2")] {
         if !args.contains(&flag) {
             command.args([flag, value]);

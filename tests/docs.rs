@@ -15,6 +15,8 @@ mod prose;
 #[cfg(feature = "live")]
 #[path = "docs/watched_kinds.rs"]
 mod watched_kinds;
+#[path = "docs/worked_examples.rs"]
+mod worked_examples;
 
 use std::collections::BTreeSet;
 use std::path::Path;

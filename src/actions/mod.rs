@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   requeue ─┐                 ┌─ queue ─┐  next   ┌───────────────┐
-//!   steer …  ─┴──▶ submit ─────▶│ (pure) │────────▶│ k8s::writes   │
+//!   steer …  ─┴──▶ submit ─────▶│control │────────▶│ k8s::writes   │
 //!                     ▲         └────▲───┘         └──────┬────────┘
 //!            on_done ─┴── record ◀───┴──── finish ◀───────┘
 //! ```

@@ -1,6 +1,6 @@
 //! The real extender on loopback, and kube-scheduler's side of the wire: what verbs share that need
 //! no cluster.
 
-pub(super) mod client;
-pub(super) mod extender;
-pub(super) mod wire;
+pub mod client;
+pub mod extender;
+pub mod wire;

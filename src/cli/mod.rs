@@ -4,16 +4,17 @@
 //! Exit codes: 0 done, 1 failed, 2 not understood (flags, or a file that cannot be read).
 
 mod files;
-mod plans;
-mod stats;
-mod table;
-mod loopback;
+pub mod plans;
+pub mod stats;
+pub mod table;
+pub mod loopback;
 mod demo;
-mod bench;
 mod serve;
 mod policy;
 mod version;
 mod why;
+
+pub use why::get as get_admin;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -36,7 +37,6 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     Why(why::WhyArgs),
     Policy(policy::PolicyArgs),
-    Bench(bench::BenchArgs),
     Version(version::VersionArgs),
 }
 
@@ -47,9 +47,13 @@ pub fn run(args: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Why(args) => why::run(&args),
         Command::Policy(args) => policy::run(&args),
-        Command::Bench(args) => bench::run(&args),
         Command::Version(args) => version::run(&args),
     };
+    exit_code(done)
+}
+
+/// The exit code of a verb that is done; an error is written to stderr as one line.
+pub fn exit_code(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.silent => ExitCode::from(failure.code),
@@ -69,7 +73,7 @@ pub fn refuse(why: &str) -> ExitCode {
 
 /// Why a verb ends early, as one line, and the exit code.
 #[derive(Debug)]
-struct Failure {
+pub struct Failure {
     code: u8,
     /// The output said it already.
     silent: bool,
@@ -78,7 +82,7 @@ struct Failure {
 
 impl Failure {
     /// What was asked for makes no sense, or a file that was named cannot be read.
-    fn usage(error: impl Into<anyhow::Error>) -> Self {
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 2, silent: false, error: error.into() }
     }
 
@@ -102,7 +106,7 @@ impl fmt::Display for Failure {
 }
 
 /// A progress bar on stderr, and only where a person watches; `tail` is what comes after the bar.
-fn progress_bar(length: u64, tail: &str) -> ProgressBar {
+pub fn progress_bar(length: u64, tail: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
     match ProgressStyle::with_template(&format!("{{bar:40}} {{human_pos}}/{{human_len}} {tail}")) {
         Ok(style) => bar.with_style(style),
@@ -111,7 +115,7 @@ fn progress_bar(length: u64, tail: &str) -> ProgressBar {
 }
 
 /// Writes to stdout. A reader that has gone away (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

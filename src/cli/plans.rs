@@ -9,10 +9,10 @@ use super::{Failure, files};
 use crate::policy::{Plan, compile, render};
 
 /// `policies/default.yaml`, as it was when this binary was built.
-pub(super) const DEFAULT: &str = include_str!("../../policies/default.yaml");
+pub const DEFAULT: &str = include_str!("../../policies/default.yaml");
 
 /// A policy file compiled, or the built-in policy.
-pub(super) fn load(path: Option<&Path>) -> Result<Arc<Plan>, Failure> {
+pub fn load(path: Option<&Path>) -> Result<Arc<Plan>, Failure> {
     let Some(path) = path else {
         return compiled("policies/default.yaml", DEFAULT.as_bytes());
     };
@@ -21,7 +21,7 @@ pub(super) fn load(path: Option<&Path>) -> Result<Arc<Plan>, Failure> {
 }
 
 /// A policy that is built in, or was read already, compiled.
-pub(super) fn compiled(name: &str, bytes: &[u8]) -> Result<Arc<Plan>, Failure> {
+pub fn compiled(name: &str, bytes: &[u8]) -> Result<Arc<Plan>, Failure> {
     let refused = |faults: Vec<_>| anyhow!("{name} is not a policy\n{}", render(&faults, bytes));
     Ok(compile(name, bytes).map_err(refused)?.plan)
 }

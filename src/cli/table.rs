@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 /// How a verb prints what it found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Output {
+pub enum Output {
     /// For people.
     Table,
     /// For machines.
@@ -13,14 +13,15 @@ pub(super) enum Output {
 
 /// Where a column's cells stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Align {
+pub enum Align {
+    /// For text.
     Left,
     /// For numbers.
     Right,
 }
 
 /// An empty table with these columns.
-pub(super) fn new(columns: &[(&str, Align)]) -> Table {
+pub fn new(columns: &[(&str, Align)]) -> Table {
     let mut table = Table::new();
     let header = columns.iter().map(|(name, _)| *name);
     table.load_style(presets::UTF8_BORDERS_ONLY).set_header(header);
@@ -34,7 +35,7 @@ pub(super) fn new(columns: &[(&str, Align)]) -> Table {
 
 /// The same text in lines of at most so many columns. A line that is too long goes on in the next one, two
 /// columns further in; a word that is too long is broken.
-pub(super) fn wrapped(text: &str, columns: usize) -> String {
+pub fn wrapped(text: &str, columns: usize) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
         wrap(line, columns, &mut out);

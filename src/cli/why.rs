@@ -83,7 +83,7 @@ fn named(args: &WhyArgs) -> Result<(&str, &str), Failure> {
 }
 
 /// One GET; the answer's status and body.
-pub(super) fn get(admin: &str, path: &str) -> Result<(u16, String)> {
+pub fn get(admin: &str, path: &str) -> Result<(u16, String)> {
     let cannot = || format!("cannot ask {admin}; is `sigma serve` running there (--admin)?");
     let mut stream = connect(admin).with_context(cannot)?;
     stream.set_read_timeout(Some(TIMEOUT)).with_context(cannot)?;

@@ -1,12 +1,20 @@
-//! `sigma bench` at a size that takes a moment: what is measured is what it says, whatever the figure.
+//! `sigma-bench` at a size that takes a moment: what is measured is what it says, whatever the figure.
+
+use std::ffi::OsStr;
+use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::process::run;
+use crate::support::process::command_of;
+
+/// Runs the bench to its end.
+fn run<S: AsRef<OsStr>>(args: &[S]) -> Output {
+    command_of(env!("CARGO_BIN_EXE_sigma-bench"), args).output().expect("the binary runs")
+}
 
 fn figures(args: &[&str]) -> Value {
     let size = ["--nodes=20", "--pods=400", "--seconds=1", "-o=json"];
-    let out = run(&[&["bench"], args, &size].concat());
+    let out = run(&[args, &size].concat());
     let stderr = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{args:?}: {stderr}");
     assert_eq!(stderr, "", "nothing is wrong and nobody watches");
@@ -39,7 +47,7 @@ fn ingest_sees_events_become_visible() {
 
 #[test]
 fn regret_grows_as_the_list_shrinks_and_has_a_bound() {
-    let args = ["bench", "regret", "--nodes=300", "--pods=600", "-o=json"];
+    let args = ["regret", "--nodes=300", "--pods=600", "-o=json"];
     let (out, again) = (run(&args), run(&args));
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     assert_eq!(out.stdout, again.stdout, "the seed decides alone");
@@ -64,10 +72,10 @@ fn regret_grows_as_the_list_shrinks_and_has_a_bound() {
 #[test]
 fn help_has_examples_and_bad_flags_are_refused() {
     for verb in ["memory", "ingest"] {
-        let help = run(&["bench", verb, "--help"]);
+        let help = run(&[verb, "--help"]);
         let help = String::from_utf8_lossy(&help.stdout).into_owned();
-        let example = format!("sigma bench {verb} --nodes 1000 --pods 50000");
+        let example = format!("sigma-bench {verb} --nodes 1000 --pods 50000");
         assert!(help.contains(&example), "{help}");
-        assert_eq!(run(&["bench", verb, "--pods=1"]).status.code(), Some(2));
+        assert_eq!(run(&[verb, "--pods=1"]).status.code(), Some(2));
     }
 }

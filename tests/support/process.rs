@@ -15,7 +15,12 @@ use super::{eventually, wait};
 
 /// The binary, without anything of the caller's environment.
 pub(crate) fn command<S: AsRef<OsStr>>(args: &[S]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sigma"));
+    command_of(env!("CARGO_BIN_EXE_sigma"), args)
+}
+
+/// A binary, without anything of the caller's environment.
+pub(crate) fn command_of<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().args(args).stdin(Stdio::null());
     command
 }

@@ -1,4 +1,4 @@
-// Command go-echo is the peer that `sigma bench wire` compares sigma with: a scheduler extender as
+// Command go-echo is the peer that `sigma-bench wire` compares sigma with: a scheduler extender as
 // people write one in Go. It takes net/http, encoding/json and the types of kube-scheduler itself,
 // knows nothing about the cluster, and decides nothing that costs anything: what is left is what
 // any extender in Go pays for a call.

@@ -17,7 +17,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 64 << 10;
 
 /// A connection to the extender.
-pub(in crate::cli) struct Client {
+pub struct Client {
     stream: TcpStream,
     addr: SocketAddr,
     request: Vec<u8>,
@@ -36,7 +36,8 @@ enum Framing {
 }
 
 impl Client {
-    pub(in crate::cli) fn connect(addr: SocketAddr) -> io::Result<Self> {
+    /// A connection to this address, or the error of connecting.
+    pub fn connect(addr: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
@@ -46,13 +47,13 @@ impl Client {
 
     /// Posts a body and gives the body of the answer; any status but 200 is an error, as it is to
     /// kube-scheduler.
-    pub(in crate::cli) fn post(&mut self, path: &str, body: &str) -> io::Result<&[u8]> {
+    pub fn post(&mut self, path: &str, body: &str) -> io::Result<&[u8]> {
         self.prepare(path, body)?;
         self.send()
     }
 
     /// Writes the request into memory.
-    pub(in crate::cli) fn prepare(&mut self, path: &str, body: &str) -> io::Result<()> {
+    pub fn prepare(&mut self, path: &str, body: &str) -> io::Result<()> {
         self.request.clear();
         write!(
             self.request,
@@ -67,7 +68,7 @@ impl Client {
 
     /// Sends what was prepared and gives the body of the answer. Nothing else is in here: this is
     /// what a clock is held to.
-    pub(in crate::cli) fn send(&mut self) -> io::Result<&[u8]> {
+    pub fn send(&mut self) -> io::Result<&[u8]> {
         self.filled = 0;
         self.stream.write_all(&self.request)?;
         let (head_end, framing) = self.read_head()?;

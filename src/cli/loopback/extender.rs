@@ -32,13 +32,13 @@ const DEADLINE: Duration = Duration::from_secs(3600);
 const SPINS: u32 = 200;
 
 /// A running extender.
-pub(in crate::cli) struct LoopbackExtender {
+pub struct LoopbackExtender {
     /// Where it listens.
-    pub(in crate::cli) addr: SocketAddr,
+    pub addr: SocketAddr,
     /// Its view and its decider.
-    pub(in crate::cli) shared: Arc<SharedState>,
+    pub shared: Arc<SharedState>,
     /// What it counts.
-    pub(in crate::cli) metrics: Arc<Metrics>,
+    pub metrics: Arc<Metrics>,
     changes: mpsc::Sender<Change>,
     /// Without it the writer would end.
     _writer: WriterHandle,
@@ -49,7 +49,7 @@ pub(in crate::cli) struct LoopbackExtender {
 
 impl LoopbackExtender {
     /// Starts the writer and the server on a listener that is already bound.
-    pub(in crate::cli) fn start(
+    pub fn start(
         plan: Arc<Plan>,
         listener: TcpListener,
         fast_paths: FastPaths,
@@ -90,13 +90,13 @@ impl LoopbackExtender {
     }
 
     /// Sends a change as a watch does: waits when the writer is behind.
-    pub(in crate::cli) fn send(&self, change: Change) -> anyhow::Result<()> {
+    pub fn send(&self, change: Change) -> anyhow::Result<()> {
         self.changes.blocking_send(change).ok().context("the writer has stopped")
     }
 
     /// Lists the cluster and the pods on it, as watches do after a start, and waits until all of it
     /// is visible.
-    pub(in crate::cli) fn list(&self, cluster: &Cluster, pods: Vec<Pod>) -> anyhow::Result<()> {
+    pub fn list(&self, cluster: &Cluster, pods: Vec<Pod>) -> anyhow::Result<()> {
         let nodes = cluster.nodes.iter().map(|it| Change::NodeSeen(Box::new(it.clone())));
         let namespaces = cluster.namespaces.iter().cloned().map(Change::NamespaceSeen);
         let pods = pods.into_iter().map(|it| Change::PodSeen(Box::new(it)));
@@ -115,7 +115,7 @@ impl LoopbackExtender {
 
     /// From now on follows the pods of an API server, by a watch as `sigma serve` has it. Returns when
     /// its list was applied; what changes after that came as an event.
-    pub(in crate::cli) fn watch_pods(&self, server: SocketAddr) -> anyhow::Result<()> {
+    pub fn watch_pods(&self, server: SocketAddr) -> anyhow::Result<()> {
         let counted = self.metrics.of::<WriterMetrics>()?;
         let before = counted.changes.get();
         let health = Arc::new(WatchHealth::default());
@@ -132,7 +132,7 @@ impl LoopbackExtender {
     }
 
     /// Tells of pods without a node, as a watch does, and waits until they are visible.
-    pub(in crate::cli) fn show_pending(&self, pods: Vec<Pod>) -> anyhow::Result<()> {
+    pub fn show_pending(&self, pods: Vec<Pod>) -> anyhow::Result<()> {
         let last = pods.last().map(|pod| pod.uid);
         pods.into_iter().try_for_each(|pod| self.send(Change::PodSeen(Box::new(pod))))?;
         self.wait("a pending pod", |view| {
@@ -142,7 +142,7 @@ impl LoopbackExtender {
     }
 
     /// Serves the admin API, as `sigma serve` does, on a listener that is already bound.
-    pub(in crate::cli) fn serve_admin(&self, listener: TcpListener) -> anyhow::Result<SocketAddr> {
+    pub fn serve_admin(&self, listener: TcpListener) -> anyhow::Result<SocketAddr> {
         let addr = listener.local_addr().context("cannot tell the address that was bound")?;
         listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
         let _in_it = self.background.enter();
@@ -161,7 +161,7 @@ impl LoopbackExtender {
 
     /// Waits until the extender counts the pod on the node and holds nothing for it any more; gives
     /// the view that shows it.
-    pub(in crate::cli) fn wait_placed(&self, uid: PodUid, node: &str) -> anyhow::Result<Arc<View>> {
+    pub fn wait_placed(&self, uid: PodUid, node: &str) -> anyhow::Result<Arc<View>> {
         self.wait("a binding", |view| {
             let ord = view.snapshot.names.ord(node);
             ord.is_some_and(|ord| view.snapshot.pod_on(ord, uid).is_some())
@@ -192,7 +192,7 @@ impl LoopbackExtender {
     }
 
     /// Stops the server, and the writer with it.
-    pub(in crate::cli) fn stop(self) -> anyhow::Result<()> {
+    pub fn stop(self) -> anyhow::Result<()> {
         // A server that has ended by itself says why below.
         let _ = self.stop.send(());
         let ended = self.thread.join();

@@ -11,32 +11,34 @@ use crate::sim::IMAGE;
 /// A filter answer. A key may be in any case to Go; ours is written by sigma, whose case is fixed.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
-pub(in crate::cli) struct FilterReply<'a> {
+pub struct FilterReply<'a> {
     #[serde(rename = "NodeNames", borrow)]
-    pub(in crate::cli) node_names: Option<Vec<Cow<'a, str>>>,
+    /// Nodes that may take the pod; `None` where the answer has none.
+    pub node_names: Option<Vec<Cow<'a, str>>>,
     #[serde(rename = "FailedNodes", borrow)]
-    pub(in crate::cli) failed: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    /// Nodes that may not, with the reason.
+    pub failed: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
     #[serde(rename = "FailedAndUnresolvableNodes", borrow)]
-    pub(in crate::cli) unresolvable: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    /// Nodes that may not, whatever is preempted on them.
+    pub unresolvable: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
     #[serde(rename = "Error", borrow)]
-    pub(in crate::cli) error: Option<Cow<'a, str>>,
+    /// The failure of the whole call; empty if there is none.
+    pub error: Option<Cow<'a, str>>,
 }
 
 /// A row of a prioritize answer.
 #[derive(Debug, serde::Deserialize)]
-pub(in crate::cli) struct HostPriority<'a> {
+pub struct HostPriority<'a> {
     #[serde(rename = "Host", borrow)]
-    pub(in crate::cli) host: Cow<'a, str>,
+    /// The node.
+    pub host: Cow<'a, str>,
     #[serde(rename = "Score")]
-    pub(in crate::cli) score: i64,
+    /// From 0 to 10.
+    pub score: i64,
 }
 
 /// `ExtenderArgs` with names only (`nodeCacheCapable: true`). `names` are already JSON strings.
-pub(in crate::cli) fn extender_args<'a>(
-    out: &mut String,
-    pod_json: &str,
-    names: impl Iterator<Item = &'a str>,
-) {
+pub fn extender_args<'a>(out: &mut String, pod_json: &str, names: impl Iterator<Item = &'a str>) {
     out.clear();
     out.push_str(r#"{"Pod":"#);
     out.push_str(pod_json);
@@ -51,12 +53,12 @@ pub(in crate::cli) fn extender_args<'a>(
 }
 
 /// A JSON string.
-pub(in crate::cli) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// A pod as the scheduler's informer holds it: no `managedFields`, no `kind`.
-pub(in crate::cli) fn pod_json(pod: &Pod) -> String {
+pub fn pod_json(pod: &Pod) -> String {
     let mut out = String::with_capacity(2048);
     out.push_str(r#"{"metadata":{"name":"#);
     out.push_str(&quoted(&pod.name));
@@ -163,7 +165,7 @@ fn text_field(out: &mut String, key: &str, value: &str) {
 }
 
 /// A UUID, whose text is this number.
-pub(in crate::cli) fn uuid_text(number: u128) -> String {
+pub fn uuid_text(number: u128) -> String {
     let hex = format!("{number:032x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 
 use super::setting::{OfferedPod, OfferedPods};
 use super::side::{Side, Times};
-use crate::cli::stats::median;
+use crate::stats::median;
 
 /// Pods in a block: each is a call of filter and one of prioritize.
 pub(super) const PODS_PER_BLOCK: usize = 10;

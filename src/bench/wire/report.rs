@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::extender::ExtenderCounts;
 use super::rounds::{Measured, PODS_PER_BLOCK};
 use super::side::VERBS;
-use crate::cli::bench::cpus::ReservedCpus;
-use crate::cli::stats::{interval, median, nearest_rank, rounded};
-use crate::cli::table::{self, Align};
+use crate::cpus::ReservedCpus;
+use crate::stats::{interval, median};
+use sigma::cli::stats::{nearest_rank, rounded};
+use sigma::cli::table::{self, Align};
 
 /// Rounds that a claim needs.
 pub(super) const MIN_ROUNDS: usize = 200;

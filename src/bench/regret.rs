@@ -1,4 +1,4 @@
-//! `sigma bench regret`: what a shortlist hides from kube-scheduler's own plugins.
+//! `sigma-bench regret`: what a shortlist hides from kube-scheduler's own plugins.
 
 mod site;
 
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
-use crate::cli::table::{self, Align, Output};
-use crate::cli::{Failure, plans, print, stats};
-use crate::cluster::{ClusterState, Snapshot};
-use crate::engine::{Answer, Decider, Naming, View};
-use crate::model::{Change, NodeOrd, Now, Pod, Tick};
-use crate::policy::{Plan, Role, Shortlist};
-use crate::sim::{PodStream, Scheduler, SchedulerOptions, cluster};
+use sigma::cli::table::{self, Align, Output};
+use sigma::cli::{Failure, plans, print, stats};
+use sigma::engine::{Answer, Decider, Naming};
+use sigma::model::{Change, NodeOrd, Now, Pod};
+use sigma::policy::{Plan, Role, Shortlist};
+use sigma::replica::Replica;
+use sigma::sim::{PodStream, Scheduler, SchedulerOptions, cluster};
 use site::RegretSite;
 
 const ABOUT: &str = "Measures what a shortlist hides from kube-scheduler's own plugins";
@@ -36,9 +36,9 @@ depends on the seed alone.";
 
 const EXAMPLES: &str = "\
 Examples:
-  sigma bench regret                            10,000 nodes, 20,000 pods (half a minute)
-  sigma bench regret --nodes 1000 --pods 4000   a smaller cluster
-  sigma bench regret -o json | jq '.rows[] | select(.shortlist == \"policy\")'
+  sigma-bench regret                            10,000 nodes, 20,000 pods (half a minute)
+  sigma-bench regret --nodes 1000 --pods 4000   a smaller cluster
+  sigma-bench regret -o json | jq '.rows[] | select(.shortlist == \"policy\")'
 
 Exit codes: 0 done, 1 failed, 2 bad flags.";
 
@@ -49,7 +49,7 @@ const LENGTHS: [u16; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// The weight that `deploy/` gives us.
 const EXTENDER_WEIGHT: i64 = 150;
 
-/// Flags of `sigma bench regret`.
+/// Flags of `sigma-bench regret`.
 #[derive(Debug, Args)]
 #[command(about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
 pub(super) struct RegretArgs {
@@ -105,7 +105,7 @@ struct KeptRun {
 struct Trial {
     shortlist: String,
     plan: Arc<Plan>,
-    decider: Decider,
+    replica: Replica,
     /// By class, in the order of the policy.
     counts: Vec<Counts>,
 }
@@ -142,21 +142,13 @@ impl Trial {
         }
         let counts = vec![Counts::default(); plan.classes.len()];
         let shortlist = shortlist.map_or("policy".to_owned(), |it| it.nodes.to_string());
-        Ok(Self { shortlist, plan, decider: Decider::default(), counts })
+        let replica = Replica::new(plan.clone(), Arc::default(), Decider::default());
+        Ok(Self { shortlist, plan, replica, counts })
     }
 
-    fn ask(&mut self, snapshot: &Arc<Snapshot>, pod: &Arc<Pod>, nodes: &[NodeOrd]) -> Answer {
-        let view = self.view(snapshot);
-        self.decider.filter(&view, pod, nodes, Tick(0))
-    }
-
-    fn view(&self, snapshot: &Arc<Snapshot>) -> View {
-        View {
-            snapshot: snapshot.clone(),
-            plan: self.plan.clone(),
-            plan_generation: 1,
-            now: Now::default(),
-        }
+    fn ask(&mut self, pod: &Arc<Pod>, nodes: &[NodeOrd]) -> Answer {
+        self.replica
+            .decide(Now::default(), |decider, view, now| decider.filter(view, pod, nodes, now))
     }
 
     /// Compares the best of what was named with the best of what is kept.
@@ -224,18 +216,19 @@ pub(super) fn run(args: &RegretArgs) -> Result<(), Failure> {
     }
 }
 
+/// The namespaces and nodes of the cluster, as the first lists tell them.
+fn listed(site: &RegretSite, args: &RegretArgs) -> Vec<Change> {
+    let namespaces = cluster(args.nodes, args.seed).namespaces.into_iter();
+    let mut changes: Vec<Change> = namespaces.map(Change::NamespaceSeen).collect();
+    changes.extend(site.nodes.iter().map(|it| Change::NodeSeen(Box::new(it.clone()))));
+    changes
+}
+
 /// Places pod by pod as the first trial says, and counts for all of them.
 fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
     let mut site = RegretSite::new(args.nodes, args.seed);
     let mut all = Trial::new(Some(Shortlist::OFF))?;
-    let mut state = ClusterState::default();
-    state.apply(Change::PoolsSet(all.plan.pools.clone()));
-    for namespace in cluster(args.nodes, args.seed).namespaces {
-        state.apply(Change::NamespaceSeen(namespace));
-    }
-    for node in &site.nodes {
-        state.apply(Change::NodeSeen(Box::new(node.clone())));
-    }
+    let mut changes = listed(&site, args);
     let options = SchedulerOptions {
         percentage_of_nodes_to_score: 0,
         extender_weight: EXTENDER_WEIGHT,
@@ -246,14 +239,19 @@ fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
         site.furnish(&mut pod);
         let pod = Arc::new(pod);
         for at in std::mem::take(&mut site.changed) {
-            state.apply(Change::NodeSeen(Box::new(site.nodes[at as usize].clone())));
+            changes.push(Change::NodeSeen(Box::new(site.nodes[at as usize].clone())));
         }
-        let (snapshot, _) = state.publish();
+        for trial in trials.iter_mut().chain([&mut all]) {
+            trial.replica.see(changes.iter().cloned());
+        }
+        changes.clear();
+        let view = all.replica.view();
+        let snapshot = &view.snapshot;
         let offered = scheduler.find_feasible(&pod).feasible;
         let ord = |at: &u32| snapshot.names.ord(&site.nodes[*at as usize].name);
         let nodes: Vec<NodeOrd> =
             offered.iter().map(|at| ord(at).unwrap_or(NodeOrd::UNKNOWN)).collect();
-        let answer = all.ask(&snapshot, &pod, &nodes);
+        let answer = all.ask(&pod, &nodes);
         if answer.accepted.is_empty() {
             continue;
         }
@@ -268,14 +266,16 @@ fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
         };
         let mut placed = None;
         for trial in &mut *trials {
-            let answer = trial.ask(&snapshot, &pod, &nodes);
+            let answer = trial.ask(&pod, &nodes);
             trial.count(&answer, &kept);
             placed = placed.or(Some(answer));
         }
         let named = placed.map(|answer| answer.accepted).unwrap_or_default();
         let ords: Vec<NodeOrd> = named.iter().map(|at| nodes[*at as usize]).collect();
         let candidates: Vec<u32> = named.iter().map(|at| offered[*at as usize]).collect();
-        let points = all.decider.prioritize(&all.view(&snapshot), &pod, &ords);
+        let points = all
+            .replica
+            .decide(Now::default(), |decider, view, _| decider.prioritize(view, &pod, &ords));
         let points: Vec<i64> = points.into_iter().map(i64::from).collect();
         let Some(at) = scheduler.select(&pod, &candidates, &points) else {
             continue;
@@ -283,7 +283,7 @@ fn fill(args: &RegretArgs, trials: &mut [Trial]) -> Result<(), Failure> {
         scheduler.assume(&pod, at);
         site.place(&pod, at);
         let node = Some(site.nodes[at as usize].name.clone());
-        state.apply(Change::PodSeen(Box::new(Pod { node, ..(*pod).clone() })));
+        changes.push(Change::PodSeen(Box::new(Pod { node, ..(*pod).clone() })));
     }
     Ok(())
 }

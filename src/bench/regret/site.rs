@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{
+use sigma::model::{
     AppKey, DomainLevel, ImageName, Node, NodeImage, Pod, Preferences, Taint, TaintEffect,
 };
-use crate::sim::plugins::image_locality::{self, Image};
-use crate::sim::plugins::pod_topology_spread::{self, Constraint, SYSTEM_DEFAULT_MAX_SKEWS};
-use crate::sim::plugins::{Plugin, taint_toleration};
-use crate::sim::{Rng, cluster};
+use sigma::sim::plugins::image_locality::{self, Image};
+use sigma::sim::plugins::pod_topology_spread::{self, Constraint, SYSTEM_DEFAULT_MAX_SKEWS};
+use sigma::sim::plugins::{Plugin, taint_toleration};
+use sigma::sim::{Rng, cluster};
 
 const MB: i64 = 1 << 20;
 /// Stream numbers of the seed, apart from the simulator's.

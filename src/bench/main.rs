@@ -1,5 +1,8 @@
-//! `sigma bench`: what sigma costs, measured. One file a subcommand.
+//! `sigma-bench`: the costs of sigma, measured. One file a verb.
+//!
+//! This binary is not part of the product. It links the library and drives the real server.
 
+mod stats;
 mod cpus;
 mod apiserver;
 mod site;
@@ -8,15 +11,20 @@ mod memory;
 mod ingest;
 mod regret;
 
-use clap::{Args, Subcommand};
+use std::process::ExitCode;
 
-use super::Failure;
+use clap::{Parser, Subcommand};
+use sigma::cli::exit_code;
+
+/// The allocator of the product, so that its costs are those of the product.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures sigma: round trips beside another extender, memory, how fast it follows a large cluster,
 /// and what a shortlist hides.
-#[derive(Debug, Args)]
-#[command(arg_required_else_help = true)]
-pub(super) struct BenchArgs {
+#[derive(Debug, Parser)]
+#[command(name = "sigma-bench", version, arg_required_else_help = true)]
+struct BenchCli {
     #[command(subcommand)]
     command: Bench,
 }
@@ -34,13 +42,12 @@ enum Bench {
     WireExtender(wire::ExtenderArgs),
 }
 
-/// Runs a subcommand.
-pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
-    match &args.command {
+fn main() -> ExitCode {
+    exit_code(match &BenchCli::parse().command {
         Bench::Wire(args) => wire::run(args),
         Bench::WireExtender(args) => wire::serve(args),
         Bench::Memory(args) => memory::run(args),
         Bench::Ingest(args) => ingest::run(args),
         Bench::Regret(args) => regret::run(args),
-    }
+    })
 }

@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::ensure;
 
-use crate::cli::loopback::wire;
-use crate::model::{Amounts, AppKey, Conditions, Node, Pod, PodUid, Taint};
-use crate::model::{DomainLevel, TaintEffect};
-use crate::sim::{self, Cluster, PodStream, Rng, VIRTUAL_NODE_LABEL, VIRTUAL_NODE_TAINT};
+use sigma::cli::loopback::wire;
+use sigma::model::{Amounts, AppKey, Conditions, Node, Pod, PodUid, Taint};
+use sigma::model::{DomainLevel, TaintEffect};
+use sigma::sim::{self, Cluster, PodStream, Rng, VIRTUAL_NODE_LABEL, VIRTUAL_NODE_TAINT};
 
 /// Every pod that is asked about asks for this, and every open node has room for it.
 const ROOM: Amounts =

@@ -1,4 +1,4 @@
-//! `sigma bench wire`: round trips of filter and prioritize over loopback, beside another extender.
+//! `sigma-bench wire`: round trips of filter and prioritize over loopback, beside another extender.
 //!
 //! ```text
 //!  setting ─▶ asks ─▶ side: sigma ───┐
@@ -23,9 +23,6 @@ use http::Uri;
 
 use super::apiserver::ApiServer;
 use super::cpus::ReservedCpus;
-use crate::cli::loopback::client::Client;
-use crate::cli::table::Output;
-use crate::cli::{Failure, print, progress_bar};
 use churn::Churn;
 pub(super) use extender::{ExtenderArgs, serve};
 use extender::{ExtenderProcess, FastPath};
@@ -33,6 +30,9 @@ use report::{Own, RunConditions, WireRow};
 use rounds::Sides;
 use setting::{OfferedPods, Setting, WireCase};
 use side::Side;
+use sigma::cli::loopback::client::Client;
+use sigma::cli::table::Output;
+use sigma::cli::{Failure, print, progress_bar};
 
 const ABOUT: &str = "Measures round trips of filter and prioritize, beside another extender";
 
@@ -65,14 +65,14 @@ If an extender fails in the middle, the numbers of names that were done are prin
 
 const EXAMPLES: &str = "\
 Examples:
-  sigma bench wire                                   sigma alone
-  sigma bench wire --names 500 --seconds 10          a quick look at the usual size
-  sigma bench wire --peer http://127.0.0.1:8888      beside a peer (just bench-wire starts one)
-  sigma bench wire --nodes 1000,50000 --names 500    as many names in a larger cluster
-  sigma bench wire --names 500 --events 1000         beside 1,000 pod events a second
-  sigma bench wire --names 500 --without memo        what a shortcut is worth
-  sigma bench wire --names 10000 --shortlist         when only the best nodes are named
-  sigma bench wire -o json | jq '.names, .p50_us'    one JSON object a row
+  sigma-bench wire                                   sigma alone
+  sigma-bench wire --names 500 --seconds 10          a quick look at the usual size
+  sigma-bench wire --peer http://127.0.0.1:8888      beside a peer (just bench-wire starts one)
+  sigma-bench wire --nodes 1000,50000 --names 500    as many names in a larger cluster
+  sigma-bench wire --names 500 --events 1000         beside 1,000 pod events a second
+  sigma-bench wire --names 500 --without memo        what a shortcut is worth
+  sigma-bench wire --names 10000 --shortlist         when only the best nodes are named
+  sigma-bench wire -o json | jq '.names, .p50_us'    one JSON object a row
 
 Exit codes: 0 done, 1 failed (the peer is gone or accepts other nodes), 2 bad flags.";
 
@@ -81,7 +81,7 @@ const MAX_NODES: i64 = 100_000;
 /// Least nodes: an app of some replicas must find its place.
 const MIN_NODES: i64 = 100;
 
-/// Flags of `sigma bench wire`.
+/// Flags of `sigma-bench wire`.
 #[derive(Debug, Args)]
 #[command(about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
 pub(super) struct WireArgs {

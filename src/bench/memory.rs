@@ -1,10 +1,10 @@
-//! `sigma bench memory`: what `sigma serve` needs in a large cluster.
+//! `sigma-bench memory`: what `sigma serve` needs in a large cluster.
 
 use std::time::Duration;
 
 use super::site::{ClusterArgs, Memory, Sigma};
-use crate::cli::Failure;
-use crate::cli::table::{self, Align};
+use sigma::cli::Failure;
+use sigma::cli::table::{self, Align};
 
 pub(super) const ABOUT: &str = "Measures the memory of sigma serve in a large cluster";
 
@@ -19,10 +19,10 @@ No cluster is touched, and nothing is written but a temporary folder.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  sigma bench memory                           10,000 nodes, 500,000 pods (half a minute)
-  sigma bench memory --nodes 1000 --pods 50000 a smaller cluster
-  sigma bench memory --stream-lists            lists as streams, not in pages
-  sigma bench memory -o json | jq .steady.rss_mb
+  sigma-bench memory                           10,000 nodes, 500,000 pods (half a minute)
+  sigma-bench memory --nodes 1000 --pods 50000 a smaller cluster
+  sigma-bench memory --stream-lists            lists as streams, not in pages
+  sigma-bench memory -o json | jq .steady.rss_mb
 
 Exit codes: 0 done, 1 failed, 2 bad flags.";
 

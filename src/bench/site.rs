@@ -13,16 +13,16 @@ use indicatif::ProgressBar;
 use serde_json::Value;
 
 use super::apiserver::ApiServer;
-use crate::cli::table::Output;
-use crate::cli::{Failure, plans, print, progress_bar, why};
-use crate::sim::Fleet;
+use sigma::cli::table::Output;
+use sigma::cli::{Failure, get_admin, plans, print, progress_bar};
+use sigma::sim::Fleet;
 
 /// Between two looks at whether it is ready.
 const LOOK: Duration = Duration::from_millis(5);
 /// Nothing takes longer.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Flags of `sigma bench memory` and `ingest`: what the cluster is like.
+/// Flags of `sigma-bench memory` and `ingest`: what the cluster is like.
 #[derive(Debug, Args)]
 pub(super) struct ClusterArgs {
     /// Nodes of the cluster.
@@ -123,8 +123,7 @@ impl Sigma {
         );
         fs::write(&kubeconfig, leads_there).context("cannot write a kubeconfig")?;
         fs::write(&policy, plans::DEFAULT).context("cannot write a policy")?;
-        let program = std::env::current_exe().context("cannot tell where this program lies")?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(product()?);
         command.args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
         command.args([
             "--requeue=off",
@@ -150,14 +149,14 @@ impl Sigma {
 
     fn wait_ready(&mut self, waiting: impl Fn()) -> anyhow::Result<()> {
         let started = Instant::now();
-        while why::get(&self.admin, "/readyz")?.0 != 200 {
+        while get_admin(&self.admin, "/readyz")?.0 != 200 {
             if let Some(status) = self.child.try_wait()? {
                 bail!("sigma serve ended: {status}");
             }
             if started.elapsed() > PATIENCE {
                 bail!(
                     "sigma serve did not become ready: {}",
-                    why::get(&self.admin, "/readyz?verbose")?.1
+                    get_admin(&self.admin, "/readyz?verbose")?.1
                 );
             }
             waiting();
@@ -168,7 +167,7 @@ impl Sigma {
 
     /// A series of `/metrics`.
     pub(super) fn metric(&self, series: &str) -> anyhow::Result<f64> {
-        let (_, text) = why::get(&self.admin, "/metrics")?;
+        let (_, text) = get_admin(&self.admin, "/metrics")?;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.and_then(|value| value.parse().ok()).with_context(|| format!("no metric {series}"))
     }
@@ -190,6 +189,17 @@ impl Sigma {
         };
         Ok(Memory { rss_mb: mb("VmRSS")?, peak_mb: mb("VmHWM")? })
     }
+}
+
+/// The product's binary: `sigma` in the folder of this program.
+fn product() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find the path of sigma-bench")?;
+    let name = format!("sigma{}", std::env::consts::EXE_SUFFIX);
+    let path = own.with_file_name(name);
+    if !path.is_file() {
+        bail!("{} does not exist: build sigma beside sigma-bench first", path.display());
+    }
+    Ok(path)
 }
 
 impl Drop for Sigma {

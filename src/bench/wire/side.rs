@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use super::setting::{OfferedPod, Setting};
-use crate::cli::loopback::client::Client;
-use crate::cli::loopback::wire::{self, FilterReply, HostPriority};
+use sigma::cli::loopback::client::Client;
+use sigma::cli::loopback::wire::{self, FilterReply, HostPriority};
 
 /// The verbs, in the order in which kube-scheduler calls them.
 pub(super) const VERBS: [&str; 2] = ["filter", "prioritize"];

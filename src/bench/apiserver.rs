@@ -25,9 +25,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::k8s::kinds::kinds;
-use crate::model::Kind;
-use crate::sim::{Event, Fleet};
+use sigma::k8s::kinds::kinds;
+use sigma::model::Kind;
+use sigma::sim::{Event, Fleet};
 
 /// Objects that are written, and sent, at once.
 const CHUNK: usize = 16;

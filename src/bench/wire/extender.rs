@@ -12,17 +12,17 @@ use prometheus::Histogram;
 
 use super::setting::{Setting, WireCase};
 use super::side::VERBS;
-use crate::cli::bench::cpus::on_cpu;
-use crate::cli::loopback::extender::LoopbackExtender;
-use crate::cli::{Failure, plans, print};
-use crate::http::ExtenderMetrics;
-use crate::http::FastPaths;
-use crate::policy::{Plan, Shortlist};
-use crate::runtime::WriterMetrics;
+use crate::cpus::on_cpu;
+use sigma::cli::loopback::extender::LoopbackExtender;
+use sigma::cli::{Failure, plans, print};
+use sigma::http::ExtenderMetrics;
+use sigma::http::FastPaths;
+use sigma::policy::{Plan, Shortlist};
+use sigma::runtime::WriterMetrics;
 
 /// A shortcut that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli::bench) enum FastPath {
+pub(crate) enum FastPath {
     /// Cutting the list of names at its quotes; else it is read as JSON.
     Cut,
     /// Guessing which name comes next; else each is searched and looked up.
@@ -51,9 +51,9 @@ impl FastPath {
 /// The policy in force.
 pub(super) const POLICY: &str = include_str!("policy.yaml");
 
-/// Flags of the hidden `sigma bench wire-extender`.
+/// Flags of the hidden `sigma-bench wire-extender`.
 #[derive(Debug, Args)]
-pub(in crate::cli::bench) struct ExtenderArgs {
+pub(crate) struct ExtenderArgs {
     #[arg(long, value_enum)]
     pub(super) case: WireCase,
     #[arg(long)]
@@ -81,7 +81,7 @@ pub(super) struct ExtenderCounts {
 
 /// Serves until stdin ends, which it does when whoever started this is done or gone. Prints where it
 /// listens once it has seen the whole cluster, and for each line of stdin what it has counted.
-pub(in crate::cli::bench) fn serve(args: &ExtenderArgs) -> Result<(), Failure> {
+pub(crate) fn serve(args: &ExtenderArgs) -> Result<(), Failure> {
     let setting = Setting::new(args.case, args.nodes)?;
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
     let fast_paths = FastPath::all_but(&args.without);
@@ -148,7 +148,7 @@ impl ExtenderProcess {
     pub(super) fn start(args: &ExtenderArgs, cpu: Option<u32>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot tell where this program lies")?;
         let mut command = on_cpu(program.as_os_str(), cpu);
-        command.args(["bench", "wire-extender", "--case", args.case.name(), "--nodes"]);
+        command.args(["wire-extender", "--case", args.case.name(), "--nodes"]);
         command.arg(args.nodes.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
         for path in args.without.iter().filter_map(FastPath::to_possible_value) {
             command.args(["--without", path.get_name()]);

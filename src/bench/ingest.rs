@@ -1,4 +1,4 @@
-//! `sigma bench ingest`: how fast `sigma serve` takes a large cluster in, and how soon an event of it
+//! `sigma-bench ingest`: how fast `sigma serve` takes a large cluster in, and how soon an event of it
 //! is in an answer.
 
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use anyhow::{Context, bail};
 
 use super::apiserver::ApiServer;
 use super::site::{ClusterArgs, Sigma};
-use crate::cli::Failure;
-use crate::cli::loopback::client::Client;
-use crate::cli::stats::nearest_rank;
-use crate::cli::table::{self, Align};
-use crate::sim::{Fleet, Rng, node_name};
+use sigma::cli::Failure;
+use sigma::cli::loopback::client::Client;
+use sigma::cli::stats::nearest_rank;
+use sigma::cli::table::{self, Align};
+use sigma::sim::{Fleet, Rng, node_name};
 
 pub(super) const ABOUT: &str = "Measures how fast sigma serve follows a large cluster";
 
@@ -36,12 +36,12 @@ temporary folder.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  sigma bench ingest                             10,000 nodes, 500,000 pods (half a minute)
-  sigma bench ingest --nodes 1000 --pods 50000   a smaller cluster
-  sigma bench ingest --events-per-second 10000   a storm
-  sigma bench ingest --encode-mb-per-second 90 --pods 100000
+  sigma-bench ingest                             10,000 nodes, 500,000 pods (half a minute)
+  sigma-bench ingest --nodes 1000 --pods 50000   a smaller cluster
+  sigma-bench ingest --events-per-second 10000   a storm
+  sigma-bench ingest --encode-mb-per-second 90 --pods 100000
                                                  a server as fast as kube-apiserver
-  sigma bench ingest -o json | jq .visible_p99_ms
+  sigma-bench ingest -o json | jq .visible_p99_ms
 
 Exit codes: 0 done, 1 failed, 2 bad flags.";
 

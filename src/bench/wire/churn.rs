@@ -10,10 +10,10 @@
 use std::ops::Range;
 
 use super::setting::Setting;
-use crate::cli::bench::apiserver::{ObjectSource, write_line};
-use crate::cli::loopback::wire;
-use crate::model::{Kind, Pod, PodUid};
-use crate::sim::Fleet;
+use crate::apiserver::{ObjectSource, write_line};
+use sigma::cli::loopback::wire;
+use sigma::model::{Kind, Pod, PodUid};
+use sigma::sim::Fleet;
 
 /// Most pods that are gone at a time.
 const LAG: u64 = 50;
