@@ -45,7 +45,7 @@ impl fmt::Display for WhyOff {
 }
 
 /// Learns the outcome of an action, once: from a background task, or, when the action ends at once, from within
-/// [`Actor::submit`](super::Actor::submit). The actor holds no lock then. The caller of `submit` must hold no lock that
+/// `Actor::submit`. The actor holds no lock then. The caller of `submit` must hold no lock that
 /// this takes.
 pub type OnDone = Box<dyn FnOnce(&ActionOutcome) + Send>;
 

@@ -112,10 +112,8 @@ fn all_applied() -> Vec<(String, Tree)> {
     let mut out = Vec::new();
     for (path, page) in pages() {
         for example in examples(&path, &page) {
-            match applied(&example, on_disk) {
-                Ok(tree) => out.push((path.clone(), tree)),
-                Err(why) => panic!("{path}: {why}"),
-            }
+            let tree = applied(&example, on_disk).map_err(|why| format!("{path}: {why}"));
+            out.push((path.clone(), tree.expect("the example fits")));
         }
     }
     out
@@ -125,7 +123,8 @@ fn all_applied() -> Vec<(String, Tree)> {
 fn every_example_fits_and_costs_few_files() {
     for (path, tree) in all_applied() {
         let limit = COSTS.iter().find(|(page, _)| *page == path).map(|(_, limit)| *limit);
-        let limit = limit.unwrap_or_else(|| panic!("{path} has no limit in COSTS"));
+        let limit = limit.ok_or_else(|| format!("{path} has no limit in COSTS"));
+        let limit = limit.expect("each page has a limit");
         let touched: Vec<_> = tree.keys().filter(|it| it.starts_with("src/")).collect();
         assert!(!touched.is_empty(), "{path}: an example was not understood");
         assert!(touched.len() <= limit, "{path}: {touched:?} are more than {limit} files");

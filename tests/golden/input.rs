@@ -10,9 +10,7 @@ use sigma::model::{
     NodeImage, NodeMatcher, Owner, Pod, PodStatusBits, PodUid, PoolOrd, Preferences, QosClaim,
     Requests, Taint, TaintEffect, TaintValue, Toleration, parse_milli, parse_value,
 };
-use sigma::policy::{
-    ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist, default_class,
-};
+use sigma::policy::{ClassSettings, Grant, Plan, PoolSettings, Role, Settings, Shortlist};
 use sigma::rules::{ClassParams, PoolParams, Share, SpreadKey, SpreadParams};
 
 /// A case's input. `rule` cases read `class`, decisions read `classes`.
@@ -316,7 +314,6 @@ impl Input {
             shortlist: class.shortlist.map(|(nodes, per_domain)| Shortlist { nodes, per_domain }),
             protected: class.protected,
             steering: None,
-            ..default_class()
         }
     }
 
